@@ -1,0 +1,38 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { ConfigModule, registerAs } from '@nestjs/config';
+import { ScheduleModule } from '@nestjs/schedule';
+import { LoggerModule } from 'nestjs-pino';
+import { Clock } from './clock.js';
+import { Config } from './config.js';
+import { ExpiryModule } from './expiry/expiry.module.js';
+import { HealthController } from './http/health.controller.js';
+import { logParams } from './http/http-log.js';
+import { SessionsModule } from './sessions/sessions.module.js';
+import { StreamsModule } from './streams/streams.module.js';
+
+/** The module graph on one screen. Streams and Expiry both know Sessions, and neither knows the other. */
+@Module({})
+export class AppModule {
+  static register(config: Config, clock: Clock): DynamicModule {
+    const settings = registerAs('settings', () => config);
+    return {
+      module: AppModule,
+      // Config and Clock are for every module to inject.
+      global: true,
+      imports: [
+        ConfigModule.forRoot({ load: [settings], isGlobal: true, ignoreEnvFile: true, ignoreEnvVars: true }),
+        LoggerModule.forRootAsync({ inject: [Config], useFactory: logParams }),
+        ScheduleModule.forRoot(),
+        SessionsModule,
+        StreamsModule,
+        ExpiryModule,
+      ],
+      controllers: [HealthController],
+      providers: [
+        { provide: Config, useExisting: settings.KEY },
+        { provide: Clock, useValue: clock },
+      ],
+      exports: [Config, Clock],
+    };
+  }
+}

@@ -1,0 +1,69 @@
+import { randomUUID } from 'node:crypto';
+import fastifyStatic from '@fastify/static';
+import { ValidationPipe } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Logger } from 'nestjs-pino';
+import { AppModule } from './app.module.js';
+import { Clock } from './clock.js';
+import { type Config } from './config.js';
+import { useDocs } from './http/docs.js';
+import { useHttpLog } from './http/http-log.js';
+import { Problem } from './http/problem.js';
+import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
+import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
+import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
+import { storeProblem } from './sessions/sessions.errors.js';
+
+const BODY_LIMIT = 16 * 1024;
+
+/** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
+export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: BODY_LIMIT,
+    genReqId: () => randomUUID(),
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    // Bodies are refused, never mended; all their faults are told together.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
+    schemaErrorFormatter: (errors) => Problem.invalidRequest(fieldErrorsOfBody(errors)),
+    // A `__proto__` is an unknown field like any other: the schema refuses it by name.
+    onProtoPoisoning: 'ignore',
+    frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+      sendProblem(toProblem(error), request.id, reply);
+    },
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.register(config, clock), adapter, {
+    bodyParser: false,
+    abortOnError: false,
+    logger: ['error', 'warn'],
+  });
+  const fastify: FastifyInstance = adapter.getInstance();
+  takeJsonOnly(fastify);
+  useHttpLog(app, config);
+  refuseUnknownRoutes(fastify);
+  await app.register(fastifyStatic, { root: __dirname, serve: false });
+  app.useGlobalFilters(new ProblemFilter(storeProblem));
+  app.useGlobalPipes(
+    new ValidationPipe({
+      exceptionFactory: (errors) => Problem.invalidRequest(fieldErrorsOfParams(errors)),
+    }),
+  );
+  app.enableShutdownHooks([], { useProcessExit: true });
+  useDocs(app);
+  await app.init();
+  // From here on, and not before: what Nest says while it wires itself up is of no use to who runs it.
+  app.useLogger(app.get(Logger));
+  await fastify.ready();
+  return app;
+}
+
+function takeJsonOnly(fastify: FastifyInstance): void {
+  const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
+  fastify.removeAllContentTypeParsers();
+  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    // Many clients name the type on every request, with a body or without.
+    if (body === '') done(null, undefined);
+    else parse(request, body as string, done);
+  });
+}

@@ -1,0 +1,74 @@
+import { HttpException } from '@nestjs/common';
+
+/**
+ * Every error of the API, as problem details (RFC 9457). docs/problems.md explains each to whoever meets it; a test
+ * keeps the two in step.
+ */
+export const PROBLEMS = {
+  'malformed-request': { status: 400, title: 'The request cannot be read' },
+  unauthorized: { status: 401, title: 'A token is needed' },
+  'url-invalid': { status: 403, title: 'This URL was not signed by us' },
+  'url-expired': { status: 403, title: 'This URL has expired' },
+  'not-found': { status: 404, title: 'There is nothing at this path' },
+  'stream-not-found': { status: 404, title: 'There is no such stream' },
+  'phase-not-found': { status: 404, title: 'The stream has no such phase' },
+  'session-not-found': { status: 404, title: 'The user holds no such session' },
+  'method-not-allowed': { status: 405, title: 'The path does not take this method' },
+  'session-limit-reached': { status: 409, title: 'All places of this user are taken' },
+  'session-ended': { status: 410, title: 'This session was ended' },
+  'payload-too-large': { status: 413, title: 'The request body is too large' },
+  'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
+  'invalid-request': { status: 422, title: 'The request is not valid' },
+  'internal-error': { status: 500, title: 'Something went wrong on our side' },
+  'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },
+  'store-unavailable': { status: 503, title: 'Sessions cannot be checked right now' },
+  'not-ready': { status: 503, title: 'The service is not ready' },
+} as const;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export interface FieldError {
+  readonly field: string;
+  readonly message: string;
+}
+
+/** How a problem's type is formed; stable, for clients to compare, not to fetch. */
+export function problemType(code: ProblemCode): string {
+  return `urn:streamgate:problem:${code}`;
+}
+
+interface ProblemExtras {
+  /** Further members of the problem's body. */
+  readonly members?: Readonly<Record<string, unknown>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** For the log only. */
+  readonly cause?: unknown;
+}
+
+/** Thrown wherever a request is refused; ProblemFilter writes it. `detail` says what to do about it. */
+export class Problem extends HttpException {
+  readonly members: Readonly<Record<string, unknown>>;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    readonly code: ProblemCode,
+    readonly detail: string,
+    { members = {}, headers = {}, cause }: ProblemExtras = {},
+  ) {
+    super(detail, PROBLEMS[code].status, { cause });
+    this.members = members;
+    this.headers = headers;
+  }
+
+  static invalidRequest(errors: readonly FieldError[]): Problem {
+    const fields = errors.map(({ field }) => field).join(', ');
+    return new Problem('invalid-request', `Correct these fields and ask again: ${fields}.`, {
+      members: { errors },
+    });
+  }
+}
+
+/** The value of a Retry-After header: whole seconds, rounded up, at least 1. */
+export function retryAfter(seconds: number): string {
+  return String(Math.max(1, Math.ceil(seconds)));
+}

@@ -1,0 +1,26 @@
+import { type FastifyInstance } from 'fastify';
+import findMyWay, { type HTTPMethod } from 'find-my-way';
+import { Problem } from './problem.js';
+
+const METHODS: readonly HTTPMethod[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** Longer than any valid id, so that an over-long one gets its 422 and not the router's own refusal. */
+export const MAX_PARAM_LENGTH = 1_024;
+
+/**
+ * Answers what no route takes, before a body is read: 405 with Allow where the path has other methods, else 404.
+ * Fastify does not tell which methods a path has, so the router that it is built on is filled once more and asked.
+ */
+export function refuseUnknownRoutes(fastify: FastifyInstance): void {
+  const router = findMyWay({ maxParamLength: MAX_PARAM_LENGTH });
+  fastify.addHook('onRoute', ({ method, url }) => {
+    for (const one of [method].flat() as HTTPMethod[])
+      if (METHODS.includes(one)) router.on(one, url, () => undefined);
+  });
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    if (!request.is404) return done();
+    const allow = METHODS.filter((method) => router.find(method, request.url.split('?', 1)[0]!)).join(', ');
+    if (allow === '') return done(new Problem('not-found', 'See /docs for the paths that there are.'));
+    done(new Problem('method-not-allowed', `Use one of: ${allow}.`, { headers: { allow } }));
+  });
+}

@@ -1,0 +1,40 @@
+import { type ValidationError } from '@nestjs/common';
+import { type FastifySchemaValidationError } from 'fastify';
+import { ID_RULE } from './docs.js';
+import { type FieldError } from './problem.js';
+
+/** What a JSON Schema found, one message a field, in words that say what to send. */
+export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[]): FieldError[] {
+  const messages = new Map<string, string>();
+  for (const { instancePath, keyword, params, message = 'is not valid' } of errors) {
+    const at = instancePath.split('/').slice(1);
+    const named =
+      keyword === 'required'
+        ? params.missingProperty
+        : keyword === 'additionalProperties' && params.additionalProperty;
+    const field = [...at, ...(typeof named === 'string' ? [named] : [])].join('.') || 'body';
+    if (!messages.has(field)) messages.set(field, describe(keyword, message));
+  }
+  return [...messages].map(([field, message]) => ({ field, message }));
+}
+
+function describe(keyword: string, message: string): string {
+  switch (keyword) {
+    case 'required':
+      return 'is missing';
+    case 'additionalProperties':
+      return 'is not a known field';
+    case 'pattern':
+      return ID_RULE;
+    default:
+      return message;
+  }
+}
+
+/** What class-validator found in the parameters of a path. */
+export function fieldErrorsOfParams(errors: readonly ValidationError[]): FieldError[] {
+  return errors.map(({ property, constraints = {} }) => ({
+    field: property,
+    message: Object.values(constraints)[0] ?? 'is not valid',
+  }));
+}

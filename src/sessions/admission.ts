@@ -1,0 +1,261 @@
+/**
+ * The rule of who may watch: the executable specification that every store must answer as.
+ *
+ * Pure functions over the records of one user. No imports, no clock, no I/O. The embedded store runs them as they
+ * are; the Lua scripts of the Redis store say the same once more, and the model test holds the two together.
+ *
+ * Instants are Unix milliseconds, durations milliseconds. A record is never mutated: each function gives the
+ * records as they are afterwards.
+ */
+
+export interface Policy {
+  /** How many sessions one user may hold at once. */
+  readonly limit: number;
+  /** X: a session that asked for nothing for so long is idle. */
+  readonly idleAfterMs: number;
+  /** n·X: a session that asked for nothing for so long is expired and its place is free. */
+  readonly expireAfterMs: number;
+  /** How long a new session's place is held before its first phase is known to be delivered; at most n·X. */
+  readonly leaseMs: number;
+}
+
+export type EndReason = 'user' | 'operator' | 'replaced';
+
+/** A place to watch. `reserved` until its first phase was delivered, `permanent` from then on. */
+export interface HeldRecord {
+  readonly status: 'reserved' | 'permanent';
+  readonly sessionId: string;
+  readonly streamId: string;
+  /** When it was admitted. Tells this life of a session id from an earlier one. */
+  readonly startedAt: number;
+  readonly lastActivityAt: number;
+  /** Index of the phase that was issued last, of the stream that it plays now. */
+  readonly phase: number;
+  /** Counts the admissions of this life, so that an undo can tell that something happened since. */
+  readonly version: number;
+}
+
+/** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
+export interface EndedRecord {
+  readonly status: 'ended';
+  readonly sessionId: string;
+  readonly endedAt: number;
+  readonly reason: EndReason;
+}
+
+export type SessionRecord = HeldRecord | EndedRecord;
+
+export interface Ask {
+  readonly sessionId: string;
+  readonly streamId: string;
+  /** The phase that is wanted; undefined for the next one. */
+  readonly phase: number | undefined;
+  /** How many phases the stream has: phase k exists when 0 <= k < phases. */
+  readonly phases: number;
+  /** Sessions of the same user to end if, and only if, this one is admitted. */
+  readonly endSessionIds: readonly string[];
+}
+
+export type Decision =
+  | {
+      readonly outcome: 'admitted';
+      readonly record: HeldRecord;
+      /** True for a session that held no place before: a new one, or one that had expired. */
+      readonly created: boolean;
+      /** The same session as it was before, where it goes on; what an undo restores. */
+      readonly former: HeldRecord | undefined;
+      /** How many places the user holds now, this one included. */
+      readonly live: number;
+      /** Overdue sessions whose expiry this admission claimed to make room. */
+      readonly expired: readonly HeldRecord[];
+      readonly records: readonly SessionRecord[];
+    }
+  | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
+  /** `retryAt`: when a place would be free if the holders stayed silent. */
+  | { readonly outcome: 'limit-reached'; readonly holders: readonly HeldRecord[]; readonly retryAt: number }
+  | { readonly outcome: 'phase-not-found' };
+
+/** How many ended sessions of one user are remembered; without a bound one user could fill the store. */
+export const MAX_ENDED_RECORDS = 100;
+
+/** What `end` takes for every session of the user. */
+export const ALL_SESSIONS = 'all';
+
+/** When a session that stays silent loses its place: the instant itself is already too late. */
+export function expiresAt(record: Pick<HeldRecord, 'lastActivityAt'>, policy: Policy): number {
+  return record.lastActivityAt + policy.expireAfterMs;
+}
+
+/** When a record is due: a reservation lapses, a session expires, an ended one is forgotten. */
+export function dueAt(record: SessionRecord, policy: Policy): number {
+  if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
+  return record.lastActivityAt + (record.status === 'reserved' ? policy.leaseMs : policy.expireAfterMs);
+}
+
+function holdsPlace(record: SessionRecord, policy: Policy, now: number): record is HeldRecord {
+  return record.status !== 'ended' && now < dueAt(record, policy);
+}
+
+/** Those of a user's sessions that hold a place, oldest first. */
+export function live(records: readonly SessionRecord[], policy: Policy, now: number): HeldRecord[] {
+  return records
+    .filter((record) => holdsPlace(record, policy, now))
+    .toSorted((a, b) => a.startedAt - b.startedAt || compare(a.sessionId, b.sessionId));
+}
+
+/**
+ * May this session have the phase that it asks for? Idle is judged here, so that no answer depends on a sweep having
+ * run. Where several refusals apply: ended, then limit, then phase.
+ */
+export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
+  const own = records.find((record) => record.sessionId === ask.sessionId);
+  if (own?.status === 'ended' && now < dueAt(own, policy))
+    return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
+
+  const holdsOwn = own !== undefined && holdsPlace(own, policy, now);
+  const holders = live(records, policy, now).filter((record) => record !== own);
+  const staying = holders.filter((record) => !ask.endSessionIds.includes(record.sessionId));
+  if (!holdsOwn && staying.length >= policy.limit) {
+    const expiries = holders.map((record) => expiresAt(record, policy)).toSorted((a, b) => a - b);
+    return { outcome: 'limit-reached', holders, retryAt: expiries[holders.length - policy.limit]! };
+  }
+
+  // An expired session whose expiry nobody has claimed goes on where it was; a lapsed reservation never began.
+  const former = own?.status === 'permanent' || (own?.status === 'reserved' && holdsOwn) ? own : undefined;
+  const next = former?.streamId === ask.streamId ? former.phase + 1 : 0;
+  const phase = ask.phase ?? next;
+  if (phase >= ask.phases) return { outcome: 'phase-not-found' };
+
+  const record: HeldRecord = {
+    status: former?.status ?? 'reserved',
+    sessionId: ask.sessionId,
+    streamId: ask.streamId,
+    startedAt: former?.startedAt ?? now,
+    lastActivityAt: now,
+    phase,
+    version: former ? nextVersion(former.version) : 1,
+  };
+  const ending = new Set(holders.filter((holder) => !staying.includes(holder)));
+
+  // An admission leaves at most `limit` records that hold or may resume a place: just enough of the overdue ones
+  // give way, the longest silent first. So a place that is confirmed or resumed late can never be one too many.
+  const overdue = records
+    .filter(
+      (other): other is HeldRecord => other !== own && other.status !== 'ended' && !holders.includes(other),
+    )
+    .toSorted((a, b) => a.lastActivityAt - b.lastActivityAt || compare(a.sessionId, b.sessionId));
+  const surplus = staying.length + overdue.length + 1 - policy.limit;
+  const claimed = overdue.slice(0, Math.max(0, surplus));
+
+  const others = records
+    .filter((other) => other !== own && !claimed.includes(other as HeldRecord))
+    .map((other) => (ending.has(other as HeldRecord) ? endedRecord(other, 'replaced', now) : other));
+  return {
+    outcome: 'admitted',
+    record,
+    created: !holdsOwn,
+    former,
+    live: staying.length + 1,
+    expired: claimed.filter((other) => other.status === 'permanent'),
+    records: forgetOldestEnded([...others, record]),
+  };
+}
+
+/** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */
+export interface Grant {
+  readonly sessionId: string;
+  readonly startedAt: number;
+  readonly version: number;
+  readonly former: Pick<HeldRecord, 'lastActivityAt' | 'streamId' | 'phase'> | undefined;
+}
+
+/** The first phase arrived: the session becomes permanent. Nothing changes where its place is gone meanwhile. */
+export function confirm(records: readonly SessionRecord[], grant: Grant): readonly SessionRecord[] {
+  return records.map((record) =>
+    record.sessionId === grant.sessionId &&
+    record.status === 'reserved' &&
+    record.startedAt === grant.startedAt
+      ? { ...record, status: 'permanent' }
+      : record,
+  );
+}
+
+/** The phase did not arrive: the admission is undone, unless something happened to the session since. */
+export function withdraw(records: readonly SessionRecord[], grant: Grant): readonly SessionRecord[] {
+  const own = records.find((record) => record.sessionId === grant.sessionId);
+  if (own === undefined || own.status === 'ended') return records;
+  if (own.startedAt !== grant.startedAt || own.version !== grant.version) return records;
+  if (grant.former)
+    return records.map((record) =>
+      record === own ? { ...own, ...grant.former, version: nextVersion(own.version) } : record,
+    );
+  return own.status === 'reserved' ? records.filter((record) => record !== own) : records;
+}
+
+export interface Ending {
+  /** Those that held a place and lost it just now. */
+  readonly ended: readonly HeldRecord[];
+  /** Those that were asked for and had been ended before, within the last n·X. */
+  readonly endedBefore: readonly string[];
+  readonly records: readonly SessionRecord[];
+}
+
+/** Closes sessions on purpose. Their places are free at once, and their clients are told so for n·X. */
+export function end(
+  records: readonly SessionRecord[],
+  sessionIds: readonly string[] | typeof ALL_SESSIONS,
+  reason: EndReason,
+  policy: Policy,
+  now: number,
+): Ending {
+  const asked = records.filter(
+    (record) => sessionIds === ALL_SESSIONS || sessionIds.includes(record.sessionId),
+  );
+  const ended = live(asked, policy, now);
+  const endedBefore = asked.filter((record) => record.status === 'ended' && now < dueAt(record, policy));
+  return {
+    ended,
+    endedBefore: endedBefore.map((record) => record.sessionId),
+    records: forgetOldestEnded(
+      records.map((record) =>
+        ended.includes(record as HeldRecord) ? endedRecord(record, reason, now) : record,
+      ),
+    ),
+  };
+}
+
+/** Claims what is due: expired sessions are reported, lapsed reservations and ended ones are forgotten. */
+export function expire(
+  records: readonly SessionRecord[],
+  policy: Policy,
+  now: number,
+): { readonly expired: readonly HeldRecord[]; readonly records: readonly SessionRecord[] } {
+  const isDue = (record: SessionRecord): boolean => dueAt(record, policy) <= now;
+  return {
+    expired: records.filter((record) => record.status === 'permanent' && isDue(record)) as HeldRecord[],
+    records: records.filter((record) => !isDue(record)),
+  };
+}
+
+function endedRecord(record: SessionRecord, reason: EndReason, now: number): EndedRecord {
+  return { status: 'ended', sessionId: record.sessionId, endedAt: now, reason };
+}
+
+function forgetOldestEnded(records: readonly SessionRecord[]): readonly SessionRecord[] {
+  const ended = records.filter((record) => record.status === 'ended');
+  if (ended.length <= MAX_ENDED_RECORDS) return records;
+  const oldest = ended
+    .toSorted((a, b) => a.endedAt - b.endedAt || compare(a.sessionId, b.sessionId))
+    .slice(0, ended.length - MAX_ENDED_RECORDS);
+  return records.filter((record) => !oldest.includes(record as EndedRecord));
+}
+
+/** Versions are two bytes in the Redis store. */
+function nextVersion(version: number): number {
+  return version >= 0xffff ? 1 : version + 1;
+}
+
+/** Order of ids by their (ASCII) bytes. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

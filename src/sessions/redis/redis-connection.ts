@@ -1,0 +1,62 @@
+import { Redis } from 'ioredis';
+import { type Config } from '../../config.js';
+import { defineScripts } from './redis-scripts.js';
+
+/**
+ * How long a command may take before the store counts as unavailable. A viewer's player has a phase in hand to bridge
+ * a short refusal with; a request that hangs helps nobody and piles up.
+ */
+const COMMAND_TIMEOUT_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** What it tells of the connection: one line when it is lost, one when it is back, however often it tries. */
+export interface ConnectionLog {
+  log(message: string): void;
+  warn(message: string): void;
+}
+
+/** A connection that fails fast and for good reason: it never queues while offline and never repeats a script. */
+export function connectRedis(
+  config: Pick<Config, 'REDIS_URL' | 'REDIS_PASSWORD'>,
+  log: ConnectionLog,
+): Redis {
+  const redis = new Redis(config.REDIS_URL!, {
+    ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
+    connectionName: 'streamgate',
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 1,
+    // A script whose reply was lost may have run: sending it again would count a phase twice.
+    autoResendUnfulfilledCommands: false,
+    // After a failover the old primary is a replica: reconnect to find the new one.
+    reconnectOnError: (error) => /^(READONLY|LOADING|UNBLOCKED)/.test(error.message),
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
+  });
+  let down = false;
+  redis.on('error', (error: Error & { code?: string }) => {
+    if (!down)
+      log.warn(`Redis is unavailable (${error.code ?? error.message}); requests get 503 until it is back`);
+    down = true;
+  });
+  redis.on('close', () => {
+    if (!down && redis.status !== 'end')
+      log.warn('The connection to Redis was lost; requests get 503 until it is back');
+    down = true;
+  });
+  redis.on('ready', () => {
+    if (down) log.log('Redis is back');
+    down = false;
+  });
+  defineScripts(redis);
+  return redis;
+}
+
+/** Resolves when the connection is ready or has failed for the first time; a service may start without its store. */
+export async function firstAttempt(redis: Redis): Promise<void> {
+  if (redis.status === 'ready') return;
+  await new Promise<void>((resolve) => {
+    redis.once('ready', resolve);
+    redis.once('close', resolve);
+  });
+}

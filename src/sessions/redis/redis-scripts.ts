@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Redis, type RedisValue, type Result } from 'ioredis';
+
+/**
+ * The Lua scripts as typed commands. Each file under lua/ is one operation; its header says what goes in and out.
+ * ioredis sends a script by its hash, and whole where the server does not know it.
+ */
+
+/** How a session travels in a reply: id, stream, started, last activity, phase. */
+export type FlatSession = [string, string, number, number, number];
+
+type AdmitReply =
+  | [1, number, 0 | 1, number, 0 | 1, number, number, number, number | '', number | '', string, ...unknown[]]
+  | [2, number, string]
+  | [3, number, number, ...unknown[]]
+  | [4];
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    sgAdmit(...args: RedisValue[]): Result<AdmitReply, Context>;
+    sgConfirm(...args: RedisValue[]): Result<0 | 1, Context>;
+    sgWithdraw(...args: RedisValue[]): Result<0 | 1, Context>;
+    sgEnd(...args: RedisValue[]): Result<[number, unknown[], string[]], Context>;
+    sgList(...args: RedisValue[]): Result<[number, ...unknown[]], Context>;
+    sgExpire(...args: RedisValue[]): Result<[number, 0 | 1, unknown[]], Context>;
+  }
+}
+
+export const SCRIPT_NAMES = ['admit', 'confirm', 'withdraw', 'end', 'list', 'expire'] as const;
+type ScriptName = (typeof SCRIPT_NAMES)[number];
+
+export interface Script {
+  readonly lua: string;
+  readonly numberOfKeys: number;
+}
+
+function readLua(name: string): string {
+  return readFileSync(join(__dirname, 'lua', `${name}.lua`), 'utf8');
+}
+
+/** The number of keys is read from the header, so that the header cannot go stale. */
+export function readScript(name: ScriptName): Script {
+  const body = readLua(name);
+  return {
+    // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one.
+    lua: `#!lua\n${readLua('record')}\n${body}`,
+    numberOfKeys: body.match(/^-- KEYS\[\d+\]/gm)?.length ?? 0,
+  };
+}
+
+export function defineScripts(redis: Redis): void {
+  for (const name of SCRIPT_NAMES)
+    redis.defineCommand(`sg${name[0]!.toUpperCase()}${name.slice(1)}`, readScript(name));
+}

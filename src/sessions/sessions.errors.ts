@@ -1,0 +1,37 @@
+import { Problem, retryAfter } from '../http/problem.js';
+import { type Admission } from './session.js';
+import { StoreUnavailableError } from './session.repository.js';
+import { sessionJson } from './sessions.schemas.js';
+import { instant } from '../http/docs.js';
+
+/** About as long as the first try of a failover takes. */
+const STORE_RETRY_SECONDS = 1;
+
+/** What a client is told of an admission that was refused for its session's or its user's sake. */
+export function refusal(
+  admission: Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>,
+  limit: number,
+): Problem {
+  if (admission.outcome === 'session-ended')
+    return new Problem('session-ended', 'Start a new session, with another session_id or none.', {
+      members: { ended_at: instant(admission.endedAt), reason: admission.reason },
+    });
+  const seconds = (admission.retryAt - admission.now) / 1_000;
+  return new Problem(
+    'session-limit-reached',
+    `End one of the ${admission.sessions.length} sessions listed, by DELETE or by naming it in end_session_ids, or ask again later.`,
+    {
+      members: { limit, sessions: admission.sessions.map(sessionJson), retry_after_seconds: seconds },
+      headers: { 'retry-after': retryAfter(seconds) },
+    },
+  );
+}
+
+/** The problem of an error that the store throws. */
+export function storeProblem(error: unknown): Problem | undefined {
+  if (!(error instanceof StoreUnavailableError)) return undefined;
+  return new Problem('store-unavailable', 'Ask again after the time in Retry-After.', {
+    headers: { 'retry-after': retryAfter(STORE_RETRY_SECONDS) },
+    cause: error,
+  });
+}

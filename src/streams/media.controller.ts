@@ -1,0 +1,39 @@
+import { Controller, Get, Req, Res } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { Clock } from '../clock.js';
+import { Problem } from '../http/problem.js';
+import { MediaSigner } from './media-signer.js';
+import { MEDIA_PATH, StreamsService } from './streams.service.js';
+
+/** Serves the media of a folder to whoever holds a URL that was signed for it: what a CDN does in the field. */
+@ApiExcludeController()
+@Controller(MEDIA_PATH)
+export class MediaController {
+  constructor(
+    private readonly streams: StreamsService,
+    private readonly signer: MediaSigner,
+    private readonly clock: Clock,
+  ) {}
+
+  @Get('*')
+  serve(
+    @Req() request: FastifyRequest<{ Querystring: Record<string, unknown> }>,
+    @Res() reply: FastifyReply,
+  ): void {
+    const { folder } = this.streams.origin;
+    // The path as it was sent: its encoding is part of what was signed.
+    const path = request.url.split('?', 1)[0]!.slice(`/${MEDIA_PATH}/`.length);
+    if (folder === undefined)
+      throw new Problem('not-found', 'The media of this service is served by its origin.');
+    switch (this.signer.verify(path, request.query, this.clock.now())) {
+      case 'valid':
+        void reply.sendFile(decodeURIComponent(path), folder);
+        return;
+      case 'expired':
+        throw new Problem('url-expired', 'Ask for the phase again.');
+      case 'invalid':
+        throw new Problem('url-invalid', 'Ask for a phase, and use its URLs as they are.');
+    }
+  }
+}

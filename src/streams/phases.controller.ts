@@ -1,0 +1,123 @@
+import { Body, Controller, Post, Req, Res } from '@nestjs/common';
+import { RouteSchema } from '@nestjs/platform-fastify';
+import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { Config } from '../config.js';
+import { delivered } from '../http/delivery.js';
+import { ApiProblems, instant } from '../http/docs.js';
+import { Problem } from '../http/problem.js';
+import { type Admission } from '../sessions/session.js';
+import { refusal } from '../sessions/sessions.errors.js';
+import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
+import { SessionsService } from '../sessions/sessions.service.js';
+import { type Segment } from './phases.js';
+import { PHASE_REPLY, PHASE_REQUEST, type PhaseRequestJson } from './streams.schemas.js';
+import { type StreamLookup, StreamsService } from './streams.service.js';
+
+/** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
+@ApiTags('phases')
+@Controller('v1/phases')
+export class PhasesController {
+  constructor(
+    private readonly sessions: SessionsService,
+    private readonly streams: StreamsService,
+    private readonly config: Config,
+  ) {}
+
+  @Post()
+  @RouteSchema({ body: PHASE_REQUEST })
+  @ApiOperation({
+    summary: 'Ask for a phase',
+    description:
+      'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
+      'activity moves, only if the reply arrives.',
+  })
+  @ApiBody({ schema: PHASE_REQUEST as object })
+  @ApiResponse({
+    status: 201,
+    description: 'A session was created, or admitted again.',
+    schema: PHASE_REPLY,
+    headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
+  })
+  @ApiResponse({ status: 200, description: 'A live session went on, or moved.', schema: PHASE_REPLY })
+  @ApiProblems(
+    'malformed-request',
+    'stream-not-found',
+    'phase-not-found',
+    LIMIT_REACHED,
+    SESSION_ENDED,
+    'payload-too-large',
+    'unsupported-media-type',
+    'invalid-request',
+    'origin-unavailable',
+    'store-unavailable',
+  )
+  async askForPhase(
+    @Body() body: PhaseRequestJson,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<object | undefined> {
+    const lookup = await this.streams.find(body.stream_id);
+    if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
+
+    // A stream that failed is asked for with no phases: the store then refuses as it would have, and takes no place.
+    const admission = await this.sessions.admit({
+      userId: body.user_id,
+      sessionId: body.session_id,
+      streamId: body.stream_id,
+      phase: body.phase,
+      phases: lookup.outcome === 'found' ? lookup.stream.phases : 0,
+      endSessionIds: body.end_session_ids ?? [],
+    });
+    if (admission.outcome !== 'admitted' || lookup.outcome !== 'found') throw this.refuse(admission, lookup);
+
+    const { session, live, created, place } = admission;
+    void this.sessions.settle(place, delivered(reply.raw));
+    const { index, startSeconds, durationSeconds, last, segments, expiresAt } = this.streams.issue(
+      lookup.stream,
+      session.phase,
+    );
+    const self = `${request.protocol}://${request.host}`;
+    const media = this.streams.mediaBase(self);
+    if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
+    void reply.code(created ? 201 : 200);
+    return {
+      session: sessionJson(session),
+      phase: {
+        index,
+        start_seconds: startSeconds,
+        duration_seconds: durationSeconds,
+        last,
+        segments: segments.map((segment) => segmentJson(segment, media)),
+        expires_at: instant(expiresAt),
+      },
+      sessions: { live, limit: this.config.MAX_SESSIONS_PER_USER },
+      next_request_in_seconds: durationSeconds,
+      playback_url:
+        `${self}/v1/play/${session.streamId}/index.m3u8` +
+        `?user_id=${encodeURIComponent(session.userId)}&session_id=${encodeURIComponent(session.sessionId)}`,
+    };
+  }
+
+  private refuse(admission: Admission, lookup: StreamLookup): Problem {
+    if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
+      return refusal(admission, this.config.MAX_SESSIONS_PER_USER);
+    switch (lookup.outcome) {
+      case 'not-found':
+        return new Problem('stream-not-found', 'List /v1/streams to see which there are.');
+      case 'unavailable':
+        return new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
+      case 'found':
+        return new Problem('phase-not-found', `Ask for one of the phases 0 to ${lookup.stream.phases - 1}.`);
+    }
+  }
+}
+
+function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): object {
+  return {
+    url: media + path,
+    duration_seconds: durationSeconds,
+    ...(initPath === undefined ? {} : { init_url: media + initPath }),
+    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+  };
+}

@@ -1,0 +1,56 @@
+import { Controller, Get, Param } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { Matches } from 'class-validator';
+import { ApiProblems, ID_PATTERN, ID_RULE } from '../http/docs.js';
+import { Problem } from '../http/problem.js';
+import { type PhasedStream } from './phases.js';
+import { STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
+import { StreamsService } from './streams.service.js';
+
+class StreamParams {
+  @Matches(new RegExp(ID_PATTERN), { message: ID_RULE })
+  readonly stream_id: string;
+}
+
+@ApiTags('streams')
+@Controller('v1/streams')
+export class StreamsController {
+  constructor(private readonly streams: StreamsService) {}
+
+  @Get()
+  @ApiOperation({
+    summary: 'What can be watched?',
+    description: 'All of a folder; of an origin by URL, the streams seen so far.',
+  })
+  @ApiOkResponse({ description: 'The streams.', schema: STREAM_LIST })
+  async listStreams(): Promise<{ streams: object[] }> {
+    return { streams: (await this.streams.list()).map(streamJson) };
+  }
+
+  @Get(':stream_id')
+  @ApiOperation({ summary: 'How is this stream cut into phases?' })
+  @ApiParam({ name: 'stream_id', schema: STREAM_ID })
+  @ApiOkResponse({ description: 'The stream.', schema: STREAM })
+  @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
+  async getStream(@Param() { stream_id }: StreamParams): Promise<object> {
+    const lookup = await this.streams.find(stream_id);
+    switch (lookup.outcome) {
+      case 'found':
+        return streamJson(lookup.stream);
+      case 'not-found':
+        throw new Problem('stream-not-found', 'List /v1/streams to see which there are.');
+      case 'unavailable':
+        throw new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
+    }
+  }
+}
+
+function streamJson({ streamId, kind, durationSeconds, phaseSeconds, phases }: PhasedStream): object {
+  return {
+    stream_id: streamId,
+    kind,
+    duration_seconds: durationSeconds,
+    phase_seconds: phaseSeconds,
+    phases,
+  };
+}

@@ -1,0 +1,121 @@
+import { type JsonSchema, idSchema, instantSchema } from '../http/docs.js';
+import { SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+
+/** 2^31 - 1: no stream has as many phases, and every store can count them. */
+const MAX_PHASE = 2_147_483_647;
+const MAX_END_SESSION_IDS = 100;
+
+export const STREAM_ID = idSchema('Something watchable.', 'test-pattern');
+
+/** The body of a request for a phase; Fastify compiles it, the documentation shows it. */
+export const PHASE_REQUEST: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['user_id', 'stream_id'],
+  properties: {
+    user_id: USER_ID,
+    stream_id: STREAM_ID,
+    session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
+    phase: {
+      type: 'integer',
+      minimum: 0,
+      maximum: MAX_PHASE,
+      description: 'Absent: the next one after the last that this session took of the stream that it plays.',
+    },
+    end_session_ids: {
+      type: 'array',
+      maxItems: MAX_END_SESSION_IDS,
+      items: SESSION_ID,
+      description:
+        'Sessions of the same user to end if, and only if, this one is admitted, in one atomic step.',
+    },
+  },
+};
+
+export interface PhaseRequestJson {
+  user_id: string;
+  stream_id: string;
+  session_id?: string;
+  phase?: number;
+  end_session_ids?: string[];
+}
+
+const SEGMENT: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['url', 'duration_seconds'],
+  properties: {
+    url: { type: 'string', format: 'uri', description: 'Signed; works until the expires_at of the phase.' },
+    duration_seconds: { type: 'number', minimum: 0 },
+    init_url: { type: 'string', format: 'uri', description: 'The initialisation section of fragmented MP4.' },
+    byte_range: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['offset', 'length'],
+      properties: { offset: { type: 'integer', minimum: 0 }, length: { type: 'integer', minimum: 0 } },
+      description: 'Where the segment is a part of what the URL names.',
+    },
+  },
+};
+
+export const PHASE_REPLY: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['session', 'phase', 'sessions', 'next_request_in_seconds', 'playback_url'],
+  properties: {
+    session: SESSION,
+    phase: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['index', 'start_seconds', 'duration_seconds', 'last', 'segments', 'expires_at'],
+      properties: {
+        index: { type: 'integer', minimum: 0 },
+        start_seconds: { type: 'number', minimum: 0 },
+        duration_seconds: { type: 'number', exclusiveMinimum: 0 },
+        last: { type: 'boolean' },
+        segments: {
+          type: 'array',
+          items: SEGMENT,
+          description: 'Those that start in the phase; empty where none does.',
+        },
+        expires_at: instantSchema('When the URLs cease to work.'),
+      },
+    },
+    sessions: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['live', 'limit'],
+      properties: { live: { type: 'integer', minimum: 1 }, limit: { type: 'integer', minimum: 1 } },
+    },
+    next_request_in_seconds: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      description: 'When to ask for the next phase.',
+    },
+    playback_url: {
+      type: 'string',
+      format: 'uri',
+      description: 'The playlist of this session for a player that knows nothing of phases. Not served yet.',
+    },
+  },
+};
+
+export const STREAM: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['stream_id', 'kind', 'phase_seconds'],
+  properties: {
+    stream_id: STREAM_ID,
+    kind: { enum: ['vod', 'live'] },
+    duration_seconds: { type: 'number', exclusiveMinimum: 0 },
+    phase_seconds: { type: 'number', exclusiveMinimum: 0, description: 'X.' },
+    phases: { type: 'integer', minimum: 1, description: 'Phase k exists when 0 <= k < phases.' },
+  },
+};
+
+export const STREAM_LIST: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['streams'],
+  properties: { streams: { type: 'array', items: STREAM } },
+};
