@@ -32,16 +32,14 @@ export function logParams(config: Config): Params {
 }
 
 /**
- * File and line of the statement that logs, as the source has them. It costs a stack trace each line, so only where
- * a developer reads the log.
+ * File and line of the statement that logs, as the source has them: the first frame of ours beyond the logger's. It
+ * costs a stack trace each line, so only where a developer reads the log.
  */
 function callSite(): string | undefined {
-  const site = getCallSites(30, { sourceMap: true }).find(
-    ({ scriptName }) =>
-      !scriptName.includes('node_modules') &&
-      !scriptName.startsWith('node:') &&
-      !/http-log\.[jt]s$/.test(scriptName),
-  );
+  const frames = getCallSites(40, { sourceMap: true });
+  const isForeign = (name: string): boolean => name.includes('node_modules') || name.startsWith('node:');
+  const logger = frames.findIndex(({ scriptName }) => isForeign(scriptName));
+  const site = frames.slice(logger).find(({ scriptName }) => !isForeign(scriptName));
   return site && `${basename(site.scriptName)}:${site.lineNumber}`;
 }
 

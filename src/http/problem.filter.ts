@@ -37,7 +37,7 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** Written as a string, because the media type takes no charset. */
+/** Written as bytes: to a string Fastify would add a charset, which this media type does not have. */
 export function sendProblem(problem: Problem, requestId: string, reply: FastifyReply): void {
   const { status, title } = PROBLEMS[problem.code];
   const body = {
@@ -53,7 +53,7 @@ export function sendProblem(problem: Problem, requestId: string, reply: FastifyR
     .code(status)
     .headers(problem.headers)
     .type('application/problem+json')
-    .send(JSON.stringify(body));
+    .send(Buffer.from(JSON.stringify(body)));
 }
 
 export function toProblem(error: unknown): Problem {

@@ -1,0 +1,28 @@
+const base = {
+  rootDir: __dirname,
+  testEnvironment: 'node',
+  moduleFileExtensions: ['js', 'json', 'ts'],
+  transform: { '^.+\\.ts$': 'ts-jest' }, // transpile only, because tsconfig has isolatedModules
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/samples'],
+};
+const onRedis = {
+  ...base,
+  globalSetup: '<rootDir>/test/support/global-redis.ts',
+  globalTeardown: '<rootDir>/test/support/global-redis-down.ts',
+};
+const specs = (folder) => ({ displayName: folder, testMatch: [`<rootDir>/test/${folder}/**/*.spec.ts`] });
+
+module.exports = {
+  // A worker takes a Redis database of its own, of which a server has 16 unless told otherwise.
+  maxWorkers: 4,
+  testTimeout: 30_000,
+  projects: [
+    { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
+    { ...onRedis, ...specs('contract') },
+    { ...onRedis, ...specs('stories') },
+    { ...onRedis, ...specs('http') },
+    { ...onRedis, ...specs('redis') },
+    { ...base, ...specs('containers') },
+  ],
+};

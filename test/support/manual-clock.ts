@@ -1,0 +1,24 @@
+import { Clock } from '../../src/clock.js';
+
+/** Time as the test has it, for the service and for its store: nothing in a test waits. */
+export class ManualClock extends Clock {
+  constructor(private at = Date.UTC(2026, 0, 1)) {
+    super();
+  }
+
+  override now(): number {
+    return this.at;
+  }
+
+  override storeNow(): number {
+    return this.at;
+  }
+
+  advance(ms: number): void {
+    this.at += ms;
+  }
+
+  advanceTo(instant: string): void {
+    this.at = Date.parse(instant);
+  }
+}

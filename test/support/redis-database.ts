@@ -1,0 +1,27 @@
+import { Redis } from 'ioredis';
+
+/**
+ * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
+ * somebody's (REDIS_URL), so one that holds data is refused, never flushed.
+ */
+export function useRedisDatabase(): { readonly url: string; readonly redis: Redis } {
+  const url = new URL(process.env.STREAMGATE_TEST_REDIS_URL!);
+  url.pathname = `/${process.env.JEST_WORKER_ID}`;
+  const redis = new Redis(url.href, { lazyConnect: true });
+  beforeAll(async () => {
+    await redis.connect();
+    const keys = await redis.dbsize();
+    if (keys > 0)
+      throw new Error(
+        `Database ${url.pathname} of the test Redis holds ${keys} keys; give the tests an empty one.`,
+      );
+  });
+  afterAll(async () => {
+    await redis.flushdb();
+    await redis.quit();
+  });
+  return { url: url.href, redis };
+}
+
+/** A log for connections whose losses are not the test's business. */
+export const QUIET = { log: (): void => undefined, warn: (): void => undefined };

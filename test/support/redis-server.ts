@@ -1,0 +1,191 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+
+/**
+ * A real Redis for tests, wherever they run. The first of these that works:
+ *   url     REDIS_URL, somebody's server
+ *   path    redis-server or valkey-server on PATH
+ *   docker  an engine, by testcontainers
+ *   apt     root on Debian: installs redis-server
+ */
+export interface RedisServer {
+  readonly url: string;
+  readonly from: Source;
+  stop(): Promise<void>;
+}
+
+/** A server of the test's own, which it may break. */
+export interface OwnRedisServer extends RedisServer {
+  kill(): Promise<void>;
+  /** Starts again, empty, on the same port. */
+  restart(): Promise<void>;
+  pause(): void;
+  resume(): void;
+}
+
+type Source = 'url' | 'path' | 'docker' | 'apt';
+
+const IMAGE = 'redis:7-alpine';
+const run = promisify(execFile);
+
+export async function startRedis(
+  sources: readonly Source[] = ['url', 'path', 'docker', 'apt'],
+): Promise<RedisServer> {
+  const tried: string[] = [];
+  for (const from of sources) {
+    try {
+      return { ...(await START[from]()), from };
+    } catch (error) {
+      tried.push(`${from}: ${(error as Error).message.split('\n')[0]!.slice(0, 200)}`);
+    }
+  }
+  throw new Error(
+    'These tests need a real Redis and found none. Set REDIS_URL, install redis-server or valkey-server, ' +
+      `or start Docker. Tried:\n  ${tried.join('\n  ')}`,
+  );
+}
+
+/** Whatever REDIS_URL says: a test that kills its server needs one that nobody else uses. */
+export async function startOwnRedis(): Promise<OwnRedisServer> {
+  const binary = findBinary() ?? (await installRedis());
+  return { ...(await spawnServer(binary)), from: 'path' };
+}
+
+const START: Record<Source, () => Promise<Pick<RedisServer, 'url' | 'stop'>>> = {
+  async url() {
+    const url = process.env.REDIS_URL;
+    if (!url) throw new Error('REDIS_URL is not set');
+    const { hostname, port } = new URL(url);
+    await answers(hostname, Number(port || 6379), 2_000);
+    return { url, stop: async () => undefined };
+  },
+
+  async path() {
+    const binary = findBinary();
+    if (binary === undefined) throw new Error('neither redis-server nor valkey-server is on PATH');
+    return spawnServer(binary);
+  },
+
+  async docker() {
+    const { GenericContainer, Wait } = await import('testcontainers');
+    const container = await new GenericContainer(IMAGE)
+      .withExposedPorts(6379)
+      .withWaitStrategy(Wait.forLogMessage('Ready to accept connections'))
+      .withStartupTimeout(60_000)
+      .start();
+    return {
+      url: `redis://${container.getHost()}:${container.getMappedPort(6379)}`,
+      stop: async () => {
+        await container.stop({ timeout: 0 });
+      },
+    };
+  },
+
+  async apt() {
+    return spawnServer(await installRedis());
+  },
+};
+
+function findBinary(): string | undefined {
+  return ['redis-server', 'valkey-server']
+    .flatMap((name) => (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name)))
+    .find((file) => existsSync(file));
+}
+
+async function installRedis(): Promise<string> {
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) throw new Error('not root on Debian');
+  // RUNLEVEL keeps the package from starting a server of its own.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  const apt = (...words: string[]) =>
+    run('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env });
+  const install = () => apt('install', '-y', '--no-install-recommends', 'redis-server');
+  await install().catch(async () => {
+    await apt('update');
+    await install();
+  });
+  return '/usr/bin/redis-server';
+}
+
+async function spawnServer(binary: string): Promise<Omit<OwnRedisServer, 'from'>> {
+  const port = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), 'streamgate-redis-'));
+  const args = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    folder,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+  ];
+  let server: ChildProcess;
+  const start = async (): Promise<void> => {
+    server = spawn(binary, [...args, '--databases', '64'], { stdio: 'ignore' });
+    const died = new Promise<never>((_, reject) => {
+      server.once('error', reject);
+      server.once('exit', (code) => {
+        reject(new Error(`${binary} ended with ${code}`));
+      });
+    });
+    died.catch(() => undefined);
+    await Promise.race([answers('127.0.0.1', port, 5_000), died]);
+  };
+  const kill = async (): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    await new Promise((resolve) => {
+      server.once('exit', resolve);
+      server.kill('SIGKILL');
+    });
+  };
+  await start();
+  process.once('exit', () => server.kill('SIGKILL'));
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    kill,
+    restart: start,
+    pause: () => void server.kill('SIGSTOP'),
+    resume: () => void server.kill('SIGCONT'),
+    stop: async () => {
+      await kill();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Resolves when something there answers a PING, with PONG or with a demand for a password. */
+async function answers(host: string, port: number, withinMs: number): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    const reply = await new Promise<string>((resolve) => {
+      const socket = connect({ host, port }, () => socket.write('PING\r\n'));
+      socket.setTimeout(500, () => socket.destroy());
+      socket.once('data', (data) => {
+        resolve(String(data));
+        socket.destroy();
+      });
+      socket.once('error', () => undefined);
+      socket.once('close', () => {
+        resolve('');
+      });
+    });
+    if (/^\+PONG|NOAUTH/.test(reply)) return;
+    if (performance.now() > deadline) throw new Error(`nothing answers as Redis on ${host}:${port}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

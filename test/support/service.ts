@@ -1,0 +1,56 @@
+import { type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { SchedulerRegistry } from '@nestjs/schedule';
+import request, { type Response } from 'supertest';
+import { createApp } from '../../src/app.js';
+import { readConfig } from '../../src/config.js';
+import { SessionRepository } from '../../src/sessions/session.repository.js';
+import { type PhaseRequestJson } from '../../src/streams/streams.schemas.js';
+import { ManualClock } from './manual-clock.js';
+import { expectDocumented } from './openapi.js';
+import { useRedisDatabase } from './redis-database.js';
+
+/** The whole service, wired as in production, on a clock of the test's own. */
+export interface Service {
+  readonly app: NestFastifyApplication;
+  readonly clock: ManualClock;
+  readonly sessions: SessionRepository;
+  /** Asks for a phase. Every reply is held against the OpenAPI document. */
+  ask(body: Partial<PhaseRequestJson> & Record<string, unknown>): Promise<Response>;
+  send(method: 'get' | 'post' | 'delete', path: string, headers?: Record<string, string>): Promise<Response>;
+}
+
+export const STORES = ['the embedded store', 'Redis'] as const;
+export type StoreName = (typeof STORES)[number];
+
+/** Starts the service before the tests of the suite that calls this, and stops it after. X = 10 s, n = 3. */
+export function useService(store: StoreName, environment: Record<string, string> = {}): Service {
+  const database = store === 'Redis' ? useRedisDatabase() : undefined;
+  const service = { clock: new ManualClock() } as { -readonly [K in keyof Service]: Service[K] };
+  beforeAll(async () => {
+    const config = readConfig({
+      LOG_LEVEL: 'silent',
+      ...(database ? { REDIS_URL: database.url } : {}),
+      ...environment,
+    });
+    service.app = await createApp(config, service.clock);
+    service.sessions = service.app.get(SessionRepository);
+    // The test says when a sweep runs.
+    await service.app.get(SchedulerRegistry).getCronJob('expire-idle-sessions').stop();
+    await service.app.listen(0, '127.0.0.1');
+  });
+  afterAll(async () => {
+    await service.app.close();
+  });
+  const agent = () => request(service.app.getHttpServer());
+  service.ask = async (body) => {
+    const reply = await agent().post('/v1/phases').send(body);
+    await expectDocumented(service.app, 'post', '/v1/phases', reply);
+    return reply;
+  };
+  service.send = async (method, path, headers = {}) => {
+    const reply = await agent()[method](path).set(headers);
+    await expectDocumented(service.app, method, path, reply);
+    return reply;
+  };
+  return service;
+}
