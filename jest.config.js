@@ -11,6 +11,7 @@ const onRedis = {
   globalSetup: '<rootDir>/test/support/global-redis.ts',
   globalTeardown: '<rootDir>/test/support/global-redis-down.ts',
 };
+const onBuiltService = { ...onRedis, globalSetup: '<rootDir>/test/support/global-build.ts' };
 const specs = (folder) => ({ displayName: folder, testMatch: [`<rootDir>/test/${folder}/**/*.spec.ts`] });
 
 module.exports = {
@@ -21,8 +22,8 @@ module.exports = {
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
     { ...onRedis, ...specs('contract') },
     { ...onRedis, ...specs('stories') },
-    { ...onRedis, ...specs('http') },
-    { ...onRedis, ...specs('redis') },
+    { ...onBuiltService, ...specs('http') },
+    { ...onBuiltService, ...specs('redis') },
     { ...base, ...specs('containers') },
   ],
 };

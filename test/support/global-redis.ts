@@ -6,6 +6,7 @@ declare global {
 
 /** One real Redis for all suites that need one; each worker takes a database of its own. */
 export default async function startGlobalRedis(): Promise<void> {
+  if (globalThis.streamgateTestRedis) return;
   const redis = await startRedis();
   globalThis.streamgateTestRedis = redis;
   process.env.STREAMGATE_TEST_REDIS_URL = redis.url;

@@ -51,9 +51,9 @@ export async function startRedis(
 }
 
 /** Whatever REDIS_URL says: a test that kills its server needs one that nobody else uses. */
-export async function startOwnRedis(): Promise<OwnRedisServer> {
+export async function startOwnRedis(options: readonly string[] = []): Promise<OwnRedisServer> {
   const binary = findBinary() ?? (await installRedis());
-  return { ...(await spawnServer(binary)), from: 'path' };
+  return { ...(await spawnServer(binary, options)), from: 'path' };
 }
 
 const START: Record<Source, () => Promise<Pick<RedisServer, 'url' | 'stop'>>> = {
@@ -111,7 +111,10 @@ async function installRedis(): Promise<string> {
   return '/usr/bin/redis-server';
 }
 
-async function spawnServer(binary: string): Promise<Omit<OwnRedisServer, 'from'>> {
+async function spawnServer(
+  binary: string,
+  options: readonly string[] = ['--databases', '64'],
+): Promise<Omit<OwnRedisServer, 'from'>> {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), 'streamgate-redis-'));
   const args = [
@@ -128,7 +131,7 @@ async function spawnServer(binary: string): Promise<Omit<OwnRedisServer, 'from'>
   ];
   let server: ChildProcess;
   const start = async (): Promise<void> => {
-    server = spawn(binary, [...args, '--databases', '64'], { stdio: 'ignore' });
+    server = spawn(binary, [...args, ...options], { stdio: 'ignore' });
     const died = new Promise<never>((_, reject) => {
       server.once('error', reject);
       server.once('exit', (code) => {

@@ -4,7 +4,6 @@ import request, { type Response } from 'supertest';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
-import { type PhaseRequestJson } from '../../src/streams/streams.schemas.js';
 import { ManualClock } from './manual-clock.js';
 import { expectDocumented } from './openapi.js';
 import { useRedisDatabase } from './redis-database.js';
@@ -15,7 +14,7 @@ export interface Service {
   readonly clock: ManualClock;
   readonly sessions: SessionRepository;
   /** Asks for a phase. Every reply is held against the OpenAPI document. */
-  ask(body: Partial<PhaseRequestJson> & Record<string, unknown>): Promise<Response>;
+  ask(body: object): Promise<Response>;
   send(method: 'get' | 'post' | 'delete', path: string, headers?: Record<string, string>): Promise<Response>;
 }
 
@@ -23,14 +22,17 @@ export const STORES = ['the embedded store', 'Redis'] as const;
 export type StoreName = (typeof STORES)[number];
 
 /** Starts the service before the tests of the suite that calls this, and stops it after. X = 10 s, n = 3. */
-export function useService(store: StoreName, environment: Record<string, string> = {}): Service {
+export function useService(
+  store: StoreName,
+  environment: () => Record<string, string> = () => ({}),
+): Service {
   const database = store === 'Redis' ? useRedisDatabase() : undefined;
   const service = { clock: new ManualClock() } as { -readonly [K in keyof Service]: Service[K] };
   beforeAll(async () => {
     const config = readConfig({
       LOG_LEVEL: 'silent',
       ...(database ? { REDIS_URL: database.url } : {}),
-      ...environment,
+      ...environment(),
     });
     service.app = await createApp(config, service.clock);
     service.sessions = service.app.get(SessionRepository);

@@ -1,0 +1,200 @@
+import request, { type Response } from 'supertest';
+import { type StoreName, STORES, useService } from '../support/service.js';
+
+const LONG = 'x'.repeat(65);
+const VALID = { user_id: 'ana', stream_id: 'test-pattern' };
+
+describe.each(STORES)('bad input, on %s', (store: StoreName) => {
+  const service = useService(store);
+  const post = (body: string, type = 'application/json'): Promise<Response> =>
+    request(service.app.getHttpServer()).post('/v1/phases').set('content-type', type).send(body);
+
+  /** What a refused request must not have changed: one session of Ana's, and nothing else anywhere. */
+  let before: unknown;
+  beforeAll(async () => {
+    await service.ask({ ...VALID, session_id: 'tv' });
+    before = await service.sessions.list('ana');
+    service.clock.advance(1_000);
+  });
+  afterEach(async () => {
+    expect(await service.sessions.list('ana')).toEqual(before);
+  });
+
+  it.each([
+    ['nothing', {}, ['user_id', 'stream_id']],
+    ['no stream', { user_id: 'ana' }, ['stream_id']],
+    ['an empty id', { ...VALID, user_id: '' }, ['user_id']],
+    ['an over-long id', { ...VALID, session_id: LONG }, ['session_id']],
+    [
+      'ids of other types',
+      { user_id: 1, stream_id: null, session_id: {} },
+      ['user_id', 'stream_id', 'session_id'],
+    ],
+    [
+      'control characters',
+      { ...VALID, session_id: 'tv\u0000', stream_id: 'a\nb' },
+      ['session_id', 'stream_id'],
+    ],
+    ['a slash', { ...VALID, stream_id: '../secret' }, ['stream_id']],
+    ['letters beyond ASCII', { ...VALID, user_id: 'añа' }, ['user_id']],
+    ['a trailing line feed', { ...VALID, user_id: 'ana\n' }, ['user_id']],
+    ['an unknown field', { ...VALID, device: 'tv' }, ['device']],
+    ['a negative phase', { ...VALID, session_id: 'tv', phase: -1 }, ['phase']],
+    ['half a phase', { ...VALID, session_id: 'tv', phase: 1.5 }, ['phase']],
+    ['an astronomical phase', { ...VALID, session_id: 'tv', phase: 1e99 }, ['phase']],
+    ['a phase as text', { ...VALID, session_id: 'tv', phase: '1' }, ['phase']],
+    [
+      'one session to end, not in a list',
+      { ...VALID, session_id: 'tv', end_session_ids: 'a' },
+      ['end_session_ids'],
+    ],
+    [
+      'a bad id among those to end',
+      { ...VALID, session_id: 'tv', end_session_ids: ['a', ''] },
+      ['end_session_ids.1'],
+    ],
+    [
+      'too many to end',
+      { ...VALID, end_session_ids: Array.from({ length: 101 }, (_, n) => `s${n}`) },
+      ['end_session_ids'],
+    ],
+  ])('422 for %s, by the name of each field', async (_, body, fields) => {
+    const reply = await service.ask(body);
+    expect(reply.status).toBe(422);
+    expect(reply.headers['content-type']).toBe('application/problem+json');
+    expect(reply.body).toMatchObject({
+      type: 'urn:streamgate:problem:invalid-request',
+      code: 'invalid-request',
+      status: 422,
+      instance: reply.headers['x-request-id'],
+    });
+    expect(reply.body.errors.map(({ field }: { field: string }) => field).toSorted()).toEqual(
+      fields.toSorted(),
+    );
+  });
+
+  it('422 for a body that is no object', async () => {
+    for (const body of ['null', '[]', '"ana"', '7', '']) {
+      const reply = await post(body);
+      expect([reply.status, reply.body.errors[0].field]).toEqual([422, 'body']);
+    }
+  });
+
+  it('422 for `__proto__`, which pollutes nothing', async () => {
+    const reply = await post('{"user_id":"ana","stream_id":"test-pattern","__proto__":{"limit":99}}');
+    expect([reply.status, reply.body.errors[0].field]).toEqual([422, '__proto__']);
+    expect(({} as { limit?: number }).limit).toBeUndefined();
+  });
+
+  it('takes the last of duplicate keys', async () => {
+    const reply = await post(
+      '{"user_id":"ana","user_id":"ben","stream_id":"none","stream_id":"test-pattern"}',
+    );
+    expect([reply.status, reply.body.session.user_id]).toEqual([201, 'ben']);
+  });
+
+  it.each(['{', '{"user_id":"ana",}', 'user_id=ana', '{"user_id":"a"} x'])(
+    '400 for the malformed JSON %s',
+    async (body) => {
+      const reply = await post(body);
+      expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
+    },
+  );
+
+  it('413 over 16 KiB, and not at 16 KiB', async () => {
+    const padded = (bytes: number): string => {
+      const body = JSON.stringify({ ...VALID, pad: '' });
+      return JSON.stringify({ ...VALID, pad: 'x'.repeat(bytes - body.length) });
+    };
+    const over = await post(padded(16 * 1024 + 1));
+    expect([over.status, over.body.code]).toEqual([413, 'payload-too-large']);
+    expect((await post(padded(16 * 1024))).status).toBe(422);
+  });
+
+  it.each([
+    'text/plain',
+    'application/xml',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+  ])('415 for %s', async (type) => {
+    const reply = await post(JSON.stringify(VALID), type);
+    expect([reply.status, reply.body.code]).toEqual([415, 'unsupported-media-type']);
+  });
+
+  it.each([
+    '/nope',
+    '/v1',
+    '/v1/phases/',
+    '/v1/users',
+    '/v1/users/ana',
+    '/internal',
+    '/media',
+    '/v1//phases',
+  ])('404 for the unknown path %s, whatever is sent there', async (path) => {
+    for (const reply of [
+      await request(service.app.getHttpServer()).get(path),
+      await request(service.app.getHttpServer()).post(path).set('content-type', 'text/plain').send('{'),
+    ])
+      expect([reply.status, reply.headers['content-type'], reply.body.code]).toEqual([
+        404,
+        'application/problem+json',
+        'not-found',
+      ]);
+  });
+
+  it.each([
+    ['get', '/v1/phases', 'POST'],
+    ['put', '/v1/phases', 'POST'],
+    ['post', '/v1/users/ana/sessions', 'GET, HEAD, DELETE'],
+    ['get', '/v1/users/ana/sessions/tv', 'DELETE'],
+    ['delete', '/v1/streams', 'GET, HEAD'],
+    ['get', '/internal/expire-idle-sessions', 'POST'],
+  ] as const)('405 for %s %s, with Allow', async (method, path, allow) => {
+    const reply = await request(service.app.getHttpServer())[method](path);
+    expect([reply.status, reply.headers.allow, reply.body.code]).toEqual([405, allow, 'method-not-allowed']);
+  });
+
+  it.each([
+    '/v1/users/%00/sessions',
+    `/v1/users/${LONG}/sessions`,
+    '/v1/users/a%2Fb/sessions',
+    '/v1/streams/a%20b',
+  ])('422 for the id in %s', async (path) => {
+    const reply = await service.send('get', path);
+    expect([reply.status, reply.body.code]).toEqual([422, 'invalid-request']);
+  });
+
+  it('400 for a path that cannot be decoded', async () => {
+    const reply = await request(service.app.getHttpServer()).get('/v1/users/%zz/sessions');
+    expect([reply.status, reply.headers['content-type'], reply.body.code]).toEqual([
+      400,
+      'application/problem+json',
+      'malformed-request',
+    ]);
+  });
+
+  it.each(['.', '..', '...', 'no-such-stream', 'TEST-PATTERN'])(
+    '404 for the stream %s',
+    async (stream_id) => {
+      const reply = await service.ask({ user_id: 'ana', session_id: 'phone', stream_id });
+      expect([reply.status, reply.body.code]).toEqual([404, 'stream-not-found']);
+      const one = await service.send('get', `/v1/streams/${stream_id.replaceAll('.', '%2E')}`);
+      expect(one.status).toBe(404);
+    },
+  );
+
+  it.each([7, 1_000, 2_147_483_647])('404 for phase %d, past the end', async (phase) => {
+    for (const session_id of ['tv', 'phone']) {
+      const reply = await service.ask({ ...VALID, session_id, phase });
+      expect([reply.status, reply.body.code]).toEqual([404, 'phase-not-found']);
+    }
+  });
+
+  it('names of what every object has are ids like any other', async () => {
+    for (const id of ['constructor', '__proto__', 'toString', 'hasOwnProperty']) {
+      const reply = await service.ask({ user_id: id, session_id: id, stream_id: 'test-pattern' });
+      expect([reply.status, reply.body.sessions.live]).toEqual([201, 1]);
+      expect((await service.ask({ user_id: 'zoe', stream_id: id })).status).toBe(404);
+    }
+  });
+});

@@ -1,0 +1,139 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { HeldOrigin } from '../support/held-origin.js';
+import { type StoreName, STORES, useService } from '../support/service.js';
+
+/** Asks and gives the socket, to be broken off before the reply. */
+async function askAndHold(port: number, body: object): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  const json = JSON.stringify(body);
+  socket.write(
+    `POST /v1/phases HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${json.length}\r\n\r\n${json}`,
+  );
+  return socket;
+}
+
+describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
+  const origin = new HeldOrigin();
+  beforeAll(() => origin.start());
+  afterAll(() => origin.stop());
+  const service = useService(store, () => ({ STREAM_ORIGIN: origin.template }));
+  const port = (): number => (service.app.getHttpServer().address() as AddressInfo).port;
+  /** The service's ends of its connections, by the port of the client's end. */
+  const connections = new Map<number, Socket>();
+  beforeAll(() => {
+    service.app
+      .getHttpServer()
+      .on('connection', (socket: Socket) => connections.set(socket.remotePort!, socket));
+  });
+  /** Breaks a connection off; resolves when the service has seen it go. */
+  const breakOff = async (socket: Socket): Promise<void> => {
+    const gone = once(connections.get(socket.localPort!)!, 'close');
+    socket.destroy();
+    await gone;
+  };
+
+  /** Resolves when the store was told how the next delivery ended. */
+  const settled = (): Promise<'confirm' | 'withdraw'> =>
+    new Promise((resolve) => {
+      for (const verb of ['confirm', 'withdraw'] as const) {
+        const original = service.sessions[verb].bind(service.sessions);
+        jest.spyOn(service.sessions, verb).mockImplementationOnce(async (place) => {
+          await original(place);
+          resolve(verb);
+        });
+      }
+    });
+  /** Asks, and breaks off between the decision and the reply. */
+  const breakOffAfterAdmission = async (body: object): Promise<void> => {
+    const admit = service.sessions.admit.bind(service.sessions);
+    const client = Promise.withResolvers<Socket>();
+    jest.spyOn(service.sessions, 'admit').mockImplementationOnce(async (request) => {
+      const admission = await admit(request);
+      await breakOff(await client.promise);
+      return admission;
+    });
+    const undone = settled();
+    client.resolve(await askAndHold(port(), body));
+    expect(await undone).toBe('withdraw');
+  };
+  afterEach(() => jest.restoreAllMocks());
+
+  it('a session becomes permanent when its first reply was written out', async () => {
+    const confirmed = settled();
+    const reply = await service.ask({ user_id: 'whole', session_id: 'tv', stream_id: 'film' });
+    expect(reply.status).toBe(201);
+    expect(await confirmed).toBe('confirm');
+    service.clock.advance(29_999);
+    expect(await service.sessions.list('whole')).toHaveLength(1);
+  });
+
+  it('a client that broke off leaves no trace of a new session', async () => {
+    await breakOffAfterAdmission({ user_id: 'new', session_id: 'tv', stream_id: 'film' });
+    expect(await service.sessions.list('new')).toEqual([]);
+  });
+
+  it('a client that broke off leaves its running session as it was', async () => {
+    await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film', phase: 2 });
+    const before = await service.sessions.list('running');
+    service.clock.advance(5_000);
+    await breakOffAfterAdmission({ user_id: 'running', session_id: 'tv', stream_id: 'other', phase: 1 });
+    expect(await service.sessions.list('running')).toEqual(before);
+    const next = await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film' });
+    expect(next.body.phase.index).toBe(3);
+  });
+
+  it('a client that left while the origin was asked takes no place at all', async () => {
+    const held = origin.hold('slow');
+    const admit = jest.spyOn(service.sessions, 'admit');
+    const socket = await askAndHold(port(), { user_id: 'early', session_id: 'tv', stream_id: 'slow' });
+    const release = await held;
+    await breakOff(socket);
+    release();
+    // The next request for the stream waits for the same answer, so the first was done with by then.
+    const reply = await service.ask({ user_id: 'early', session_id: 'phone', stream_id: 'slow' });
+    expect([reply.status, reply.body.sessions.live]).toEqual([201, 1]);
+    expect(admit).toHaveBeenCalledTimes(1);
+  });
+
+  it.each([
+    ['answers 500', 502, 'origin-unavailable'],
+    ['sends something else', 502, 'origin-unavailable'],
+    ['hangs up', 502, 'origin-unavailable'],
+    ['redirects', 502, 'origin-unavailable'],
+    ['leads out', 502, 'origin-unavailable'],
+    ['answers 404', 404, 'stream-not-found'],
+  ])('an origin that %s creates, renews and ends nothing', async (fault, status, code) => {
+    const user_id = fault.replaceAll(' ', '-');
+    await service.ask({ user_id, session_id: 'tv', stream_id: 'film' });
+    const before = await service.sessions.list(user_id);
+    service.clock.advance(1_000);
+    const stream_id = `fault.${user_id}`;
+    for (const body of [{ session_id: 'tv' }, { session_id: 'phone', end_session_ids: ['tv'] }, {}]) {
+      const reply = await service.ask({ user_id, stream_id, ...body });
+      expect([reply.status, reply.body.code]).toEqual([status, code]);
+    }
+    expect(await service.sessions.list(user_id)).toEqual(before);
+  });
+
+  it('tells of the limit and of an end before it tells of the stream', async () => {
+    for (const session_id of ['a', 'b', 'c'])
+      await service.ask({ user_id: 'order', session_id, stream_id: 'film' });
+    const stream_id = 'fault.answers-500';
+    expect((await service.ask({ user_id: 'order', session_id: 'd', stream_id })).status).toBe(409);
+    await service.send('delete', '/v1/users/order/sessions/c');
+    expect((await service.ask({ user_id: 'order', session_id: 'c', stream_id })).status).toBe(410);
+    expect((await service.ask({ user_id: 'order', session_id: 'd', stream_id })).status).toBe(502);
+  });
+
+  it('asks the origin once for however many ask at once', async () => {
+    const held = origin.hold('popular');
+    const asked = Promise.all(
+      Array.from({ length: 20 }, (_, n) => service.ask({ user_id: `fan-${n}`, stream_id: 'popular' })),
+    );
+    (await held)();
+    expect((await asked).map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => 201));
+    expect(origin.requestsFor('popular')).toBe(1);
+  });
+});

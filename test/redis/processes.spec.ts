@@ -1,0 +1,175 @@
+import { Redis } from 'ioredis';
+import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
+import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
+import { POLICY } from '../contract/session-repository.contract.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
+import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+import { ReplyValve } from '../support/reply-valve.js';
+import { type ServiceProcess, startServiceProcess } from '../support/service-process.js';
+
+/** Several service processes on one Redis, as in production: real time, real deaths. */
+
+const { url, redis } = useRedisDatabase();
+beforeEach(() => redis.flushdb());
+const running: ServiceProcess[] = [];
+const start = async (environment: Record<string, string> = {}): Promise<ServiceProcess> => {
+  const service = await startServiceProcess({ REDIS_URL: url, LOG_LEVEL: 'warn', ...environment });
+  running.push(service);
+  return service;
+};
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((service) => service.end()));
+});
+
+describe('two processes', () => {
+  it('admit exactly 3 of the 10 first requests that each of 200 users sends at once', async () => {
+    const services = await Promise.all([start(), start()]);
+    const users = Array.from({ length: 200 }, (_, n) => `racer-${n}`);
+    const replies = await Promise.all(
+      users.flatMap((user_id) =>
+        Array.from({ length: 10 }, (_, n) => services[n % 2]!.ask({ user_id, stream_id: 'test-pattern' })),
+      ),
+    );
+    const outcomes = users.map((_, at) =>
+      replies
+        .slice(at * 10, at * 10 + 10)
+        .map(({ status }) => status)
+        .toSorted(),
+    );
+    expect(outcomes).toEqual(users.map(() => [201, 201, 201, 409, 409, 409, 409, 409, 409, 409]));
+    for (const user of users.slice(0, 20)) {
+      const lists = await Promise.all(
+        services.map(async (service) => (await fetch(`${service.url}/v1/users/${user}/sessions`)).json()),
+      );
+      expect((lists[0] as { sessions: unknown[] }).sessions).toHaveLength(3);
+      expect(lists[1]).toEqual(lists[0]);
+    }
+  });
+
+  it('claim each expiry once between them, from the clock alone', async () => {
+    const short = { PHASE_SECONDS: '0.2', IDLE_PHASES: '1', LOG_LEVEL: 'info' };
+    const services = await Promise.all([start(short), start(short)]);
+    const users = Array.from({ length: 60 }, (_, n) => `sleeper-${n}`);
+    await Promise.all(
+      users.map((user_id, n) => services[n % 2]!.ask({ user_id, stream_id: 'test-pattern' })),
+    );
+    const claimed = (): number =>
+      services
+        .flatMap((service) => service.output().split('\n'))
+        .filter((line) => line.includes('idle sessions expired'))
+        .reduce((sum, line) => sum + (JSON.parse(line) as { expired: number }).expired, 0);
+    await until(() => claimed() >= 60);
+    for (const service of services) {
+      const sweep = await fetch(`${service.url}/internal/expire-idle-sessions`, { method: 'POST' });
+      expect(await sweep.json()).toMatchObject({ expired: 0, more: false });
+    }
+    expect(claimed()).toBe(60);
+    expect(await redis.keys('*')).toEqual([]);
+  });
+});
+
+describe('a process that dies between the decision and the reply', () => {
+  it('costs a new session its place for one short lease', async () => {
+    const valve = await ReplyValve.open(url);
+    try {
+      const doomed = await start({ REDIS_URL: valve.url });
+      valve.shut();
+      const lost = doomed.ask({ user_id: 'orphan', session_id: 'tv', stream_id: 'test-pattern' });
+      lost.catch(() => undefined);
+      const clock = new ManualClock(Date.now());
+      const connection = connectRedis({ REDIS_URL: url }, QUIET);
+      const store = new RedisSessionRepository(connection, POLICY, clock);
+      await store.onModuleInit();
+      let held = await store.list('orphan');
+      await until(async () => (held = await store.list('orphan')).length > 0);
+      await doomed.end('SIGKILL');
+      await expect(lost).rejects.toThrow();
+
+      clock.advanceTo(new Date(held[0]!.startedAt).toISOString());
+      clock.advance(POLICY.leaseMs - 1);
+      expect(await store.list('orphan')).toHaveLength(1);
+      clock.advance(1);
+      expect(await store.list('orphan')).toEqual([]);
+      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: [] }); // it never began
+      await connection.quit();
+    } finally {
+      await valve.close();
+    }
+  });
+});
+
+describe('when Redis is away', () => {
+  let server: OwnRedisServer;
+  beforeAll(async () => {
+    server = await startOwnRedis();
+  });
+  afterAll(() => server.stop());
+  const body = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
+
+  it('refuses honestly while it is down, and goes on by itself when it is back', async () => {
+    const service = await start({ REDIS_URL: server.url });
+    expect((await service.ask(body)).status).toBe(201);
+
+    await server.kill();
+    await until(async () => (await fetch(`${service.url}/health/ready`)).status === 503);
+    const refused = await service.ask(body);
+    expect([refused.status, refused.body.code]).toEqual([503, 'store-unavailable']);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    expect(JSON.stringify(refused.body)).not.toMatch(/redis|ECONN|127\.0\.0\.1|stack/i);
+    expect((await fetch(`${service.url}/health/live`)).status).toBe(200);
+    for (const method of ['GET', 'DELETE'])
+      expect((await fetch(`${service.url}/v1/users/ana/sessions`, { method })).status).toBe(503);
+
+    await server.restart();
+    await until(async () => (await fetch(`${service.url}/health/ready`)).ok);
+    expect((await service.ask(body)).status).toBe(201); // forgotten by a store that keeps nothing on disk
+    const told = service
+      .output()
+      .split('\n')
+      .filter((line) => /503 until it is back/.test(line));
+    expect(told).toHaveLength(1);
+  });
+
+  it('does not wait for one that hangs', async () => {
+    const service = await start({ REDIS_URL: server.url });
+    server.pause();
+    try {
+      const started = performance.now();
+      expect((await service.ask(body)).status).toBe(503);
+      expect(performance.now() - started).toBeLessThan(4_000);
+    } finally {
+      server.resume();
+    }
+    await until(async () => (await service.ask(body)).status < 300);
+  });
+
+  it('starts without it, and says that it is not ready', async () => {
+    await server.kill();
+    const service = await start({ REDIS_URL: server.url });
+    const ready = await fetch(`${service.url}/health/ready`);
+    expect([ready.status, (await ready.json()) as object]).toMatchObject([503, { code: 'not-ready' }]);
+    await server.restart();
+    await until(async () => (await fetch(`${service.url}/health/ready`)).ok);
+  });
+
+  it('needs the right password, from a file if need be', async () => {
+    const admin = new Redis(server.url);
+    await admin.config('SET', 'requirepass', 'correct horse');
+    await admin.quit();
+    const wrong = await start({ REDIS_URL: server.url, REDIS_PASSWORD: 'battery staple' });
+    expect((await wrong.ask(body)).status).toBe(503);
+    expect(wrong.output()).not.toContain('battery');
+    const right = await start({ REDIS_URL: server.url, REDIS_PASSWORD: 'correct horse' });
+    expect((await right.ask(body)).status).toBeLessThan(300);
+  });
+});
+
+/** Polls until something is true; fails loudly when it never is. */
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 15_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`never became true: ${condition.toString()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,119 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
+import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
+import { SCRIPT_NAMES, readScript } from '../../src/sessions/redis/redis-scripts.js';
+import { Clock } from '../../src/clock.js';
+import { POLICY } from '../contract/session-repository.contract.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { startOwnRedis } from '../support/redis-server.js';
+import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+
+const { url, redis } = useRedisDatabase();
+const connection = connectRedis({ REDIS_URL: url }, QUIET);
+const store = new RedisSessionRepository(connection, POLICY, new Clock());
+beforeAll(() => store.onModuleInit());
+afterAll(() => connection.quit());
+beforeEach(() => redis.flushdb());
+
+const request = {
+  userId: 'ana',
+  sessionId: 'tv',
+  streamId: 'film',
+  phase: undefined,
+  phases: 100,
+  endSessionIds: [],
+};
+
+describe('the scripts', () => {
+  it('are all named, and no other lies about', () => {
+    const files = readdirSync(join(__dirname, '../../src/sessions/redis/lua'));
+    expect(files.toSorted()).toEqual([...SCRIPT_NAMES, 'record'].map((name) => `${name}.lua`).toSorted());
+  });
+
+  it.each(SCRIPT_NAMES)('%s compiles, and says what goes in and out', async (name) => {
+    const { lua, numberOfKeys } = readScript(name);
+    expect(await redis.script('LOAD', lua)).toMatch(/^[0-9a-f]{40}$/);
+    expect(numberOfKeys).toBe(new Set(lua.match(/(?<!-- )KEYS\[\d\]/g)).size);
+    const arguments_ = Math.max(...[...lua.matchAll(/ARGV\[(\d+)\]/g)].map(([, at]) => Number(at)));
+    const [, documented] = /^-- ARGV +(.*?)(?:\.\.\.)?$/m.exec(lua)!;
+    expect(documented!.split(',').length).toBeGreaterThanOrEqual(arguments_);
+    expect(lua).toMatch(/^-- Returns /m);
+  });
+
+  it('are sent again where the server has forgotten them', async () => {
+    await store.admit(request);
+    await redis.script('FLUSH');
+    expect(await store.admit(request)).toMatchObject({ outcome: 'admitted', created: false });
+  });
+
+  it('take two calls for a first phase, and one for a renewal', async () => {
+    // A server of its own: it counts the calls of all its clients.
+    const server = await startOwnRedis();
+    const own = connectRedis({ REDIS_URL: server.url }, QUIET);
+    const counted = new RedisSessionRepository(own, POLICY, new Clock());
+    await counted.onModuleInit();
+    const callsOf = async (work: () => Promise<void>): Promise<number> => {
+      await own.config('RESETSTAT');
+      await work();
+      const stats = await own.info('commandstats');
+      return [...stats.matchAll(/cmdstat_(?:evalsha|eval):calls=(\d+)/g)].reduce(
+        (sum, [, n]) => sum + Number(n),
+        0,
+      );
+    };
+    const watch = async (sessionId: string): Promise<void> => {
+      const admission = await counted.admit({ ...request, sessionId });
+      if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
+      if (admission.place.reserved) await counted.confirm(admission.place);
+    };
+    await watch('the first of all sends the scripts whole');
+    expect(await callsOf(() => watch('tv'))).toBe(2);
+    expect(await callsOf(() => watch('tv'))).toBe(1);
+    await own.quit();
+    await server.stop();
+  });
+});
+
+describe('the clock', () => {
+  it("is the server's, whatever this machine says", async () => {
+    const wrong = new (class extends Clock {
+      override now(): number {
+        return 0;
+      }
+    })();
+    const admission = await new RedisSessionRepository(connection, POLICY, wrong).admit(request);
+    const [seconds] = await redis.time();
+    expect(admission).toMatchObject({ outcome: 'admitted' });
+    if (admission.outcome === 'admitted')
+      expect(Math.abs(admission.session.startedAt - Number(seconds) * 1_000)).toBeLessThan(5_000);
+  });
+});
+
+describe('the keys', () => {
+  it('stay in the compact encoding with ids of 36 characters', async () => {
+    const id = (n: number): string => `0199a0b0-0000-7000-8000-00000000000${n}`;
+    for (const n of [1, 2, 3])
+      await store.admit({ ...request, userId: id(0), sessionId: id(n), streamId: id(n) });
+    const { records } = userKeys(id(0));
+    expect(await redis.hlen(records)).toBe(3);
+    expect(await redis.object('ENCODING', records)).toMatch(/^(listpack|ziplist)$/);
+  });
+
+  it('are gone when a first phase did not arrive', async () => {
+    const admission = await store.admit(request);
+    expect(await redis.keys('*')).toHaveLength(2);
+    if (admission.outcome === 'admitted') await store.withdraw(admission.place);
+    expect(await redis.keys('*')).toEqual([]);
+  });
+
+  it('are gone when a session was expired', async () => {
+    const clock = new ManualClock();
+    const timed = new RedisSessionRepository(connection, POLICY, clock);
+    await timed.admit(request);
+    clock.advance(POLICY.leaseMs);
+    expect(await timed.expireIdle({ maxSessions: 10 })).toEqual({ expired: [], more: false });
+    expect(await redis.keys('*')).toEqual([]);
+  });
+});

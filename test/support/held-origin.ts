@@ -1,0 +1,73 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import { type AddressInfo } from 'node:net';
+
+/** A real HTTP origin whose answers the test can hold back. */
+export class HeldOrigin {
+  private readonly counts = new Map<string, number>();
+  private readonly held = new Map<string, (release: () => void) => void>();
+  private readonly server = createServer((request, response) => {
+    const stream = request.url!.split('/')[2]!;
+    this.counts.set(stream, this.requestsFor(stream) + 1);
+    const announce = this.held.get(stream);
+    this.held.delete(stream);
+    if (announce)
+      announce(() => {
+        this.answer(stream, response);
+      });
+    else this.answer(stream, response);
+  });
+  template = '';
+
+  async start(): Promise<void> {
+    this.server.listen(0, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.template = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/vod/{stream_id}/index.m3u8`;
+  }
+
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+
+  /** Holds the next answer for a stream; resolves, once it was asked for, with what lets it go. */
+  hold(stream: string): Promise<() => void> {
+    return new Promise((resolve) => {
+      this.held.set(stream, resolve);
+    });
+  }
+
+  requestsFor(stream: string): number {
+    return this.counts.get(stream) ?? 0;
+  }
+
+  private answer(stream: string, response: ServerResponse): void {
+    switch (stream) {
+      case 'fault.answers-500':
+        response.writeHead(500).end();
+        break;
+      case 'fault.answers-404':
+        response.writeHead(404).end();
+        break;
+      case 'fault.sends-something-else':
+        response.end('<!doctype html><p>Welcome');
+        break;
+      case 'fault.hangs-up':
+        response.destroy();
+        break;
+      case 'fault.redirects':
+        response.writeHead(302, { location: 'http://169.254.169.254/' }).end();
+        break;
+      case 'fault.leads-out':
+        response.end(playlist('http://169.254.169.254/secret.ts'));
+        break;
+      default:
+        response.end(playlist('0.ts'));
+    }
+  }
+}
+
+function playlist(first: string): string {
+  const segments = [first, '1.ts', '2.ts', '3.ts', '4.ts'].map((uri) => `#EXTINF:10,\n${uri}`);
+  return ['#EXTM3U', '#EXT-X-TARGETDURATION:10', ...segments, '#EXT-X-ENDLIST', ''].join('\n');
+}

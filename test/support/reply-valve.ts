@@ -1,0 +1,47 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+/** Stands between a service and its Redis, and can hold back what Redis answers: commands arrive, replies do not. */
+export class ReplyValve {
+  private readonly sockets = new Set<Socket>();
+  private readonly replies: Socket[] = [];
+
+  private constructor(
+    readonly url: string,
+    private readonly server: Server,
+  ) {}
+
+  static async open(redisUrl: string): Promise<ReplyValve> {
+    const target = new URL(redisUrl);
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const front = new URL(redisUrl);
+    front.hostname = '127.0.0.1';
+    front.port = String((server.address() as AddressInfo).port);
+    const valve = new ReplyValve(front.href, server);
+    server.on('connection', (client) => {
+      const redis = connect(Number(target.port || 6379), target.hostname);
+      valve.replies.push(redis);
+      client.pipe(redis).pipe(client);
+      for (const socket of [client, redis]) {
+        valve.sockets.add(socket);
+        socket.on('error', () => undefined);
+      }
+    });
+    return valve;
+  }
+
+  /** From now on no reply gets through. */
+  shut(): void {
+    for (const socket of this.replies) {
+      socket.unpipe();
+      socket.pause();
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
