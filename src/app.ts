@@ -40,7 +40,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   });
   const fastify: FastifyInstance = adapter.getInstance();
   takeJsonOnly(fastify);
-  useHttpLog(app, config);
+  useHttpLog(fastify);
   refuseUnknownRoutes(fastify);
   await app.register(fastifyStatic, { root: __dirname, serve: false });
   app.useGlobalFilters(new ProblemFilter(storeProblem));
@@ -64,6 +64,6 @@ function takeJsonOnly(fastify: FastifyInstance): void {
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     // Many clients name the type on every request, with a body or without.
     if (body === '') done(null, undefined);
-    else parse(request, body as string, done);
+    else void parse(request, body as string, done);
   });
 }

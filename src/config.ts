@@ -110,7 +110,7 @@ export class Config {
   readonly MEDIA_SIGNING_SECRET: string;
 
   @IsIn(['closed'], { message: 'must be closed: open is not available yet' })
-  readonly STORE_DOWN_POLICY: 'closed' = 'closed';
+  readonly STORE_DOWN_POLICY = 'closed';
 
   @IsIn(['none'], {
     message:

@@ -38,7 +38,7 @@ export function ApiProblems(...codes: readonly (ProblemCode | { code: ProblemCod
       ApiResponse({
         status,
         description: problems.map(({ code }) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
-        content: { 'application/problem+json': { schema: { oneOf: problems.map(problemSchema) } as object } },
+        content: { 'application/problem+json': { schema: { oneOf: problems.map(problemSchema) } } },
       }),
     ),
   );

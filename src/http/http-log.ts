@@ -1,8 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { basename } from 'node:path';
 import { getCallSites } from 'node:util';
-import { type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { type FastifyRequest } from 'fastify';
+import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
 import { type Config } from '../config.js';
@@ -48,8 +47,7 @@ function callSite(): string | undefined {
  * the service shuts down: without the header, a client that keeps its connection open would hold up the shutdown for
  * Fastify's keep-alive timeout of 72 s (fastify/fastify#7044).
  */
-export function useHttpLog(app: NestFastifyApplication, config: Config): void {
-  const fastify = app.getHttpAdapter().getInstance();
+export function useHttpLog(fastify: FastifyInstance): void {
   const log = PinoLogger.root;
   let closing = false;
   fastify.addHook('preClose', (done) => {
@@ -58,7 +56,6 @@ export function useHttpLog(app: NestFastifyApplication, config: Config): void {
   });
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
-    if (closing) void reply.header('connection', 'close');
     context.run({ reqId: request.id }, done);
   });
   fastify.addHook('onSend', (_request, reply, payload, done) => {
@@ -66,12 +63,6 @@ export function useHttpLog(app: NestFastifyApplication, config: Config): void {
     done(null, payload);
   });
   if (!log.isLevelEnabled('info')) return;
-  // The pattern of the route, never the URL: URLs hold the ids of users.
-  const about = (request: FastifyRequest): object => ({
-    reqId: request.id,
-    method: request.method,
-    route: request.routeOptions.url,
-  });
   fastify.addHook('onResponse', (request, reply, done) => {
     log.info({ ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request');
     done();
@@ -80,4 +71,9 @@ export function useHttpLog(app: NestFastifyApplication, config: Config): void {
     log.info(about(request), 'request aborted by its client');
     done();
   });
+}
+
+/** By the pattern of the route, never by the URL: URLs hold the ids of users. */
+function about(request: FastifyRequest): object {
+  return { reqId: request.id, method: request.method, route: request.routeOptions.url };
 }

@@ -36,7 +36,7 @@ export interface HeldRecord {
 }
 
 /** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
-export interface EndedRecord {
+interface EndedRecord {
   readonly status: 'ended';
   readonly sessionId: string;
   readonly endedAt: number;
@@ -87,7 +87,7 @@ export function expiresAt(record: Pick<HeldRecord, 'lastActivityAt'>, policy: Po
 }
 
 /** When a record is due: a reservation lapses, a session expires, an ended one is forgotten. */
-export function dueAt(record: SessionRecord, policy: Policy): number {
+function dueAt(record: SessionRecord, policy: Policy): number {
   if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
   return record.lastActivityAt + (record.status === 'reserved' ? policy.leaseMs : policy.expireAfterMs);
 }

@@ -122,24 +122,24 @@ async function readSegments(
   streamId: string,
   signal: AbortSignal,
 ): Promise<readonly Segment[] | undefined> {
-  let url = origin.playlistUrl(streamId);
-  let playlist = parse(await origin.read(url, signal));
-  if (playlist?.isMasterPlaylist) {
-    const variant = (playlist as hls.types.MasterPlaylist).variants.find(
-      ({ isIFrameOnly }) => isIFrameOnly !== true,
-    );
-    if (variant === undefined) throw new Error('the multivariant playlist names no rendition');
-    url = below(origin.root, variant.uri, url);
-    playlist = parse(await origin.read(url, signal));
-    if (playlist === undefined)
-      throw new Error(`the playlist of the first rendition is missing: ${variant.uri}`);
-  }
-  if (playlist === undefined) return undefined;
-  const media = playlist as hls.types.MediaPlaylist;
-  if (!media.endlist) throw new Error('the stream is live, which is not served yet');
-  if (media.segments.length === 0) throw new Error('the playlist has no segments');
-  const path = (uri: string): string => below(origin.root, uri, url).href.slice(origin.root.href.length);
-  return media.segments.map(({ uri, duration, byterange, map }) => ({
+  const url = origin.playlistUrl(streamId);
+  const playlist = parse(await origin.read(url, signal));
+  if (!playlist?.isMasterPlaylist) return playlist && segmentsOf(playlist, url, origin.root);
+
+  const variant = playlist.variants.find(({ isIFrameOnly }) => isIFrameOnly !== true);
+  if (variant === undefined) throw new Error('the multivariant playlist names no rendition');
+  const renditionUrl = below(origin.root, variant.uri, url);
+  const rendition = parse(await origin.read(renditionUrl, signal));
+  if (rendition === undefined || rendition.isMasterPlaylist)
+    throw new Error(`the first rendition has no playlist: ${variant.uri}`);
+  return segmentsOf(rendition, renditionUrl, origin.root);
+}
+
+function segmentsOf(playlist: hls.types.MediaPlaylist, url: URL, root: URL): readonly Segment[] {
+  if (!playlist.endlist) throw new Error('the stream is live, which is not served yet');
+  if (playlist.segments.length === 0) throw new Error('the playlist has no segments');
+  const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
+  return playlist.segments.map(({ uri, duration, byterange, map }) => ({
     path: path(uri),
     durationSeconds: duration,
     ...(map?.uri ? { initPath: path(map.uri) } : {}),
@@ -153,7 +153,7 @@ hls.setOptions({ silent: true });
 function parse(text: string | undefined): hls.types.MasterPlaylist | hls.types.MediaPlaylist | undefined {
   if (text === undefined) return undefined;
   if (!text.startsWith('#EXTM3U')) throw new Error('what the origin sent is not a playlist');
-  return hls.parse(text) as hls.types.MasterPlaylist | hls.types.MediaPlaylist;
+  return hls.parse(text);
 }
 
 /** Nothing outside the origin's root is read, signed or handed out, whatever a playlist says. */

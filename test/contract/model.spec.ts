@@ -21,7 +21,7 @@ const USERS = ['ana', 'ben'];
 /** Around every border of the rule. */
 const WAITS = [0, 1, 100, 4_999, 5_000, 9_999, 10_000, 20_000, 29_999, 30_000, 60_000];
 
-const process_ = fc.nat(1);
+const either = fc.nat(1);
 const user = fc.constantFrom(...USERS);
 const ids = fc.subarray(SESSIONS, { maxLength: 3 });
 const step = fc.oneof(
@@ -29,7 +29,7 @@ const step = fc.oneof(
     weight: 10,
     arbitrary: fc.record({
       do: fc.constant('admit' as const),
-      process: process_,
+      process: either,
       user,
       session: fc.constantFrom(...SESSIONS),
       stream: fc.constantFrom(...STREAMS),
@@ -40,23 +40,23 @@ const step = fc.oneof(
   },
   {
     weight: 5,
-    arbitrary: fc.record({ do: fc.constant('arrive' as const), process: process_, which: fc.nat(9) }),
+    arbitrary: fc.record({ do: fc.constant('arrive' as const), process: either, which: fc.nat(9) }),
   },
   {
     weight: 3,
-    arbitrary: fc.record({ do: fc.constant('abort' as const), process: process_, which: fc.nat(9) }),
+    arbitrary: fc.record({ do: fc.constant('abort' as const), process: either, which: fc.nat(9) }),
   },
   {
     weight: 2,
     arbitrary: fc.record({
       do: fc.constant('end' as const),
-      process: process_,
+      process: either,
       user,
       ids: fc.oneof(ids, fc.constant(ALL_SESSIONS)),
     }),
   },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(...WAITS) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('sweep' as const), process: process_ }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('sweep' as const), process: either }) },
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 

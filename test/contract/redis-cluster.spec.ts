@@ -36,7 +36,7 @@ describe('the Redis store on a node of a cluster', () => {
       expect(await redis.cluster('KEYSLOT', records)).toBe(await redis.cluster('KEYSLOT', index));
       expect(
         records.startsWith(
-          partitionKeys(Math.floor(Number(await redis.cluster('KEYSLOT', user)) / 64)).recordsPrefix,
+          partitionKeys(Math.floor((await redis.cluster('KEYSLOT', user)) / 64)).recordsPrefix,
         ),
       ).toBe(true);
     }

@@ -84,7 +84,7 @@ describe('a process that dies between the decision and the reply', () => {
       let held = await store.list('orphan');
       await until(async () => (held = await store.list('orphan')).length > 0);
       await doomed.end('SIGKILL');
-      await expect(lost).rejects.toThrow();
+      await expect(lost).rejects.toThrow('fetch failed');
 
       clock.advanceTo(new Date(held[0]!.startedAt).toISOString());
       clock.advance(POLICY.leaseMs - 1);

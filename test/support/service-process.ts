@@ -11,9 +11,14 @@ export interface ServiceProcess {
   readonly process: ChildProcess;
   /** Everything that it wrote so far. */
   output(): string;
-  ask(body: object): Promise<{ status: number; headers: Headers; body: Record<string, any> }>;
+  ask(body: object): Promise<{ status: number; headers: Headers; body: PhaseReply }>;
   /** Ends it by this signal and gives its exit code, null where the signal killed it. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+/** As much of a reply, or of a problem, as the tests look at. */
+interface PhaseReply {
+  readonly code?: string;
 }
 
 /** Starts `dist/main.js`, which the project's global set-up has built, and waits until it serves. */
@@ -43,7 +48,7 @@ export async function startServiceProcess(environment: Record<string, string>): 
       return {
         status: reply.status,
         headers: reply.headers,
-        body: (await reply.json()) as Record<string, any>,
+        body: (await reply.json()) as PhaseReply,
       };
     },
   };

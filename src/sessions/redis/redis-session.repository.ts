@@ -177,7 +177,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const expired: Session[] = [];
     const first = Math.floor(Math.random() * PARTITIONS);
     let waiting = Array.from({ length: PARTITIONS }, (_, offset) => (first + offset) % PARTITIONS);
-    while (waiting.length > 0 && expired.length < maxSessions && signal?.aborted !== true) {
+    const stopped = (): boolean => signal?.aborted === true;
+    while (waiting.length > 0 && expired.length < maxSessions && !stopped()) {
       const asked = waiting.slice(0, SWEEP_WIDTH);
       const steps = await Promise.all(asked.map((partition) => this.expirePartition(partition)));
       const unfinished = asked.filter((_, position) => steps[position]!.more);

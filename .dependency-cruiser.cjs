@@ -1,0 +1,116 @@
+/** The architecture as rules; ARCHITECTURE.md says why in more words. */
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-circular',
+      comment: 'Two modules that need each other are one module, or want a third.',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'no-orphans',
+      comment: 'What nobody imports is dead, or an entry point that is not declared.',
+      severity: 'error',
+      from: {
+        orphan: true,
+        pathNot: ['^src/main\\.ts$', '\\.spec\\.ts$', '^test/support/global-', '^bench/', '\\.d\\.ts$'],
+      },
+      to: {},
+    },
+    {
+      name: 'the-rule-imports-nothing',
+      comment:
+        'admission.ts is the specification: readable and testable alone, without a library, a type of one, or a clock.',
+      severity: 'error',
+      from: { path: '^src/sessions/admission\\.ts$' },
+      to: {},
+    },
+    {
+      name: 'sessions-know-nobody',
+      comment: 'Streams and Expiry build on Sessions; a way back would make the three one.',
+      severity: 'error',
+      from: { path: '^src/sessions/' },
+      to: { path: '^src/(streams|expiry)/' },
+    },
+    {
+      name: 'streams-and-expiry-never-meet',
+      comment:
+        'They share the store through Sessions and nothing else, so that either can change or leave alone.',
+      severity: 'error',
+      from: { path: '^src/(streams|expiry)/' },
+      to: { path: '^src/(streams|expiry)/', pathNot: '^src/$1/' },
+    },
+    {
+      name: 'one-place-names-the-stores',
+      comment: 'Everybody else asks for the port, so that a store can be swapped in one line.',
+      severity: 'error',
+      from: {
+        path: '^src/',
+        pathNot: ['^src/sessions/sessions\\.module\\.ts$', '^src/sessions/(memory|redis)/'],
+      },
+      to: { path: '^src/sessions/(memory|redis)/' },
+    },
+    {
+      name: 'stores-do-not-know-each-other',
+      comment: 'They share the port and the rule; a helper of one used by the other would tie them together.',
+      severity: 'error',
+      from: { path: '^src/sessions/(memory|redis)/' },
+      to: { path: '^src/sessions/(memory|redis)/', pathNot: '^src/sessions/$1/' },
+    },
+    {
+      name: 'redis-client-behind-its-adapter',
+      comment: 'A type of the client in the port would make every store a Redis.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/sessions/redis/' },
+      to: { path: 'node_modules/(ioredis|cluster-key-slot)/' },
+    },
+    {
+      name: 'http-is-for-any-service',
+      comment: 'Only readiness asks the store; the rest of http/ would serve any API.',
+      severity: 'error',
+      from: { path: '^src/http/', pathNot: '^src/http/health\\.controller\\.ts$' },
+      to: { path: '^src/(sessions|streams|expiry)/' },
+    },
+    {
+      name: 'config-is-a-leaf',
+      comment:
+        'Everything may read the configuration, so it reads nothing but the policy type that it makes.',
+      severity: 'error',
+      from: { path: '^src/(config|clock)\\.ts$' },
+      to: { path: '^src/', pathNot: '^src/sessions/admission\\.ts$' },
+    },
+    {
+      name: 'wiring-is-at-the-top',
+      comment:
+        'Only main.ts builds the application, and only app.ts and main.ts know how it is put together.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(main|app)\\.ts$' },
+      to: { path: '^src/(main|app|app\\.module)\\.ts$' },
+    },
+    {
+      name: 'no-test-in-production',
+      comment: 'What the tests need is not what users run.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.spec\\.ts$' },
+      to: { path: '^(test|bench)/' },
+    },
+    {
+      name: 'no-dev-dependency-in-production',
+      comment: 'The image installs production dependencies only.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.spec\\.ts$' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+      extensions: ['.ts', '.mts', '.js', '.json'],
+    },
+  },
+};

@@ -1,0 +1,96 @@
+import { existsSync } from 'node:fs';
+import { ConfigError, readConfig } from './config.js';
+
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  REDIS_URL: 'rediss://cache.example:6379',
+  AUTH_MODE: 'none',
+  MEDIA_SIGNING_SECRET: 'a-secret-of-some-length',
+  INTERNAL_API_TOKEN: 'a-token-of-some-length',
+};
+const faults = (environment: NodeJS.ProcessEnv): readonly string[] => {
+  try {
+    readConfig(environment);
+    return [];
+  } catch (error) {
+    return (error as ConfigError).faults.map((fault) => fault.split(':', 1)[0]!);
+  }
+};
+
+describe('the configuration', () => {
+  it('needs nothing outside production', () => {
+    const config = readConfig({});
+    expect(config).toMatchObject({
+      HOST: '127.0.0.1',
+      PORT: 3000,
+      SESSION_STORE: 'memory',
+      MEDIA_SIGNING: 'hmac',
+      LOG_LEVEL: 'info',
+      LOG_FORMAT: 'pretty',
+      production: false,
+    });
+    expect(config.policy).toEqual({ limit: 3, idleAfterMs: 10_000, expireAfterMs: 30_000, leaseMs: 5_000 });
+    expect(existsSync(`${config.STREAM_ORIGIN}/test-pattern/index.m3u8`)).toBe(true);
+    expect(readConfig({}).MEDIA_SIGNING_SECRET).not.toBe(config.MEDIA_SIGNING_SECRET);
+  });
+
+  it('defaults to what production needs, in production', () => {
+    expect(readConfig(PRODUCTION)).toMatchObject({
+      HOST: '0.0.0.0',
+      SESSION_STORE: 'redis',
+      LOG_FORMAT: 'json',
+    });
+    expect(readConfig({ ...PRODUCTION, REDIS_URL: undefined, SESSION_STORE: 'memory' }).SESSION_STORE).toBe(
+      'memory',
+    );
+  });
+
+  it.each(Object.keys(PRODUCTION).filter((name) => name !== 'NODE_ENV'))(
+    'does without %s nowhere in production',
+    (name) => {
+      expect(faults({ ...PRODUCTION, [name]: undefined })).toEqual([
+        name === 'REDIS_URL' ? 'SESSION_STORE' : name,
+      ]);
+    },
+  );
+
+  it('takes Redis where it has a URL', () => {
+    expect(readConfig({ REDIS_URL: 'redis://127.0.0.1:6379/1' }).SESSION_STORE).toBe('redis');
+    expect(faults({ SESSION_STORE: 'redis' })).toEqual(['REDIS_URL']);
+  });
+
+  it('takes fractions of a second, and never holds a place longer than a session would', () => {
+    expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
+      limit: 3,
+      idleAfterMs: 200,
+      expireAfterMs: 200,
+      leaseMs: 200,
+    });
+  });
+
+  it.each([
+    ['PORT', '-1'],
+    ['PORT', '80.5'],
+    ['PORT', 'http'],
+    ['PORT', '0x10'],
+    ['PORT', ' 80'],
+    ['MAX_SESSIONS_PER_USER', '1e3'],
+    ['MAX_SESSIONS_PER_USER', 'Infinity'],
+    ['PHASE_SECONDS', '0.19'],
+    ['PHASE_SECONDS', 'NaN'],
+    ['PHASE_SECONDS', '0.3333'],
+    ['IDLE_PHASES', '0'],
+    ['STREAM_ORIGIN', 'https://origin.example/index.m3u8'],
+    ['MEDIA_BASE_URL', 'cdn.example'],
+    ['MEDIA_BASE_URL', 'https://cdn.example/?a=b'],
+    ['LOG_FORMAT', 'xml'],
+  ])('refuses %s=%s', (name, value) => {
+    expect(faults({ [name]: value })).toEqual([name]);
+  });
+
+  it('keeps nothing of the environment but its own variables', () => {
+    expect(Object.keys(readConfig({ AWS_SECRET_ACCESS_KEY: 'x', PATH: '/bin' }))).not.toContain(
+      'AWS_SECRET_ACCESS_KEY',
+    );
+  });
+});

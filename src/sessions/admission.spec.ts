@@ -1,0 +1,88 @@
+import { type Ask, type HeldRecord, type Policy, type SessionRecord, admit, live } from './admission.js';
+
+const POLICY: Policy = { limit: 3, idleAfterMs: 10_000, expireAfterMs: 30_000, leaseMs: 5_000 };
+const NOW = 1_000_000;
+
+const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {}): HeldRecord => ({
+  status: 'permanent',
+  sessionId,
+  streamId: 'film',
+  startedAt: NOW - 100_000,
+  lastActivityAt: NOW - silentMs,
+  phase: 4,
+  version: 1,
+  ...more,
+});
+const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({
+  sessionId,
+  streamId: 'film',
+  phase: undefined,
+  phases: 100,
+  endSessionIds: [],
+  ...more,
+});
+const decide = (records: SessionRecord[], request: Ask, policy = POLICY) =>
+  admit(records, request, policy, NOW);
+
+/** The rule, one sentence at a time. What it means over time is tested against every store in test/contract. */
+describe('admit', () => {
+  it.each([
+    ['no session yet', [], 'admitted'],
+    ['two', [held('a', 0), held('b', 29_999)], 'admitted'],
+    ['three', [held('a', 0), held('b', 0), held('c', 29_999)], 'limit-reached'],
+    ['three, of which one expired this instant', [held('a', 0), held('b', 0), held('c', 30_000)], 'admitted'],
+    [
+      'two and one on its way',
+      [held('a', 0), held('b', 0), held('c', 4_999, { status: 'reserved' })],
+      'limit-reached',
+    ],
+    [
+      'two and one that never arrived',
+      [held('a', 0), held('b', 0), held('c', 5_000, { status: 'reserved' })],
+      'admitted',
+    ],
+  ] as const)('a new session beside %s', (_, records, outcome) => {
+    expect(decide([...records], ask('new')).outcome).toBe(outcome);
+  });
+
+  it('mutates nothing', () => {
+    const records = [held('a', 0), held('b', 31_000), held('c', 31_000), held('d', 31_000)].map((one) =>
+      Object.freeze(one),
+    );
+    expect(
+      decide(Object.freeze(records) as SessionRecord[], ask('new', { endSessionIds: ['a'] })).outcome,
+    ).toBe('admitted');
+  });
+
+  it('lets running sessions go on where the limit was lowered, and tells a new one when enough have left', () => {
+    const records = [held('a', 1_000), held('b', 3_000), held('c', 2_000)];
+    const policy = { ...POLICY, limit: 2 };
+    expect(decide(records, ask('b'), policy)).toMatchObject({ outcome: 'admitted', created: false, live: 3 });
+    // b goes after 27 s, and there are two still; c after 28.
+    expect(decide(records, ask('new'), policy)).toMatchObject({
+      outcome: 'limit-reached',
+      retryAt: NOW + 28_000,
+    });
+  });
+
+  it('refuses what was ended before what is full, and what is full before what does not exist', () => {
+    const full = [held('a', 0), held('b', 0), held('c', 0)];
+    const ended: SessionRecord = { status: 'ended', sessionId: 'x', endedAt: NOW - 1, reason: 'user' };
+    expect(decide([...full, ended], ask('x', { phases: 0 })).outcome).toBe('session-ended');
+    expect(decide([...full, ended], ask('y', { phases: 0 })).outcome).toBe('limit-reached');
+    expect(decide([ended], ask('y', { phases: 0 })).outcome).toBe('phase-not-found');
+  });
+
+  it('numbers its admissions within two bytes', () => {
+    const decision = decide([held('a', 0, { version: 65_535 })], ask('a'));
+    expect(decision).toMatchObject({ outcome: 'admitted', record: { version: 1 } });
+  });
+});
+
+describe('live', () => {
+  it('orders sessions of one instant by id', () => {
+    expect(
+      live([held('b', 0), held('B', 0), held('a', 0)], POLICY, NOW).map(({ sessionId }) => sessionId),
+    ).toEqual(['B', 'a', 'b']);
+  });
+});

@@ -1,0 +1,111 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PROBLEMS } from '../../src/http/problem.js';
+import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
+import { useService } from '../support/service.js';
+
+const TOKEN = 'a-token-of-some-length';
+
+describe('the platform', () => {
+  const service = useService('the embedded store', () => ({ INTERNAL_API_TOKEN: TOKEN }));
+  afterEach(() => jest.restoreAllMocks());
+
+  it('is alive and ready', async () => {
+    for (const path of ['/health/live', '/health/ready']) {
+      const reply = await service.send('get', path);
+      expect([reply.status, reply.body]).toEqual([200, { status: 'ok' }]);
+    }
+  });
+
+  it('is alive but not ready without its store', async () => {
+    jest.spyOn(service.sessions, 'ping').mockRejectedValue(new StoreUnavailableError('away'));
+    expect((await service.send('get', '/health/live')).status).toBe(200);
+    const reply = await service.send('get', '/health/ready');
+    expect([reply.status, reply.body.code]).toEqual([503, 'not-ready']);
+  });
+
+  it('tells nothing of what went wrong inside', async () => {
+    jest.spyOn(service.sessions, 'list').mockRejectedValue(new Error('WRONGTYPE at 10.0.0.7: secret'));
+    const { statusCode, body } = await service.app.inject('/v1/users/ana/sessions');
+    expect([statusCode, JSON.parse(body)]).toMatchObject([500, { code: 'internal-error' }]);
+    expect(body).not.toMatch(/WRONGTYPE|10\.0|secret|at /);
+  });
+
+  it.each([
+    ['none', {}],
+    ['another', { authorization: 'Bearer another-token' }],
+    ['another scheme', { authorization: `Basic ${TOKEN}` }],
+    ['an empty one', { authorization: 'Bearer ' }],
+    ['a longer one', { authorization: `Bearer ${TOKEN}x` }],
+  ])('401 from /internal with %s for a token', async (_, headers) => {
+    const reply = await service.send('post', '/internal/expire-idle-sessions', headers);
+    expect([reply.status, reply.body.code, reply.headers['www-authenticate']]).toEqual([
+      401,
+      'unauthorized',
+      'Bearer',
+    ]);
+  });
+
+  it('sweeps on demand with the token', async () => {
+    await service.ask({ user_id: 'ana', stream_id: 'test-pattern' });
+    service.clock.advance(30_000);
+    const sweep = () =>
+      service.send('post', '/internal/expire-idle-sessions', { authorization: `Bearer ${TOKEN}` });
+    expect((await sweep()).body).toMatchObject({ expired: 1, more: false });
+    expect((await sweep()).body).toMatchObject({ expired: 0, more: false });
+  });
+
+  it('sweeps from the clock, in every instance', async () => {
+    const { SchedulerRegistry } = await import('@nestjs/schedule');
+    const job = service.app.get(SchedulerRegistry).getCronJob('expire-idle-sessions');
+    expect(String(job.cronTime.source)).toBe('* * * * * *');
+    await service.ask({ user_id: 'ben', session_id: 'tv', stream_id: 'test-pattern' });
+    service.clock.advance(30_000);
+    await job.fireOnTick();
+    await service.ask({ user_id: 'ben', session_id: 'tv', stream_id: 'test-pattern', phase: 3 });
+    const [session] = await service.sessions.list('ben');
+    expect(session!.startedAt).toBe(service.clock.now()); // claimed by the sweep, hence a new life
+  });
+});
+
+describe('the documentation', () => {
+  const service = useService('the embedded store');
+
+  it('is OpenAPI 3.1, with every route of the contract', async () => {
+    const { body } = await service.send('get', '/docs/openapi.json');
+    expect(body.openapi).toBe('3.1.0');
+    const operations = Object.entries(body.paths as Record<string, object>).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(operations.toSorted()).toEqual([
+      'DELETE /v1/users/{user_id}/sessions',
+      'DELETE /v1/users/{user_id}/sessions/{session_id}',
+      'GET /health/live',
+      'GET /health/ready',
+      'GET /v1/streams',
+      'GET /v1/streams/{stream_id}',
+      'GET /v1/users/{user_id}/sessions',
+      'POST /internal/expire-idle-sessions',
+      'POST /v1/phases',
+    ]);
+  });
+
+  it('has a page for people', async () => {
+    const page = await service.app.inject('/docs');
+    expect([page.statusCode, page.headers['content-type']]).toEqual([
+      200,
+      expect.stringContaining('text/html'),
+    ]);
+    const [script] = /[^"']*swagger-ui-bundle\.js/.exec(page.body)!;
+    expect((await service.app.inject(new URL(script, 'http://x/docs').pathname)).statusCode).toBe(200);
+  });
+
+  it('explains every problem, and none that does not exist', () => {
+    const text = readFileSync(join(__dirname, '../../docs/problems.md'), 'utf8');
+    const explained = [...text.matchAll(/^## (\d{3}) `([a-z-]+)`$/gm)].map(([, status, code]) => [
+      code,
+      Number(status),
+    ]);
+    expect(explained).toEqual(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]));
+  });
+});

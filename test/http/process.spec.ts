@@ -1,0 +1,177 @@
+import { once } from 'node:events';
+import { writeFileSync, mkdtempSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runService, startServiceProcess } from '../support/service-process.js';
+
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  SESSION_STORE: 'memory',
+  AUTH_MODE: 'none',
+  MEDIA_SIGNING_SECRET: 'a-secret-of-some-length',
+  INTERNAL_API_TOKEN: 'a-token-of-some-length',
+};
+
+/** Runs until it gives up by itself. */
+async function failToStart(
+  environment: Record<string, string>,
+): Promise<{ code: number | null; output: string }> {
+  const service = runService(environment);
+  await once(service.process, 'exit');
+  return { code: service.process.exitCode, output: service.output() };
+}
+
+describe('the configuration', () => {
+  it('has all its faults reported together, by name, never by value, with exit 1', async () => {
+    const { code, output } = await failToStart({
+      PORT: '70000',
+      SESSION_STORE: 'sqlite-value',
+      REDIS_URL: 'http://user:redis-secret@example',
+      MAX_SESSIONS_PER_USER: '0',
+      PHASE_SECONDS: '0.1',
+      IDLE_PHASES: '2.5',
+      MEDIA_SIGNING: 'md5-value',
+      MEDIA_SIGNING_SECRET: 'short-secret',
+      LOG_LEVEL: 'loud-value',
+      AUTH_MODE: 'jwt',
+      STORE_DOWN_POLICY: 'open',
+      REDIS_CLUSTER: 'true',
+      INTERNAL_API_TOKEN_FILE: '/nonexistent',
+    });
+    expect(code).toBe(1);
+    const named = [...output.matchAll(/^ {2}([A-Z_]+): /gm)].map(([, name]) => name);
+    expect(named.toSorted()).toEqual(
+      [
+        'AUTH_MODE',
+        'IDLE_PHASES',
+        'INTERNAL_API_TOKEN_FILE',
+        'LOG_LEVEL',
+        'MAX_SESSIONS_PER_USER',
+        'MEDIA_SIGNING',
+        'MEDIA_SIGNING_SECRET',
+        'PHASE_SECONDS',
+        'PORT',
+        'REDIS_CLUSTER',
+        'REDIS_URL',
+        'SESSION_STORE',
+        'STORE_DOWN_POLICY',
+      ].toSorted(),
+    );
+    expect(output).not.toMatch(/70000|sqlite|secret@|0\.1|2\.5|md5|short-secret|loud-value/);
+    expect(output).not.toMatch(/^\s+at /m);
+  });
+
+  it('of production names what must be decided: store, authentication, secret, token', async () => {
+    const { code, output } = await failToStart({ NODE_ENV: 'production' });
+    expect(code).toBe(1);
+    for (const name of ['SESSION_STORE', 'AUTH_MODE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN'])
+      expect(output).toContain(`  ${name}: `);
+  });
+
+  it('takes secrets from files, an empty variable as unset, and warns of what has no effect yet', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'token');
+    writeFileSync(file, 'from-a-file-of-some-length\n');
+    const service = await startServiceProcess({
+      INTERNAL_API_TOKEN_FILE: file,
+      REDIS_URL: '',
+      MAX_SESSIONS_PER_USER: '1',
+      CALLBACK_URL: 'http://127.0.0.1:9/',
+      RATE_LIMIT_PER_USER: '0',
+    });
+    const sweep = async (token: string): Promise<number> =>
+      (
+        await fetch(`${service.url}/internal/expire-idle-sessions`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${token}` },
+        })
+      ).status;
+    expect([await sweep('from-a-file-of-some-length'), await sweep('wrong')]).toEqual([200, 401]);
+    expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
+    expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(409);
+    expect(service.output()).toContain('CALLBACK_URL: callbacks are not sent yet');
+    expect(service.output()).not.toContain('RATE_LIMIT');
+    await service.end();
+  });
+
+  it('says so when its port is taken', async () => {
+    const first = await startServiceProcess({});
+    const { code, output } = await failToStart({ HOST: '127.0.0.1', PORT: new URL(first.url).port });
+    expect(code).toBe(1);
+    expect(output).toContain('EADDRINUSE');
+    await first.end();
+  });
+});
+
+describe('the log', () => {
+  it('is one line at the start that tells where the documentation is', async () => {
+    const service = await startServiceProcess({ LOG_FORMAT: 'pretty' });
+    const lines = service
+      .output()
+      .trim()
+      .split('\n')
+      .filter((line) => !line.includes('/health/live'));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain(`${service.url}/docs`);
+    await service.end();
+  });
+
+  it('has a JSON line for each request, by its id and route, without a user, in production', async () => {
+    const service = await startServiceProcess(PRODUCTION);
+    const reply = await service.ask({ user_id: 'SECRET-USER', stream_id: 'test-pattern' });
+    await fetch(`${service.url}/v1/users/SECRET-USER/sessions?token=SECRET-TOKEN`);
+    await fetch(`${service.url}/nothing/SECRET-PATH`);
+    await service.end();
+    const lines = service
+      .output()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        level: 30,
+        msg: 'request',
+        reqId: reply.headers.get('x-request-id'),
+        method: 'POST',
+        route: '/v1/phases',
+        status: 201,
+        ms: expect.any(Number),
+      }),
+    );
+    expect(lines).toContainEqual(
+      expect.objectContaining({ route: '/v1/users/:user_id/sessions', status: 200 }),
+    );
+    expect(lines).toContainEqual(expect.objectContaining({ msg: 'request', status: 404 }));
+    expect(service.output()).not.toContain('SECRET');
+  });
+
+  it('tells a developer the file and line of each statement, as the source has them', async () => {
+    const service = await startServiceProcess({
+      LOG_FORMAT: 'pretty',
+      STREAM_ORIGIN: 'http://127.0.0.1:9/{stream_id}/x.m3u8',
+    });
+    expect((await service.ask({ user_id: 'ana', stream_id: 'film' })).status).toBe(502);
+    await service.end();
+    expect(service.output()).toMatch(/INFO: main\.ts:\d+ Streamgate serves/);
+    expect(service.output()).toMatch(/WARN: streams\.service\.ts:\d+ [0-9a-f-]{36} the origin failed/);
+    expect(service.output()).toMatch(/INFO: http-log\.ts:\d+ [0-9a-f-]{36} request/);
+  });
+});
+
+describe('SIGTERM', () => {
+  it('ends the service at once, with exit 0, though a client keeps its connection', async () => {
+    const service = await startServiceProcess({});
+    const agent = new Agent({ keepAlive: true });
+    const call = async (): Promise<number> => {
+      const sent = request(`${service.url}/v1/streams`, { agent }).end();
+      const [reply] = (await once(sent, 'response')) as [NodeJS.ReadableStream & { statusCode: number }];
+      await once(reply.resume(), 'end');
+      return reply.statusCode;
+    };
+    expect(await call()).toBe(200);
+    const started = performance.now();
+    expect(await service.end()).toBe(0);
+    expect(performance.now() - started).toBeLessThan(5_000);
+    agent.destroy();
+  });
+});

@@ -1,0 +1,208 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { useService } from '../support/service.js';
+
+const SAMPLES = join(__dirname, '../../samples/streams');
+
+describe('streams', () => {
+  const service = useService('the embedded store');
+  const phaseUrls = async (): Promise<string[]> => {
+    const { body } = await service.ask({
+      user_id: 'viewer',
+      session_id: 'tv',
+      stream_id: 'test-pattern',
+      phase: 0,
+    });
+    return body.phase.segments.map(({ url }: { url: string }) => url);
+  };
+
+  it('are listed, and shown one by one', async () => {
+    const { body } = await service.send('get', '/v1/streams');
+    expect(body.streams).toEqual([
+      { stream_id: 'colour-bars', kind: 'vod', duration_seconds: 60, phase_seconds: 10, phases: 6 },
+      { stream_id: 'test-pattern', kind: 'vod', duration_seconds: 64, phase_seconds: 10, phases: 7 },
+    ]);
+    expect((await service.send('get', '/v1/streams/test-pattern')).body).toEqual(body.streams[1]);
+  });
+
+  it('come whole, phase by phase, each segment once', async () => {
+    const paths: string[] = [];
+    for (let last = false; !last;) {
+      const { body } = await service.ask({ user_id: 'whole', session_id: 'tv', stream_id: 'test-pattern' });
+      last = body.phase.last;
+      paths.push(...body.phase.segments.map(({ url }: { url: string }) => new URL(url).pathname));
+    }
+    expect(paths).toEqual(
+      Array.from(
+        { length: 16 },
+        (_, n) => `/media/test-pattern/360p/segment-${String(n).padStart(3, '0')}.ts`,
+      ),
+    );
+  });
+
+  it('are served byte for byte to whoever holds a signed URL, in ranges too', async () => {
+    const [url] = await phaseUrls();
+    const file = readFileSync(join(SAMPLES, 'test-pattern/360p/segment-000.ts'));
+    expect(Buffer.from(await (await fetch(url!)).arrayBuffer()).equals(file)).toBe(true);
+    const part = await fetch(url!, { headers: { range: 'bytes=188-375' } });
+    expect(part.status).toBe(206);
+    expect(Buffer.from(await part.arrayBuffer()).equals(file.subarray(188, 376))).toBe(true);
+  });
+
+  it('are refused to every other URL', async () => {
+    const [url, other] = (await phaseUrls()) as [string, string];
+    const change = (edit: (changed: URL) => void): string => {
+      const changed = new URL(url);
+      edit(changed);
+      return changed.href;
+    };
+    const signature = new URL(other).searchParams.get('signature')!;
+    for (const forged of [
+      change((it) => (it.search = '')),
+      change((it) => it.searchParams.set('expires', String(Number(it.searchParams.get('expires')) + 1))),
+      change((it) => it.searchParams.set('expires', '1e99')),
+      change((it) => it.searchParams.delete('signature')),
+      change((it) => it.searchParams.set('signature', signature)),
+      change((it) => it.searchParams.append('signature', signature)),
+      change((it) => (it.pathname = it.pathname.replace('segment-000', 'segment-001'))),
+      change((it) => (it.pathname = it.pathname.replace('/360p/', '/720p/'))),
+      change((it) => (it.pathname = '/media/test-pattern/index.m3u8')),
+      change((it) => (it.pathname = '/media/..%2f..%2fpackage.json')),
+    ]) {
+      const reply = await fetch(forged);
+      expect([forged, reply.status, await reply.json()]).toMatchObject([
+        forged,
+        403,
+        { code: 'url-invalid' },
+      ]);
+    }
+  });
+
+  it('are refused once the URL has expired, n·X after the phase was issued at the latest', async () => {
+    const { body } = await service.ask({ user_id: 'late', stream_id: 'test-pattern' });
+    const { url } = body.phase.segments[0] as { url: string };
+    expect(Date.parse(body.phase.expires_at)).toBeLessThanOrEqual(service.clock.now() + 30_000);
+    service.clock.advanceTo(body.phase.expires_at);
+    service.clock.advance(-1);
+    expect((await fetch(url)).status).toBe(200);
+    service.clock.advance(1);
+    const reply = await fetch(url);
+    expect([reply.status, await reply.json()]).toMatchObject([403, { code: 'url-expired' }]);
+  });
+
+  it('share signatures for a tenth of X, and no longer', async () => {
+    const [first] = await phaseUrls();
+    service.clock.advance(999);
+    expect((await phaseUrls())[0]).toBe(first);
+    service.clock.advance(1);
+    expect((await phaseUrls())[0]).not.toBe(first);
+  });
+});
+
+describe('streams whose media is served elsewhere', () => {
+  const service = useService('the embedded store', () => ({
+    MEDIA_BASE_URL: 'https://cdn.example/films',
+    MEDIA_SIGNING: 'none',
+    PHASE_SECONDS: '2.5',
+  }));
+
+  it('have URLs that begin with MEDIA_BASE_URL, unsigned where that is asked for', async () => {
+    const { body } = await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'colour-bars' });
+    expect(body.phase.segments).toEqual([
+      { url: 'https://cdn.example/films/colour-bars/360p/segment-000.ts', duration_seconds: 4 },
+    ]);
+  });
+
+  it('have phases in which no segment starts', async () => {
+    const { body } = await service.ask({
+      user_id: 'ana',
+      session_id: 'tv',
+      stream_id: 'colour-bars',
+      phase: 2,
+    });
+    expect(body.phase).toMatchObject({ index: 2, start_seconds: 5, duration_seconds: 2.5, segments: [] });
+  });
+});
+
+describe('streams of a folder', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'streamgate-origin-'));
+  const put = (path: string, ...lines: string[]): void => {
+    mkdirSync(join(folder, dirname(path)), { recursive: true });
+    writeFileSync(join(folder, path), ['#EXTM3U', '#EXT-X-TARGETDURATION:10', ...lines, ''].join('\n'));
+  };
+  beforeAll(() => {
+    put('plain/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts?v=2', '#EXT-X-ENDLIST');
+    put(
+      'mp4/index.m3u8',
+      '#EXT-X-MAP:URI="../shared/init.mp4"',
+      '#EXTINF:5,',
+      '#EXT-X-BYTERANGE:100@20',
+      'all.mp4',
+      '#EXTINF:5,',
+      '#EXT-X-BYTERANGE:50',
+      'all.mp4',
+      '#EXT-X-ENDLIST',
+    );
+    put('live/index.m3u8', '#EXTINF:10,', 'a.ts');
+    put('empty/index.m3u8', '#EXT-X-ENDLIST');
+    put('lost/index.m3u8', '#EXT-X-STREAM-INF:BANDWIDTH=1', 'nowhere/index.m3u8');
+    put('climbs/index.m3u8', '#EXTINF:10,', 'file:///etc/passwd', '#EXT-X-ENDLIST');
+    put('odd:name@1/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXT-X-ENDLIST');
+    writeFileSync(join(folder, 'plain/a.ts'), 'bytes');
+    mkdirSync(join(folder, 'no-playlist'));
+    writeFileSync(join(folder, 'a-file'), '');
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder }));
+  const phase = async (stream_id: string, index = 0) =>
+    (await service.ask({ user_id: `of-${stream_id}`, session_id: 'tv', stream_id, phase: index })).body;
+
+  it('are those that hold a playlist that can be watched', async () => {
+    const { body } = await service.send('get', '/v1/streams');
+    expect(body.streams.map(({ stream_id }: { stream_id: string }) => stream_id)).toEqual([
+      'mp4',
+      'odd:name@1',
+      'plain',
+    ]);
+  });
+
+  it('keep the query of a segment, and sign its path', async () => {
+    const [{ url }] = (await phase('plain', 1)).phase.segments;
+    expect(url).toMatch(/\/media\/plain\/b\.ts\?v=2&expires=\d+&signature=[\w-]{43}$/);
+  });
+
+  it('may have any id as a name', async () => {
+    expect((await phase('odd:name@1')).phase.segments).toHaveLength(1);
+  });
+
+  it('may be fragmented MP4 in one file', async () => {
+    const { segments } = (await phase('mp4')).phase;
+    expect(segments).toMatchObject([
+      { byte_range: { offset: 20, length: 100 } },
+      { byte_range: { offset: 120, length: 50 } },
+    ]);
+    expect(segments[0].init_url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
+  });
+
+  it.each(['live', 'empty', 'lost', 'climbs'])(
+    'that are %s are refused as 502, and take no place',
+    async (stream_id) => {
+      expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });
+      expect(await service.sessions.list(`of-${stream_id}`)).toEqual([]);
+    },
+  );
+
+  it('are not there where a folder has no playlist', async () => {
+    for (const stream_id of ['no-playlist', 'a-file', 'never'])
+      expect((await phase(stream_id)).status).toBe(404);
+  });
+
+  it('404 for a signed segment that the folder does not hold', async () => {
+    const [{ url }] = (await phase('plain', 1)).phase.segments;
+    const reply = await fetch(url as string);
+    expect([reply.status, await reply.json()]).toMatchObject([404, { code: 'not-found' }]);
+  });
+});
