@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { StreamsService } from '../../src/streams/streams.service.js';
 import { HeldOrigin } from '../support/held-origin.js';
 import { type StoreName, STORES, useService } from '../support/service.js';
 
@@ -7,11 +8,15 @@ import { type StoreName, STORES, useService } from '../support/service.js';
 async function askAndHold(port: number, body: object): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   await once(socket, 'connect');
+  writeRequest(socket, body);
+  return socket;
+}
+
+function writeRequest(socket: Socket, body: object): void {
   const json = JSON.stringify(body);
   socket.write(
     `POST /v1/phases HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${json.length}\r\n\r\n${json}`,
   );
-  return socket;
 }
 
 describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
@@ -82,6 +87,38 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(await service.sessions.list('running')).toEqual(before);
     const next = await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film' });
     expect(next.body.phase.index).toBe(3);
+  });
+
+  it('a phase that could not be issued after all leaves no trace, though its error was delivered', async () => {
+    await service.ask({ user_id: 'unlucky', session_id: 'tv', stream_id: 'film' });
+    const before = await service.sessions.list('unlucky');
+    service.clock.advance(1_000);
+    for (const session_id of ['tv', 'phone']) {
+      const undone = settled();
+      jest.spyOn(service.app.get(StreamsService), 'issue').mockImplementationOnce(() => {
+        throw new Error('no signature');
+      });
+      const { statusCode } = await service.app.inject({
+        method: 'POST',
+        url: '/v1/phases',
+        payload: { user_id: 'unlucky', session_id, stream_id: 'film' },
+      });
+      expect([statusCode, await undone]).toEqual([500, 'withdraw']);
+    }
+    expect(await service.sessions.list('unlucky')).toEqual(before);
+  });
+
+  it('clients that queued requests on one connection and broke off leave no trace of any', async () => {
+    const held = origin.hold('queue');
+    const socket = await askAndHold(port(), { user_id: 'queue', session_id: 'a', stream_id: 'queue' });
+    const release = await held;
+    const undone = settled();
+    writeRequest(socket, { user_id: 'queue', session_id: 'b', stream_id: 'film' });
+    while ((await service.sessions.list('queue')).length === 0) await new Promise(setImmediate);
+    await breakOff(socket);
+    expect(await undone).toBe('withdraw');
+    release();
+    expect(await service.sessions.list('queue')).toEqual([]);
   });
 
   it('a client that left while the origin was asked takes no place at all', async () => {
