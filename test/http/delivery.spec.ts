@@ -98,12 +98,12 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       jest.spyOn(service.app.get(StreamsService), 'issue').mockImplementationOnce(() => {
         throw new Error('no signature');
       });
-      const { statusCode } = await service.app.inject({
+      const { status } = await fetch(`http://127.0.0.1:${port()}/v1/phases`, {
         method: 'POST',
-        url: '/v1/phases',
-        payload: { user_id: 'unlucky', session_id, stream_id: 'film' },
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ user_id: 'unlucky', session_id, stream_id: 'film' }),
       });
-      expect([statusCode, await undone]).toEqual([500, 'withdraw']);
+      expect([status, await undone]).toEqual([500, 'withdraw']);
     }
     expect(await service.sessions.list('unlucky')).toEqual(before);
   });

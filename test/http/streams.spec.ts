@@ -97,6 +97,10 @@ describe('streams', () => {
     expect((await phaseUrls())[0]).toBe(first);
     service.clock.advance(1);
     expect((await phaseUrls())[0]).not.toBe(first);
+    // A clock that was set back must not leave URLs that outlive n·X.
+    service.clock.advance(-60_000);
+    const [url] = await phaseUrls();
+    expect(Number(new URL(url!).searchParams.get('expires'))).toBe(service.clock.now() + 30_000);
   });
 });
 
