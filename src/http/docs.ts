@@ -22,9 +22,18 @@ export const instantSchema = (description: string): JsonSchema => ({
   description,
 });
 
+/** The text of recent seconds, each in the place of its number modulo 64: a reply has five instants, mostly of few. */
+const seconds = Array.from({ length: 64 }, () => ({ second: -1, text: '' }));
+
 /** Instants are RFC 3339 in UTC with milliseconds. */
 export function instant(ms: number): string {
-  return new Date(ms).toISOString();
+  const second = Math.floor(ms / 1_000);
+  const known = seconds[second & 63]!;
+  if (known.second !== second) {
+    known.second = second;
+    known.text = new Date(second * 1_000).toISOString().slice(0, 'YYYY-MM-DDTHH:MM:SS.'.length);
+  }
+  return `${known.text}${String(ms - second * 1_000).padStart(3, '0')}Z`;
 }
 
 /** Documents which problems a route answers with; members beyond RFC 9457's by code. */

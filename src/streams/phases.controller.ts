@@ -1,4 +1,4 @@
-import { Body, Controller, Post, Req, Res } from '@nestjs/common';
+import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
@@ -53,11 +53,12 @@ export class PhasesController {
     'store-unavailable',
   )
   async askForPhase(
-    @Body() body: PhaseRequestJson,
-    @Req() request: FastifyRequest,
+    // Not @Body(): a pipe would look at what is validated already, at the price of the whole decision.
+    @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
-    const lookup = await this.streams.find(body.stream_id);
+    const { body } = request;
+    const lookup = this.streams.known(body.stream_id) ?? (await this.streams.find(body.stream_id));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
     // A stream that failed is asked for with no phases: the store then refuses as it would have, and takes no place.

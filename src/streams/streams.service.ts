@@ -63,12 +63,17 @@ export class StreamsService {
     });
   }
 
+  /** What is in memory, without waiting: nearly always all that a request needs. */
+  known(streamId: string): StreamLookup | undefined {
+    return this.streams.get(streamId);
+  }
+
   /** Never rejects: an origin that failed is `unavailable`, and the log says why. A failure is not remembered. */
   async find(streamId: string): Promise<StreamLookup> {
     // Dots would name the origin's own folder, or the one above it.
     if (/^\.+$/.test(streamId)) return { outcome: 'not-found' };
     try {
-      return this.streams.get(streamId) ?? (await this.streams.fetch(streamId))!;
+      return (await this.streams.fetch(streamId))!;
     } catch (err) {
       this.log.warn({ err, stream_id: streamId, msg: 'the origin failed' });
       return { outcome: 'unavailable' };

@@ -9,7 +9,7 @@ import {
   StoreUnavailableError,
 } from '../session.repository.js';
 import { type Admission, type AdmissionRequest, type Place, type Session, toSession } from '../session.js';
-import { firstAttempt } from './redis-connection.js';
+import { firstAttempt, sendTogether } from './redis-connection.js';
 import { PARTITIONS, partitionKeys, userKeys } from './redis-keys.js';
 import { type FlatSession } from './redis-scripts.js';
 
@@ -42,6 +42,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const { userId, sessionId, streamId, phase, phases, endSessionIds } = request;
     const { limit, expireAfterMs, leaseMs } = this.policy;
     const { records, index } = userKeys(userId);
+    sendTogether(this.redis);
     const reply = await this.ask(
       this.redis.sgAdmit(
         records,
@@ -229,10 +230,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   private async ask<T>(reply: Promise<T>): Promise<T> {
-    try {
-      return await reply;
-    } catch (cause) {
+    return reply.catch((cause: unknown) => {
       throw new StoreUnavailableError('Redis did not answer', { cause });
-    }
+    });
   }
 }

@@ -1,0 +1,98 @@
+import autocannon from 'autocannon';
+
+export const CONNECTIONS = 32;
+const USERS_PER_CONNECTION = 10;
+/** How many segments of the sample stream start in each of its phases. */
+const SEGMENTS = [3, 2, 3, 2, 3, 2, 1];
+
+export interface Asked {
+  readonly user_id: string;
+  readonly session_id: string;
+  readonly stream_id: string;
+  readonly phase: number;
+}
+
+/** Says what is wrong with a reply; undefined where nothing is. */
+export type Check = (asked: Asked, status: number, body: string) => string | undefined;
+
+/** For each connection what it asks for, over and over: every phase of the stream for each of its own users. */
+export const ASKED: readonly (readonly Asked[])[] = Array.from({ length: CONNECTIONS }, (_, connection) =>
+  SEGMENTS.flatMap((_segments, phase) =>
+    Array.from({ length: USERS_PER_CONNECTION }, (_user, user) => ({
+      user_id: `user-${connection}-${user}`,
+      session_id: `session-${connection}-${user}`,
+      stream_id: 'test-pattern',
+      phase,
+    })),
+  ),
+);
+
+export const checkRenewal: Check = (asked, status, body) => {
+  if (status !== 200) return `status ${status}`;
+  const { session, phase, sessions } = JSON.parse(body) as {
+    session: Asked;
+    phase: { index: number; segments: { url: string }[] };
+    sessions: { live: number };
+  };
+  if (session.user_id !== asked.user_id || session.session_id !== asked.session_id) return 'another session';
+  if (session.stream_id !== asked.stream_id) return 'another stream';
+  if (session.phase !== asked.phase || phase.index !== asked.phase) return 'another phase';
+  if (phase.segments.length !== SEGMENTS[asked.phase]) return 'another number of segments';
+  if (!phase.segments.every(({ url }) => url.includes('&signature='))) return 'a URL without signature';
+  return sessions.live === 1 ? undefined : 'another number of sessions';
+};
+
+export async function ask(url: string, asked: Asked): Promise<{ status: number; body: string }> {
+  const { method, path, headers, body } = toRequest(asked);
+  const reply = await fetch(url + path, { method, headers, body });
+  return { status: reply.status, body: await reply.text() };
+}
+
+function toRequest(asked: Asked) {
+  return {
+    method: 'POST',
+    path: '/v1/phases',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(asked),
+  } as const;
+}
+
+/**
+ * Sends this many requests and gives how many a second were answered. It waits for the last reply: one that is broken
+ * off has its admission undone. Throws where any status, or the body of any in ten, was not right.
+ */
+export async function fire(url: string, amount: number, check: Check): Promise<number> {
+  const faults: string[] = [];
+  const examined = (asked: Asked): autocannon.Request => ({
+    ...toRequest(asked),
+    onResponse: (status, body) => {
+      const fault = check(asked, status, body);
+      if (fault !== undefined) faults.push(`${fault} for ${JSON.stringify(asked)}: ${body}`);
+    },
+  });
+  let connection = 0;
+  let started = 0;
+  let ended = 0;
+  const { errors, statusCodeStats } = await autocannon({
+    url,
+    amount,
+    connections: CONNECTIONS,
+    // A server that died would be tried for ever.
+    bailout: 1,
+    // Milliseconds: how soon autocannon notices that it is done.
+    sampleInt: 20,
+    setupClient: (client) => {
+      // One in ten: every phase, each for another user.
+      const list = ASKED[connection++]!.map((asked, at) => (at % 11 === 0 ? examined : toRequest)(asked));
+      client.setRequests(list);
+      client.on('response', () => (ended = performance.now()));
+      // The last of them counts: nothing is sent before all are set up.
+      started = performance.now();
+    },
+  });
+  const right = statusCodeStats?.['200']?.count ?? 0;
+  if (right !== amount || errors > 0)
+    faults.push(`${right} of ${amount} were 200, ${errors} errors: ${JSON.stringify(statusCodeStats)}`);
+  if (faults.length > 0) throw new Error(`${faults.length} wrong answers. The first: ${faults[0]}`);
+  return (amount / (ended - started)) * 1_000;
+}

@@ -1,0 +1,57 @@
+import { execFileSync, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '../test/support/redis-server.ts';
+
+/** A server in a process of its own, measured from in there by servers/probe.mts. */
+export interface Server extends AsyncDisposable {
+  readonly url: string;
+  readonly pid: number;
+  /** Microseconds of CPU that the process has used so far. */
+  cpu(): Promise<number>;
+}
+
+const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+
+export async function startServer(file: string, environment: Record<string, string>): Promise<Server> {
+  const port = await freePort();
+  const child = fork(path(file), {
+    execArgv: [...process.execArgv, '--enable-source-maps', '--import', path('servers/probe.mts')],
+    env: { PATH: process.env.PATH, NODE_ENV: 'production', PORT: String(port), ...environment },
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  const exited = once(child, 'exit');
+  const url = `http://127.0.0.1:${port}`;
+  const server: Server = {
+    url,
+    pid: child.pid!,
+    async cpu() {
+      child.send('cpu');
+      const [used] = (await once(child, 'message')) as [number];
+      return used;
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+  const deadline = performance.now() + 20_000;
+  while (!(await fetch(url).catch(() => false))) {
+    if (child.exitCode !== null || performance.now() > deadline) {
+      await server[Symbol.asyncDispose]();
+      throw new Error(`${file} did not start`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return server;
+}
+
+/** Keeps a process and what it starts from now on to these CPUs; false where that cannot be done. */
+export function pin(pid: number, cpus: string): boolean {
+  try {
+    execFileSync('taskset', ['-a', '-c', '-p', cpus, String(pid)], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
