@@ -79,23 +79,14 @@ fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, r
   const ask = ['', user_id, session_id, stream_id, phase, PHASES, LIMIT, EXPIRE_MS, LEASE_MS];
   const answer = await redis.sgAdmit(records, index, ...ask, ...end_session_ids);
   if (answer[0] !== 1) return reply.code(409).send({ code: answer[0] });
-  const [, now, created, live, reserved, startedAt, at, version, ...former] = answer;
+  const [, now, created, live, [reserved, startedAt, at, version], former] = answer;
 
   // A new session is confirmed once its phase arrived; an admission whose phase did not arrive is undone.
   reply.raw.once('close', () => {
     const arrived = reply.raw.writableFinished;
     if (arrived && reserved === 0) return;
-    const undo = [
-      user_id,
-      session_id,
-      startedAt,
-      version,
-      EXPIRE_MS,
-      LEASE_MS,
-      former[0],
-      former[1],
-      former[2],
-    ];
+    const restored = former ?? ['', '', ''];
+    const undo = [user_id, session_id, startedAt, version, EXPIRE_MS, LEASE_MS, ...restored];
     const settled = arrived
       ? redis.sgConfirm(records, session_id, startedAt)
       : redis.sgWithdraw(records, index, ...undo);

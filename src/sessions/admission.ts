@@ -98,9 +98,14 @@ function holdsPlace(record: SessionRecord, policy: Policy, now: number): record 
 
 /** Those of a user's sessions that hold a place, oldest first. */
 export function live(records: readonly SessionRecord[], policy: Policy, now: number): HeldRecord[] {
-  return records
-    .filter((record) => holdsPlace(record, policy, now))
-    .toSorted((a, b) => a.startedAt - b.startedAt || compare(a.sessionId, b.sessionId));
+  return records.filter((record) => holdsPlace(record, policy, now)).toSorted(oldestFirst);
+}
+
+export function oldestFirst(
+  a: Pick<HeldRecord, 'startedAt' | 'sessionId'>,
+  b: Pick<HeldRecord, 'startedAt' | 'sessionId'>,
+): number {
+  return a.startedAt - b.startedAt || compare(a.sessionId, b.sessionId);
 }
 
 /**
@@ -185,10 +190,11 @@ export function withdraw(records: readonly SessionRecord[], grant: Grant): reado
   const own = records.find((record) => record.sessionId === grant.sessionId);
   if (own === undefined || own.status === 'ended') return records;
   if (own.startedAt !== grant.startedAt || own.version !== grant.version) return records;
-  if (grant.former)
-    return records.map((record) =>
-      record === own ? { ...own, ...grant.former, version: nextVersion(own.version) } : record,
-    );
+  if (grant.former) {
+    const { lastActivityAt, streamId, phase } = grant.former;
+    const restored = { ...own, lastActivityAt, streamId, phase, version: nextVersion(own.version) };
+    return records.map((record) => (record === own ? restored : record));
+  }
   return own.status === 'reserved' ? records.filter((record) => record !== own) : records;
 }
 

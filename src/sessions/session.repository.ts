@@ -48,7 +48,14 @@ export interface ExpireResult {
   readonly more: boolean;
 }
 
-/** The store could not be asked, or did not answer. The cause is for the log, never for a client. */
+/** The store could not be asked, or failed. Message and cause are for the log, never for a client. */
 export class StoreUnavailableError extends Error {
   override readonly name = 'StoreUnavailableError';
+  /** True where the store has said in the log that it is away, so that nobody need say so for each request. */
+  readonly announced: boolean;
+
+  constructor(message: string, { cause, announced = false }: { cause?: unknown; announced?: boolean } = {}) {
+    super(message, { cause });
+    this.announced = announced;
+  }
 }

@@ -21,12 +21,10 @@ export interface Session {
   readonly phase: number;
 }
 
-export function toSession(
-  userId: string,
-  record: Omit<HeldRecord, 'status' | 'version'>,
-  policy: Policy,
-  now: number,
-): Session {
+/** As much of a record as is shown. */
+export type ShownRecord = Omit<HeldRecord, 'status' | 'version'>;
+
+export function toSession(userId: string, record: ShownRecord, policy: Policy, now: number): Session {
   const idleAt = record.lastActivityAt + policy.idleAfterMs;
   const expiry = expiresAt(record, policy);
   return {
@@ -72,3 +70,41 @@ export type Admission =
       readonly retryAt: number;
     }
   | { readonly outcome: 'phase-not-found' };
+
+/** What was decided, as the port tells it. */
+export function admitted(
+  userId: string,
+  policy: Policy,
+  now: number,
+  { record, created, former, live, expired }: AdmittedDecision,
+): Admission {
+  const show = (shown: ShownRecord): Session => toSession(userId, shown, policy, now);
+  const { sessionId, startedAt, version, status } = record;
+  return {
+    outcome: 'admitted',
+    session: show(record),
+    created,
+    live,
+    place: {
+      userId,
+      sessionId,
+      startedAt,
+      version,
+      reserved: status === 'reserved',
+      former: former && {
+        lastActivityAt: former.lastActivityAt,
+        streamId: former.streamId,
+        phase: former.phase,
+      },
+    },
+    expired: expired.map(show),
+  };
+}
+
+interface AdmittedDecision {
+  readonly record: HeldRecord;
+  readonly created: boolean;
+  readonly former: Grant['former'];
+  readonly live: number;
+  readonly expired: readonly ShownRecord[];
+}

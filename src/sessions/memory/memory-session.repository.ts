@@ -13,7 +13,14 @@ import {
   withdraw,
 } from '../admission.js';
 import { type EndResult, type ExpireResult, SessionRepository } from '../session.repository.js';
-import { type Admission, type AdmissionRequest, type Place, type Session, toSession } from '../session.js';
+import {
+  type Admission,
+  type AdmissionRequest,
+  type Place,
+  type Session,
+  admitted,
+  toSession,
+} from '../session.js';
 
 /**
  * The embedded store: the rule itself on a Map, for one process and for as long as it runs. Atomic because nothing
@@ -43,29 +50,9 @@ export class MemorySessionRepository extends SessionRepository {
           now,
           retryAt: decision.retryAt,
         };
-      case 'admitted': {
-        const { record, former } = decision;
+      case 'admitted':
         this.keep(userId, decision.records);
-        return {
-          outcome: 'admitted',
-          session: toSession(userId, record, this.policy, now),
-          created: decision.created,
-          live: decision.live,
-          place: {
-            userId,
-            sessionId: record.sessionId,
-            startedAt: record.startedAt,
-            version: record.version,
-            reserved: record.status === 'reserved',
-            former: former && {
-              lastActivityAt: former.lastActivityAt,
-              streamId: former.streamId,
-              phase: former.phase,
-            },
-          },
-          expired: this.show(userId, decision.expired, now),
-        };
-      }
+        return admitted(userId, this.policy, now, decision);
     }
   }
 

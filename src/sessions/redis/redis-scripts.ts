@@ -1,19 +1,34 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Redis, type RedisValue, type Result } from 'ioredis';
+import { type EndReason } from '../admission.js';
 
 /**
  * The Lua scripts as typed commands. Each file under lua/ is one operation; its header says what goes in and out.
  * ioredis sends a script by its hash, and whole where the server does not know it.
  */
 
-/** How a session travels in a reply: id, stream, started, last activity, phase. */
-export type FlatSession = [string, string, number, number, number];
+/** How a session travels in a reply: so many values in a row. */
+export type FlatSession = [
+  sessionId: string,
+  streamId: string,
+  startedAt: number,
+  lastActivityAt: number,
+  phase: number,
+];
 
 type AdmitReply =
-  | [1, number, 0 | 1, number, 0 | 1, number, number, number, number | '', number | '', string, ...unknown[]]
-  | [2, number, string]
-  | [3, number, number, ...unknown[]]
+  | [
+      1,
+      now: number,
+      created: 0 | 1,
+      live: number,
+      record: [reserved: 0 | 1, startedAt: number, phase: number, version: number],
+      former: [lastActivityAt: number, phase: number, streamId: string] | null,
+      expired: unknown[],
+    ]
+  | [2, endedAt: number, reason: EndReason]
+  | [3, now: number, retryAt: number, holders: unknown[]]
   | [4];
 
 declare module 'ioredis' {

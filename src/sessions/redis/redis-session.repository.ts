@@ -1,14 +1,22 @@
 import { type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
-import { type Redis } from 'ioredis';
+import { type Redis, ReplyError } from 'ioredis';
 import { type Clock } from '../../clock.js';
-import { type EndReason, type HeldRecord, type Policy, ALL_SESSIONS } from '../admission.js';
+import { type EndReason, type Policy, ALL_SESSIONS, oldestFirst } from '../admission.js';
 import {
   type EndResult,
   type ExpireResult,
   SessionRepository,
   StoreUnavailableError,
 } from '../session.repository.js';
-import { type Admission, type AdmissionRequest, type Place, type Session, toSession } from '../session.js';
+import {
+  type Admission,
+  type AdmissionRequest,
+  type Place,
+  type Session,
+  type ShownRecord,
+  admitted,
+  toSession,
+} from '../session.js';
 import { firstAttempt, sendTogether } from './redis-connection.js';
 import { PARTITIONS, partitionKeys, userKeys } from './redis-keys.js';
 import { type FlatSession } from './redis-scripts.js';
@@ -61,51 +69,27 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     );
     switch (reply[0]) {
       case 1: {
-        const [
-          ,
-          now,
-          created,
-          live,
-          reserved,
-          startedAt,
-          at,
-          version,
-          formerActivity,
-          formerPhase,
-          formerStream,
-        ] = reply;
-        const record: HeldRecord = {
-          status: reserved === 1 ? 'reserved' : 'permanent',
-          sessionId,
-          streamId,
-          startedAt,
-          lastActivityAt: now,
-          phase: at,
-          version,
-        };
-        return {
-          outcome: 'admitted',
-          session: toSession(userId, record, this.policy, now),
-          created: created === 1,
-          live,
-          place: {
-            userId,
+        const [, now, created, live, [reserved, startedAt, at, version], former, expired] = reply;
+        return admitted(userId, this.policy, now, {
+          record: {
+            status: reserved === 1 ? 'reserved' : 'permanent',
             sessionId,
+            streamId,
             startedAt,
+            lastActivityAt: now,
+            phase: at,
             version,
-            reserved: reserved === 1,
-            former:
-              formerActivity === ''
-                ? undefined
-                : { lastActivityAt: formerActivity, streamId: formerStream, phase: Number(formerPhase) },
           },
-          expired: this.show(userId, reply.slice(11), now),
-        };
+          created: created === 1,
+          former: former ? { lastActivityAt: former[0], phase: former[1], streamId: former[2] } : undefined,
+          live,
+          expired: unflatten(expired),
+        });
       }
       case 2:
-        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2] as EndReason };
+        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2] };
       case 3: {
-        const [, now, retryAt, ...holders] = reply;
+        const [, now, retryAt, holders] = reply;
         return { outcome: 'limit-reached', sessions: this.show(userId, holders, now), now, retryAt };
       }
       case 4:
@@ -181,10 +165,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const stopped = (): boolean => signal?.aborted === true;
     while (waiting.length > 0 && expired.length < maxSessions && !stopped()) {
       const asked = waiting.slice(0, SWEEP_WIDTH);
-      const steps = await Promise.all(asked.map((partition) => this.expirePartition(partition)));
-      const unfinished = asked.filter((_, position) => steps[position]!.more);
-      waiting = [...waiting.slice(SWEEP_WIDTH), ...unfinished];
-      expired.push(...steps.flatMap((step) => step.expired));
+      const steps = await Promise.allSettled(asked.map((partition) => this.expirePartition(partition)));
+      const done = steps.map((step) => (step.status === 'fulfilled' ? step.value : undefined));
+      expired.push(...done.flatMap((step) => step?.expired ?? []));
+      const failed = steps.find((step) => step.status === 'rejected');
+      // What was claimed must be reported, whatever failed beside it; the next sweep meets the failure again.
+      if (failed && expired.length > 0) return { expired, more: true };
+      if (failed) throw failed.reason;
+      waiting = [...waiting.slice(SWEEP_WIDTH), ...asked.filter((_, position) => done[position]?.more)];
     }
     return { expired, more: waiting.length > 0 };
   }
@@ -219,19 +207,29 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   private show(userId: string, flat: readonly unknown[], now: number): Session[] {
-    const sessions: Session[] = [];
-    for (let at = 0; at < flat.length; at += 5) {
-      const [sessionId, streamId, startedAt, lastActivityAt, phase] = flat.slice(at, at + 5) as FlatSession;
-      sessions.push(
-        toSession(userId, { sessionId, streamId, startedAt, lastActivityAt, phase }, this.policy, now),
-      );
-    }
-    return sessions.toSorted((a, b) => a.startedAt - b.startedAt || (a.sessionId < b.sessionId ? -1 : 1));
+    return unflatten(flat)
+      .map((record) => toSession(userId, record, this.policy, now))
+      .toSorted(oldestFirst);
   }
 
   private async ask<T>(reply: Promise<T>): Promise<T> {
-    return reply.catch((cause: unknown) => {
-      throw new StoreUnavailableError('Redis did not answer', { cause });
+    return reply.catch((cause: Error) => {
+      // What Redis itself refuses is worth a word each time; that it is away, the connection has said already.
+      const announced = !(cause instanceof ReplyError);
+      throw new StoreUnavailableError(announced ? 'Redis did not answer' : cause.message, {
+        cause,
+        announced,
+      });
     });
   }
+}
+
+/** A reply has a session as so many values in a row. */
+function unflatten(flat: readonly unknown[]): ShownRecord[] {
+  const records: ShownRecord[] = [];
+  for (let at = 0; at < flat.length; at += 5) {
+    const [sessionId, streamId, startedAt, lastActivityAt, phase] = flat.slice(at, at + 5) as FlatSession;
+    records.push({ sessionId, streamId, startedAt, lastActivityAt, phase });
+  }
+  return records;
 }
