@@ -84,8 +84,48 @@ describe('the configuration', () => {
     ['MEDIA_BASE_URL', 'cdn.example'],
     ['MEDIA_BASE_URL', 'https://cdn.example/?a=b'],
     ['LOG_FORMAT', 'xml'],
+    ['REDIS_URL', 'redis://:pa#ss@cache.example:6379'],
+    ['REDIS_URL', 'redis://cache.example:notaport'],
+    ['REDIS_URL', 'redis://'],
+    ['STREAM_ORIGIN', 'https://user:password@origin.example/{stream_id}/index.m3u8'],
+    ['STREAM_ORIGIN', 'https://{stream_id}.example/index.m3u8'],
+    ['STREAM_ORIGIN', '/no/such/folder'],
+    ['STREAM_ORIGIN', __filename],
+    ['INTERNAL_API_TOKEN', 'a token with spaces'],
   ])('refuses %s=%s', (name, value) => {
     expect(faults({ [name]: value })).toEqual([name]);
+  });
+
+  it('says what to give, in one message a variable', () => {
+    const tell = (environment: NodeJS.ProcessEnv): string => {
+      try {
+        return String(readConfig(environment));
+      } catch (error) {
+        return (error as ConfigError).faults.join('\n');
+      }
+    };
+    expect(tell({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
+    expect(tell({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
+    expect(tell({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
+      'INTERNAL_API_TOKEN: must be at least 16 characters without a space; ' +
+        'production does not start with /internal unguarded',
+    );
+  });
+
+  it.each([
+    'CALLBACK_SECRET_FILE',
+    'AUTH_JWKS_URL',
+    'STREAM_LIMIT_CLAIM',
+    'CLOUDFRONT_PRIVATE_KEY',
+    'MAX_PAUSE_SECONDS',
+  ])('tells that %s has no effect yet', (name) => {
+    expect(readConfig({ [name]: '1' }).withoutEffect).toEqual([
+      expect.stringContaining(`${name} has no effect: `),
+    ]);
+    expect(readConfig({ withoutEffect: 'x', production: 'x' })).toMatchObject({
+      withoutEffect: [],
+      production: false,
+    });
   });
 
   it('keeps nothing of the environment but its own variables', () => {

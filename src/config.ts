@@ -1,21 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
-import {
-  IsBoolean,
-  IsIn,
-  IsInt,
-  IsNumber,
-  IsOptional,
-  IsString,
-  Matches,
-  Max,
-  Min,
-  MinLength,
-  ValidateIf,
-  validateSync,
-} from 'class-validator';
+import { IsIn, IsOptional, IsString, ValidateBy, ValidateIf, validateSync } from 'class-validator';
 import { type Policy } from './sessions/admission.js';
 
 /** How long a new session's place is held while its first phase is on its way. */
@@ -27,18 +14,61 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 const SECRETS = ['REDIS_URL', 'REDIS_PASSWORD', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN'] as const;
 
 /** What the contract names and this version does not do yet: said at start, rather than passed over in silence. */
-const NOT_YET = {
-  MAX_PAUSE_SECONDS: 'keepalive is not served yet',
-  CALLBACK_URL: 'callbacks are not sent yet',
-  RATE_LIMIT_PER_USER: 'rates are not limited yet',
-  RATE_LIMIT_PER_ADDRESS: 'rates are not limited yet',
-} as const;
+const NOT_YET: readonly (readonly [names: RegExp, reason: string])[] = [
+  [/^MAX_PAUSE_SECONDS$/, 'keepalive is not served yet'],
+  [/^CALLBACK_(URL|SECRET|EVENTS)(_FILE)?$/, 'callbacks are not sent yet'],
+  [/^RATE_LIMIT_PER_(USER|ADDRESS)$/, 'rates are not limited yet'],
+  [
+    /^AUTH_(JWKS_URL|JWT_PUBLIC_KEY|JWT_SECRET|ISSUER|AUDIENCE)(_FILE)?$/,
+    'viewers are not authenticated yet',
+  ],
+  [/^(STREAM_LIMIT_CLAIM|MAX_SESSIONS_CEILING)$/, 'every user has the same limit yet'],
+  [/^CLOUDFRONT_(KEY_PAIR_ID|PRIVATE_KEY)(_FILE)?$/, 'URLs are not signed for CloudFront yet'],
+];
 
-/** Numbers come as plain decimals; whatever else, '' and '0x10' included, is left for the validator to refuse. */
-const Decimal = (): PropertyDecorator =>
-  Transform(({ value }: { value: unknown }) =>
+/** One message a variable, whatever is wrong with it: a message that tells what to give. */
+function Satisfies(message: string, test: (value: unknown) => boolean): PropertyDecorator {
+  return ValidateBy({ name: 'satisfies', validator: { validate: test, defaultMessage: () => message } });
+}
+
+/** A plain decimal number; '', '0x10', '1e3' and the like are not what anybody means. */
+function Decimal(message: string, test: (value: number) => boolean): PropertyDecorator {
+  const parse = Transform(({ value }: { value: unknown }) =>
     typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value,
   );
+  const check = Satisfies(message, (value) => typeof value === 'number' && test(value));
+  return (target, property) => {
+    parse(target, property);
+    check(target, property);
+  };
+}
+
+function WholeNumber(least: number, most: number): PropertyDecorator {
+  return Decimal(
+    `must be a whole number from ${least} to ${most}`,
+    (value) => Number.isInteger(value) && value >= least && value <= most,
+  );
+}
+
+/** Parses with a host and one of these protocols, and without a password unless that is what it is for. */
+function isUrl(
+  value: unknown,
+  protocols: readonly string[],
+  credentials: 'allowed' | 'refused',
+): value is string {
+  const url = typeof value === 'string' && !/\s/.test(value) ? URL.parse(value) : null;
+  if (url === null || url.hostname === '' || !protocols.includes(url.protocol)) return false;
+  return credentials === 'allowed' || url.username + url.password === '';
+}
+
+const HTTP = ['http:', 'https:'];
+
+function isOrigin(value: unknown): boolean {
+  if (typeof value !== 'string') return false;
+  if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  // The id belongs in the path: the root of the origin is what stands before it.
+  return isUrl(value, HTTP, 'refused') && /^https?:\/\/[^/?#]+\/[^?#]*\{stream_id\}/.test(value);
+}
 
 /**
  * The configuration: the only reader of the environment. Fields are the variables of the README's table. A message
@@ -48,10 +78,7 @@ export class Config {
   @IsString()
   readonly HOST: string;
 
-  @Decimal()
-  @IsInt({ message: 'must be a port number' })
-  @Min(0, { message: 'must be a port number' })
-  @Max(65_535, { message: 'must be at most 65535' })
+  @WholeNumber(0, 65_535)
   readonly PORT: number = 3000;
 
   @IsIn(['redis', 'memory'], {
@@ -61,7 +88,9 @@ export class Config {
   readonly SESSION_STORE: 'redis' | 'memory';
 
   @ValidateIf((config: Config) => config.SESSION_STORE === 'redis' || config.REDIS_URL !== undefined)
-  @Matches(/^rediss?:\/\/[^\s]+$/, { message: 'must be a redis:// or rediss:// URL' })
+  @Satisfies('must be a redis:// or rediss:// URL; escape / ? # and @ in its password', (value) =>
+    isUrl(value, ['redis:', 'rediss:'], 'allowed'),
+  )
   readonly REDIS_URL?: string;
 
   @IsOptional()
@@ -72,31 +101,29 @@ export class Config {
   @IsIn(['false'], { message: 'must be false: cluster mode is not available yet' })
   readonly REDIS_CLUSTER?: string;
 
-  @Decimal()
-  @IsInt({ message: 'must be a whole number' })
-  @Min(1, { message: 'must be at least 1' })
-  @Max(1_000, { message: 'must be at most 1000' })
+  @WholeNumber(1, 1_000)
   readonly MAX_SESSIONS_PER_USER: number = 3;
 
-  @Decimal()
-  @IsNumber({ maxDecimalPlaces: 3 }, { message: 'must be a number of seconds, to the millisecond' })
-  @Min(0.2, { message: 'must be at least 0.2' })
-  @Max(3_600, { message: 'must be at most 3600' })
+  @Decimal(
+    'must be a number of seconds from 0.2 to 3600, to the millisecond',
+    (value) => value >= 0.2 && value <= 3_600 && Number.isInteger(Math.round(value * 1e6) / 1e3),
+  )
   readonly PHASE_SECONDS: number = 10;
 
-  @Decimal()
-  @IsInt({ message: 'must be a whole number' })
-  @Min(1, { message: 'must be at least 1' })
-  @Max(1_000, { message: 'must be at most 1000' })
+  @WholeNumber(1, 1_000)
   readonly IDLE_PHASES: number = 3;
 
-  @Matches(/^(https?:\/\/[^\s/?#]+\/\S*\{stream_id\}\S*|(?!https?:)\S.*)$/, {
-    message: 'must be a folder, or an http(s):// URL with {stream_id} in its path',
-  })
+  @Satisfies(
+    'must be a folder that is there, or an http(s):// URL without credentials and with {stream_id} in its path',
+    isOrigin,
+  )
   readonly STREAM_ORIGIN: string = resolve(__dirname, '../samples/streams');
 
   @IsOptional()
-  @Matches(/^https?:\/\/[^\s?#]+$/, { message: 'must be an http(s):// URL without query' })
+  @Satisfies(
+    'must be an http(s):// URL without credentials or query',
+    (value) => isUrl(value, HTTP, 'refused') && !/[?#]/.test(value),
+  )
   readonly MEDIA_BASE_URL?: string;
 
   @IsIn(['hmac', 'none'], {
@@ -104,9 +131,9 @@ export class Config {
   })
   readonly MEDIA_SIGNING: 'hmac' | 'none' = 'hmac';
 
-  @MinLength(16, {
-    message: 'must be at least 16 characters, the same for all instances; production needs it',
-  })
+  @Satisfies('must be at least 16 characters, the same for all instances; production needs it', (value) =>
+    /^.{16,}$/.test(String(value ?? '')),
+  )
   readonly MEDIA_SIGNING_SECRET: string;
 
   @IsIn(['closed'], { message: 'must be closed: open is not available yet' })
@@ -119,8 +146,10 @@ export class Config {
   readonly AUTH_MODE: 'none';
 
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
-  @IsString({ message: 'is missing: production does not start with /internal unguarded' })
-  @MinLength(16, { message: 'must be at least 16 characters' })
+  @Satisfies(
+    'must be at least 16 characters without a space; production does not start with /internal unguarded',
+    (value) => /^\S{16,}$/.test(String(value ?? '')),
+  )
   readonly INTERNAL_API_TOKEN?: string;
 
   @IsIn(LOG_LEVELS, { message: `must be one of ${LOG_LEVELS.join(', ')}` })
@@ -131,9 +160,9 @@ export class Config {
 
   /** Variables that are set but change nothing in this version, with the reason: for one warning each at start. */
   @IsOptional()
-  readonly withoutEffect: readonly string[] = [];
+  readonly withoutEffect: readonly string[];
 
-  @IsBoolean()
+  @IsOptional()
   readonly production: boolean;
 
   /** X, in milliseconds. */
@@ -173,19 +202,25 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
       production && given.MEDIA_SIGNING !== 'none' ? undefined : randomBytes(32).toString('base64url'),
     AUTH_MODE: production ? undefined : 'none',
     LOG_FORMAT: production ? 'json' : 'pretty',
-    withoutEffect: Object.entries(NOT_YET)
-      .filter(([name]) => given[name] !== undefined && given[name] !== '0')
-      .map(([name, reason]) => `${name}: ${reason}`),
   };
+  const derived = { production, withoutEffect: findWithoutEffect(given) };
   const config = plainToInstance(
     Config,
-    { ...defaults, ...given, production },
+    { ...defaults, ...given, ...derived },
     { exposeDefaultValues: true },
   );
   for (const { property, constraints } of validateSync(config, { stopAtFirstError: true, whitelist: true }))
     faults.push(`${property}: ${Object.values(constraints ?? {}).join('; ')}`);
   if (faults.length > 0) throw new ConfigError(faults);
   return config;
+}
+
+/** A rate of 0 is off, which is what it is. */
+function findWithoutEffect(given: Record<string, string | undefined>): string[] {
+  return Object.keys(given).flatMap((name) => {
+    const [, reason] = NOT_YET.find(([names]) => names.test(name) && given[name] !== '0') ?? [];
+    return reason === undefined ? [] : [`${name} has no effect: ${reason}`];
+  });
 }
 
 /** Puts what NAME_FILE holds in NAME's place; returns what is wrong with the files. */

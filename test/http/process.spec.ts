@@ -89,7 +89,7 @@ describe('the configuration', () => {
     expect([await sweep('from-a-file-of-some-length'), await sweep('wrong')]).toEqual([200, 401]);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(409);
-    expect(service.output()).toContain('CALLBACK_URL: callbacks are not sent yet');
+    expect(service.output()).toContain('CALLBACK_URL has no effect: callbacks are not sent yet');
     expect(service.output()).not.toContain('RATE_LIMIT');
     await service.end();
   });
