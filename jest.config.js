@@ -4,7 +4,7 @@ const base = {
   moduleFileExtensions: ['js', 'json', 'ts'],
   transform: { '^.+\\.ts$': 'ts-jest' }, // transpile only, because tsconfig has isolatedModules
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
-  modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/samples'],
+  modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/samples'], // segments of HLS end in .ts as well
 };
 const onRedis = {
   ...base,
@@ -24,6 +24,11 @@ module.exports = {
     { ...onRedis, ...specs('stories') },
     { ...onBuiltService, ...specs('http') },
     { ...onBuiltService, ...specs('redis') },
-    { ...base, ...specs('containers') },
+    {
+      ...base,
+      ...specs('containers'),
+      globalSetup: '<rootDir>/test/support/global-container.ts',
+      globalTeardown: '<rootDir>/test/support/global-container-down.ts',
+    },
   ],
 };

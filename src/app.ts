@@ -29,21 +29,21 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     // Bodies are refused, never mended; all their faults are told together.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
     schemaErrorFormatter: (errors) => Problem.invalidRequest(fieldErrorsOfBody(errors)),
-    // A `__proto__` is an unknown field like any other: the schema refuses it by name.
-    onProtoPoisoning: 'ignore',
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
-      sendProblem(toProblem(error), request.id, reply);
+      // The router refuses before any hook runs.
+      sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.register(config, clock), adapter, {
     bodyParser: false,
     abortOnError: false,
-    logger: ['error', 'warn'],
+    bufferLogs: true,
   });
   const fastify: FastifyInstance = adapter.getInstance();
   takeJsonOnly(fastify);
   useHttpLog(fastify);
   refuseUnknownRoutes(fastify);
+  // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });
   app.useGlobalFilters(new ProblemFilter(storeProblem));
   app.useGlobalPipes(
@@ -53,14 +53,17 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   );
   app.enableShutdownHooks([], { useProcessExit: true });
   useDocs(app);
+  // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
+  const log = app.get(Logger);
+  app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });
   await app.init();
-  // From here on, and not before: what Nest says while it wires itself up is of no use to who runs it.
-  app.useLogger(app.get(Logger));
+  app.useLogger(log);
   await fastify.ready();
   return app;
 }
 
 function takeJsonOnly(fastify: FastifyInstance): void {
+  // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {

@@ -99,7 +99,8 @@ describe('the configuration', () => {
   it('says what to give, in one message a variable', () => {
     const tell = (environment: NodeJS.ProcessEnv): string => {
       try {
-        return String(readConfig(environment));
+        readConfig(environment);
+        return 'nothing';
       } catch (error) {
         return (error as ConfigError).faults.join('\n');
       }

@@ -131,8 +131,9 @@ export class Config {
   })
   readonly MEDIA_SIGNING: 'hmac' | 'none' = 'hmac';
 
-  @Satisfies('must be at least 16 characters, the same for all instances; production needs it', (value) =>
-    /^.{16,}$/.test(String(value ?? '')),
+  @Satisfies(
+    'must be at least 16 characters, the same for all instances; production needs it',
+    (value) => typeof value === 'string' && value.length >= 16,
   )
   readonly MEDIA_SIGNING_SECRET: string;
 
@@ -148,7 +149,7 @@ export class Config {
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
   @Satisfies(
     'must be at least 16 characters without a space; production does not start with /internal unguarded',
-    (value) => /^\S{16,}$/.test(String(value ?? '')),
+    (value) => typeof value === 'string' && /^\S{16,}$/.test(value),
   )
   readonly INTERNAL_API_TOKEN?: string;
 

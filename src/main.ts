@@ -1,18 +1,30 @@
 import { Logger } from '@nestjs/common';
 import { createApp } from './app.js';
-import { ConfigError, readConfig } from './config.js';
+import { type Config, ConfigError, readConfig } from './config.js';
 
 /** Reads the configuration, builds the application and listens; prints what is wrong and exits 1 where it cannot. */
 async function main(): Promise<void> {
+  const log = new Logger('Streamgate');
+  // A library that writes to the console (cron, of a tick that came milliseconds late) must not break a log of JSON.
+  console.warn = (...words: unknown[]) => {
+    log.debug(words.join(' '));
+  };
   const config = readConfig(process.env);
   const app = await createApp(config);
-  await app.listen(config.PORT, config.HOST);
-  const log = new Logger('Streamgate');
+  await app.listen(config.PORT, config.HOST).catch((error: unknown) => {
+    throw new Error(cannotListen(config, error as NodeJS.ErrnoException));
+  });
   for (const warning of config.withoutEffect) log.warn(warning);
   const url = await app.getUrl();
   log.log(
     `Streamgate serves ${url} on the ${config.SESSION_STORE} store; its documentation is at ${url}/docs`,
   );
+}
+
+function cannotListen({ HOST, PORT }: Config, { code, message }: NodeJS.ErrnoException): string {
+  return code === 'EADDRINUSE'
+    ? `Port ${PORT} on ${HOST} is taken: stop what uses it, or set PORT`
+    : `Cannot listen on port ${PORT} of ${HOST}: ${message}`;
 }
 
 main().catch((error: unknown) => {

@@ -1,6 +1,7 @@
 import { Controller, HttpCode, Post, UseGuards } from '@nestjs/common';
 import { ApiBearerAuth, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { ApiProblems, INTERNAL_TOKEN, type JsonSchema } from '../http/docs.js';
+import { ApiProblems, INTERNAL_TOKEN } from '../http/docs.js';
+import { type JsonSchema } from '../http/fields.js';
 import { InternalTokenGuard } from '../http/internal-token.guard.js';
 import { ExpiryService } from './expiry.service.js';
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
-import { SessionRepository } from '../sessions/session.repository.js';
+import { SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
 
 /** One sweep claims no more than this and takes little longer than that, whatever has piled up. */
 const MAX_SESSIONS = 10_000;
@@ -26,6 +26,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
   private readonly log = new Logger(ExpiryService.name);
   private readonly stopping = new AbortController();
   private running: Promise<unknown> = Promise.resolve();
+  private failing = false;
 
   constructor(
     private readonly sessions: SessionRepository,
@@ -37,9 +38,14 @@ export class ExpiryService implements BeforeApplicationShutdown {
     try {
       await sleep(Math.random() * JITTER_MS, undefined, { signal: this.stopping.signal });
       await this.sweep();
-    } catch (err) {
-      // The store says itself, once, that it is away; the next tick tries again.
-      if (!this.stopping.signal.aborted) this.log.debug({ err, msg: 'sweep failed' });
+      if (this.failing) this.log.log('sweeps work again');
+      this.failing = false;
+    } catch (error) {
+      if (this.stopping.signal.aborted) return;
+      // The next tick tries again. A store that is away has said so itself.
+      const known = this.failing || (error instanceof StoreUnavailableError && error.announced);
+      this.log[known ? 'debug' : 'error']({ reason: (error as Error).message, msg: 'sweep failed' });
+      this.failing = true;
     }
   }
 

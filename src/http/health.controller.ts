@@ -1,4 +1,10 @@
-import { type BeforeApplicationShutdown, Controller, Get, type OnApplicationBootstrap } from '@nestjs/common';
+import {
+  type BeforeApplicationShutdown,
+  Controller,
+  Get,
+  Logger,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { ApiProblems } from './docs.js';
@@ -9,16 +15,18 @@ const OK = { schema: { type: 'object', required: ['status'], properties: { statu
 @ApiTags('platform')
 @Controller('health')
 export class HealthController implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private phase: 'starting' | 'serving' | 'draining' = 'starting';
+  private readonly log = new Logger('Streamgate');
+  private stage: 'starting' | 'serving' | 'draining' = 'starting';
 
   constructor(private readonly sessions: SessionRepository) {}
 
   onApplicationBootstrap(): void {
-    this.phase = 'serving';
+    this.stage = 'serving';
   }
 
-  beforeApplicationShutdown(): void {
-    this.phase = 'draining';
+  beforeApplicationShutdown(signal?: string): void {
+    this.stage = 'draining';
+    if (signal !== undefined) this.log.log(`Streamgate is stopping (${signal})`);
   }
 
   @Get('live')
@@ -36,9 +44,9 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
   @ApiOkResponse({ description: 'They can.', ...OK })
   @ApiProblems('not-ready')
   async ready(): Promise<{ status: 'ok' }> {
-    if (this.phase !== 'serving') throw new Problem('not-ready', `The service is ${this.phase}.`);
-    await this.sessions.ping().catch((cause: unknown) => {
-      throw new Problem('not-ready', 'The session store does not answer.', { cause });
+    if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);
+    await this.sessions.ping().catch(() => {
+      throw new Problem('not-ready', 'The session store does not answer.');
     });
     return { status: 'ok' };
   }

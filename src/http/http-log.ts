@@ -16,7 +16,6 @@ export function logParams(config: Config): Params {
     base: null,
     // A fresh object each time: pino writes the line's own fields into it.
     mixin: readable ? () => ({ ...context.getStore(), at: callSite() }) : () => ({ ...context.getStore() }),
-    redact: ['authorization', 'headers.authorization', 'req.headers.authorization'],
   };
   if (!readable) return { forRoutes: [], pinoHttp: options };
   const stream = pretty({
@@ -64,7 +63,9 @@ export function useHttpLog(fastify: FastifyInstance): void {
   });
   if (!log.isLevelEnabled('info')) return;
   fastify.addHook('onResponse', (request, reply, done) => {
-    log.info({ ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request');
+    // Probes come every few seconds, from every side.
+    const level = request.url.startsWith('/health/') ? 'debug' : 'info';
+    log[level]({ ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request');
     done();
   });
   fastify.addHook('onRequestAbort', (request, done) => {

@@ -3,20 +3,13 @@ import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { PinoLogger } from 'nestjs-pino';
 import { PROBLEMS, Problem, type ProblemCode, problemType } from './problem.js';
 
-/** Fastify's own refusals, by its error codes. */
-const FASTIFY_PROBLEMS: Readonly<Record<string, { code: ProblemCode; detail: string }>> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: {
-    code: 'unsupported-media-type',
-    detail: 'Send the body as JSON, with the header Content-Type: application/json.',
-  },
-  FST_ERR_CTP_BODY_TOO_LARGE: { code: 'payload-too-large', detail: 'Send at most 16 KiB.' },
-};
-
-const BY_STATUS: Readonly<Record<number, { code: ProblemCode; detail: string }>> = {
-  400: { code: 'malformed-request', detail: 'Send a well-formed request; a body must be valid JSON.' },
-  404: { code: 'not-found', detail: 'See /docs for the paths that there are.' },
-  413: FASTIFY_PROBLEMS.FST_ERR_CTP_BODY_TOO_LARGE!,
-  415: FASTIFY_PROBLEMS.FST_ERR_CTP_INVALID_MEDIA_TYPE!,
+/** What Fastify and Nest refuse by themselves: told by its status. */
+const BY_STATUS: Readonly<Record<number, readonly [ProblemCode, detail: string]>> = {
+  400: ['malformed-request', 'Send a well-formed request; a body must be valid JSON.'],
+  404: ['not-found', 'See /docs for the paths that there are.'],
+  413: ['payload-too-large', 'Send at most 16 KiB.'],
+  415: ['unsupported-media-type', 'Send the body as JSON, with the header Content-Type: application/json.'],
+  416: ['range-not-satisfiable', 'Ask for a range within the resource, or for all of it.'],
 };
 
 /** The one place where an error becomes a reply. What is unexpected is logged whole and told as nothing but a 500. */
@@ -29,8 +22,9 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const reply = http.getResponse<FastifyReply>();
     const problem = this.translate(error) ?? toProblem(error);
-    if (problem.getStatus() >= 500)
-      PinoLogger.root.error({ err: problem.cause ?? problem, code: problem.code }, 'request failed');
+    if (problem.code === 'internal-error') PinoLogger.root.error({ err: problem.cause }, 'request failed');
+    else if (problem.cause instanceof Error)
+      PinoLogger.root.warn({ code: problem.code, reason: problem.cause.message }, 'request failed');
     // Too late for a reply where a part of one is on its way already.
     if (!reply.sent && !reply.raw.headersSent)
       sendProblem(problem, http.getRequest<FastifyRequest>().id, reply);
@@ -58,16 +52,12 @@ export function sendProblem(problem: Problem, requestId: string, reply: FastifyR
 
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  const fastifyCode =
-    (error as { cause?: { code?: unknown } } | undefined)?.cause?.code ?? (error as { code?: unknown })?.code;
   const status =
     error instanceof HttpException
       ? error.getStatus()
-      : Number((error as { statusCode?: unknown })?.statusCode);
-  const known = FASTIFY_PROBLEMS[String(fastifyCode)] ?? BY_STATUS[status];
-  if (known) return new Problem(known.code, known.detail, { cause: error });
-  if (status >= 400 && status < 500)
-    return new Problem('malformed-request', BY_STATUS[400]!.detail, { cause: error });
+      : Number((error as { statusCode?: unknown } | undefined)?.statusCode);
+  const known = BY_STATUS[status] ?? (status >= 400 && status < 500 ? BY_STATUS[400] : undefined);
+  if (known) return new Problem(...known);
   return new Problem('internal-error', 'Ask again later; the log tells more under the request id.', {
     cause: error,
   });

@@ -18,6 +18,7 @@ export const PROBLEMS = {
   'session-ended': { status: 410, title: 'This session was ended' },
   'payload-too-large': { status: 413, title: 'The request body is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
+  'range-not-satisfiable': { status: 416, title: 'The resource has no such range' },
   'invalid-request': { status: 422, title: 'The request is not valid' },
   'internal-error': { status: 500, title: 'Something went wrong on our side' },
   'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },

@@ -1,6 +1,6 @@
 import { type ValidationError } from '@nestjs/common';
 import { type FastifySchemaValidationError } from 'fastify';
-import { ID_RULE } from './docs.js';
+import { ID_RULE } from './fields.js';
 import { type FieldError } from './problem.js';
 
 /** What a JSON Schema found, one message a field, in words that say what to send. */

@@ -2,7 +2,7 @@ import { Problem, retryAfter } from '../http/problem.js';
 import { type Admission } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
 import { sessionJson } from './sessions.schemas.js';
-import { instant } from '../http/docs.js';
+import { instant } from '../http/fields.js';
 
 /** About as long as the first try of a failover takes. */
 const STORE_RETRY_SECONDS = 1;
@@ -32,6 +32,6 @@ export function storeProblem(error: unknown): Problem | undefined {
   if (!(error instanceof StoreUnavailableError)) return undefined;
   return new Problem('store-unavailable', 'Ask again after the time in Retry-After.', {
     headers: { 'retry-after': retryAfter(STORE_RETRY_SECONDS) },
-    cause: error,
+    cause: error.announced ? undefined : error,
   });
 }

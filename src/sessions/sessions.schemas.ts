@@ -1,4 +1,4 @@
-import { type JsonSchema, idSchema, instant, instantSchema } from '../http/docs.js';
+import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
 import { type Session } from './session.js';
 
 export const USER_ID = idSchema('Whoever the limit is for.', 'ana');

@@ -20,9 +20,9 @@ export class MediaSigner {
   /** `path` is below the origin's root, as in a URL; a query of its own stays and is not covered. */
   sign(path: string, expiresAt: number): string {
     if (this.secret === undefined) return path;
-    const [name, query] = path.split('?', 2) as [string, string | undefined];
-    const own = query === undefined ? '' : `${query}&`;
-    return `${name}?${own}expires=${expiresAt}&signature=${this.signature(this.secret, name, expiresAt)}`;
+    const [, name, own] = /^([^?]*)\??(.*)$/s.exec(path) as unknown as [string, string, string];
+    const query = `expires=${expiresAt}&signature=${this.signature(this.secret, name, expiresAt)}`;
+    return `${name}?${own === '' ? '' : `${own}&`}${query}`;
   }
 
   verify(path: string, query: { expires?: unknown; signature?: unknown }, now: number): Verdict {

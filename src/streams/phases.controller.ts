@@ -4,14 +4,21 @@ import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Config } from '../config.js';
 import { delivered } from '../http/delivery.js';
-import { ApiProblems, instant } from '../http/docs.js';
+import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
 import { SessionsService } from '../sessions/sessions.service.js';
-import { type Segment } from './phases.js';
-import { PHASE_REPLY, PHASE_REQUEST, type PhaseRequestJson } from './streams.schemas.js';
+import { streamProblem } from './streams.errors.js';
+import {
+  PHASE_EXAMPLES,
+  PHASE_REPLY,
+  PHASE_REQUEST,
+  type PhaseReplyJson,
+  type PhaseRequestJson,
+  phaseJson,
+} from './streams.schemas.js';
 import { type StreamLookup, StreamsService } from './streams.service.js';
 
 /** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
@@ -32,7 +39,7 @@ export class PhasesController {
       'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
       'activity moves, only if the reply arrives.',
   })
-  @ApiBody({ schema: PHASE_REQUEST as object })
+  @ApiBody({ schema: PHASE_REQUEST as object, examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
     description: 'A session was created, or admitted again.',
@@ -56,7 +63,7 @@ export class PhasesController {
     // Not @Body(): a pipe would look at what is validated already, at the price of the whole decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<object | undefined> {
+  ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
     const lookup = this.streams.known(body.stream_id) ?? (await this.streams.find(body.stream_id));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
@@ -74,26 +81,15 @@ export class PhasesController {
 
     const { session, live, created, place } = admission;
     void this.sessions.settle(place, delivered(reply.raw));
-    const { index, startSeconds, durationSeconds, last, segments, expiresAt } = this.streams.issue(
-      lookup.stream,
-      session.phase,
-    );
-    const self = `${request.protocol}://${request.host}`;
-    const media = this.streams.mediaBase(self);
+    const phase = this.streams.issue(lookup.stream, session.phase);
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
+    const self = `${request.protocol}://${request.host}`;
     return {
       session: sessionJson(session),
-      phase: {
-        index,
-        start_seconds: startSeconds,
-        duration_seconds: durationSeconds,
-        last,
-        segments: segments.map((segment) => segmentJson(segment, media)),
-        expires_at: instant(expiresAt),
-      },
+      phase: phaseJson(phase, this.streams.mediaBase(self)),
       sessions: { live, limit: this.config.MAX_SESSIONS_PER_USER },
-      next_request_in_seconds: durationSeconds,
+      next_request_in_seconds: phase.durationSeconds,
       playback_url:
         `${self}/v1/play/${session.streamId}/index.m3u8` +
         `?user_id=${encodeURIComponent(session.userId)}&session_id=${encodeURIComponent(session.sessionId)}`,
@@ -103,22 +99,7 @@ export class PhasesController {
   private refuse(admission: Admission, lookup: StreamLookup): Problem {
     if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
       return refusal(admission, this.config.MAX_SESSIONS_PER_USER);
-    switch (lookup.outcome) {
-      case 'not-found':
-        return new Problem('stream-not-found', 'List /v1/streams to see which there are.');
-      case 'unavailable':
-        return new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
-      case 'found':
-        return new Problem('phase-not-found', `Ask for one of the phases 0 to ${lookup.stream.phases - 1}.`);
-    }
+    if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
+    return new Problem('phase-not-found', `Ask for one of the phases 0 to ${lookup.stream.phases - 1}.`);
   }
-}
-
-function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): object {
-  return {
-    url: media + path,
-    duration_seconds: durationSeconds,
-    ...(initPath === undefined ? {} : { init_url: media + initPath }),
-    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
-  };
 }

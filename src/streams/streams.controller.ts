@@ -1,10 +1,11 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { Matches } from 'class-validator';
-import { ApiProblems, ID_PATTERN, ID_RULE } from '../http/docs.js';
-import { Problem } from '../http/problem.js';
+import { ApiProblems } from '../http/docs.js';
+import { ID_PATTERN, ID_RULE } from '../http/fields.js';
 import { type PhasedStream } from './phases.js';
 import { STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
+import { streamProblem } from './streams.errors.js';
 import { StreamsService } from './streams.service.js';
 
 class StreamParams {
@@ -23,8 +24,11 @@ export class StreamsController {
     description: 'All of a folder; of an origin by URL, the streams seen so far.',
   })
   @ApiOkResponse({ description: 'The streams.', schema: STREAM_LIST })
+  @ApiProblems('origin-unavailable')
   async listStreams(): Promise<{ streams: object[] }> {
-    return { streams: (await this.streams.list()).map(streamJson) };
+    const streams = await this.streams.list();
+    if (streams === undefined) throw streamProblem('unavailable');
+    return { streams: streams.map(streamJson) };
   }
 
   @Get(':stream_id')
@@ -34,14 +38,8 @@ export class StreamsController {
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async getStream(@Param() { stream_id }: StreamParams): Promise<object> {
     const lookup = await this.streams.find(stream_id);
-    switch (lookup.outcome) {
-      case 'found':
-        return streamJson(lookup.stream);
-      case 'not-found':
-        throw new Problem('stream-not-found', 'List /v1/streams to see which there are.');
-      case 'unavailable':
-        throw new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
-    }
+    if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
+    return streamJson(lookup.stream);
   }
 }
 

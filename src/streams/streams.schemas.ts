@@ -1,5 +1,7 @@
-import { type JsonSchema, idSchema, instantSchema } from '../http/docs.js';
-import { SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
+import { SESSION, SESSION_ID, type SessionJson, USER_ID } from '../sessions/sessions.schemas.js';
+import { type Segment } from './phases.js';
+import { type IssuedPhase } from './streams.service.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
 const MAX_PHASE = 2_147_483_647;
@@ -38,6 +40,75 @@ export interface PhaseRequestJson {
   session_id?: string;
   phase?: number;
   end_session_ids?: string[];
+}
+
+/** To try out, in this order. */
+export const PHASE_EXAMPLES = {
+  first: {
+    summary: 'A first session, or its next phase',
+    value: { user_id: 'ana', stream_id: 'test-pattern', session_id: 'tv' },
+  },
+  seek: {
+    summary: 'A seek',
+    value: { user_id: 'ana', stream_id: 'test-pattern', session_id: 'tv', phase: 5 },
+  },
+  move: {
+    summary: 'A move to another stream',
+    value: { user_id: 'ana', stream_id: 'colour-bars', session_id: 'tv' },
+  },
+  new: {
+    summary: 'A new session, its id made by the server',
+    value: { user_id: 'ana', stream_id: 'test-pattern' },
+  },
+  replace: {
+    summary: 'A new session in the place of another',
+    value: { user_id: 'ana', stream_id: 'test-pattern', session_id: 'laptop', end_session_ids: ['tv'] },
+  },
+};
+
+interface SegmentJson {
+  url: string;
+  duration_seconds: number;
+  init_url?: string;
+  byte_range?: { offset: number; length: number };
+}
+
+interface PhaseJson {
+  index: number;
+  start_seconds: number;
+  duration_seconds: number;
+  last: boolean;
+  segments: SegmentJson[];
+  expires_at: string;
+}
+
+export interface PhaseReplyJson {
+  session: SessionJson;
+  phase: PhaseJson;
+  sessions: { live: number; limit: number };
+  next_request_in_seconds: number;
+  playback_url: string;
+}
+
+/** `media` is what the URLs begin with. */
+export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
+  return {
+    index: phase.index,
+    start_seconds: phase.startSeconds,
+    duration_seconds: phase.durationSeconds,
+    last: phase.last,
+    segments: phase.segments.map((segment) => segmentJson(segment, media)),
+    expires_at: instant(phase.expiresAt),
+  };
+}
+
+function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+  return {
+    url: media + path,
+    duration_seconds: durationSeconds,
+    ...(initPath === undefined ? {} : { init_url: media + initPath }),
+    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+  };
 }
 
 const SEGMENT: JsonSchema = {

@@ -1,11 +1,12 @@
 import { Injectable, Logger } from '@nestjs/common';
-import * as hls from 'hls-parser';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
+import { ID_PATTERN } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
-import { type Origin, openOrigin } from './origin.js';
+import { openOrigin } from './origin.js';
 import { type Phase, PhasedStream, type Segment } from './phases.js';
+import { readSegments } from './playlist.js';
 
 /** Where this service serves the media of a folder. */
 export const MEDIA_PATH = 'media';
@@ -19,6 +20,11 @@ const MISSING_TTL_MS = 1_000;
 /** The cache is bounded by segments, the bulk of a stream: about 200 bytes each, so 200 MB at the worst. */
 const MAX_CACHED_SEGMENTS = 1_000_000;
 const MAX_CACHED_PHASES = 10_000;
+const MAX_SEEN_STREAMS = 10_000;
+/** Of a list: files and connections are few. */
+const READS_AT_ONCE = 16;
+
+const ID = new RegExp(ID_PATTERN);
 
 type KnownStream =
   { readonly outcome: 'found'; readonly stream: PhasedStream } | { readonly outcome: 'not-found' };
@@ -38,6 +44,7 @@ export class StreamsService {
   private readonly log = new Logger(StreamsService.name);
   private readonly streams: LRUCache<string, KnownStream>;
   private readonly issued = new LRUCache<string, IssuedPhase>({ max: MAX_CACHED_PHASES });
+  private readonly seen = new LRUCache<string, true>({ max: MAX_SEEN_STREAMS });
   private readonly externalMediaBase: string | undefined;
   private readonly urlLifeMs: number;
   private readonly shareMs: number;
@@ -75,7 +82,8 @@ export class StreamsService {
     try {
       return (await this.streams.fetch(streamId))!;
     } catch (err) {
-      this.log.warn({ err, stream_id: streamId, msg: 'the origin failed' });
+      const { message, cause } = err as Error & { cause?: { code?: string } };
+      this.log.warn({ reason: message, code: cause?.code, stream_id: streamId, msg: 'the origin failed' });
       return { outcome: 'unavailable' };
     }
   }
@@ -85,11 +93,22 @@ export class StreamsService {
     return this.externalMediaBase ?? `${self}/${MEDIA_PATH}/`;
   }
 
-  /** What the origin lists; of an origin that lists nothing, the streams seen so far. */
-  async list(): Promise<PhasedStream[]> {
-    const ids = new Set([...(await this.origin.list()), ...this.streams.keys()]);
-    const lookups = await Promise.all([...ids].toSorted().map(async (streamId) => this.find(streamId)));
-    return lookups.filter((lookup) => lookup.outcome === 'found').map(({ stream }) => stream);
+  /**
+   * What the origin lists; of an origin that lists nothing, the streams seen so far. Undefined where the origin failed.
+   * Those that cannot be served are left out, and the log says why.
+   */
+  async list(): Promise<PhasedStream[] | undefined> {
+    const listed = await this.origin.list().catch((err: Error) => {
+      this.log.warn({ reason: err.message, msg: 'the origin failed' });
+    });
+    if (listed === undefined) return undefined;
+    const ids = [...new Set([...listed, ...this.seen.keys()])].filter((id) => ID.test(id)).toSorted();
+    const streams: PhasedStream[] = [];
+    for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
+      const lookups = await Promise.all(ids.slice(at, at + READS_AT_ONCE).map((id) => this.find(id)));
+      for (const lookup of lookups) if (lookup.outcome === 'found') streams.push(lookup.stream);
+    }
+    return streams;
   }
 
   /**
@@ -117,53 +136,7 @@ export class StreamsService {
   private async load(streamId: string): Promise<KnownStream> {
     const segments = await readSegments(this.origin, streamId, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
     if (segments === undefined) return { outcome: 'not-found' };
+    this.seen.set(streamId, true);
     return { outcome: 'found', stream: new PhasedStream(streamId, segments, this.config.PHASE_SECONDS) };
   }
-}
-
-/** The segments of a stream's first rendition; undefined where there is no such stream. */
-async function readSegments(
-  origin: Origin,
-  streamId: string,
-  signal: AbortSignal,
-): Promise<readonly Segment[] | undefined> {
-  const url = origin.playlistUrl(streamId);
-  const playlist = parse(await origin.read(url, signal));
-  if (!playlist?.isMasterPlaylist) return playlist && segmentsOf(playlist, url, origin.root);
-
-  const variant = playlist.variants.find(({ isIFrameOnly }) => isIFrameOnly !== true);
-  if (variant === undefined) throw new Error('the multivariant playlist names no rendition');
-  const renditionUrl = below(origin.root, variant.uri, url);
-  const rendition = parse(await origin.read(renditionUrl, signal));
-  if (rendition === undefined || rendition.isMasterPlaylist)
-    throw new Error(`the first rendition has no playlist: ${variant.uri}`);
-  return segmentsOf(rendition, renditionUrl, origin.root);
-}
-
-function segmentsOf(playlist: hls.types.MediaPlaylist, url: URL, root: URL): readonly Segment[] {
-  if (!playlist.endlist) throw new Error('the stream is live, which is not served yet');
-  if (playlist.segments.length === 0) throw new Error('the playlist has no segments');
-  const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
-  return playlist.segments.map(({ uri, duration, byterange, map }) => ({
-    path: path(uri),
-    durationSeconds: duration,
-    ...(map?.uri ? { initPath: path(map.uri) } : {}),
-    ...(byterange ? { byteRange: { offset: byterange.offset, length: byterange.length } } : {}),
-  }));
-}
-
-// The parser complains to the console of what it reads past; what matters is checked here.
-hls.setOptions({ silent: true });
-
-function parse(text: string | undefined): hls.types.MasterPlaylist | hls.types.MediaPlaylist | undefined {
-  if (text === undefined) return undefined;
-  if (!text.startsWith('#EXTM3U')) throw new Error('what the origin sent is not a playlist');
-  return hls.parse(text);
-}
-
-/** Nothing outside the origin's root is read, signed or handed out, whatever a playlist says. */
-function below(root: URL, uri: string, base: URL): URL {
-  const url = new URL(uri, base);
-  if (!url.href.startsWith(root.href)) throw new Error(`a URI leads out of the origin: ${uri}`);
-  return url;
 }

@@ -9,7 +9,7 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   const post = (body: string, type = 'application/json'): Promise<Response> =>
     request(service.app.getHttpServer()).post('/v1/phases').set('content-type', type).send(body);
 
-  /** What a refused request must not have changed: one session of Ana's, and nothing else anywhere. */
+  /** What a refused request must not have changed: Ana's sessions. */
   let before: unknown;
   beforeAll(async () => {
     await service.ask({ ...VALID, session_id: 'tv' });

@@ -1,4 +1,3 @@
-import { Redis } from 'ioredis';
 import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import { POLICY } from '../contract/session-repository.contract.js';
@@ -6,21 +5,15 @@ import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
 import { ReplyValve } from '../support/reply-valve.js';
-import { type ServiceProcess, startServiceProcess } from '../support/service-process.js';
+import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 
 /** Several service processes on one Redis, as in production: real time, real deaths. */
 
 const { url, redis } = useRedisDatabase();
 beforeEach(() => redis.flushdb());
-const running: ServiceProcess[] = [];
-const start = async (environment: Record<string, string> = {}): Promise<ServiceProcess> => {
-  const service = await startServiceProcess({ REDIS_URL: url, LOG_LEVEL: 'warn', ...environment });
-  running.push(service);
-  return service;
-};
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((service) => service.end()));
-});
+const start = (environment: Record<string, string> = {}): Promise<ServiceProcess> =>
+  startServiceProcess({ REDIS_URL: url, LOG_LEVEL: 'warn', ...environment });
+afterEach(endServiceProcesses);
 
 describe('two processes', () => {
   it('admit exactly 3 of the 10 first requests that each of 200 users sends at once', async () => {
@@ -48,7 +41,7 @@ describe('two processes', () => {
   });
 
   it('claim each expiry once between them, from the clock alone', async () => {
-    const short = { PHASE_SECONDS: '0.2', IDLE_PHASES: '1', LOG_LEVEL: 'info' };
+    const short = { PHASE_SECONDS: '0.2', IDLE_PHASES: '5', LOG_LEVEL: 'info' };
     const services = await Promise.all([start(short), start(short)]);
     const users = Array.from({ length: 60 }, (_, n) => `sleeper-${n}`);
     await Promise.all(
@@ -153,15 +146,24 @@ describe('when Redis is away', () => {
     await until(async () => (await fetch(`${service.url}/health/ready`)).ok);
   });
 
-  it('needs the right password, from a file if need be', async () => {
-    const admin = new Redis(server.url);
-    await admin.config('SET', 'requirepass', 'correct horse');
-    await admin.quit();
-    const wrong = await start({ REDIS_URL: server.url, REDIS_PASSWORD: 'battery staple' });
+  it('needs the right password', async () => {
+    const locked = await startOwnRedis(['--requirepass', 'correct horse']);
+    const wrong = await start({ REDIS_URL: locked.url, REDIS_PASSWORD: 'battery staple' });
     expect((await wrong.ask(body)).status).toBe(503);
     expect(wrong.output()).not.toContain('battery');
-    const right = await start({ REDIS_URL: server.url, REDIS_PASSWORD: 'correct horse' });
-    expect((await right.ask(body)).status).toBeLessThan(300);
+    const right = await start({ REDIS_URL: locked.url, REDIS_PASSWORD: 'correct horse' });
+    expect((await right.ask(body)).status).toBe(201);
+    await locked.stop();
+  });
+
+  it('passes on nothing of what Redis refuses, and says it in the log', async () => {
+    const full = await startOwnRedis(['--maxmemory', '1', '--maxmemory-policy', 'noeviction']);
+    const service = await start({ REDIS_URL: full.url });
+    const refused = await service.ask(body);
+    expect([refused.status, refused.body.code]).toEqual([503, 'store-unavailable']);
+    expect(JSON.stringify(refused.body)).not.toMatch(/OOM|maxmemory/);
+    await until(() => service.output().includes('OOM'));
+    await full.stop();
   });
 });
 

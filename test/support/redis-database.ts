@@ -24,4 +24,4 @@ export function useRedisDatabase(): { readonly url: string; readonly redis: Redi
 }
 
 /** A log for connections whose losses are not the test's business. */
-export const QUIET = { log: (): void => undefined, warn: (): void => undefined };
+export const QUIET = { log: (): void => undefined, error: (): void => undefined };

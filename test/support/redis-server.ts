@@ -45,8 +45,7 @@ export async function startRedis(
     }
   }
   throw new Error(
-    'These tests need a real Redis and found none. Set REDIS_URL, install redis-server or valkey-server, ' +
-      `or start Docker. Tried:\n  ${tried.join('\n  ')}`,
+    `Found no real Redis. Set REDIS_URL, install redis-server or valkey-server, or start Docker. Tried:\n  ${tried.join('\n  ')}`,
   );
 }
 

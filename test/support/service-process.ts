@@ -21,6 +21,14 @@ interface PhaseReply {
   readonly code?: string;
 }
 
+const started = new Set<Pick<ServiceProcess, 'end'>>();
+
+/** For `afterEach`: whatever a test started is gone, also where it failed. */
+export async function endServiceProcesses(): Promise<void> {
+  await Promise.all([...started].map((service) => service.end()));
+  started.clear();
+}
+
 /** Starts `dist/main.js`, which the project's global set-up has built, and waits until it serves. */
 export async function startServiceProcess(environment: Record<string, string>): Promise<ServiceProcess> {
   const port = await freePort();
@@ -63,7 +71,7 @@ export function runService(environment: Record<string, string>): Omit<ServicePro
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)));
-  return {
+  const service: Omit<ServiceProcess, 'url' | 'ask'> = {
     process: child,
     output: () => output,
     async end(signal = 'SIGTERM') {
@@ -75,4 +83,6 @@ export function runService(environment: Record<string, string>): Omit<ServicePro
       return child.exitCode;
     },
   };
+  started.add(service);
+  return service;
 }

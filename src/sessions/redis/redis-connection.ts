@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT_MS = 1_000;
 /** What it tells of the connection: one line when it is lost, one when it is back, however often it tries. */
 export interface ConnectionLog {
   log(message: string): void;
-  warn(message: string): void;
+  error(message: string): void;
 }
 
 /** A connection that fails fast and for good reason: it never queues while offline and never repeats a script. */
@@ -36,12 +36,12 @@ export function connectRedis(
   let down = false;
   redis.on('error', (error: Error & { code?: string }) => {
     if (!down)
-      log.warn(`Redis is unavailable (${error.code ?? error.message}); requests get 503 until it is back`);
+      log.error(`Redis is unavailable (${error.code ?? error.message}); requests get 503 until it is back`);
     down = true;
   });
-  redis.on('close', () => {
-    if (!down && redis.status !== 'end')
-      log.warn('The connection to Redis was lost; requests get 503 until it is back');
+  // Not `close`, which tells of an orderly end as well.
+  redis.on('reconnecting', () => {
+    if (!down) log.error('The connection to Redis was lost; requests get 503 until it is back');
     down = true;
   });
   redis.on('ready', () => {

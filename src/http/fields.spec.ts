@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { instant } from './docs.js';
+import { instant } from './fields.js';
 
 describe('an instant', () => {
   it('is RFC 3339 in UTC with milliseconds, whichever were written before', () => {

@@ -1,0 +1,9 @@
+import { Problem } from '../http/problem.js';
+import { type StreamLookup } from './streams.service.js';
+
+/** What a client is told where there is no stream to watch. */
+export function streamProblem(outcome: Exclude<StreamLookup['outcome'], 'found'>): Problem {
+  return outcome === 'not-found'
+    ? new Problem('stream-not-found', 'List /v1/streams to see which there are.')
+    : new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
+}

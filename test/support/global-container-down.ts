@@ -1,0 +1,3 @@
+import { stopContainer } from './global-container.ts';
+
+export default stopContainer;
