@@ -112,7 +112,12 @@ describe('streams whose media is served elsewhere', () => {
   }));
 
   it('have URLs that begin with MEDIA_BASE_URL, unsigned where that is asked for', async () => {
-    const { body } = await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'colour-bars', phase: 0 });
+    const { body } = await service.ask({
+      user_id: 'ana',
+      session_id: 'tv',
+      stream_id: 'colour-bars',
+      phase: 0,
+    });
     expect(body.phase.segments).toEqual([
       { url: 'https://cdn.example/films/colour-bars/360p/segment-000.ts', duration_seconds: 4 },
     ]);
