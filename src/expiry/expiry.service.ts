@@ -42,10 +42,11 @@ export class ExpiryService implements BeforeApplicationShutdown {
       this.failing = false;
     } catch (error) {
       if (this.stopping.signal.aborted) return;
-      // The next tick tries again. A store that is away has said so itself.
-      const known = this.failing || (error instanceof StoreUnavailableError && error.announced);
-      this.log[known ? 'debug' : 'error']({ reason: (error as Error).message, msg: 'sweep failed' });
-      this.failing = true;
+      // The next tick tries again. A store that is away has said so itself; what else fails is said once.
+      const announced = error instanceof StoreUnavailableError && error.announced;
+      if (!announced && !this.failing)
+        this.log.error({ reason: (error as Error).message, msg: 'sweeps fail from now on' });
+      this.failing ||= !announced;
     }
   }
 
