@@ -25,7 +25,7 @@ export interface Sweep {
 export class ExpiryService implements BeforeApplicationShutdown {
   private readonly log = new Logger(ExpiryService.name);
   private readonly stopping = new AbortController();
-  private running: Promise<unknown> = Promise.resolve();
+  private readonly running = new Set<Promise<unknown>>();
   private failing = false;
 
   constructor(
@@ -54,8 +54,8 @@ export class ExpiryService implements BeforeApplicationShutdown {
     const started = this.clock.monotonic();
     const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(MAX_MS)]);
     const sweeping = this.sessions.expireIdle({ maxSessions: MAX_SESSIONS, signal });
-    this.running = Promise.allSettled([this.running, sweeping]);
-    const { expired, more } = await sweeping;
+    this.running.add(sweeping);
+    const { expired, more } = await sweeping.finally(() => this.running.delete(sweeping));
     const tookMs = Math.round(this.clock.monotonic() - started);
     if (expired.length > 0) {
       this.log.log({ expired: expired.length, more, ms: tookMs, msg: 'idle sessions expired' });
@@ -67,6 +67,6 @@ export class ExpiryService implements BeforeApplicationShutdown {
   /** A claim that the store has made is lost if its reply is: let what runs come to its end. */
   async beforeApplicationShutdown(): Promise<void> {
     this.stopping.abort();
-    await this.running;
+    await Promise.allSettled(this.running);
   }
 }
