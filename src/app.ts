@@ -3,11 +3,18 @@ import fastifyStatic from '@fastify/static';
 import { ValidationPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import {
+  errorCodes as fastifyErrors,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
 import { type Config } from './config.js';
+import { REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
 import { Problem } from './http/problem.js';
@@ -25,6 +32,11 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     // Nothing in here is Express middleware, which every request would pay for.
     skipMiddie: true,
     genReqId: () => randomUUID(),
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    clientErrorHandler: refuseConnection,
+    // Told by a problem of ours, where it matters.
+    http: { requireHostHeader: false },
+    return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Bodies are refused, never mended; all their faults are told together.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
@@ -42,6 +54,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   const fastify: FastifyInstance = adapter.getInstance();
   takeJsonOnly(fastify);
   useHttpLog(fastify);
+  drainOnClose(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });
@@ -70,5 +83,9 @@ function takeJsonOnly(fastify: FastifyInstance): void {
     // Many clients name the type on every request, with a body or without.
     if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
+  });
+  // Read up to the limit all the same: too large is told before not JSON.
+  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
+    done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
 }

@@ -61,6 +61,18 @@ function isUrl(
   return credentials === 'allowed' || url.username + url.password === '';
 }
 
+function isRedisUrl(value: unknown): boolean {
+  if (!isUrl(value, ['redis:', 'rediss:'], 'allowed')) return false;
+  const { username, password, pathname } = new URL(value);
+  try {
+    decodeURIComponent(username + password);
+  } catch {
+    return false;
+  }
+  // With a database that it cannot select, a client would go on in database 0.
+  return /^\/?$|^\/(\d|1[0-5])$/.test(pathname);
+}
+
 const HTTP = ['http:', 'https:'];
 
 function isOrigin(value: unknown): boolean {
@@ -88,8 +100,9 @@ export class Config {
   readonly SESSION_STORE: 'redis' | 'memory';
 
   @ValidateIf((config: Config) => config.SESSION_STORE === 'redis' || config.REDIS_URL !== undefined)
-  @Satisfies('must be a redis:// or rediss:// URL; escape / ? # and @ in its password', (value) =>
-    isUrl(value, ['redis:', 'rediss:'], 'allowed'),
+  @Satisfies(
+    'must be a redis:// or rediss:// URL, with a database from 0 to 15 if any; escape / ? # % and @ in its password',
+    isRedisUrl,
   )
   readonly REDIS_URL?: string;
 

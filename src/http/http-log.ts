@@ -41,25 +41,12 @@ function callSite(): string | undefined {
   return site && `${basename(site.scriptName)}:${site.lineNumber}`;
 }
 
-/**
- * Gives each line the id of its request, logs each request once when its reply is out, and lets connections end when
- * the service shuts down: without the header, a client that keeps its connection open would hold up the shutdown for
- * Fastify's keep-alive timeout of 72 s (fastify/fastify#7044).
- */
+/** Gives each line the id of its request, and logs each request once when its reply is out. */
 export function useHttpLog(fastify: FastifyInstance): void {
   const log = PinoLogger.root;
-  let closing = false;
-  fastify.addHook('preClose', (done) => {
-    closing = true;
-    done();
-  });
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     context.run({ reqId: request.id }, done);
-  });
-  fastify.addHook('onSend', (_request, reply, payload, done) => {
-    if (closing) void reply.header('connection', 'close');
-    done(null, payload);
   });
   if (!log.isLevelEnabled('info')) return;
   fastify.addHook('onResponse', (request, reply, done) => {

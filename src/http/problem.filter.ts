@@ -31,10 +31,9 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** Written as bytes: to a string Fastify would add a charset, which this media type does not have. */
-export function sendProblem(problem: Problem, requestId: string, reply: FastifyReply): void {
+export function problemBody(problem: Problem, requestId: string): string {
   const { status, title } = PROBLEMS[problem.code];
-  const body = {
+  return JSON.stringify({
     type: problemType(problem.code),
     title,
     status,
@@ -42,12 +41,16 @@ export function sendProblem(problem: Problem, requestId: string, reply: FastifyR
     instance: requestId,
     code: problem.code,
     ...problem.members,
-  };
+  });
+}
+
+/** Written as bytes: to a string Fastify would add a charset, which this media type does not have. */
+export function sendProblem(problem: Problem, requestId: string, reply: FastifyReply): void {
   void reply
-    .code(status)
+    .code(problem.getStatus())
     .headers(problem.headers)
     .type('application/problem+json')
-    .send(Buffer.from(JSON.stringify(body)));
+    .send(Buffer.from(problemBody(problem, requestId)));
 }
 
 export function toProblem(error: unknown): Problem {

@@ -2,7 +2,7 @@ import { Logger, Module } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
-import { connectRedis } from './redis/redis-connection.js';
+import { Availability, connectRedis } from './redis/redis-connection.js';
 import { RedisSessionRepository } from './redis/redis-session.repository.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
@@ -16,12 +16,15 @@ import { SessionsService } from './sessions.service.js';
     {
       provide: SessionRepository,
       inject: [Config, Clock],
-      useFactory: (config: Config, clock: Clock): SessionRepository =>
-        config.SESSION_STORE === 'memory'
-          ? new MemorySessionRepository(config.policy, clock)
-          : new RedisSessionRepository(connectRedis(config, new Logger('Redis')), config.policy, clock),
+      useFactory: openStore,
     },
   ],
   exports: [SessionRepository, SessionsService],
 })
 export class SessionsModule {}
+
+function openStore(config: Config, clock: Clock): SessionRepository {
+  if (config.SESSION_STORE === 'memory') return new MemorySessionRepository(config.policy, clock);
+  const availability = new Availability(new Logger('Redis'));
+  return new RedisSessionRepository(connectRedis(config, availability), config.policy, clock, availability);
+}

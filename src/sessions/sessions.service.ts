@@ -1,7 +1,11 @@
 import { randomUUIDv7 } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, Logger } from '@nestjs/common';
 import { type Admission, type AdmissionRequest, type Place } from './session.js';
 import { SessionRepository } from './session.repository.js';
+
+/** Together less than a lease, after which there is nothing left to confirm. */
+const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
 
 /** Takes a place for a phase on its way, and sees to it that the place is kept only if the phase arrived. */
 @Injectable()
@@ -22,20 +26,27 @@ export class SessionsService {
   }
 
   /**
-   * Call it once for each admission, before the reply is sent. Never rejects: the reply is out by then, and a store
-   * that fails now costs a new session its place when the lease lapses, and a running one nothing.
+   * Call it once for each admission, before the reply is sent. Never rejects: the reply is out by then. A store that
+   * is away for longer than the retries costs a new session its place when the lease lapses. Both verbs may be
+   * repeated: each does nothing the second time.
    */
   async settle(place: Place, delivered: Promise<boolean>): Promise<void> {
     const arrived = await delivered;
     if (arrived && !place.reserved) return;
-    try {
-      await (arrived ? this.repository.confirm(place) : this.repository.withdraw(place));
-    } catch (err) {
-      this.log.warn({
-        err,
-        session_id: place.sessionId,
-        msg: arrived ? 'confirm failed' : 'withdraw failed',
-      });
+    const verb = arrived ? 'confirm' : 'withdraw';
+    for (const delayMs of [...RETRY_AFTER_MS, undefined]) {
+      try {
+        await this.repository[verb](place);
+        return;
+      } catch (error) {
+        if (delayMs !== undefined) await sleep(delayMs, undefined, { ref: false });
+        else
+          this.log.warn({
+            reason: (error as Error).message,
+            session_id: place.sessionId,
+            msg: `${verb} failed`,
+          });
+      }
     }
   }
 }

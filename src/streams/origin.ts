@@ -13,8 +13,8 @@ export interface Origin {
   playlistUrl(streamId: string): URL;
   /** The text at a URL below the root; undefined where there is nothing. */
   read(url: URL, signal: AbortSignal): Promise<string | undefined>;
-  /** The streams that there are, as far as the origin can tell. */
-  list(): Promise<readonly string[]>;
+  /** The streams that there are. */
+  list(): Promise<readonly string[] | 'unknown'>;
 }
 
 /** `origin` is a folder holding `{stream_id}/index.m3u8`, or an http(s) URL with `{stream_id}` in it. */
@@ -97,7 +97,7 @@ class HttpOrigin implements Origin {
     return Buffer.concat(chunks).toString('utf8');
   }
 
-  async list(): Promise<readonly string[]> {
-    return [];
+  async list(): Promise<'unknown'> {
+    return 'unknown';
   }
 }

@@ -4,6 +4,7 @@ import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Config } from '../config.js';
 import { delivered } from '../http/delivery.js';
+import { addressOf } from '../http/connections.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { type Admission } from '../sessions/session.js';
@@ -65,6 +66,7 @@ export class PhasesController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
+    const self = addressOf(request);
     const lookup = this.streams.known(body.stream_id) ?? (await this.streams.find(body.stream_id));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
@@ -84,12 +86,15 @@ export class PhasesController {
     const phase = this.streams.issue(lookup.stream, session.phase);
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
-    const self = `${request.protocol}://${request.host}`;
     return {
       session: sessionJson(session),
       phase: phaseJson(phase, this.streams.mediaBase(self)),
       sessions: { live, limit: this.config.MAX_SESSIONS_PER_USER },
-      next_request_in_seconds: phase.durationSeconds,
+      // With n = 1, a client that keeps the pace exactly would be expired each time that it asks.
+      next_request_in_seconds: Math.min(
+        phase.durationSeconds,
+        (0.9 * this.config.policy.expireAfterMs) / 1_000,
+      ),
       playback_url:
         `${self}/v1/play/${session.streamId}/index.m3u8` +
         `?user_id=${encodeURIComponent(session.userId)}&session_id=${encodeURIComponent(session.sessionId)}`,

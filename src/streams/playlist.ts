@@ -26,7 +26,9 @@ export async function readSegments(
 
 function segmentsOf(playlist: hls.types.MediaPlaylist, url: URL, root: URL): readonly Segment[] {
   if (!playlist.endlist) throw new Error('the stream is live, which is not served yet');
-  if (playlist.segments.length === 0) throw new Error('the playlist has no segments');
+  const durations = playlist.segments.map(({ duration }) => duration);
+  if (!durations.every((duration) => duration >= 0) || !durations.some((duration) => duration > 0))
+    throw new Error('the playlist has no segments, or some without a duration');
   const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
   return playlist.segments.map(({ uri, duration, byterange, map }) => ({
     path: path(uri),

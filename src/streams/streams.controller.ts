@@ -3,10 +3,9 @@ import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import { Matches } from 'class-validator';
 import { ApiProblems } from '../http/docs.js';
 import { ID_PATTERN, ID_RULE } from '../http/fields.js';
-import { type PhasedStream } from './phases.js';
 import { STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
-import { StreamsService } from './streams.service.js';
+import { type StreamSummary, StreamsService } from './streams.service.js';
 
 class StreamParams {
   @Matches(new RegExp(ID_PATTERN), { message: ID_RULE })
@@ -43,7 +42,7 @@ export class StreamsController {
   }
 }
 
-function streamJson({ streamId, kind, durationSeconds, phaseSeconds, phases }: PhasedStream): object {
+function streamJson({ streamId, kind, durationSeconds, phaseSeconds, phases }: StreamSummary): object {
   return {
     stream_id: streamId,
     kind,

@@ -19,7 +19,10 @@ const FOUND_TTL_MS = 60_000;
 const MISSING_TTL_MS = 1_000;
 /** The cache is bounded by segments, the bulk of a stream: about 200 bytes each, so 200 MB at the worst. */
 const MAX_CACHED_SEGMENTS = 1_000_000;
-const MAX_CACHED_PHASES = 10_000;
+/** What an entry weighs by itself, a stream that is missing included: as much as so many segments, and rather more. */
+const ENTRY_SEGMENTS = 20;
+/** Signed, about 500 bytes a segment: 50 MB at the worst. */
+const MAX_ISSUED_SEGMENTS = 100_000;
 const MAX_SEEN_STREAMS = 10_000;
 /** Of a list: files and connections are few. */
 const READS_AT_ONCE = 16;
@@ -30,6 +33,12 @@ type KnownStream =
   { readonly outcome: 'found'; readonly stream: PhasedStream } | { readonly outcome: 'not-found' };
 
 export type StreamLookup = KnownStream | { readonly outcome: 'unavailable' };
+
+/** What is told of a stream; without its segments, so that many can be remembered. */
+export type StreamSummary = Pick<
+  PhasedStream,
+  'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'
+>;
 
 /** A phase with its signed URLs, which viewers at the same place of a stream share. */
 export interface IssuedPhase extends Phase {
@@ -43,8 +52,11 @@ export class StreamsService {
   readonly origin: ReturnType<typeof openOrigin>;
   private readonly log = new Logger(StreamsService.name);
   private readonly streams: LRUCache<string, KnownStream>;
-  private readonly issued = new LRUCache<string, IssuedPhase>({ max: MAX_CACHED_PHASES });
-  private readonly seen = new LRUCache<string, true>({ max: MAX_SEEN_STREAMS });
+  private readonly issued = new LRUCache<string, IssuedPhase>({
+    maxSize: MAX_ISSUED_SEGMENTS,
+    sizeCalculation: ({ segments }) => segments.length + 1,
+  });
+  private readonly seen = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
   private readonly externalMediaBase: string | undefined;
   private readonly urlLifeMs: number;
   private readonly shareMs: number;
@@ -61,7 +73,8 @@ export class StreamsService {
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
     this.streams = new LRUCache<string, KnownStream>({
       maxSize: MAX_CACHED_SEGMENTS,
-      sizeCalculation: (lookup) => (lookup.outcome === 'found' ? lookup.stream.segmentCount + 1 : 1),
+      sizeCalculation: (lookup) =>
+        (lookup.outcome === 'found' ? lookup.stream.segmentCount : 0) + ENTRY_SEGMENTS,
       fetchMethod: async (streamId, _stale, { options }) => {
         const lookup = await this.load(streamId);
         options.ttl = lookup.outcome === 'found' ? FOUND_TTL_MS : MISSING_TTL_MS;
@@ -94,15 +107,18 @@ export class StreamsService {
   }
 
   /**
-   * What the origin lists; of an origin that lists nothing, the streams seen so far. Undefined where the origin failed.
-   * Those that cannot be served are left out, and the log says why.
+   * What the origin lists; of an origin that cannot tell, the streams seen so far, as they were then. Undefined where
+   * the origin failed. Those that cannot be served are left out, and the log says why.
    */
-  async list(): Promise<PhasedStream[] | undefined> {
+  async list(): Promise<StreamSummary[] | undefined> {
     const listed = await this.origin.list().catch((err: Error) => {
       this.log.warn({ reason: err.message, msg: 'the origin failed' });
+      return undefined;
     });
     if (listed === undefined) return undefined;
-    const ids = [...new Set([...listed, ...this.seen.keys()])].filter((id) => ID.test(id)).toSorted();
+    if (listed === 'unknown')
+      return [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1));
+    const ids = listed.filter((id) => ID.test(id)).toSorted();
     const streams: PhasedStream[] = [];
     for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
       const lookups = await Promise.all(ids.slice(at, at + READS_AT_ONCE).map((id) => this.find(id)));
@@ -136,7 +152,9 @@ export class StreamsService {
   private async load(streamId: string): Promise<KnownStream> {
     const segments = await readSegments(this.origin, streamId, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
     if (segments === undefined) return { outcome: 'not-found' };
-    this.seen.set(streamId, true);
-    return { outcome: 'found', stream: new PhasedStream(streamId, segments, this.config.PHASE_SECONDS) };
+    const stream = new PhasedStream(streamId, segments, this.config.PHASE_SECONDS);
+    const { kind, durationSeconds, phaseSeconds, phases } = stream;
+    this.seen.set(streamId, { streamId, kind, durationSeconds, phaseSeconds, phases });
+    return { outcome: 'found', stream };
   }
 }

@@ -15,5 +15,5 @@ const url = process.env.STREAMGATE_TEST_CONTAINER_URL;
   });
   afterAll(() => redis.quit());
 
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock));
+  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock, QUIET));
 });

@@ -24,7 +24,7 @@ describe('the Redis store on a node of a cluster', () => {
     await server.stop();
   });
 
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock));
+  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock, QUIET));
 
   it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
     const slots = Array.from({ length: PARTITIONS }, (_, at) =>

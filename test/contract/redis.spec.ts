@@ -7,5 +7,5 @@ describe('the Redis store', () => {
   const { url } = useRedisDatabase();
   const redis = connectRedis({ REDIS_URL: url }, QUIET);
   afterAll(() => redis.quit());
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock));
+  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock, QUIET));
 });

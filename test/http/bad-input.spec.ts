@@ -1,5 +1,14 @@
+import { type AddressInfo, connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import request, { type Response } from 'supertest';
 import { type StoreName, STORES, useService } from '../support/service.js';
+
+/** A valid request for a phase, but for what it says of its host. */
+function phaseRequest(host: string): string {
+  const body = JSON.stringify({ user_id: 'ana', session_id: 'phone', stream_id: 'test-pattern' });
+  const headers = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n`;
+  return `POST /v1/phases HTTP/1.1\r\n${host}${headers}\r\n${body}`;
+}
 
 const LONG = 'x'.repeat(65);
 const VALID = { user_id: 'ana', stream_id: 'test-pattern' };
@@ -119,6 +128,30 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   ])('415 for %s', async (type) => {
     const reply = await post(JSON.stringify(VALID), type);
     expect([reply.status, reply.body.code]).toEqual([415, 'unsupported-media-type']);
+  });
+
+  it('413 before 415', async () => {
+    const reply = await post('x'.repeat(17_000), 'text/plain');
+    expect([reply.status, reply.body.code]).toEqual([413, 'payload-too-large']);
+  });
+
+  it.each([
+    ['no HTTP', 'HELO there\r\n\r\n', 400, 'malformed-request'],
+    ['a method that nobody knows', 'FOO / HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'malformed-request'],
+    [
+      'too large a header',
+      `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'headers-too-large',
+    ],
+    ['no Host', phaseRequest(''), 400, 'malformed-request'],
+    ['a Host that is none', phaseRequest('Host: a"<>/x?y\r\n'), 400, 'malformed-request'],
+  ])('a problem for %s', async (_, bytes, status, code) => {
+    const socket = connect((service.app.getHttpServer().address() as AddressInfo).port, '127.0.0.1');
+    socket.write(bytes);
+    const [head, body] = (await text(socket)).split('\r\n\r\n') as [string, string];
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} [^]*content-type: application/problem\\+json`, 'i'));
+    expect(JSON.parse(body)).toMatchObject({ status, code });
   });
 
   it.each([

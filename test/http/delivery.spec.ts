@@ -164,6 +164,23 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect((await service.ask({ user_id: 'order', session_id: 'd', stream_id })).status).toBe(502);
   });
 
+  it('lists the streams of an origin that cannot tell as they were seen', async () => {
+    await service.ask({ user_id: 'lister', stream_id: 'film' });
+    const asked = origin.requestsFor('film');
+    const { body } = await service.send('get', '/v1/streams');
+    expect(body.streams).toContainEqual({
+      stream_id: 'film',
+      kind: 'vod',
+      duration_seconds: 50,
+      phase_seconds: 10,
+      phases: 5,
+    });
+    expect(body.streams.map((one: { stream_id: string }) => one.stream_id)).not.toContain(
+      'fault.answers-500',
+    );
+    expect(origin.requestsFor('film')).toBe(asked);
+  });
+
   it('asks the origin once for however many ask at once', async () => {
     const held = origin.hold('popular');
     const asked = Promise.all(

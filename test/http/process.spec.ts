@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { writeFileSync, mkdtempSync } from 'node:fs';
 import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HeldOrigin } from '../support/held-origin.js';
 import { endServiceProcesses, runService, startServiceProcess } from '../support/service-process.js';
 
 const PRODUCTION = {
@@ -173,5 +175,38 @@ describe('SIGTERM', () => {
     expect(await service.end()).toBe(0);
     expect(performance.now() - started).toBeLessThan(5_000);
     agent.destroy();
+  });
+
+  it('ends the service though a client never says anything, or never ends what it says', async () => {
+    const service = await startServiceProcess({});
+    const port = Number(new URL(service.url).port);
+    const sockets = [
+      '',
+      'GET / HTTP/1.1\r\nHost:',
+      'POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{',
+    ];
+    for (const bytes of sockets) {
+      const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+      await once(socket, 'connect');
+      socket.write(bytes);
+    }
+    await fetch(`${service.url}/health/live`); // what was written before has arrived
+    expect(await service.end()).toBe(0);
+  }, 20_000);
+
+  it('answers what is under way, and keeps the place that it took', async () => {
+    const origin = new HeldOrigin();
+    await origin.start();
+    const service = await startServiceProcess({ STREAM_ORIGIN: origin.template });
+    const held = origin.hold('film');
+    const asked = service.ask({ user_id: 'ana', stream_id: 'film' });
+    const release = await held;
+    const ended = service.end();
+    while (!service.output().includes('is stopping')) await new Promise((resolve) => setTimeout(resolve, 10));
+    release();
+    const reply = await asked;
+    expect([reply.status, reply.headers.get('connection')]).toEqual([201, 'close']);
+    expect(await ended).toBe(0);
+    await origin.stop();
   });
 });

@@ -155,6 +155,8 @@ describe('streams of a folder', () => {
     );
     put('live/index.m3u8', '#EXTINF:10,', 'a.ts');
     put('empty/index.m3u8', '#EXT-X-ENDLIST');
+    put('timeless/index.m3u8', '#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST');
+    put('backwards/index.m3u8', '#EXTINF:-5,', 'a.ts', '#EXTINF:10,', 'b.ts', '#EXT-X-ENDLIST');
     put('lost/index.m3u8', '#EXT-X-STREAM-INF:BANDWIDTH=1', 'nowhere/index.m3u8');
     put('climbs/index.m3u8', '#EXTINF:10,', 'file:///etc/passwd', '#EXT-X-ENDLIST');
     put('odd:name@1/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXT-X-ENDLIST');
@@ -196,7 +198,7 @@ describe('streams of a folder', () => {
     expect(segments[0].init_url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
   });
 
-  it.each(['live', 'empty', 'lost', 'climbs'])(
+  it.each(['live', 'empty', 'timeless', 'backwards', 'lost', 'climbs'])(
     'that are %s are refused as 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });

@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import { POLICY } from '../contract/session-repository.contract.js';
@@ -72,7 +73,7 @@ describe('a process that dies between the decision and the reply', () => {
       lost.catch(() => undefined);
       const clock = new ManualClock(Date.now());
       const connection = connectRedis({ REDIS_URL: url }, QUIET);
-      const store = new RedisSessionRepository(connection, POLICY, clock);
+      const store = new RedisSessionRepository(connection, POLICY, clock, QUIET);
       await store.onModuleInit();
       let held = await store.list('orphan');
       await until(async () => (held = await store.list('orphan')).length > 0);
@@ -164,6 +165,42 @@ describe('when Redis is away', () => {
     expect(JSON.stringify(refused.body)).not.toMatch(/OOM|maxmemory/);
     await until(() => service.output().includes('OOM'));
     await full.stop();
+  });
+
+  it('lets a full one drain: sessions are listed, ended and expired all the same', async () => {
+    const filling = await startOwnRedis();
+    const service = await start({ REDIS_URL: filling.url, PHASE_SECONDS: '0.2', IDLE_PHASES: '5' });
+    expect((await service.ask(body)).status).toBe(201);
+    expect((await service.ask({ ...body, session_id: 'phone' })).status).toBe(201);
+    const admin = new Redis(filling.url);
+    await admin.config('SET', 'maxmemory', '1');
+    const sessions = `${service.url}/v1/users/ana/sessions`;
+    expect((await fetch(sessions)).status).toBe(200);
+    expect((await fetch(`${sessions}/phone`, { method: 'DELETE' })).status).toBe(204);
+    await until(async () => (await admin.dbsize()) === 0);
+    await admin.quit();
+    await filling.stop();
+  });
+
+  it('says once that one hangs, and once that it is back', async () => {
+    const service = await start({ REDIS_URL: server.url, LOG_LEVEL: 'info' });
+    server.pause();
+    try {
+      for (let n = 0; n < 2; n++) expect((await service.ask(body)).status).toBe(503);
+    } finally {
+      server.resume();
+    }
+    await until(async () => (await service.ask(body)).status < 300);
+    const lines = (): string[] =>
+      service
+        .output()
+        .split('\n')
+        .filter((line) => line.includes('"context":"Redis"'));
+    await until(() => lines().length > 1);
+    expect(lines().map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([
+      expect.stringContaining('Redis is unavailable'),
+      'Redis is back',
+    ]);
   });
 });
 

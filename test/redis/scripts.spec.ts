@@ -12,7 +12,7 @@ import { QUIET, useRedisDatabase } from '../support/redis-database.js';
 
 const { url, redis } = useRedisDatabase();
 const connection = connectRedis({ REDIS_URL: url }, QUIET);
-const store = new RedisSessionRepository(connection, POLICY, new Clock());
+const store = new RedisSessionRepository(connection, POLICY, new Clock(), QUIET);
 beforeAll(() => store.onModuleInit());
 afterAll(() => connection.quit());
 beforeEach(() => redis.flushdb());
@@ -52,7 +52,7 @@ describe('the scripts', () => {
     // A server of its own: it counts the calls of all its clients.
     const server = await startOwnRedis();
     const own = connectRedis({ REDIS_URL: server.url }, QUIET);
-    const counted = new RedisSessionRepository(own, POLICY, new Clock());
+    const counted = new RedisSessionRepository(own, POLICY, new Clock(), QUIET);
     await counted.onModuleInit();
     const callsOf = async (work: () => Promise<void>): Promise<number> => {
       await own.config('RESETSTAT');
@@ -83,7 +83,7 @@ describe('the clock', () => {
         return 0;
       }
     })();
-    const admission = await new RedisSessionRepository(connection, POLICY, wrong).admit(request);
+    const admission = await new RedisSessionRepository(connection, POLICY, wrong, QUIET).admit(request);
     const [seconds] = await redis.time();
     if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
     expect(Math.abs(admission.session.startedAt - Number(seconds) * 1_000)).toBeLessThan(5_000);
@@ -109,7 +109,7 @@ describe('the keys', () => {
 
   it('are gone when a session was expired', async () => {
     const clock = new ManualClock();
-    const timed = new RedisSessionRepository(connection, POLICY, clock);
+    const timed = new RedisSessionRepository(connection, POLICY, clock, QUIET);
     await timed.admit(request);
     clock.advance(POLICY.leaseMs);
     expect(await timed.expireIdle({ maxSessions: 10 })).toEqual({ expired: [], more: false });

@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { Availability } from '../../src/sessions/redis/redis-connection.js';
 
 /**
  * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
@@ -24,4 +25,4 @@ export function useRedisDatabase(): { readonly url: string; readonly redis: Redi
 }
 
 /** A log for connections whose losses are not the test's business. */
-export const QUIET = { log: (): void => undefined, error: (): void => undefined };
+export const QUIET = new Availability({ log: () => undefined, error: () => undefined });

@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis';
+import { Redis, ReplyError } from 'ioredis';
 import { type Config } from '../../config.js';
 import { defineScripts } from './redis-scripts.js';
 
@@ -9,16 +9,40 @@ import { defineScripts } from './redis-scripts.js';
 const COMMAND_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 
-/** What it tells of the connection: one line when it is lost, one when it is back, however often it tries. */
-export interface ConnectionLog {
+interface AvailabilityLog {
   log(message: string): void;
   error(message: string): void;
+}
+
+/** Tells the log once that Redis is away, however often it is found so, and once that it works again. */
+export class Availability {
+  private away = false;
+
+  constructor(private readonly log: AvailabilityLog) {}
+
+  lost(reason: string): void {
+    if (!this.away) this.log.error(`Redis is unavailable (${reason}); requests get 503 until it is back`);
+    this.away = true;
+  }
+
+  works(): void {
+    if (this.away) this.log.log('Redis is back');
+    this.away = false;
+  }
+}
+
+/** What a server says of itself that is none to ask now: a replica after a failover, or one that still loads. */
+const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
+
+/** Whether an error means that the server refused this command, rather than that it is away. */
+export function isRefusal(error: Error): boolean {
+  return error instanceof ReplyError && !NOT_NOW.test(error.message);
 }
 
 /** A connection that fails fast and for good reason: it never queues while offline and never repeats a script. */
 export function connectRedis(
   config: Pick<Config, 'REDIS_URL' | 'REDIS_PASSWORD'>,
-  log: ConnectionLog,
+  availability: Availability,
 ): Redis {
   const redis = new Redis(config.REDIS_URL!, {
     ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
@@ -30,23 +54,15 @@ export function connectRedis(
     // A script whose reply was lost may have run: sending it again would count a phase twice.
     autoResendUnfulfilledCommands: false,
     // After a failover the old primary is a replica: reconnect to find the new one.
-    reconnectOnError: (error) => /^(READONLY|LOADING|UNBLOCKED)/.test(error.message),
+    reconnectOnError: (error) => NOT_NOW.test(error.message),
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
   });
-  let down = false;
   redis.on('error', (error: Error & { code?: string }) => {
-    if (!down)
-      log.error(`Redis is unavailable (${error.code ?? error.message}); requests get 503 until it is back`);
-    down = true;
+    availability.lost(error.code ?? error.message);
   });
   // Not `close`, which tells of an orderly end as well.
   redis.on('reconnecting', () => {
-    if (!down) log.error('The connection to Redis was lost; requests get 503 until it is back');
-    down = true;
-  });
-  redis.on('ready', () => {
-    if (down) log.log('Redis is back');
-    down = false;
+    availability.lost('the connection was lost');
   });
   defineScripts(redis);
   return redis;

@@ -54,12 +54,14 @@ function readLua(name: string): string {
   return readFileSync(join(__dirname, 'lua', `${name}.lua`), 'utf8');
 }
 
-/** The number of keys is read from the header, so that the header cannot go stale. */
+/** The flags and the number of keys are read from the header, so that the header cannot go stale. */
 export function readScript(name: ScriptName): Script {
   const body = readLua(name);
+  const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
   return {
-    // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one.
-    lua: `#!lua\n${readLua('record')}\n${body}`,
+    // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also
+    // makes a full Redis refuse the script, but for those whose flags say otherwise.
+    lua: `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n${readLua('record')}\n${body}`,
     numberOfKeys: body.match(/^-- KEYS\[\d+\]/gm)?.length ?? 0,
   };
 }

@@ -1,5 +1,5 @@
 import { type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
-import { type Redis, ReplyError } from 'ioredis';
+import { type Redis } from 'ioredis';
 import { type Clock } from '../../clock.js';
 import { type EndReason, type Policy, ALL_SESSIONS, oldestFirst } from '../admission.js';
 import {
@@ -17,7 +17,7 @@ import {
   admitted,
   toSession,
 } from '../session.js';
-import { firstAttempt, sendTogether } from './redis-connection.js';
+import { type Availability, firstAttempt, isRefusal, sendTogether } from './redis-connection.js';
 import { PARTITIONS, partitionKeys, userKeys } from './redis-keys.js';
 import { type FlatSession } from './redis-scripts.js';
 
@@ -33,6 +33,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     private readonly redis: Redis,
     private readonly policy: Policy,
     private readonly clock: Clock,
+    private readonly availability: Availability,
   ) {
     super();
   }
@@ -213,14 +214,18 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   private async ask<T>(reply: Promise<T>): Promise<T> {
-    return reply.catch((cause: Error) => {
-      // What Redis itself refuses is worth a word each time; that it is away, the connection has said already.
-      const announced = !(cause instanceof ReplyError);
-      throw new StoreUnavailableError(announced ? 'Redis did not answer' : cause.message, {
-        cause,
-        announced,
-      });
-    });
+    return reply.then(
+      (value) => {
+        this.availability.works();
+        return value;
+      },
+      (cause: Error) => {
+        // What Redis refuses is worth a word each time; that it is away is said once.
+        if (isRefusal(cause)) throw new StoreUnavailableError(cause.message, { cause });
+        this.availability.lost(cause.message);
+        throw new StoreUnavailableError('Redis did not answer', { cause, announced: true });
+      },
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 -- confirm: the first phase arrived, so the session becomes permanent.
 -- Nothing happens where the place is gone: it lapsed and was claimed, or it was ended, or it is another life of the id.
+-- Flags   allow-oom: it frees memory, or takes none
 -- KEYS[1] the user's records
 -- ARGV    session, started
 -- Returns 1 where the session is permanent by this call, else 0

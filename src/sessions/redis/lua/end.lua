@@ -1,5 +1,6 @@
 -- end: closes sessions on purpose. Their places are free at once; each is remembered as ended until it is due.
 -- The index stays as it is: an ended record is due later than the session was, or than a session renewed now.
+-- Flags   allow-oom: it frees memory, or takes none
 -- KEYS[1] the user's records
 -- ARGV    now | '', reason, ttl ms, lease ms, 1 for all of them, else the ids ...
 -- Returns {now, {sessions ended now ...}, {ids ended before ...}}

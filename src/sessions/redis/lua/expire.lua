@@ -1,6 +1,7 @@
 -- expire: claims what is due in one partition. A record is deleted in the step that reports it, so of any number of
 -- sweepers exactly one reports it. Bounded by users and by records: a call holds up the server for about a millisecond.
 -- The users' records are keys of the same slot, named in here because only the index knows whose are due.
+-- Flags   allow-oom: it frees memory, or takes none
 -- KEYS[1] the index of the partition
 -- ARGV    now | '', prefix of the users' keys, users at most, records at most, ttl ms, lease ms
 -- Returns {now, 1 where more may be due, {user, session (5 values), user, session ...}}

@@ -1,4 +1,5 @@
 -- list: the sessions that hold a place now, in no order.
+-- Flags   no-writes
 -- KEYS[1] the user's records
 -- ARGV    now | '', ttl ms, lease ms
 -- Returns {now, sessions ...}

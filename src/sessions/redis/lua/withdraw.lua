@@ -1,5 +1,6 @@
 -- withdraw: the phase did not arrive, so its admission is undone, unless something happened to the session since.
 -- Compared by version in the same step: a plain read and write could undo a newer request of the same session.
+-- Flags   allow-oom: it frees memory, or takes none
 -- KEYS[1] the user's records
 -- KEYS[2] the index of the user's partition
 -- ARGV    user, session, started, version, ttl ms, lease ms, former active | '', former phase, former stream

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import { type Socket } from 'node:net';
+import { type FastifyInstance, type FastifyRequest } from 'fastify';
+import { Problem } from './problem.js';
+import { problemBody } from './problem.filter.js';
+
+/** How long a request may take to arrive whole; then it is answered 408. */
+export const REQUEST_TIMEOUT_MS = 10_000;
+/** How long a shutdown waits for requests under way. */
+const DRAIN_MS = 5_000;
+
+/** Answers what Node refuses before there is a request: no HTTP, headers that are too large, or too slow. */
+export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const problem =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? new Problem('request-timeout', `Send the whole request within ${REQUEST_TIMEOUT_MS / 1_000} s.`)
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? new Problem('headers-too-large', 'Send a shorter path and fewer or shorter headers.')
+        : new Problem('malformed-request', 'Send well-formed HTTP/1.1.');
+  const body = problemBody(problem, randomUUID());
+  const status = problem.getStatus();
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
+
+/**
+ * Lets a shutdown come to its end. Requests under way are answered, each with `connection: close`: a client that keeps
+ * its connection would hold it up for Fastify's keep-alive timeout of 72 s (fastify/fastify#7044). A connection on which
+ * no request ever arrives whole would hold it up for good, so that what is left after DRAIN_MS is cut.
+ */
+export function drainOnClose(fastify: FastifyInstance): void {
+  let closing = false;
+  fastify.addHook('preClose', (done) => {
+    closing = true;
+    setTimeout(() => {
+      fastify.server.closeAllConnections();
+    }, DRAIN_MS).unref();
+    done();
+  });
+  fastify.addHook('onSend', (_request, reply, payload, done) => {
+    if (closing) void reply.header('connection', 'close');
+    done(null, payload);
+  });
+}
+
+/** The address that the client used, for the URLs that it is given; a problem where its Host is none. */
+export function addressOf({ protocol, host }: FastifyRequest): string {
+  if (/^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host)) return `${protocol}://${host}`;
+  throw new Problem('malformed-request', 'Say in the header Host where the request is sent.');
+}

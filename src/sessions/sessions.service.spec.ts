@@ -1,0 +1,43 @@
+import { Clock } from '../clock.js';
+import { readConfig } from '../config.js';
+import { MemorySessionRepository } from './memory/memory-session.repository.js';
+import { type Place } from './session.js';
+import { StoreUnavailableError } from './session.repository.js';
+import { SessionsService } from './sessions.service.js';
+
+/** The embedded store, away for the first few times that a place is settled. */
+class FlakyRepository extends MemorySessionRepository {
+  failures = 0;
+
+  override async confirm(place: Place): Promise<void> {
+    if (this.failures-- > 0) throw new StoreUnavailableError('away');
+    return super.confirm(place);
+  }
+}
+
+describe('settling a place', () => {
+  it('is tried again while the store is away: what was delivered is kept', async () => {
+    const repository = new FlakyRepository(readConfig({}).policy, new Clock());
+    const sessions = new SessionsService(repository);
+    const admission = await sessions.admit({
+      userId: 'ana',
+      sessionId: undefined,
+      streamId: 'film',
+      phase: undefined,
+      phases: 1,
+      endSessionIds: [],
+    });
+    if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
+    repository.failures = 2;
+    await sessions.settle(admission.place, Promise.resolve(true));
+    const again = await repository.admit({
+      userId: 'ana',
+      sessionId: admission.session.sessionId,
+      streamId: 'film',
+      phase: 0,
+      phases: 1,
+      endSessionIds: [],
+    });
+    expect(again).toMatchObject({ outcome: 'admitted', created: false, place: { reserved: false } });
+  });
+});
