@@ -47,7 +47,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^src/',
-        pathNot: ['^src/sessions/sessions\\.module\\.ts$', '^src/sessions/(memory|redis)/'],
+        pathNot: ['\\.spec\\.ts$', '^src/sessions/sessions\\.module\\.ts$', '^src/sessions/(memory|redis)/'],
       },
       to: { path: '^src/sessions/(memory|redis)/' },
     },
