@@ -1,12 +1,11 @@
 import fc from 'fast-check';
 import { ALL_SESSIONS } from '../../src/sessions/admission.js';
 import { MemorySessionRepository } from '../../src/sessions/memory/memory-session.repository.js';
-import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import { type Place, type Session } from '../../src/sessions/session.js';
 import { type SessionRepository } from '../../src/sessions/session.repository.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+import { QUIET, useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY } from './session-repository.contract.js';
 
 /**
@@ -62,8 +61,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 describe('the Redis store', () => {
   const { url, redis } = useRedisDatabase();
-  const connections = [0, 1].map(() => connectRedis({ REDIS_URL: url }, QUIET));
-  afterAll(() => Promise.all(connections.map((connection) => connection.quit())));
+  const connections = [0, 1].map(() => useConnection(() => url));
 
   it('answers as the rule does, whatever happens', async () => {
     await fc.assert(
@@ -76,7 +74,7 @@ describe('the Redis store', () => {
           const clock = new ManualClock();
           const rule = new MemorySessionRepository(policy, clock);
           const stores = connections.map(
-            (connection) => new RedisSessionRepository(connection, policy, clock, QUIET),
+            (connection) => new RedisSessionRepository(connection(), policy, clock, QUIET),
           );
           await play(history, limit, clock, rule, stores);
           await expectIndexed();

@@ -1,42 +1,37 @@
 import { Redis } from 'ioredis';
-import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/redis-keys.js';
 import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
-import { QUIET } from '../support/redis-database.js';
+import { QUIET, useConnection } from '../support/redis-database.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 /** A server in cluster mode refuses a script that touches a second slot, even where it holds them all. */
 describe('the Redis store on a node of a cluster', () => {
   let server: OwnRedisServer;
-  let redis: Redis;
   beforeAll(async () => {
     server = await startOwnRedis(['--cluster-enabled', 'yes']);
-    redis = connectRedis({ REDIS_URL: server.url }, QUIET);
     const admin = new Redis(server.url);
     await admin.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
     while (!(await admin.cluster('INFO')).includes('cluster_state:ok'))
       await new Promise((resolve) => setTimeout(resolve, 10));
     await admin.quit();
   });
-  afterAll(async () => {
-    await redis.quit();
-    await server.stop();
-  });
+  const redis = useConnection(() => server.url);
+  afterAll(() => server.stop());
 
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis, policy, clock, QUIET));
+  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis(), policy, clock, QUIET));
 
   it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
     const slots = Array.from({ length: PARTITIONS }, (_, at) =>
-      redis.cluster('KEYSLOT', partitionKeys(at).index),
+      redis().cluster('KEYSLOT', partitionKeys(at).index),
     );
     expect(await Promise.all(slots)).toEqual(Array.from({ length: PARTITIONS }, (_, at) => at * 64));
     for (const user of ['ana', 'ben', 'a'.repeat(64), 'x:y', '~@._-']) {
       const { records, index } = userKeys(user);
-      expect(await redis.cluster('KEYSLOT', records)).toBe(await redis.cluster('KEYSLOT', index));
+      expect(await redis().cluster('KEYSLOT', records)).toBe(await redis().cluster('KEYSLOT', index));
       expect(
         records.startsWith(
-          partitionKeys(Math.floor((await redis.cluster('KEYSLOT', user)) / 64)).recordsPrefix,
+          partitionKeys(Math.floor((await redis().cluster('KEYSLOT', user)) / 64)).recordsPrefix,
         ),
       ).toBe(true);
     }

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import { Availability } from '../../src/sessions/redis/redis-connection.js';
+import { Availability, connectRedis } from '../../src/sessions/redis/redis-connection.js';
 
 /**
  * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
@@ -26,3 +27,14 @@ export function useRedisDatabase(): { readonly url: string; readonly redis: Redi
 
 /** A log for connections whose losses are not the test's business. */
 export const QUIET = new Availability({ log: () => undefined, error: () => undefined });
+
+/** A connection as the service makes it, ready for the tests of the suite that calls this, and ended after them. */
+export function useConnection(url: () => string): () => Redis {
+  let redis: Redis;
+  beforeAll(async () => {
+    redis = connectRedis({ REDIS_URL: url() }, QUIET);
+    if (redis.status !== 'ready') await once(redis, 'ready');
+  });
+  afterAll(() => redis.quit());
+  return () => redis;
+}
