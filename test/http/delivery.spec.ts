@@ -154,6 +154,16 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(await service.sessions.list(user_id)).toEqual(before);
   });
 
+  it('an origin that does not answer is given up after 5 s, and nothing was taken', async () => {
+    const user_id = 'patient';
+    void origin.hold('silent');
+    const started = performance.now();
+    const reply = await service.ask({ user_id, stream_id: 'silent' });
+    expect([reply.status, reply.body.code]).toEqual([502, 'origin-unavailable']);
+    expect(performance.now() - started).toBeGreaterThan(4_900);
+    expect(await service.sessions.list(user_id)).toEqual([]);
+  });
+
   it('tells of the limit and of an end before it tells of the stream', async () => {
     for (const session_id of ['a', 'b', 'c'])
       await service.ask({ user_id: 'order', session_id, stream_id: 'film' });

@@ -76,6 +76,24 @@ describe('the scripts', () => {
   });
 });
 
+describe('a limit that was lowered', () => {
+  it('lets running sessions go on, and tells a new one when enough of them would have left', async () => {
+    const clock = new ManualClock();
+    const before = new RedisSessionRepository(connection, POLICY, clock, QUIET);
+    const after = new RedisSessionRepository(connection, { ...POLICY, limit: 2 }, clock, QUIET);
+    for (const sessionId of ['a', 'b', 'c']) {
+      await before.admit({ ...request, sessionId });
+      clock.advance(1_000);
+    }
+    expect(await after.admit({ ...request, sessionId: 'a' })).toMatchObject({ outcome: 'admitted', live: 3 });
+    // b is silent for 2 s, c for 1 s: with b gone there are two still, with c gone there is a place.
+    expect(await after.admit({ ...request, sessionId: 'd' })).toMatchObject({
+      outcome: 'limit-reached',
+      retryAt: clock.now() - 1_000 + POLICY.expireAfterMs,
+    });
+  });
+});
+
 describe('the clock', () => {
   it("is the server's, whatever this machine says", async () => {
     const wrong = new (class extends Clock {
