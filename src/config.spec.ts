@@ -111,8 +111,7 @@ describe('the configuration', () => {
     expect(tell({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
     expect(tell({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
     expect(tell({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
-      'INTERNAL_API_TOKEN: must be at least 16 characters without a space; ' +
-        'production does not start with /internal unguarded',
+      'INTERNAL_API_TOKEN: must be a token without a space; production does not start with /internal unguarded',
     );
   });
 
@@ -123,13 +122,18 @@ describe('the configuration', () => {
     'CLOUDFRONT_PRIVATE_KEY',
     'MAX_PAUSE_SECONDS',
   ])('tells that %s has no effect yet', (name) => {
-    expect(readConfig({ [name]: '1' }).withoutEffect).toEqual([
+    expect(readConfig({ [name]: '1' }).warnings).toEqual([
       expect.stringContaining(`${name} has no effect: `),
     ]);
-    expect(readConfig({ withoutEffect: 'x', production: 'x' })).toMatchObject({
-      withoutEffect: [],
+    expect(readConfig({ warnings: 'x', production: 'x' })).toMatchObject({
+      warnings: [],
       production: false,
     });
+  });
+
+  it('warns of secrets that can be guessed, by name', () => {
+    const { warnings } = readConfig({ INTERNAL_API_TOKEN: 'hunter2', MEDIA_SIGNING_SECRET: 'x'.repeat(16) });
+    expect(warnings).toEqual(['INTERNAL_API_TOKEN is short: give at least 16 random characters']);
   });
 
   it('keeps nothing of the environment but its own variables', () => {

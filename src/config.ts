@@ -8,6 +8,9 @@ import { type Policy } from './sessions/admission.js';
 /** How long a new session's place is held while its first phase is on its way. */
 const LEASE_MS = 5_000;
 
+/** A secret of fewer characters can be guessed. */
+const SAFE_LENGTH = 16;
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** Variables that may hold a secret, and may be given as NAME_FILE instead. */
@@ -145,8 +148,8 @@ export class Config {
   readonly MEDIA_SIGNING: 'hmac' | 'none' = 'hmac';
 
   @Satisfies(
-    'must be at least 16 characters, the same for all instances; production needs it',
-    (value) => typeof value === 'string' && value.length >= 16,
+    'is missing: production needs it, the same for all instances',
+    (value) => typeof value === 'string',
   )
   readonly MEDIA_SIGNING_SECRET: string;
 
@@ -161,8 +164,8 @@ export class Config {
 
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
   @Satisfies(
-    'must be at least 16 characters without a space; production does not start with /internal unguarded',
-    (value) => typeof value === 'string' && /^\S{16,}$/.test(value),
+    'must be a token without a space; production does not start with /internal unguarded',
+    (value) => typeof value === 'string' && /^\S+$/.test(value),
   )
   readonly INTERNAL_API_TOKEN?: string;
 
@@ -172,9 +175,9 @@ export class Config {
   @IsIn(['json', 'pretty'], { message: 'must be json or pretty' })
   readonly LOG_FORMAT: 'json' | 'pretty';
 
-  /** Variables that are set but change nothing in this version, with the reason: for one warning each at start. */
+  /** What is allowed and most likely not meant: for one warning each at start. */
   @IsOptional()
-  readonly withoutEffect: readonly string[];
+  readonly warnings: readonly string[];
 
   @IsOptional()
   readonly production: boolean;
@@ -217,7 +220,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     AUTH_MODE: production ? undefined : 'none',
     LOG_FORMAT: production ? 'json' : 'pretty',
   };
-  const derived = { production, withoutEffect: findWithoutEffect(given) };
+  const derived = { production, warnings: [...findWithoutEffect(given), ...findGuessable(given)] };
   const config = plainToInstance(
     Config,
     { ...defaults, ...given, ...derived },
@@ -235,6 +238,12 @@ function findWithoutEffect(given: Record<string, string | undefined>): string[] 
     const [, reason] = NOT_YET.find(([names]) => names.test(name) && given[name] !== '0') ?? [];
     return reason === undefined ? [] : [`${name} has no effect: ${reason}`];
   });
+}
+
+function findGuessable(given: Record<string, string | undefined>): string[] {
+  return ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET']
+    .filter((name) => given[name] !== undefined && given[name].length < SAFE_LENGTH)
+    .map((name) => `${name} is short: give at least ${SAFE_LENGTH} random characters`);
 }
 
 /** Puts what NAME_FILE holds in NAME's place; returns what is wrong with the files. */

@@ -14,7 +14,7 @@ async function main(): Promise<void> {
   await app.listen(config.PORT, config.HOST).catch((error: unknown) => {
     throw new Error(cannotListen(config, error as NodeJS.ErrnoException));
   });
-  for (const warning of config.withoutEffect) log.warn(warning);
+  for (const warning of config.warnings) log.warn(warning);
   const url = await app.getUrl();
   log.log(
     `Streamgate serves ${url} on the ${config.SESSION_STORE} store; its documentation is at ${url}/docs`,

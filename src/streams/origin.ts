@@ -1,5 +1,5 @@
 import { open, readdir, stat } from 'node:fs/promises';
-import { sep } from 'node:path';
+import { resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
@@ -24,9 +24,11 @@ export function openOrigin(origin: string): Origin & { readonly folder: string |
 
 class FolderOrigin implements Origin {
   readonly root: URL;
+  readonly folder: string;
 
-  constructor(readonly folder: string) {
-    this.root = pathToFileURL(folder.endsWith(sep) ? folder : folder + sep);
+  constructor(folder: string) {
+    this.folder = resolve(folder);
+    this.root = pathToFileURL(this.folder + sep);
   }
 
   playlistUrl(streamId: string): URL {

@@ -36,7 +36,7 @@ describe('the configuration', () => {
       PHASE_SECONDS: '0.1',
       IDLE_PHASES: '2.5',
       MEDIA_SIGNING: 'md5-value',
-      MEDIA_SIGNING_SECRET: 'short-secret',
+      MEDIA_BASE_URL: 'ftp-value',
       LOG_LEVEL: 'loud-value',
       AUTH_MODE: 'jwt',
       STORE_DOWN_POLICY: 'open',
@@ -52,8 +52,8 @@ describe('the configuration', () => {
         'INTERNAL_API_TOKEN_FILE',
         'LOG_LEVEL',
         'MAX_SESSIONS_PER_USER',
+        'MEDIA_BASE_URL',
         'MEDIA_SIGNING',
-        'MEDIA_SIGNING_SECRET',
         'PHASE_SECONDS',
         'PORT',
         'REDIS_CLUSTER',
@@ -62,7 +62,7 @@ describe('the configuration', () => {
         'STORE_DOWN_POLICY',
       ].toSorted(),
     );
-    expect(output).not.toMatch(/70000|sqlite|secret@|0\.1|2\.5|md5|short-secret|loud-value/);
+    expect(output).not.toMatch(/70000|sqlite|secret@|0\.1|2\.5|md5|ftp-value|loud-value/);
     expect(output).not.toMatch(/^\s+at /m);
   });
 

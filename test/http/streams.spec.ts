@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { useService } from '../support/service.js';
 
 const SAMPLES = join(__dirname, '../../samples/streams');
@@ -167,7 +167,7 @@ describe('streams of a folder', () => {
   afterAll(() => {
     rmSync(folder, { recursive: true });
   });
-  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder }));
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: relative('.', folder) }));
   const phase = async (stream_id: string, index = 0) =>
     (await service.ask({ user_id: `of-${stream_id}`, session_id: 'tv', stream_id, phase: index })).body;
 
@@ -178,6 +178,11 @@ describe('streams of a folder', () => {
       'odd:name@1',
       'plain',
     ]);
+  });
+
+  it('are served from it', async () => {
+    const [{ url }] = (await phase('plain')).phase.segments;
+    expect(await (await fetch(url as string)).text()).toBe('bytes');
   });
 
   it('keep the query of a segment, and sign its path', async () => {
