@@ -60,7 +60,7 @@ const step = fc.oneof(
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 describe('the Redis store', () => {
-  const { url, redis } = useRedisDatabase();
+  const { url, redis, empty } = useRedisDatabase();
   const connections = [0, 1].map(() => useConnection(() => url));
 
   it('answers as the rule does, whatever happens', async () => {
@@ -70,7 +70,7 @@ describe('the Redis store', () => {
         fc.integer({ min: 1, max: 4 }),
         async (history, limit) => {
           const policy = { ...POLICY, limit };
-          await redis.flushdb();
+          await empty();
           const clock = new ManualClock();
           const rule = new MemorySessionRepository(policy, clock);
           const stores = connections.map(

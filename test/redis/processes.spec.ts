@@ -10,8 +10,8 @@ import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '.
 
 /** Several service processes on one Redis, as in production: real time, real deaths. */
 
-const { url, redis } = useRedisDatabase();
-beforeEach(() => redis.flushdb());
+const { url, redis, empty } = useRedisDatabase();
+beforeEach(empty);
 const start = (environment: Record<string, string> = {}): Promise<ServiceProcess> =>
   startServiceProcess({ REDIS_URL: url, LOG_LEVEL: 'warn', ...environment });
 afterEach(endServiceProcesses);

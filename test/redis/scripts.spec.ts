@@ -10,12 +10,12 @@ import { ManualClock } from '../support/manual-clock.js';
 import { startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
 
-const { url, redis } = useRedisDatabase();
+const { url, redis, empty } = useRedisDatabase();
 const connection = connectRedis({ REDIS_URL: url }, QUIET);
 const store = new RedisSessionRepository(connection, POLICY, new Clock(), QUIET);
 beforeAll(() => store.onModuleInit());
 afterAll(() => connection.quit());
-beforeEach(() => redis.flushdb());
+beforeEach(empty);
 
 const request = {
   userId: 'ana',

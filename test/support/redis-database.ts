@@ -6,10 +6,14 @@ import { Availability, connectRedis } from '../../src/sessions/redis/redis-conne
  * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
  * somebody's (REDIS_URL), so one that holds data is refused, never flushed.
  */
-export function useRedisDatabase(): { readonly url: string; readonly redis: Redis } {
+export function useRedisDatabase(): RedisDatabase {
   const url = new URL(process.env.STREAMGATE_TEST_REDIS_URL!);
   url.pathname = `/${process.env.JEST_WORKER_ID}`;
   const redis = new Redis(url.href, { lazyConnect: true });
+  let ours = false;
+  const empty = async (): Promise<void> => {
+    if (ours) await redis.flushdb();
+  };
   beforeAll(async () => {
     await redis.connect();
     const keys = await redis.dbsize();
@@ -17,12 +21,20 @@ export function useRedisDatabase(): { readonly url: string; readonly redis: Redi
       throw new Error(
         `Database ${url.pathname} of the test Redis holds ${keys} keys; give the tests an empty one.`,
       );
+    ours = true;
   });
   afterAll(async () => {
-    await redis.flushdb();
+    await empty();
     await redis.quit();
   });
-  return { url: url.href, redis };
+  return { url: url.href, redis, empty };
+}
+
+interface RedisDatabase {
+  readonly url: string;
+  readonly redis: Redis;
+  /** Forgets everything in it; nothing where it was refused. */
+  readonly empty: () => Promise<void>;
 }
 
 /** A log for connections whose losses are not the test's business. */
