@@ -2,12 +2,12 @@
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** 1 to 64 characters that need no escaping in a path and hold no surprise in a log. */
-export const ID_PATTERN = '^[A-Za-z0-9._~:@-]{1,64}$';
+export const ID = /^[A-Za-z0-9._~:@-]{1,64}$/;
 export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -';
 
 export const idSchema = (description: string, example: string): JsonSchema => ({
   type: 'string',
-  pattern: ID_PATTERN,
+  pattern: ID.source,
   description,
   examples: [example],
 });

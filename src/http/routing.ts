@@ -1,3 +1,4 @@
+import { NotFoundException } from '@nestjs/common';
 import { type FastifyInstance } from 'fastify';
 import findMyWay, { type HTTPMethod } from 'find-my-way';
 import { Problem } from './problem.js';
@@ -20,7 +21,7 @@ export function refuseUnknownRoutes(fastify: FastifyInstance): void {
   fastify.addHook('onRequest', (request, _reply, done) => {
     if (!request.is404) return done();
     const allow = METHODS.filter((method) => router.find(method, request.url.split('?', 1)[0]!)).join(', ');
-    if (allow === '') return done(new Problem('not-found', 'See /docs for the paths that there are.'));
+    if (allow === '') return done(new NotFoundException());
     done(new Problem('method-not-allowed', `Use one of: ${allow}.`, { headers: { allow } }));
   });
 }

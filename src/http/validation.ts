@@ -1,7 +1,13 @@
 import { type ValidationError } from '@nestjs/common';
 import { type FastifySchemaValidationError } from 'fastify';
-import { ID_RULE } from './fields.js';
+import { Matches } from 'class-validator';
+import { ID, ID_RULE } from './fields.js';
 import { type FieldError } from './problem.js';
+
+/** Of a parameter that is an id. */
+export function IsId(): PropertyDecorator {
+  return Matches(ID, { message: ID_RULE });
+}
 
 /** What a JSON Schema found, one message a field, in words that say what to send. */
 export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[]): FieldError[] {

@@ -1,21 +1,20 @@
 import { Controller, Delete, Get, HttpCode, Param } from '@nestjs/common';
 import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
-import { Matches } from 'class-validator';
 import { Config } from '../config.js';
 import { ApiProblems } from '../http/docs.js';
-import { ID_PATTERN, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { IsId } from '../http/validation.js';
 import { ALL_SESSIONS } from './admission.js';
 import { SessionRepository } from './session.repository.js';
 import { SESSION_ID, SESSION_LIST, type SessionJson, USER_ID, sessionJson } from './sessions.schemas.js';
 
 class UserParams {
-  @Matches(new RegExp(ID_PATTERN), { message: ID_RULE })
+  @IsId()
   readonly user_id: string;
 }
 
 class SessionParams extends UserParams {
-  @Matches(new RegExp(ID_PATTERN), { message: ID_RULE })
+  @IsId()
   readonly session_id: string;
 }
 

@@ -26,11 +26,19 @@ import { type StreamLookup, StreamsService } from './streams.service.js';
 @ApiTags('phases')
 @Controller('v1/phases')
 export class PhasesController {
+  private readonly limit: number;
+  /** With n = 1, a client that waited for X exactly would be expired each time that it asks. */
+  private readonly longestWaitSeconds: number;
+
   constructor(
     private readonly sessions: SessionsService,
     private readonly streams: StreamsService,
-    private readonly config: Config,
-  ) {}
+    config: Config,
+  ) {
+    const { limit, expireAfterMs } = config.policy;
+    this.limit = limit;
+    this.longestWaitSeconds = (0.9 * expireAfterMs) / 1_000;
+  }
 
   @Post()
   @RouteSchema({ body: PHASE_REQUEST })
@@ -89,12 +97,8 @@ export class PhasesController {
     return {
       session: sessionJson(session),
       phase: phaseJson(phase, this.streams.mediaBase(self)),
-      sessions: { live, limit: this.config.MAX_SESSIONS_PER_USER },
-      // With n = 1, a client that keeps the pace exactly would be expired each time that it asks.
-      next_request_in_seconds: Math.min(
-        phase.durationSeconds,
-        (0.9 * this.config.policy.expireAfterMs) / 1_000,
-      ),
+      sessions: { live, limit: this.limit },
+      next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
       playback_url:
         `${self}/v1/play/${session.streamId}/index.m3u8` +
         `?user_id=${encodeURIComponent(session.userId)}&session_id=${encodeURIComponent(session.sessionId)}`,
@@ -103,7 +107,7 @@ export class PhasesController {
 
   private refuse(admission: Admission, lookup: StreamLookup): Problem {
     if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
-      return refusal(admission, this.config.MAX_SESSIONS_PER_USER);
+      return refusal(admission, this.limit);
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
     return new Problem('phase-not-found', `Ask for one of the phases 0 to ${lookup.stream.phases - 1}.`);
   }

@@ -1,14 +1,13 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
-import { Matches } from 'class-validator';
 import { ApiProblems } from '../http/docs.js';
-import { ID_PATTERN, ID_RULE } from '../http/fields.js';
+import { IsId } from '../http/validation.js';
 import { STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
 import { type StreamSummary, StreamsService } from './streams.service.js';
 
 class StreamParams {
-  @Matches(new RegExp(ID_PATTERN), { message: ID_RULE })
+  @IsId()
   readonly stream_id: string;
 }
 

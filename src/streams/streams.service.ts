@@ -2,7 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
-import { ID_PATTERN } from '../http/fields.js';
+import { ID } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
 import { openOrigin } from './origin.js';
 import { type Phase, PhasedStream, type Segment } from './phases.js';
@@ -26,8 +26,6 @@ const MAX_ISSUED_SEGMENTS = 100_000;
 const MAX_SEEN_STREAMS = 10_000;
 /** Of a list: files and connections are few. */
 const READS_AT_ONCE = 16;
-
-const ID = new RegExp(ID_PATTERN);
 
 type KnownStream =
   { readonly outcome: 'found'; readonly stream: PhasedStream } | { readonly outcome: 'not-found' };
