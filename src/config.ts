@@ -4,22 +4,29 @@ import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
 import { IsIn, IsOptional, IsString, ValidateBy, ValidateIf, validateSync } from 'class-validator';
 import { type Policy } from './sessions/admission.js';
+import { EVENT_TYPES, type EventSettings, type EventType } from './sessions/session-events.js';
 
 /** How long a new session's place is held while its first phase is on its way. */
 const LEASE_MS = 5_000;
 
 /** A secret of fewer characters can be guessed. */
 const SAFE_LENGTH = 16;
+/** As Standard Webhooks has it, in bytes. */
+const SAFE_KEY = 24;
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** Variables that may hold a secret, and may be given as NAME_FILE instead. */
-const SECRETS = ['REDIS_URL', 'REDIS_PASSWORD', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN'] as const;
+const SECRETS = [
+  'REDIS_URL',
+  'REDIS_PASSWORD',
+  'MEDIA_SIGNING_SECRET',
+  'INTERNAL_API_TOKEN',
+  'CALLBACK_SECRET',
+] as const;
 
 /** What the contract names and this version does not do yet: said at start, rather than passed over in silence. */
 const NOT_YET: readonly (readonly [names: RegExp, reason: string])[] = [
-  [/^MAX_PAUSE_SECONDS$/, 'keepalive is not served yet'],
-  [/^CALLBACK_(URL|SECRET|EVENTS)(_FILE)?$/, 'callbacks are not sent yet'],
   [/^RATE_LIMIT_PER_(USER|ADDRESS)$/, 'rates are not limited yet'],
   [
     /^AUTH_(JWKS_URL|JWT_PUBLIC_KEY|JWT_SECRET|ISSUER|AUDIENCE)(_FILE)?$/,
@@ -78,6 +85,28 @@ function isRedisUrl(value: unknown): boolean {
 
 const HTTP = ['http:', 'https:'];
 
+/** What a secret of Standard Webhooks begins with. */
+const WEBHOOK_SECRET = 'whsec_';
+
+/** One secret, or several with spaces between: the one that signs from now on, and those that receivers still check. */
+function areWebhookSecrets(value: unknown): boolean {
+  return (
+    typeof value === 'string' &&
+    value.split(' ').every((secret) => /^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2,3}=*)?$/.test(secret)) &&
+    webhookKeys(value).every((key) => key.length > 0)
+  );
+}
+
+function webhookKeys(secrets: string): Buffer[] {
+  return secrets.split(' ').map((secret) => Buffer.from(secret.slice(WEBHOOK_SECRET.length), 'base64'));
+}
+
+function areEventTypes(value: unknown): boolean {
+  return (
+    Array.isArray(value) && value.length > 0 && value.every((type) => EVENT_TYPES.includes(type as EventType))
+  );
+}
+
 function isOrigin(value: unknown): boolean {
   if (typeof value !== 'string') return false;
   if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
@@ -129,6 +158,9 @@ export class Config {
   @WholeNumber(1, 1_000)
   readonly IDLE_PHASES: number = 3;
 
+  @WholeNumber(0, 86_400)
+  readonly MAX_PAUSE_SECONDS: number = 1_800;
+
   @Satisfies(
     'must be a folder that is there, or an http(s):// URL without credentials and with {stream_id} in its path',
     isOrigin,
@@ -169,6 +201,26 @@ export class Config {
   )
   readonly INTERNAL_API_TOKEN?: string;
 
+  @IsOptional()
+  @Satisfies('must be an http(s):// URL without credentials', (value) => isUrl(value, HTTP, 'refused'))
+  readonly CALLBACK_URL?: string;
+
+  @ValidateIf((config: Config) => config.CALLBACK_URL !== undefined || config.CALLBACK_SECRET !== undefined)
+  @Satisfies(
+    'must be whsec_ and base64, or several of these with spaces between; production needs it for CALLBACK_URL',
+    areWebhookSecrets,
+  )
+  readonly CALLBACK_SECRET?: string;
+
+  @Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' ? value.split(',').map((type) => type.trim()) : value,
+  )
+  @Satisfies(`must be of ${EVENT_TYPES.join(', ')}, with commas between`, areEventTypes)
+  readonly CALLBACK_EVENTS: readonly EventType[] = ['session.expired', 'session.ended'];
+
+  @WholeNumber(1, 100)
+  readonly CALLBACK_MAX_TRIES: number = 20;
+
   @IsIn(LOG_LEVELS, { message: `must be one of ${LOG_LEVELS.join(', ')}` })
   readonly LOG_LEVEL: (typeof LOG_LEVELS)[number] = 'info';
 
@@ -194,7 +246,19 @@ export class Config {
       idleAfterMs: this.phaseMs,
       expireAfterMs,
       leaseMs: Math.min(LEASE_MS, expireAfterMs),
+      maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
     };
+  }
+
+  /** What the store is to write down for callbacks. */
+  get events(): EventSettings {
+    const outbox = this.CALLBACK_URL !== undefined;
+    return { outbox, refusals: outbox && this.CALLBACK_EVENTS.includes('session.refused') };
+  }
+
+  /** The keys that sign callbacks, one signature each. */
+  get callbackKeys(): readonly Buffer[] {
+    return webhookKeys(this.CALLBACK_SECRET ?? '');
   }
 }
 
@@ -218,6 +282,8 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     MEDIA_SIGNING_SECRET:
       production && given.MEDIA_SIGNING !== 'none' ? undefined : randomBytes(32).toString('base64url'),
     AUTH_MODE: production ? undefined : 'none',
+    CALLBACK_SECRET:
+      production || !given.CALLBACK_URL ? undefined : WEBHOOK_SECRET + randomBytes(32).toString('base64'),
     LOG_FORMAT: production ? 'json' : 'pretty',
   };
   const derived = { production, warnings: [...findWithoutEffect(given), ...findGuessable(given)] };
@@ -234,16 +300,29 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
 
 /** A rate of 0 is off, which is what it is. */
 function findWithoutEffect(given: Record<string, string | undefined>): string[] {
-  return Object.keys(given).flatMap((name) => {
+  const notYet = Object.keys(given).flatMap((name) => {
     const [, reason] = NOT_YET.find(([names]) => names.test(name) && given[name] !== '0') ?? [];
     return reason === undefined ? [] : [`${name} has no effect: ${reason}`];
   });
+  const ofCallbacks = ['CALLBACK_SECRET', 'CALLBACK_EVENTS', 'CALLBACK_MAX_TRIES']
+    .filter((name) => given[name] !== undefined && given.CALLBACK_URL === undefined)
+    .map((name) => `${name} has no effect: CALLBACK_URL is not set`);
+  return [...notYet, ...ofCallbacks];
 }
 
 function findGuessable(given: Record<string, string | undefined>): string[] {
-  return ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET']
+  const short = ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET']
     .filter((name) => given[name] !== undefined && given[name].length < SAFE_LENGTH)
     .map((name) => `${name} is short: give at least ${SAFE_LENGTH} random characters`);
+  if (given.CALLBACK_URL !== undefined && given.CALLBACK_SECRET === undefined)
+    short.push(
+      'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',
+    );
+  else if (
+    webhookKeys(given.CALLBACK_SECRET ?? WEBHOOK_SECRET.padEnd(64, 'A')).some((key) => key.length < SAFE_KEY)
+  )
+    short.push(`CALLBACK_SECRET is short: give at least ${SAFE_KEY} random bytes, in base64`);
+  return short;
 }
 
 /** Puts what NAME_FILE holds in NAME's place; returns what is wrong with the files. */

@@ -2,13 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
-import { SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
+import { instant } from '../http/fields.js';
+import { type Pause, SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
+import { CallbacksService } from './callbacks.service.js';
 
 /** One sweep claims no more than this and takes little longer than that, whatever has piled up. */
 const MAX_SESSIONS = 10_000;
 const MAX_MS = 2_000;
 /** Spreads the sweeps of many instances, whose cron fires at the same instant, over the second. */
-const JITTER_MS = 800;
+const SPREAD_MS = 800;
+/** How often the log is told that sweeps are paused. */
+const REMIND_MS = 60_000;
 
 export interface Sweep {
   readonly expired: number;
@@ -26,18 +30,23 @@ export class ExpiryService implements BeforeApplicationShutdown {
   private readonly log = new Logger(ExpiryService.name);
   private readonly stopping = new AbortController();
   private readonly running = new Set<Promise<unknown>>();
+  /** The same each time, so that an instance sweeps every second and not now sooner, now later. */
+  private readonly offsetMs = Math.random() * SPREAD_MS;
   private failing = false;
+  private remindedAt: number | undefined;
 
   constructor(
     private readonly sessions: SessionRepository,
+    private readonly callbacks: CallbacksService,
     private readonly clock: Clock,
   ) {}
 
   @Cron('* * * * * *', { name: 'expire-idle-sessions', waitForCompletion: true })
   async tick(): Promise<void> {
     try {
-      await sleep(Math.random() * JITTER_MS, undefined, { signal: this.stopping.signal });
-      await this.sweep();
+      await sleep(this.offsetMs, undefined, { signal: this.stopping.signal });
+      const { paused } = await this.run({ shared: true });
+      await this.remind(paused);
       if (this.failing) this.log.log('sweeps work again');
       this.failing = false;
     } catch (error) {
@@ -51,22 +60,65 @@ export class ExpiryService implements BeforeApplicationShutdown {
   }
 
   async sweep(): Promise<Sweep> {
-    const started = this.clock.monotonic();
-    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(MAX_MS)]);
-    const sweeping = this.sessions.expireIdle({ maxSessions: MAX_SESSIONS, signal });
-    this.running.add(sweeping);
-    const { expired, more } = await sweeping.finally(() => this.running.delete(sweeping));
-    const tookMs = Math.round(this.clock.monotonic() - started);
-    if (expired.length > 0) {
-      this.log.log({ expired: expired.length, more, ms: tookMs, msg: 'idle sessions expired' });
-      this.log.debug({ sessions: expired, msg: 'expired' });
-    }
-    return { expired: expired.length, more, tookMs };
+    return this.run({ shared: false });
   }
 
-  /** A claim that the store has made is lost if its reply is: let what runs come to its end. */
+  async pause(pause: { by: string | undefined; until: number | undefined }): Promise<Pause> {
+    const paused = await this.sessions.pauseExpiry(pause);
+    this.remindedAt = this.clock.monotonic();
+    this.warnOf(paused);
+    return paused;
+  }
+
+  async resume(): Promise<void> {
+    await this.sessions.resumeExpiry();
+    this.log.log('sweeps are resumed');
+  }
+
+  async paused(): Promise<Pause | undefined> {
+    return this.sessions.expiryPause();
+  }
+
+  /** Claims are told by the store itself; let what runs come to its end all the same, for the log. */
   async beforeApplicationShutdown(): Promise<void> {
     this.stopping.abort();
     await Promise.allSettled(this.running);
+  }
+
+  private async run({ shared }: { shared: boolean }): Promise<Sweep & { paused: boolean }> {
+    const started = this.clock.monotonic();
+    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(MAX_MS)]);
+    const sweeping = this.sessions.expireIdle({ maxSessions: MAX_SESSIONS, signal, shared });
+    this.running.add(sweeping);
+    const { expired, more, paused } = await sweeping.finally(() => this.running.delete(sweeping));
+    const tookMs = Math.round(this.clock.monotonic() - started);
+    if (expired > 0) {
+      this.callbacks.wake();
+      this.log.log({ expired, more, ms: tookMs, msg: 'idle sessions expired' });
+    }
+    return { expired, more, paused, tookMs };
+  }
+
+  /** A pause must not be forgotten: every instance says so, again and again. */
+  private async remind(paused: boolean): Promise<void> {
+    if (!paused) {
+      this.remindedAt = undefined;
+      return;
+    }
+    const now = this.clock.monotonic();
+    if (this.remindedAt !== undefined && now - this.remindedAt < REMIND_MS) return;
+    const pause = await this.sessions.expiryPause();
+    if (!pause) return;
+    this.remindedAt = now;
+    this.warnOf(pause);
+  }
+
+  private warnOf({ since, by, until }: Pause): void {
+    this.log.warn({
+      since: instant(since),
+      by,
+      until: until === undefined ? undefined : instant(until),
+      msg: 'sweeps are paused: nothing is reported as expired until POST /internal/expiry/resume',
+    });
   }
 }

@@ -25,6 +25,7 @@ export const PROBLEMS = {
   'internal-error': { status: 500, title: 'Something went wrong on our side' },
   'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },
   'store-unavailable': { status: 503, title: 'Sessions cannot be checked right now' },
+  'too-many-streams': { status: 503, title: 'Too many streams of events are open' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const;
 

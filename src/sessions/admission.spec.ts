@@ -1,6 +1,12 @@
 import { type Ask, type HeldRecord, type Policy, type SessionRecord, admit, live } from './admission.js';
 
-const POLICY: Policy = { limit: 3, idleAfterMs: 10_000, expireAfterMs: 30_000, leaseMs: 5_000 };
+const POLICY: Policy = {
+  limit: 3,
+  idleAfterMs: 10_000,
+  expireAfterMs: 30_000,
+  leaseMs: 5_000,
+  maxPauseMs: 60_000,
+};
 const NOW = 1_000_000;
 
 const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {}): HeldRecord => ({
@@ -11,6 +17,7 @@ const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {
   lastActivityAt: NOW - silentMs,
   phase: 4,
   version: 1,
+  pausedMs: 0,
   ...more,
 });
 const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({

@@ -17,6 +17,8 @@ export interface Policy {
   readonly expireAfterMs: number;
   /** How long a new session's place is held before its first phase is known to be delivered; at most n·X. */
   readonly leaseMs: number;
+  /** For how long after its last phase a paused player can keep its place by saying so. */
+  readonly maxPauseMs: number;
 }
 
 export type EndReason = 'user' | 'operator' | 'replaced';
@@ -31,8 +33,10 @@ export interface HeldRecord {
   readonly lastActivityAt: number;
   /** Index of the phase that was issued last, of the stream that it plays now. */
   readonly phase: number;
-  /** Counts the admissions of this life, so that an undo can tell that something happened since. */
+  /** Counts what happened to this life of the session, so that an undo can tell that something did since. */
   readonly version: number;
+  /** How long after its last phase the last activity was: 0 unless it was a keepalive. */
+  readonly pausedMs: number;
 }
 
 /** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
@@ -44,6 +48,17 @@ interface EndedRecord {
 }
 
 export type SessionRecord = HeldRecord | EndedRecord;
+
+/**
+ * What befell a session, for who keeps count and for who is told. Each life of a session is `admitted` once, and then
+ * comes to exactly one end: `expired`, `ended`, or `undone` because its first phase never arrived.
+ */
+export interface Change {
+  /** `started`: its first phase arrived. `moved`: it plays another stream. */
+  readonly type: 'admitted' | 'started' | 'moved' | 'ended' | 'expired' | 'undone';
+  readonly record: HeldRecord;
+  readonly reason?: EndReason;
+}
 
 export interface Ask {
   readonly sessionId: string;
@@ -66,8 +81,8 @@ export type Decision =
       readonly former: HeldRecord | undefined;
       /** How many places the user holds now, this one included. */
       readonly live: number;
-      /** Overdue sessions whose expiry this admission claimed to make room. */
-      readonly expired: readonly HeldRecord[];
+      /** This session's, those of the sessions that it ended, and of overdue ones that it claimed to make room. */
+      readonly changes: readonly Change[];
       readonly records: readonly SessionRecord[];
     }
   | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
@@ -139,8 +154,9 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     lastActivityAt: now,
     phase,
     version: former ? nextVersion(former.version) : 1,
+    pausedMs: 0,
   };
-  const ending = new Set(holders.filter((holder) => !staying.includes(holder)));
+  const ending = holders.filter((holder) => !staying.includes(holder));
 
   // An admission leaves at most `limit` records that hold or may resume a place: just enough of the overdue ones
   // give way, the longest silent first. So a place that is confirmed or resumed late can never be one too many.
@@ -154,14 +170,19 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
 
   const others = records
     .filter((other) => other !== own && !claimed.includes(other as HeldRecord))
-    .map((other) => (ending.has(other as HeldRecord) ? endedRecord(other, 'replaced', now) : other));
+    .map((other) => (ending.includes(other as HeldRecord) ? endedRecord(other, 'replaced', now) : other));
+  const lapsed = own?.status === 'reserved' && !former ? [own] : [];
   return {
     outcome: 'admitted',
     record,
     created: !holdsOwn,
     former,
     live: staying.length + 1,
-    expired: claimed.filter((other) => other.status === 'permanent'),
+    changes: [
+      ...[...claimed, ...lapsed].map(claim),
+      ...ending.map((other): Change => ({ type: 'ended', record: other, reason: 'replaced' })),
+      ...(former === undefined ? [{ type: 'admitted', record } as const] : moved(former.streamId, record)),
+    ],
     records: forgetOldestEnded([...others, record]),
   };
 }
@@ -171,39 +192,68 @@ export interface Grant {
   readonly sessionId: string;
   readonly startedAt: number;
   readonly version: number;
-  readonly former: Pick<HeldRecord, 'lastActivityAt' | 'streamId' | 'phase'> | undefined;
+  readonly former: Pick<HeldRecord, 'lastActivityAt' | 'streamId' | 'phase' | 'pausedMs'> | undefined;
+}
+
+export interface Outcome {
+  readonly changes: readonly Change[];
+  readonly records: readonly SessionRecord[];
 }
 
 /** The first phase arrived: the session becomes permanent. Nothing changes where its place is gone meanwhile. */
-export function confirm(records: readonly SessionRecord[], grant: Grant): readonly SessionRecord[] {
-  return records.map((record) =>
-    record.sessionId === grant.sessionId &&
-    record.status === 'reserved' &&
-    record.startedAt === grant.startedAt
-      ? { ...record, status: 'permanent' }
-      : record,
-  );
+export function confirm(records: readonly SessionRecord[], grant: Grant): Outcome {
+  const own = records.find((record) => record.sessionId === grant.sessionId);
+  if (own?.status !== 'reserved' || own.startedAt !== grant.startedAt) return { changes: [], records };
+  const record: HeldRecord = { ...own, status: 'permanent' };
+  return { changes: [{ type: 'started', record }], records: replace(records, own, record) };
 }
 
 /** The phase did not arrive: the admission is undone, unless something happened to the session since. */
-export function withdraw(records: readonly SessionRecord[], grant: Grant): readonly SessionRecord[] {
+export function withdraw(records: readonly SessionRecord[], grant: Grant): Outcome {
   const own = records.find((record) => record.sessionId === grant.sessionId);
-  if (own === undefined || own.status === 'ended') return records;
-  if (own.startedAt !== grant.startedAt || own.version !== grant.version) return records;
+  const untouched = { changes: [], records };
+  if (own === undefined || own.status === 'ended') return untouched;
+  if (own.startedAt !== grant.startedAt || own.version !== grant.version) return untouched;
   if (grant.former) {
-    const { lastActivityAt, streamId, phase } = grant.former;
-    const restored = { ...own, lastActivityAt, streamId, phase, version: nextVersion(own.version) };
-    return records.map((record) => (record === own ? restored : record));
+    const { lastActivityAt, streamId, phase, pausedMs } = grant.former;
+    const version = nextVersion(own.version);
+    const record: HeldRecord = { ...own, lastActivityAt, streamId, phase, pausedMs, version };
+    return { changes: moved(own.streamId, record), records: replace(records, own, record) };
   }
-  return own.status === 'reserved' ? records.filter((record) => record !== own) : records;
+  if (own.status !== 'reserved') return untouched;
+  return { changes: [claim(own)], records: records.filter((record) => record !== own) };
 }
 
-export interface Ending {
+export type Keeping =
+  | { readonly outcome: 'kept'; readonly record: HeldRecord; readonly records: readonly SessionRecord[] }
+  | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
+  | { readonly outcome: 'session-not-found' };
+
+/**
+ * A paused player says that it is still there: its last activity moves, without a phase. From `maxPauseMs` after its
+ * last phase on, and before its first one arrived, nothing moves any more.
+ */
+export function keepAlive(
+  records: readonly SessionRecord[],
+  sessionId: string,
+  policy: Policy,
+  now: number,
+): Keeping {
+  const own = records.find((record) => record.sessionId === sessionId);
+  if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
+  if (own.status === 'ended') return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
+  const pausedMs = now - own.lastActivityAt + own.pausedMs;
+  if (own.status === 'reserved' || pausedMs >= policy.maxPauseMs)
+    return { outcome: 'kept', record: own, records };
+  const record = { ...own, lastActivityAt: now, pausedMs, version: nextVersion(own.version) };
+  return { outcome: 'kept', record, records: replace(records, own, record) };
+}
+
+export interface Ending extends Outcome {
   /** Those that held a place and lost it just now. */
   readonly ended: readonly HeldRecord[];
   /** Those that were asked for and had been ended before, within the last n·X. */
   readonly endedBefore: readonly string[];
-  readonly records: readonly SessionRecord[];
 }
 
 /** Closes sessions on purpose. Their places are free at once, and their clients are told so for n·X. */
@@ -222,6 +272,7 @@ export function end(
   return {
     ended,
     endedBefore: endedBefore.map((record) => record.sessionId),
+    changes: ended.map((record) => ({ type: 'ended', record, reason })),
     records: forgetOldestEnded(
       records.map((record) =>
         ended.includes(record as HeldRecord) ? endedRecord(record, reason, now) : record,
@@ -231,16 +282,48 @@ export function end(
 }
 
 /** Claims what is due: expired sessions are reported, lapsed reservations and ended ones are forgotten. */
-export function expire(
-  records: readonly SessionRecord[],
+export function expire(records: readonly SessionRecord[], policy: Policy, now: number): Outcome {
+  const due = records.filter((record) => dueAt(record, policy) <= now);
+  return {
+    changes: due.filter((record) => record.status !== 'ended').map(claim),
+    records: records.filter((record) => !due.includes(record)),
+  };
+}
+
+/** An outage shorter than this is a hiccup, however short n·X is. */
+const SHORTEST_OUTAGE_MS = 5_000;
+
+/**
+ * Until when a sweep claims nothing. When nobody has swept for longer than n·X, service or store were away, and the
+ * silence of the sessions is no fault of theirs: each gets one X to ask again. `graceUntil` is what this said last.
+ */
+export function graceAfterOutage(
+  lastSweepAt: number | undefined,
+  graceUntil: number,
   policy: Policy,
   now: number,
-): { readonly expired: readonly HeldRecord[]; readonly records: readonly SessionRecord[] } {
-  const isDue = (record: SessionRecord): boolean => dueAt(record, policy) <= now;
-  return {
-    expired: records.filter((record) => record.status === 'permanent' && isDue(record)) as HeldRecord[],
-    records: records.filter((record) => !isDue(record)),
-  };
+): number {
+  const outage = Math.max(policy.expireAfterMs, SHORTEST_OUTAGE_MS);
+  return lastSweepAt !== undefined && now - lastSweepAt > outage ? now + policy.idleAfterMs : graceUntil;
+}
+
+/** The end of a session that was not closed by anybody; one that never began was only undone. */
+function claim(record: SessionRecord): Change {
+  const held = record as HeldRecord;
+  return { type: held.status === 'reserved' ? 'undone' : 'expired', record: held };
+}
+
+/** What has not started yet starts with the stream that it plays by then. */
+function moved(from: string, record: HeldRecord): Change[] {
+  return record.streamId === from || record.status === 'reserved' ? [] : [{ type: 'moved', record }];
+}
+
+function replace(
+  records: readonly SessionRecord[],
+  old: SessionRecord,
+  by: SessionRecord,
+): readonly SessionRecord[] {
+  return records.map((record) => (record === old ? by : record));
 }
 
 function endedRecord(record: SessionRecord, reason: EndReason, now: number): EndedRecord {

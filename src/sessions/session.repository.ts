@@ -1,5 +1,11 @@
 import { type EndReason, type ALL_SESSIONS } from './admission.js';
-import { type Admission, type AdmissionRequest, type Place, type Session } from './session.js';
+import {
+  type Admission,
+  type AdmissionRequest,
+  type KeepAlive,
+  type Place,
+  type Session,
+} from './session.js';
 
 /**
  * Where sessions live: the port that Sessions, Streams and Expiry share. Each verb is one atomic step for the user
@@ -16,6 +22,9 @@ export abstract class SessionRepository {
   /** The phase was not delivered: undoes the admission, unless something happened to the session since. */
   abstract withdraw(place: Place): Promise<void>;
 
+  /** A paused player is still there: its session's last activity moves, within bounds. */
+  abstract keepAlive(userId: string, sessionId: string): Promise<KeepAlive>;
+
   /** The user's live sessions, oldest first. */
   abstract list(userId: string): Promise<Session[]>;
 
@@ -28,9 +37,20 @@ export abstract class SessionRepository {
 
   /**
    * Claims what is due, each expiry for exactly one caller however many ask at once, in bounded steps until nothing
-   * is due, `maxSessions` or more were claimed, or `signal` is aborted.
+   * is due, `maxSessions` or more were claimed, or `signal` is aborted. What it claims is told by the events.
    */
-  abstract expireIdle(options: { maxSessions: number; signal?: AbortSignal }): Promise<ExpireResult>;
+  abstract expireIdle(options: SweepOptions): Promise<SweepResult>;
+
+  /** Stops every instance's sweeps from now on, until `until` or until they are resumed. */
+  abstract pauseExpiry(pause: { by: string | undefined; until: number | undefined }): Promise<Pause>;
+
+  abstract resumeExpiry(): Promise<void>;
+
+  /** The pause that holds now; undefined where sweeps run. */
+  abstract expiryPause(): Promise<Pause | undefined>;
+
+  /** What became of all sessions so far: started = live + expired + ended + undone, at any instant. */
+  abstract ledger(): Promise<Ledger>;
 
   /** Resolves where the store answers. */
   abstract ping(): Promise<void>;
@@ -42,10 +62,35 @@ export interface EndResult {
   readonly endedBefore: readonly string[];
 }
 
-export interface ExpireResult {
-  readonly expired: readonly Session[];
+export interface SweepOptions {
+  readonly maxSessions: number;
+  readonly signal?: AbortSignal;
+  /** Leaves alone what anybody swept within the last 0.8 s: for timers, so that many instances share the work. */
+  readonly shared?: boolean;
+}
+
+export interface SweepResult {
+  /** How many expiries were claimed. */
+  readonly expired: number;
   /** True where more is due already. */
   readonly more: boolean;
+  /** True where sweeps are paused, and nothing was claimed. */
+  readonly paused: boolean;
+}
+
+export interface Pause {
+  readonly since: number;
+  readonly by: string | undefined;
+  readonly until: number | undefined;
+}
+
+/** Counts of sessions. A session counts as started from the taking of its place on, and as live until it is claimed. */
+export interface Ledger {
+  readonly started: number;
+  readonly expired: number;
+  readonly ended: number;
+  /** Those whose first phase never arrived. */
+  readonly undone: number;
 }
 
 /** The store could not be asked, or failed. Message and cause are for the log, never for a client. */

@@ -22,7 +22,7 @@ export interface Session {
 }
 
 /** As much of a record as is shown. */
-export type ShownRecord = Omit<HeldRecord, 'status' | 'version'>;
+export type ShownRecord = Omit<HeldRecord, 'status' | 'version' | 'pausedMs'>;
 
 export function toSession(userId: string, record: ShownRecord, policy: Policy, now: number): Session {
   const idleAt = record.lastActivityAt + policy.idleAfterMs;
@@ -59,8 +59,6 @@ export type Admission =
       readonly created: boolean;
       readonly live: number;
       readonly place: Place;
-      /** Sessions whose expiry this admission claimed to make room. */
-      readonly expired: readonly Session[];
     }
   | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
   | {
@@ -71,18 +69,23 @@ export type Admission =
     }
   | { readonly outcome: 'phase-not-found' };
 
+/** The answer to a keepalive. */
+export type KeepAlive =
+  | { readonly outcome: 'kept'; readonly session: Session }
+  | Extract<Admission, { outcome: 'session-ended' }>
+  | { readonly outcome: 'session-not-found' };
+
 /** What was decided, as the port tells it. */
 export function admitted(
   userId: string,
   policy: Policy,
   now: number,
-  { record, created, former, live, expired }: AdmittedDecision,
+  { record, created, former, live }: AdmittedDecision,
 ): Admission {
-  const show = (shown: ShownRecord): Session => toSession(userId, shown, policy, now);
   const { sessionId, startedAt, version, status } = record;
   return {
     outcome: 'admitted',
-    session: show(record),
+    session: toSession(userId, record, policy, now),
     created,
     live,
     place: {
@@ -95,16 +98,15 @@ export function admitted(
         lastActivityAt: former.lastActivityAt,
         streamId: former.streamId,
         phase: former.phase,
+        pausedMs: former.pausedMs,
       },
     },
-    expired: expired.map(show),
   };
 }
 
 interface AdmittedDecision {
-  readonly record: HeldRecord;
+  readonly record: Omit<HeldRecord, 'pausedMs'>;
   readonly created: boolean;
   readonly former: Grant['former'];
   readonly live: number;
-  readonly expired: readonly ShownRecord[];
 }

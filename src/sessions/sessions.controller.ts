@@ -1,14 +1,22 @@
-import { Controller, Delete, Get, HttpCode, Param } from '@nestjs/common';
+import { Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { Config } from '../config.js';
 import { ApiProblems } from '../http/docs.js';
-import { Problem } from '../http/problem.js';
 import { IsId } from '../http/validation.js';
 import { ALL_SESSIONS } from './admission.js';
 import { SessionRepository } from './session.repository.js';
-import { SESSION_ID, SESSION_LIST, type SessionJson, USER_ID, sessionJson } from './sessions.schemas.js';
+import { sessionEnded, sessionNotFound } from './sessions.errors.js';
+import {
+  KEPT_SESSION,
+  SESSION_ENDED,
+  SESSION_ID,
+  SESSION_LIST,
+  type SessionJson,
+  USER_ID,
+  sessionJson,
+} from './sessions.schemas.js';
 
-class UserParams {
+export class UserParams {
   @IsId()
   readonly user_id: string;
 }
@@ -48,9 +56,8 @@ export class SessionsController {
   @ApiNoContentResponse({ description: 'It is ended.' })
   @ApiProblems('session-not-found')
   async endSession(@Param() { user_id, session_id }: SessionParams): Promise<void> {
-    const { ended, endedBefore } = await this.sessions.end(user_id, [session_id], 'user');
-    if (ended.length + endedBefore.length === 0)
-      throw new Problem('session-not-found', 'List the sessions of the user to see which there are.');
+    const result = await this.sessions.end(user_id, [session_id], 'user');
+    if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
 
   @Delete()
@@ -59,5 +66,28 @@ export class SessionsController {
   @ApiNoContentResponse({ description: 'The user holds no session.' })
   async endAllSessions(@Param() { user_id }: UserParams): Promise<void> {
     await this.sessions.end(user_id, ALL_SESSIONS, 'user');
+  }
+
+  @Post(':session_id/keepalive')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Keep the place of a paused player',
+    description:
+      'Moves `last_activity_at` without a phase. From MAX_PAUSE_SECONDS after the last phase on it moves no more, ' +
+      'and the session expires like any other.',
+  })
+  @ApiParam({ name: 'session_id', schema: SESSION_ID })
+  @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: KEPT_SESSION })
+  @ApiProblems('session-not-found', SESSION_ENDED)
+  async keepSessionAlive(@Param() { user_id, session_id }: SessionParams): Promise<{ session: SessionJson }> {
+    const answer = await this.sessions.keepAlive(user_id, session_id);
+    switch (answer.outcome) {
+      case 'kept':
+        return { session: sessionJson(answer.session) };
+      case 'session-ended':
+        throw sessionEnded(answer);
+      case 'session-not-found':
+        throw sessionNotFound();
+    }
   }
 }

@@ -12,10 +12,7 @@ export function refusal(
   admission: Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>,
   limit: number,
 ): Problem {
-  if (admission.outcome === 'session-ended')
-    return new Problem('session-ended', 'Start a new session, with another session_id or none.', {
-      members: { ended_at: instant(admission.endedAt), reason: admission.reason },
-    });
+  if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;
   return new Problem(
     'session-limit-reached',
@@ -25,6 +22,16 @@ export function refusal(
       headers: { 'retry-after': retryAfter(seconds) },
     },
   );
+}
+
+export function sessionEnded({ endedAt, reason }: Extract<Admission, { outcome: 'session-ended' }>): Problem {
+  return new Problem('session-ended', 'Start a new session, with another session_id or none.', {
+    members: { ended_at: instant(endedAt), reason },
+  });
+}
+
+export function sessionNotFound(): Problem {
+  return new Problem('session-not-found', 'List the sessions of the user to see which there are.');
 }
 
 /** The problem of an error that the store throws. */

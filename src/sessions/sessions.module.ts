@@ -1,30 +1,58 @@
-import { Logger, Module } from '@nestjs/common';
+import { Logger, Module, type Provider } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
+import { EventStreamsController } from './event-streams.controller.js';
+import { EventStreams } from './event-streams.js';
+import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
+import { RedisCallbackOutbox } from './redis/redis-callback-outbox.js';
 import { Availability, connectRedis } from './redis/redis-connection.js';
+import { RedisSessionEvents } from './redis/redis-session-events.js';
 import { RedisSessionRepository } from './redis/redis-session.repository.js';
+import { CallbackOutbox, SessionEvents } from './session-events.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
 import { SessionsService } from './sessions.service.js';
 
+/** The ports on one store. */
+interface Store {
+  readonly sessions: SessionRepository;
+  readonly events: SessionEvents;
+  readonly outbox: CallbackOutbox;
+}
+
+const STORE = Symbol('the session store');
+
 /** Who is watching. The only place that names a store. */
 @Module({
-  controllers: [SessionsController],
+  controllers: [SessionsController, EventStreamsController],
   providers: [
     SessionsService,
-    {
-      provide: SessionRepository,
-      inject: [Config, Clock],
-      useFactory: openStore,
-    },
+    EventStreams,
+    { provide: STORE, inject: [Config, Clock], useFactory: openStore },
+    port(SessionRepository, ({ sessions }) => sessions),
+    port(SessionEvents, ({ events }) => events),
+    port(CallbackOutbox, ({ outbox }) => outbox),
   ],
-  exports: [SessionRepository, SessionsService],
+  exports: [SessionRepository, SessionsService, CallbackOutbox, EventStreams],
 })
 export class SessionsModule {}
 
-function openStore(config: Config, clock: Clock): SessionRepository {
-  if (config.SESSION_STORE === 'memory') return new MemorySessionRepository(config.policy, clock);
+function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store) => T): Provider {
+  return { provide: token, inject: [STORE], useFactory: of };
+}
+
+function openStore(config: Config, clock: Clock): Store {
+  const { policy, events: settings } = config;
+  if (config.SESSION_STORE === 'memory') {
+    const events = new MemoryEventLog(policy, clock, settings);
+    return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
+  }
   const availability = new Availability(new Logger('Redis'));
-  return new RedisSessionRepository(connectRedis(config, availability), config.policy, clock, availability);
+  const redis = connectRedis(config, availability);
+  return {
+    sessions: new RedisSessionRepository(redis, policy, clock, availability, settings),
+    events: new RedisSessionEvents(redis, policy, availability),
+    outbox: new RedisCallbackOutbox(redis, policy, availability),
+  };
 }

@@ -1,5 +1,6 @@
 import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
 import { type Session } from './session.js';
+import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
 export const USER_ID = idSchema('Whoever the limit is for.', 'ana');
 export const SESSION_ID = idSchema('One place to watch, held by one client.', 'living-room');
@@ -16,7 +17,7 @@ export interface SessionJson {
   phase: number;
 }
 
-export function sessionJson(session: Session): SessionJson {
+export function sessionJson(session: Omit<Session, 'state'> & { readonly state: string }): SessionJson {
   return {
     session_id: session.sessionId,
     user_id: session.userId,
@@ -27,6 +28,14 @@ export function sessionJson(session: Session): SessionJson {
     idle_at: instant(session.idleAt),
     expires_at: instant(session.expiresAt),
     phase: session.phase,
+  };
+}
+
+/** What is told of an event: the session as it was then. One that was refused never was, but for its ids. */
+export function eventJson({ userId, sessionId, streamId, session, reason }: SessionEvent): object {
+  return {
+    ...(session ? sessionJson(session) : { session_id: sessionId, user_id: userId, stream_id: streamId }),
+    ...(reason === undefined ? {} : { reason }),
   };
 }
 
@@ -55,6 +64,13 @@ export const SESSION: JsonSchema = {
     expires_at: instantSchema('When its place is free if it stays silent: last activity + n·X.'),
     phase: { type: 'integer', minimum: 0, description: 'The phase that it took last.' },
   },
+};
+
+export const KEPT_SESSION: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['session'],
+  properties: { session: SESSION },
 };
 
 export const SESSION_LIST: JsonSchema = {
@@ -89,3 +105,39 @@ export const SESSION_ENDED = {
     reason: { enum: ['user', 'operator', 'replaced'], description: '`replaced`: by end_session_ids.' },
   },
 } as const;
+
+const EVENT_SESSION: JsonSchema = {
+  ...SESSION,
+  properties: {
+    ...(SESSION.properties as object),
+    state: { enum: ['active', 'idle', 'expired', 'ended'] },
+    reason: { enum: ['user', 'operator', 'replaced'], description: 'Why it was ended.' },
+  },
+};
+
+const REFUSED_SESSION: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['session_id', 'user_id', 'stream_id', 'reason'],
+  properties: {
+    session_id: SESSION_ID,
+    user_id: USER_ID,
+    stream_id: idSchema('The stream that it asked for.', 'test-pattern'),
+    reason: { const: 'session-limit-reached' },
+  },
+};
+
+/** The body of a callback. */
+export const EVENT: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['type', 'timestamp', 'data'],
+  properties: {
+    type: { enum: EVENT_TYPES },
+    timestamp: instantSchema('When it happened.'),
+    data: {
+      oneOf: [EVENT_SESSION, REFUSED_SESSION],
+      description: 'The session as it was then; of `session.refused`, its ids.',
+    },
+  },
+};

@@ -1,5 +1,6 @@
 import { Clock } from '../clock.js';
 import { readConfig } from '../config.js';
+import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { type Place } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
@@ -17,7 +18,8 @@ class FlakyRepository extends MemorySessionRepository {
 
 describe('settling a place', () => {
   it('is tried again while the store is away: what was delivered is kept', async () => {
-    const repository = new FlakyRepository(readConfig({}).policy, new Clock());
+    const [{ policy, events }, clock] = [readConfig({}), new Clock()];
+    const repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, events));
     const sessions = new SessionsService(repository);
     const admission = await sessions.admit({
       userId: 'ana',

@@ -18,11 +18,7 @@ export class SessionsService {
   async admit(
     request: Omit<AdmissionRequest, 'sessionId'> & { sessionId: string | undefined },
   ): Promise<Admission> {
-    const sessionId = request.sessionId ?? randomUUIDv7();
-    const admission = await this.repository.admit({ ...request, sessionId });
-    if (admission.outcome === 'admitted' && admission.expired.length > 0)
-      this.log.debug({ sessions: admission.expired, msg: 'expired to make room' });
-    return admission;
+    return this.repository.admit({ ...request, sessionId: request.sessionId ?? randomUUIDv7() });
   }
 
   /**

@@ -1,11 +1,14 @@
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
+import { openRedisStore } from '../support/stores.js';
 import { describeSessionRepository } from '../contract/session-repository.contract.js';
-import { QUIET, useConnection } from '../support/redis-database.js';
+import { useConnection } from '../support/redis-database.js';
 
 /** The public Redis image keeps the promise as well. Without a Docker engine, global-container.ts says why not. */
 const url = process.env.STREAMGATE_TEST_CONTAINER_URL;
 
 (url === undefined ? describe.skip : describe)('the Redis store on the Redis image', () => {
   const redis = useConnection(() => url!);
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis(), policy, clock, QUIET));
+  beforeEach(async () => {
+    await redis().flushdb();
+  });
+  describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
 });

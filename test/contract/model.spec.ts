@@ -1,12 +1,10 @@
 import fc from 'fast-check';
 import { ALL_SESSIONS } from '../../src/sessions/admission.js';
-import { MemorySessionRepository } from '../../src/sessions/memory/memory-session.repository.js';
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
-import { type Place, type Session } from '../../src/sessions/session.js';
-import { type SessionRepository } from '../../src/sessions/session.repository.js';
+import { type Place } from '../../src/sessions/session.js';
+import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { QUIET, useConnection, useRedisDatabase } from '../support/redis-database.js';
-import { POLICY } from './session-repository.contract.js';
+import { useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { POLICY, type Store, openMemoryStore, openRedisStore } from '../support/stores.js';
 
 /**
  * Random histories: whatever happens in whatever order, through either of two processes, the Redis store answers as
@@ -56,6 +54,19 @@ const step = fc.oneof(
   },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(...WAITS) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('sweep' as const), process: either }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('keep alive' as const),
+      process: either,
+      user,
+      session: fc.constantFrom(...SESSIONS),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constantFrom('pause' as const, 'resume' as const), process: either }),
+  },
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
@@ -72,17 +83,26 @@ describe('the Redis store', () => {
           const policy = { ...POLICY, limit };
           await empty();
           const clock = new ManualClock();
-          const rule = new MemorySessionRepository(policy, clock);
-          const stores = connections.map(
-            (connection) => new RedisSessionRepository(connection(), policy, clock, QUIET),
-          );
+          const rule = openMemoryStore(policy, clock);
+          const expected = new Map<string, SessionEvent[]>(USERS.map((userId) => [userId, []]));
+          for (const [userId, events] of expected)
+            await rule.events.watch(userId, (event) => events.push(event));
+          const stores = connections.map((connection) => openRedisStore(connection(), policy, clock));
           await play(history, limit, clock, rule, stores);
           await expectIndexed();
+          const { started, expired, ended, undone } = await stores[0]!.sessions.ledger();
+          expect(started - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
 
           // Left alone, everything is forgotten, and nothing stays behind.
+          await Promise.all([rule, stores[0]!].map(({ sessions }) => sessions.resumeExpiry()));
           clock.advance(2 * POLICY.expireAfterMs);
           await sweepBoth(rule, stores[0]!);
-          expect(await redis.keys('*')).toEqual([]);
+          clock.advance(POLICY.idleAfterMs); // that one came after an outage
+          await sweepBoth(rule, stores[0]!);
+          expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
+          expect(await stores[0]!.sessions.ledger()).toEqual(await rule.sessions.ledger());
+          for (const [userId, events] of expected)
+            expectSameHistory(events, (await stores[0]!.events.since(userId, '0-0')).events);
         },
       ),
       { numRuns: Number(process.env.MODEL_RUNS ?? 300) },
@@ -91,45 +111,61 @@ describe('the Redis store', () => {
 
   /** The sweep finds users by the index alone: each must be in it, no later than its earliest record is due. */
   async function expectIndexed(): Promise<void> {
-    for (const key of await redis.keys('sg:*:u:*')) {
-      const [partition, userId] = key.split(':u:') as [string, string];
-      const records = Object.values(await redis.hgetallBuffer(key));
-      const score = await redis.zscore(`${partition}:x`, userId);
-      expect(Number(score ?? Infinity)).toBeLessThanOrEqual(Math.min(...records.map(dueAt)));
+    for (const { index, userId, dueAt } of await readRecords()) {
+      const [, buckets, bucket] = /^(.*:x):(\d+)$/.exec(index)!;
+      for (const score of [await redis.zscore(index, userId), await redis.zscore(buckets!, bucket!)])
+        expect(Number(score ?? Infinity)).toBeLessThanOrEqual(dueAt);
     }
+  }
+
+  /** As record.lua lays them out: status, when started, last activity, three numbers, two strings. */
+  async function readRecords(): Promise<{ status: string; dueAt: number; index: string; userId: string }[]> {
+    const records = [];
+    for (const key of await redis.keys('sg:*:u:*'))
+      for (const [userId, value] of Object.entries(await redis.hgetallBuffer(key)))
+        for (let at = 0; at < value.length;) {
+          const status = String.fromCharCode(value[at]!);
+          const lifeMs = status === 'R' ? POLICY.leaseMs : POLICY.expireAfterMs;
+          const dueAt = value.readUIntBE(at + 7, 6) + lifeMs;
+          records.push({ status, dueAt, index: key.replace(':u:', ':x:'), userId });
+          const idLength = value[at + 23]!;
+          at += 25 + idLength + value[at + 24 + idLength]!;
+        }
+    return records;
   }
 });
 
-/** As record.lua lays a record out: status, when started, last activity. */
-function dueAt(record: Buffer): number {
-  const reserved = String.fromCharCode(record[0]!) === 'R';
-  return record.readUIntBE(7, 6) + (reserved ? POLICY.leaseMs : POLICY.expireAfterMs);
-}
+const isHeld = ({ status }: { status: string }): boolean => status !== 'E';
 
 async function play(
   history: readonly Step[],
   limit: number,
   clock: ManualClock,
-  rule: SessionRepository,
-  stores: readonly SessionRepository[],
+  { sessions: rule }: Store,
+  processes: readonly Store[],
 ): Promise<void> {
+  const stores = processes.map(({ sessions }) => sessions);
   const inFlight: Place[] = [];
-  const expiries = new Set<string>();
-  const reportOnce = (expired: readonly Session[]): void => {
-    for (const { userId, sessionId, startedAt, expiresAt } of expired) {
-      const life = `${userId}/${sessionId}/${startedAt}`;
-      expect(expiries).not.toContain(life);
-      expiries.add(life);
-      expect(expiresAt).toBeLessThanOrEqual(clock.now());
-    }
-  };
   for (const one of history) {
     switch (one.do) {
       case 'wait':
         clock.advance(one.ms);
         break;
       case 'sweep':
-        reportOnce(await sweepBoth(rule, stores[one.process]!));
+        await sweepBoth({ sessions: rule }, processes[one.process]!);
+        break;
+      case 'keep alive': {
+        const expected = await rule.keepAlive(one.user, one.session);
+        expect(await stores[one.process]!.keepAlive(one.user, one.session)).toEqual(expected);
+        break;
+      }
+      case 'pause': {
+        const pause = { by: 'ops', until: clock.now() + 20_000 };
+        expect(await stores[one.process]!.pauseExpiry(pause)).toEqual(await rule.pauseExpiry(pause));
+        break;
+      }
+      case 'resume':
+        await Promise.all([rule, stores[one.process]!].map((store) => store.resumeExpiry()));
         break;
       case 'admit': {
         const request = {
@@ -152,7 +188,6 @@ async function play(
           expect(expected.live).toBeLessThanOrEqual(limit);
           expect(expected.created).toBe(!holds);
           inFlight.push(expected.place);
-          reportOnce(expected.expired);
         }
         break;
       }
@@ -183,13 +218,20 @@ async function play(
   }
 }
 
-/** Both must claim the same. */
-async function sweepBoth(rule: SessionRepository, store: SessionRepository): Promise<readonly Session[]> {
+/** Both must claim as much; what they claim is compared at the end. */
+async function sweepBoth(rule: Pick<Store, 'sessions'>, store: Pick<Store, 'sessions'>): Promise<void> {
   const [expected, claimed] = await Promise.all(
-    [rule, store].map((one) => one.expireIdle({ maxSessions: 1_000 })),
+    [rule, store].map(({ sessions }) => sessions.expireIdle({ maxSessions: 1_000 })),
   );
-  const order = (sessions: readonly Session[]): Session[] =>
-    sessions.toSorted((a, b) => (`${a.userId}/${a.sessionId}` < `${b.userId}/${b.sessionId}` ? -1 : 1));
-  expect(order(claimed!.expired)).toEqual(order(expected!.expired));
-  return claimed!.expired;
+  expect(claimed).toEqual(expected);
+}
+
+/** Both told the same, and each life of a session came to no more than one end. */
+function expectSameHistory(expected: readonly SessionEvent[], told: readonly SessionEvent[]): void {
+  const words = (events: readonly SessionEvent[]): string[] =>
+    events.map((event) => JSON.stringify({ ...event, id: undefined })).toSorted();
+  expect(words(told)).toEqual(words(expected));
+  const ends = told.filter(({ type }) => type === 'session.expired' || type === 'session.ended');
+  const lives = ends.map(({ sessionId, session }) => `${sessionId} ${session!.startedAt}`);
+  expect(new Set(lives).size).toBe(lives.length);
 }

@@ -1,8 +1,8 @@
 import { Redis } from 'ioredis';
 import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/redis-keys.js';
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
-import { QUIET, useConnection } from '../support/redis-database.js';
+import { useConnection } from '../support/redis-database.js';
+import { openRedisStore } from '../support/stores.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 /** A server in cluster mode refuses a script that touches a second slot, even where it holds them all. */
@@ -19,11 +19,14 @@ describe('the Redis store on a node of a cluster', () => {
   const redis = useConnection(() => server.url);
   afterAll(() => server.stop());
 
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis(), policy, clock, QUIET));
+  beforeEach(async () => {
+    await redis().flushdb();
+  });
+  describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
 
   it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
     const slots = Array.from({ length: PARTITIONS }, (_, at) =>
-      redis().cluster('KEYSLOT', partitionKeys(at).index),
+      redis().cluster('KEYSLOT', partitionKeys(at).state),
     );
     expect(await Promise.all(slots)).toEqual(Array.from({ length: PARTITIONS }, (_, at) => at * 64));
     for (const user of ['ana', 'ben', 'a'.repeat(64), 'x:y', '~@._-']) {

@@ -1,9 +1,10 @@
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
-import { QUIET, useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { openRedisStore } from '../support/stores.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 describe('the Redis store', () => {
-  const { url } = useRedisDatabase();
+  const { url, empty } = useRedisDatabase();
+  beforeEach(empty);
   const redis = useConnection(() => url);
-  describeSessionRepository((policy, clock) => new RedisSessionRepository(redis(), policy, clock, QUIET));
+  describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
 });

@@ -1,22 +1,21 @@
 import { ALL_SESSIONS, MAX_ENDED_RECORDS, type Policy } from '../../src/sessions/admission.js';
 import { type Admission, type AdmissionRequest, type Place } from '../../src/sessions/session.js';
-import { type SessionRepository } from '../../src/sessions/session.repository.js';
+import { type EventType, type SessionEvent, messageId } from '../../src/sessions/session-events.js';
 import { ManualClock } from '../support/manual-clock.js';
-
-export const POLICY: Policy = { limit: 3, idleAfterMs: 10_000, expireAfterMs: 30_000, leaseMs: 5_000 };
+import { POLICY, type Store } from '../support/stores.js';
 
 let users = 0;
 
-/** The promise of the port: every store must keep it. `open` gives a repository on the store under test. */
-export function describeSessionRepository(
-  open: (policy: Policy, clock: ManualClock) => SessionRepository,
-): void {
+/** The promise of the ports: every store must keep it. `open` gives them on the store under test, which is empty. */
+export function describeSessionRepository(open: (policy: Policy, clock: ManualClock) => Store): void {
   let clock: ManualClock;
-  let store: SessionRepository;
+  let store: Store['sessions'];
+  let events: Store['events'];
+  let outbox: Store['outbox'];
   let userId: string;
   beforeEach(() => {
     clock = new ManualClock();
-    store = open(POLICY, clock);
+    ({ sessions: store, events, outbox } = open(POLICY, clock));
     userId = `user-${++users}`;
   });
 
@@ -42,10 +41,15 @@ export function describeSessionRepository(
     return taken;
   };
   const live = async (): Promise<string[]> => (await store.list(userId)).map(({ sessionId }) => sessionId);
-  /** Sweeps everything; only this user's are the test's business. */
+  const told = async (type?: EventType): Promise<SessionEvent[]> =>
+    (await events.since(userId, '0-0')).events.filter((event) => type === undefined || event.type === type);
+  const expired = async (): Promise<string[]> =>
+    (await told('session.expired')).map(({ sessionId }) => sessionId);
+  /** Sweeps everything and gives what it claimed of this user; others are not the test's business. */
   const sweep = async (): Promise<string[]> => {
-    const { expired } = await store.expireIdle({ maxSessions: 1_000 });
-    return expired.filter((session) => session.userId === userId).map(({ sessionId }) => sessionId);
+    const before = await expired();
+    await store.expireIdle({ maxSessions: 1_000 });
+    return (await expired()).slice(before.length);
   };
 
   describe('admit', () => {
@@ -128,9 +132,12 @@ export function describeSessionRepository(
         clock.advance(1);
       }
       clock.advance(30_000);
-      const first = await ask('d');
-      expect(first).toMatchObject({ expired: [{ sessionId: 'b', state: 'expired' }] });
-      expect(await ask('a')).toMatchObject({ created: true, expired: [], session: { phase: 1 } });
+      await ask('d');
+      expect(await told('session.expired')).toMatchObject([
+        { sessionId: 'b', session: { state: 'expired' } },
+      ]);
+      expect(await ask('a')).toMatchObject({ created: true, session: { phase: 1 } });
+      expect(await expired()).toEqual(['b']);
       expect(await sweep()).toEqual(['c']);
     });
 
@@ -394,11 +401,11 @@ export function describeSessionRepository(
       const sweeps = await Promise.all(
         Array.from({ length: 8 }, () => store.expireIdle({ maxSessions: 1_000 })),
       );
-      const claimed = sweeps
-        .flatMap(({ expired }) => expired)
-        .filter((session) => ids.includes(session.userId));
-      expect(claimed).toHaveLength(120);
-      expect(new Set(claimed.map((session) => `${session.userId}/${session.sessionId}`)).size).toBe(120);
+      expect(sweeps.reduce((sum, one) => sum + one.expired, 0)).toBe(120);
+      for (const id of ids) {
+        userId = id;
+        expect((await expired()).toSorted()).toEqual(['a', 'b', 'c']);
+      }
     });
 
     it('is bounded, says that there is more, and comes to an end', async () => {
@@ -410,19 +417,367 @@ export function describeSessionRepository(
       clock.advance(30_000);
       const first = await store.expireIdle({ maxSessions: 10 });
       expect(first.more).toBe(true);
-      expect(first.expired.length).toBeGreaterThanOrEqual(10);
-      expect(first.expired.length).toBeLessThan(300);
-      let claimed = first.expired.length;
+      expect(first.expired).toBeGreaterThanOrEqual(10);
+      expect(first.expired).toBeLessThan(300);
+      let claimed = first.expired;
       for (let more = true; more;) {
         const next = await store.expireIdle({ maxSessions: 100 });
-        claimed += next.expired.length;
+        claimed += next.expired;
         more = next.more;
       }
-      expect(claimed).toBeGreaterThanOrEqual(300);
+      expect(claimed).toBe(300);
     });
+  });
+
+  describe('a sweep', () => {
+    it('claims nothing for X after nobody swept for longer than n·X: the silence was not the fault of clients', async () => {
+      await store.expireIdle({ maxSessions: 1_000 });
+      await watch('a');
+      await watch('b');
+      clock.advance(30_001);
+      expect(await store.expireIdle({ maxSessions: 1_000 })).toMatchObject({ expired: 0, more: true });
+      clock.advance(9_999);
+      expect(await sweep()).toEqual([]);
+      expect(await ask('a')).toMatchObject({ created: true, session: { phase: 1 } }); // it goes on where it was
+      clock.advance(1);
+      expect(await sweep()).toEqual(['b']);
+      expect(await live()).toEqual(['a']);
+    });
+
+    it('takes a gap of n·X or less for what it is', async () => {
+      await store.expireIdle({ maxSessions: 1_000 });
+      await watch('a');
+      clock.advance(30_000);
+      expect(await sweep()).toEqual(['a']);
+    });
+
+    it('goes by the last sweep of anybody, where many share the work', async () => {
+      await store.expireIdle({ maxSessions: 1_000, shared: true });
+      await watch('a');
+      clock.advance(30_000);
+      expect(await store.expireIdle({ maxSessions: 1_000, shared: true })).toMatchObject({ expired: 1 });
+    });
+  });
+
+  describe('a pause', () => {
+    afterEach(() => store.resumeExpiry());
+
+    it('stops the claims of sweeps and nothing else, and loses none of them', async () => {
+      await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
+      const since = clock.now();
+      expect(await store.pauseExpiry({ by: 'ops', until: undefined })).toEqual({
+        since,
+        by: 'ops',
+        until: undefined,
+      });
+      for (let seconds = 0; seconds < 60; seconds++) {
+        clock.advance(1_000);
+        expect(await store.expireIdle({ maxSessions: 10 })).toEqual({ expired: 0, more: true, paused: true });
+      }
+      expect(await store.expiryPause()).toEqual({ since, by: 'ops', until: undefined });
+      // The limit is exact all the same, and who makes room is reported.
+      expect(await ask('d')).toMatchObject({ outcome: 'admitted', live: 1 });
+      expect(await expired()).toEqual(['a']);
+      await store.resumeExpiry();
+      expect(await store.expiryPause()).toBeUndefined();
+      expect(await sweep()).toEqual(['b', 'c']);
+      expect(await sweep()).toEqual([]);
+    });
+
+    it('ends by itself at its time', async () => {
+      await watch('a');
+      await store.pauseExpiry({ by: undefined, until: clock.now() + 30_000 });
+      clock.advance(29_999);
+      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ paused: true });
+      expect(await store.expiryPause()).toMatchObject({ by: undefined });
+      clock.advance(1);
+      expect(await store.expiryPause()).toBeUndefined();
+      expect(await sweep()).toEqual(['a']);
+    });
+
+    it('keeps when it began when it is said again', async () => {
+      const { since } = await store.pauseExpiry({ by: 'ana', until: undefined });
+      clock.advance(5_000);
+      await store.pauseExpiry({ by: 'ben', until: clock.now() + 1_000 });
+      expect(await store.expiryPause()).toEqual({ since, by: 'ben', until: clock.now() + 1_000 });
+      clock.advance(1_000);
+      expect(await store.pauseExpiry({ by: 'ben', until: undefined })).toMatchObject({ since: clock.now() });
+    });
+  });
+
+  describe('keepAlive', () => {
+    it('keeps the place of a paused player, until it paused for too long', async () => {
+      await watch('a', { phase: 7 });
+      const phaseAt = clock.now();
+      for (let kept = 0; kept < 5; kept++) {
+        clock.advance(20_000);
+        expect(await store.keepAlive(userId, 'a')).toMatchObject({
+          outcome: 'kept',
+          session: {
+            lastActivityAt: clock.now(),
+            expiresAt: clock.now() + 30_000,
+            phase: 7,
+            state: 'active',
+          },
+        });
+      }
+      clock.advance(19_999);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { lastActivityAt: clock.now() } });
+      clock.advance(1);
+      const unmoved = { lastActivityAt: phaseAt + 119_999, expiresAt: phaseAt + 149_999 };
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ outcome: 'kept', session: unmoved });
+      clock.advance(29_998);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { ...unmoved, state: 'idle' } });
+      clock.advance(1);
+      expect(await store.keepAlive(userId, 'a')).toEqual({ outcome: 'session-not-found' });
+      expect(await sweep()).toEqual(['a']);
+    });
+
+    it('counts the pause anew after each phase', async () => {
+      await watch('a');
+      for (let kept = 0; kept < 5; kept++) {
+        clock.advance(29_000);
+        await store.keepAlive(userId, 'a');
+      }
+      await ask('a');
+      clock.advance(29_000);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { lastActivityAt: clock.now() } });
+    });
+
+    it('gives a pause back with the phase that did not arrive', async () => {
+      await watch('a');
+      for (let kept = 0; kept < 4; kept++) {
+        clock.advance(29_000);
+        await store.keepAlive(userId, 'a');
+      }
+      clock.advance(4_000); // 120 s after its last phase
+      await store.withdraw(await place('a'));
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({
+        session: { lastActivityAt: clock.now() - 4_000 },
+      });
+    });
+
+    it('is not taken back by the undoing of a phase that was asked for before', async () => {
+      await watch('a');
+      clock.advance(10_000);
+      const lost = await place('a');
+      clock.advance(1_000);
+      await store.keepAlive(userId, 'a');
+      await store.withdraw(lost);
+      expect(await store.list(userId)).toMatchObject([{ lastActivityAt: clock.now() }]);
+    });
+
+    it('moves nothing before the first phase arrived, and says what is not there or ended', async () => {
+      await place('a');
+      const taken = clock.now();
+      clock.advance(4_000);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { lastActivityAt: taken } });
+      clock.advance(1_000);
+      expect(await store.keepAlive(userId, 'a')).toEqual({ outcome: 'session-not-found' });
+      expect(await store.keepAlive(userId, 'nobody')).toEqual({ outcome: 'session-not-found' });
+      await watch('b');
+      await store.end(userId, ['b'], 'operator');
+      expect(await store.keepAlive(userId, 'b')).toEqual({
+        outcome: 'session-ended',
+        endedAt: clock.now(),
+        reason: 'operator',
+      });
+    });
+  });
+
+  describe('the events', () => {
+    const types = async (): Promise<string[]> =>
+      (await told()).map(({ type, sessionId }) => `${type.replace('session.', '')} ${sessionId}`);
+
+    it('tell what happened, in its order', async () => {
+      await watch('a');
+      await watch('b');
+      await watch('c', { endSessionIds: ['a'] });
+      await ask('b', { streamId: 'news' });
+      await store.end(userId, ['b'], 'operator');
+      clock.advance(30_000);
+      await sweep();
+      expect(await types()).toEqual([
+        'started a',
+        'started b',
+        'ended a', // before c has started: it was pushed out when c took its place
+        'started c',
+        'moved b',
+        'ended b',
+        'expired c',
+      ]);
+      const all = await told();
+      expect(all.map(({ reason }) => reason)).toEqual([
+        undefined,
+        undefined,
+        'replaced',
+        undefined,
+        undefined,
+        'operator',
+        undefined,
+      ]);
+      expect(all[4]!.session).toMatchObject({ streamId: 'news', phase: 0, userId });
+      expect(all.map(({ session }) => session!.state)).toEqual([
+        'active',
+        'active',
+        'ended',
+        'active',
+        'active',
+        'ended',
+        'expired',
+      ]);
+      expect(all[6]).toMatchObject({ at: clock.now(), session: { expiresAt: clock.now() } });
+    });
+
+    it('say nothing of what never began, of what went on, and of what was refused', async () => {
+      await store.withdraw(await place('a'));
+      await place('b');
+      clock.advance(5_000);
+      await sweep();
+      await watch('c');
+      await ask('c');
+      clock.advance(30_000);
+      await ask('c'); // admitted again before its expiry was claimed
+      await watch('d');
+      await watch('e');
+      await ask('f');
+      expect(await types()).toEqual(['started c', 'started d', 'started e']);
+    });
+
+    it('tell a move that did not arrive back', async () => {
+      await watch('a');
+      await store.withdraw(await place('a', { streamId: 'news' }));
+      const moves = await told('session.moved');
+      expect(moves.map(({ streamId }) => streamId)).toEqual(['news', 'film']);
+    });
+
+    it('reach whoever watches the user, and nobody else, until they leave', async () => {
+      const seen: string[] = [];
+      const leave = await events.watch(userId, ({ type, id }) => seen.push(`${type} ${id}`));
+      const other = await events.watch(`${userId}-other`, () => seen.push('another user'));
+      await watch('a');
+      await store.end(userId, ['a'], 'user');
+      const expected = (await told()).map(({ type, id }) => `${type} ${id}`);
+      await eventually(() => {
+        expect(seen).toEqual(expected);
+      });
+      leave();
+      other();
+      await watch('b');
+      await told(); // whatever was on its way has arrived by the time that this has
+      expect(seen).toHaveLength(2);
+    });
+
+    it('can be resumed after any of them', async () => {
+      const position = await events.position();
+      await watch('a');
+      await watch('b');
+      const [first, second] = await told();
+      expect(await events.since(userId, position)).toEqual({ events: [first, second], complete: true });
+      expect(await events.since(userId, first!.id)).toEqual({ events: [second], complete: true });
+      expect(await events.since(userId, second!.id)).toEqual({ events: [], complete: true });
+      expect((await events.since(userId, '1000-0')).complete).toBe(false);
+    });
+  });
+
+  describe('the outbox', () => {
+    /** Takes everything, a few at a time as an instance would. */
+    const takeAll = async (): Promise<SessionEvent[]> => {
+      const taken: SessionEvent[] = [];
+      for (let some = await outbox.take(100); some.length > 0; some = await outbox.take(100)) {
+        taken.push(...some.map(({ event }) => event).filter((event) => event.userId === userId));
+        await outbox.settle(some.map(({ event }) => event));
+      }
+      return taken;
+    };
+
+    it('hands out each event once, refusals as well, in order', async () => {
+      await watch('a');
+      await watch('b');
+      await watch('c');
+      await ask('d');
+      await store.end(userId, ['a'], 'user');
+      const taken = await takeAll();
+      expect(taken.map(({ type, sessionId }) => `${type} ${sessionId}`)).toEqual([
+        'session.started a',
+        'session.started b',
+        'session.started c',
+        'session.refused d',
+        'session.ended a',
+      ]);
+      expect(taken[3]).toMatchObject({
+        session: undefined,
+        reason: 'session-limit-reached',
+        streamId: 'film',
+      });
+      expect(new Set(taken.map(messageId)).size).toBe(5);
+      expect(await takeAll()).toEqual([]);
+      expect(await outbox.state()).toEqual({ waiting: 0, oldestAt: undefined, deadLetters: 0, lost: 0 });
+    });
+
+    it('counts what waits and what was taken, until it is settled', async () => {
+      await watch('a');
+      await watch('b');
+      expect((await outbox.state()).waiting).toBe(2);
+      const taken = await outbox.take(1);
+      expect(taken.length).toBeGreaterThanOrEqual(1);
+      expect(await outbox.state()).toMatchObject({ waiting: 2, oldestAt: expect.any(Number) });
+      await outbox.settle(taken.map(({ event }) => event));
+      expect((await outbox.state()).waiting).toBe(2 - taken.length);
+    });
+
+    it('keeps what was given up, and gives it out again under the same name', async () => {
+      await watch('a');
+      await store.end(userId, ['a'], 'user');
+      const taken = (await outbox.take(100)).map(({ event }) => event);
+      for (const event of taken) await outbox.bury(event, 20, 'nobody listens');
+      await outbox.bury(taken[0]!, 20, 'twice');
+      expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 2 });
+      const letters = await outbox.deadLetters(10);
+      expect(letters).toMatchObject(taken.map((event) => ({ event, tries: 20, failure: 'nobody listens' })));
+      expect(await outbox.deadLetters(1)).toHaveLength(1);
+
+      expect(await outbox.replay([messageId(taken[1]!), 'msg_unknown'])).toBe(1);
+      expect((await takeAll()).map(messageId)).toEqual([messageId(taken[1]!)]);
+      expect(await outbox.replay(undefined)).toBe(1);
+      expect((await takeAll()).map(messageId)).toEqual([messageId(taken[0]!)]);
+      expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0, lost: 0 });
+      // Watchers have seen them before.
+      expect(await told()).toHaveLength(2);
+    });
+  });
+
+  it('keeps a ledger that balances', async () => {
+    await watch('a');
+    await watch('b');
+    await store.withdraw(await place('c'));
+    await place('d');
+    clock.advance(5_000);
+    await place('d'); // the reservation lapsed: another life
+    await store.end(userId, ['a'], 'user');
+    expect(await store.ledger()).toEqual({ started: 5, expired: 0, ended: 1, undone: 2 });
+    clock.advance(30_000);
+    await watch('e'); // makes no room: there is enough
+    await sweep();
+    expect(await live()).toEqual(['e']);
+    expect(await store.ledger()).toEqual({ started: 6, expired: 1, ended: 1, undone: 3 });
   });
 
   it('answers a ping', async () => {
     await expect(store.ping()).resolves.toBeUndefined();
   });
+}
+
+/** For what is told by others: soon, but not at once. */
+async function eventually(expectation: () => void): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    try {
+      expectation();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
 }

@@ -84,11 +84,20 @@ describe('the documentation', () => {
       'DELETE /v1/users/{user_id}/sessions/{session_id}',
       'GET /health/live',
       'GET /health/ready',
+      'GET /internal/callbacks',
+      'GET /internal/callbacks/dead-letters',
+      'GET /internal/expiry',
+      'GET /metrics',
       'GET /v1/streams',
       'GET /v1/streams/{stream_id}',
+      'GET /v1/users/{user_id}/events',
       'GET /v1/users/{user_id}/sessions',
+      'POST /internal/callbacks/dead-letters/replay',
       'POST /internal/expire-idle-sessions',
+      'POST /internal/expiry/pause',
+      'POST /internal/expiry/resume',
       'POST /v1/phases',
+      'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
     ]);
   });
 

@@ -80,7 +80,7 @@ describe('the configuration', () => {
       INTERNAL_API_TOKEN_FILE: file,
       REDIS_URL: '',
       MAX_SESSIONS_PER_USER: '1',
-      CALLBACK_URL: 'http://127.0.0.1:9/',
+      AUTH_AUDIENCE: 'players',
       RATE_LIMIT_PER_USER: '0',
     });
     const sweep = async (token: string): Promise<number> =>
@@ -93,7 +93,7 @@ describe('the configuration', () => {
     expect([await sweep('from-a-file-of-some-length'), await sweep('wrong')]).toEqual([200, 401]);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(409);
-    expect(service.output()).toContain('CALLBACK_URL has no effect: callbacks are not sent yet');
+    expect(service.output()).toContain('AUTH_AUDIENCE has no effect: viewers are not authenticated yet');
     expect(service.output()).not.toContain('RATE_LIMIT');
   });
 

@@ -1,10 +1,9 @@
 import { Redis } from 'ioredis';
 import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
-import { POLICY } from '../contract/session-repository.contract.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+import { POLICY, openRedisStore } from '../support/stores.js';
 import { ReplyValve } from '../support/reply-valve.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 
@@ -59,7 +58,7 @@ describe('two processes', () => {
       expect(await sweep.json()).toMatchObject({ expired: 0, more: false });
     }
     expect(claimed()).toBe(60);
-    expect(await redis.keys('*')).toEqual([]);
+    expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
   });
 });
 
@@ -73,7 +72,7 @@ describe('a process that dies between the decision and the reply', () => {
       lost.catch(() => undefined);
       const clock = new ManualClock(Date.now());
       const connection = connectRedis({ REDIS_URL: url }, QUIET);
-      const store = new RedisSessionRepository(connection, POLICY, clock, QUIET);
+      const { sessions: store, events } = openRedisStore(connection, POLICY, clock);
       await store.onModuleInit();
       let held = await store.list('orphan');
       await until(async () => (held = await store.list('orphan')).length > 0);
@@ -85,7 +84,8 @@ describe('a process that dies between the decision and the reply', () => {
       expect(await store.list('orphan')).toHaveLength(1);
       clock.advance(1);
       expect(await store.list('orphan')).toEqual([]);
-      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: [] }); // it never began
+      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0 }); // it never began
+      expect((await events.since('orphan', '0-0')).events).toEqual([]);
       await connection.quit();
     } finally {
       await valve.close();
@@ -177,7 +177,7 @@ describe('when Redis is away', () => {
     const sessions = `${service.url}/v1/users/ana/sessions`;
     expect((await fetch(sessions)).status).toBe(200);
     expect((await fetch(`${sessions}/phone`, { method: 'DELETE' })).status).toBe(204);
-    await until(async () => (await admin.dbsize()) === 0);
+    await until(async () => (await admin.keys('sg:*:[ux]*')).length === 0);
     await admin.quit();
     await filling.stop();
   });

@@ -2,17 +2,16 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { userKeys } from '../../src/sessions/redis/redis-keys.js';
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
-import { SCRIPT_NAMES, readScript } from '../../src/sessions/redis/redis-scripts.js';
+import { SCRIPT_NAMES, SHARED_LUA, readScript } from '../../src/sessions/redis/redis-scripts.js';
 import { Clock } from '../../src/clock.js';
-import { POLICY } from '../contract/session-repository.contract.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+import { POLICY, openRedisStore } from '../support/stores.js';
 
 const { url, redis, empty } = useRedisDatabase();
 const connection = connectRedis({ REDIS_URL: url }, QUIET);
-const store = new RedisSessionRepository(connection, POLICY, new Clock(), QUIET);
+const { sessions: store } = openRedisStore(connection, POLICY, new Clock());
 beforeAll(() => store.onModuleInit());
 afterAll(() => connection.quit());
 beforeEach(empty);
@@ -29,7 +28,9 @@ const request = {
 describe('the scripts', () => {
   it('are all named, and no other lies about', () => {
     const files = readdirSync(join(__dirname, '../../src/sessions/redis/lua'));
-    expect(files.toSorted()).toEqual([...SCRIPT_NAMES, 'record'].map((name) => `${name}.lua`).toSorted());
+    expect(files.toSorted()).toEqual(
+      [...SCRIPT_NAMES, ...SHARED_LUA].map((name) => `${name}.lua`).toSorted(),
+    );
   });
 
   it.each(SCRIPT_NAMES)('%s compiles, and says what goes in and out', async (name) => {
@@ -37,7 +38,7 @@ describe('the scripts', () => {
     expect(await redis.script('LOAD', lua)).toMatch(/^[0-9a-f]{40}$/);
     expect(numberOfKeys).toBe(new Set(lua.match(/(?<!-- )KEYS\[\d\]/g)).size);
     const argumentsUsed = Math.max(...[...lua.matchAll(/ARGV\[(\d+)\]/g)].map(([, at]) => Number(at)));
-    const [, documented] = /^-- ARGV +(.*?)(?:\.\.\.)?$/m.exec(lua)!;
+    const [, documented] = /^-- ARGV +((?:.*\n--  )*.*?)(?:\.\.\.)?$/m.exec(lua)!;
     expect(documented!.split(',').length).toBeGreaterThanOrEqual(argumentsUsed);
     expect(lua).toMatch(/^-- Returns /m);
   });
@@ -52,7 +53,7 @@ describe('the scripts', () => {
     // A server of its own: it counts the calls of all its clients.
     const server = await startOwnRedis();
     const own = connectRedis({ REDIS_URL: server.url }, QUIET);
-    const counted = new RedisSessionRepository(own, POLICY, new Clock(), QUIET);
+    const { sessions: counted } = openRedisStore(own, POLICY, new Clock());
     await counted.onModuleInit();
     const callsOf = async (work: () => Promise<void>): Promise<number> => {
       await own.config('RESETSTAT');
@@ -79,8 +80,8 @@ describe('the scripts', () => {
 describe('a limit that was lowered', () => {
   it('lets running sessions go on, and tells a new one when enough of them would have left', async () => {
     const clock = new ManualClock();
-    const before = new RedisSessionRepository(connection, POLICY, clock, QUIET);
-    const after = new RedisSessionRepository(connection, { ...POLICY, limit: 2 }, clock, QUIET);
+    const { sessions: before } = openRedisStore(connection, POLICY, clock);
+    const { sessions: after } = openRedisStore(connection, { ...POLICY, limit: 2 }, clock);
     for (const sessionId of ['a', 'b', 'c']) {
       await before.admit({ ...request, sessionId });
       clock.advance(1_000);
@@ -101,7 +102,7 @@ describe('the clock', () => {
         return 0;
       }
     })();
-    const admission = await new RedisSessionRepository(connection, POLICY, wrong, QUIET).admit(request);
+    const admission = await openRedisStore(connection, POLICY, wrong).sessions.admit(request);
     const [seconds] = await redis.time();
     if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
     expect(Math.abs(admission.session.startedAt - Number(seconds) * 1_000)).toBeLessThan(5_000);
@@ -109,28 +110,31 @@ describe('the clock', () => {
 });
 
 describe('the keys', () => {
-  it('stay in the compact encoding with ids of 36 characters', async () => {
-    const id = (n: number): string => `0199a0b0-0000-7000-8000-00000000000${n}`;
-    for (const n of [1, 2, 3])
-      await store.admit({ ...request, userId: id(0), sessionId: id(n), streamId: id(n) });
-    const { records } = userKeys(id(0));
-    expect(await redis.hlen(records)).toBe(3);
-    expect(await redis.object('ENCODING', records)).toMatch(/^(listpack|ziplist)$/);
+  it('have small indexes, in the compact encoding, with ids of 36 characters', async () => {
+    const id = (n: number): string => `0199a0b0-0000-7000-8000-${String(n).padStart(12, '0')}`;
+    const { index } = userKeys(id(0));
+    const neighbours = Array.from({ length: 100_000 }, (_, n) => id(n)).filter(
+      (user) => userKeys(user).index === index,
+    );
+    expect(neighbours.length).toBeGreaterThan(1);
+    for (const userId of neighbours) await store.admit({ ...request, userId, sessionId: userId });
+    expect(await redis.zcard(index)).toBe(neighbours.length);
+    expect(await redis.object('ENCODING', index)).toMatch(/^(listpack|ziplist)$/);
   });
 
   it('are gone when a first phase did not arrive', async () => {
     const admission = await store.admit(request);
-    expect(await redis.keys('*')).toHaveLength(2);
+    expect(await redis.keys('sg:*:[ux]*')).toHaveLength(3);
     if (admission.outcome === 'admitted') await store.withdraw(admission.place);
-    expect(await redis.keys('*')).toEqual([]);
+    expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
   });
 
   it('are gone when a session was expired', async () => {
     const clock = new ManualClock();
-    const timed = new RedisSessionRepository(connection, POLICY, clock, QUIET);
+    const { sessions: timed } = openRedisStore(connection, POLICY, clock);
     await timed.admit(request);
     clock.advance(POLICY.leaseMs);
-    expect(await timed.expireIdle({ maxSessions: 10 })).toEqual({ expired: [], more: false });
-    expect(await redis.keys('*')).toEqual([]);
+    expect(await timed.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0, more: false });
+    expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 import { type Clock } from '../../clock.js';
 import {
+  type Change,
   type EndReason,
   type HeldRecord,
   type Policy,
@@ -9,18 +10,30 @@ import {
   confirm,
   end,
   expire,
+  graceAfterOutage,
+  keepAlive,
   live,
   withdraw,
 } from '../admission.js';
-import { type EndResult, type ExpireResult, SessionRepository } from '../session.repository.js';
+import { TOLD } from '../session-events.js';
+import {
+  type EndResult,
+  type Ledger,
+  type Pause,
+  SessionRepository,
+  type SweepOptions,
+  type SweepResult,
+} from '../session.repository.js';
 import {
   type Admission,
   type AdmissionRequest,
+  type KeepAlive,
   type Place,
   type Session,
   admitted,
   toSession,
 } from '../session.js';
+import { type MemoryEventLog } from './memory-event-log.js';
 
 /**
  * The embedded store: the rule itself on a Map, for one process and for as long as it runs. Atomic because nothing
@@ -28,10 +41,22 @@ import {
  */
 export class MemorySessionRepository extends SessionRepository {
   private readonly users = new Map<string, readonly SessionRecord[]>();
+  private readonly counts: Record<Change['type'], number> = {
+    admitted: 0,
+    started: 0,
+    moved: 0,
+    ended: 0,
+    expired: 0,
+    undone: 0,
+  };
+  private lastSweepAt: number | undefined;
+  private graceUntil = 0;
+  private pause: Pause | undefined;
 
   constructor(
     private readonly policy: Policy,
     private readonly clock: Clock,
+    private readonly events: MemoryEventLog,
   ) {
     super();
   }
@@ -43,25 +68,37 @@ export class MemorySessionRepository extends SessionRepository {
       case 'session-ended':
       case 'phase-not-found':
         return decision;
-      case 'limit-reached':
+      case 'limit-reached': {
+        const { sessionId, streamId } = ask;
+        const refused = { sessionId, streamId, startedAt: 0, lastActivityAt: now, phase: 0 };
+        this.events.tell('session.refused', now, userId, refused, 'session-limit-reached');
         return {
           outcome: 'limit-reached',
           sessions: this.show(userId, decision.holders, now),
           now,
           retryAt: decision.retryAt,
         };
+      }
       case 'admitted':
-        this.keep(userId, decision.records);
+        this.keep(userId, decision, now);
         return admitted(userId, this.policy, now, decision);
     }
   }
 
   override async confirm(place: Place): Promise<void> {
-    this.keep(place.userId, confirm(this.recordsOf(place.userId), place));
+    this.keep(place.userId, confirm(this.recordsOf(place.userId), place), this.now());
   }
 
   override async withdraw(place: Place): Promise<void> {
-    this.keep(place.userId, withdraw(this.recordsOf(place.userId), place));
+    this.keep(place.userId, withdraw(this.recordsOf(place.userId), place), this.now());
+  }
+
+  override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
+    const now = this.now();
+    const keeping = keepAlive(this.recordsOf(userId), sessionId, this.policy, now);
+    if (keeping.outcome !== 'kept') return keeping;
+    this.keep(userId, { records: keeping.records, changes: [] }, now);
+    return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
   }
 
   override async list(userId: string): Promise<Session[]> {
@@ -76,20 +113,44 @@ export class MemorySessionRepository extends SessionRepository {
   ): Promise<EndResult> {
     const now = this.now();
     const ending = end(this.recordsOf(userId), sessionIds, reason, this.policy, now);
-    this.keep(userId, ending.records);
+    this.keep(userId, ending, now);
     return { ended: this.show(userId, ending.ended, now), endedBefore: ending.endedBefore };
   }
 
-  override async expireIdle({ maxSessions }: { maxSessions: number }): Promise<ExpireResult> {
+  override async expireIdle({ maxSessions }: SweepOptions): Promise<SweepResult> {
     const now = this.now();
-    const expired: Session[] = [];
+    const paused = this.pauseAt(now) !== undefined;
+    this.graceUntil = graceAfterOutage(this.lastSweepAt, this.graceUntil, this.policy, now);
+    this.lastSweepAt = now;
+    if (paused) return { expired: 0, more: true, paused };
+    const before = this.counts.expired;
     for (const [userId, records] of this.users) {
-      if (expired.length >= maxSessions) return { expired, more: true };
       const due = expire(records, this.policy, now);
-      if (due.records.length < records.length) this.keep(userId, due.records);
-      expired.push(...this.show(userId, due.expired, now));
+      if (due.records.length === records.length) continue;
+      const expired = this.counts.expired - before;
+      if (now < this.graceUntil || expired >= maxSessions) return { expired, more: true, paused };
+      this.keep(userId, due, now);
     }
-    return { expired, more: false };
+    return { expired: this.counts.expired - before, more: false, paused };
+  }
+
+  override async pauseExpiry({ by, until }: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {
+    const now = this.now();
+    this.pause = { since: this.pauseAt(now)?.since ?? now, by, until };
+    return this.pause;
+  }
+
+  override async resumeExpiry(): Promise<void> {
+    this.pause = undefined;
+  }
+
+  override async expiryPause(): Promise<Pause | undefined> {
+    return this.pauseAt(this.now());
+  }
+
+  override async ledger(): Promise<Ledger> {
+    const { admitted: started, expired, ended, undone } = this.counts;
+    return { started, expired, ended, undone };
   }
 
   override async ping(): Promise<void> {}
@@ -98,13 +159,26 @@ export class MemorySessionRepository extends SessionRepository {
     return this.clock.storeNow() ?? this.clock.now();
   }
 
+  private pauseAt(now: number): Pause | undefined {
+    return this.pause?.until !== undefined && this.pause.until <= now ? undefined : this.pause;
+  }
+
   private recordsOf(userId: string): readonly SessionRecord[] {
     return this.users.get(userId) ?? [];
   }
 
-  private keep(userId: string, records: readonly SessionRecord[]): void {
+  private keep(
+    userId: string,
+    { records, changes }: { records: readonly SessionRecord[]; changes: readonly Change[] },
+    now: number,
+  ): void {
     if (records.length === 0) this.users.delete(userId);
     else this.users.set(userId, records);
+    for (const { type, record, reason } of changes) {
+      this.counts[type]++;
+      const told = TOLD[type];
+      if (told) this.events.tell(told, now, userId, record, reason);
+    }
   }
 
   private show(userId: string, records: readonly HeldRecord[], now: number): Session[] {

@@ -1,5 +1,6 @@
 import { Redis, ReplyError } from 'ioredis';
 import { type Config } from '../../config.js';
+import { StoreUnavailableError } from '../session.repository.js';
 import { defineScripts } from './redis-scripts.js';
 
 /**
@@ -35,7 +36,7 @@ export class Availability {
 const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
 
 /** Whether an error means that the server refused this command, rather than that it is away. */
-export function isRefusal(error: Error): boolean {
+function isRefusal(error: Error): boolean {
   return error instanceof ReplyError && !NOT_NOW.test(error.message);
 }
 
@@ -79,6 +80,36 @@ export function sendTogether({ stream }: Redis): void {
   stream.cork();
   setImmediate(() => {
     stream.uncork();
+  });
+}
+
+/** The reply, or a StoreUnavailableError that says whether the log has been told already. */
+export async function ask<T>(availability: Availability, reply: Promise<T>): Promise<T> {
+  return reply.then(
+    (value) => {
+      availability.works();
+      return value;
+    },
+    (cause: Error) => {
+      // What Redis refuses is worth a word each time; that it is away is said once.
+      if (isRefusal(cause)) throw new StoreUnavailableError(cause.message, { cause });
+      availability.lost(cause.message);
+      throw new StoreUnavailableError('Redis did not answer', { cause, announced: true });
+    },
+  );
+}
+
+/** What each of these replies with; rejects when all have come and any failed. */
+export async function askAll<T>(
+  availability: Availability,
+  redis: Redis,
+  asked: readonly (() => Promise<T>)[],
+): Promise<T[]> {
+  sendTogether(redis);
+  const replies = await Promise.allSettled(asked.map((one) => ask(availability, one())));
+  return replies.map((reply) => {
+    if (reply.status === 'rejected') throw reply.reason;
+    return reply.value;
   });
 }
 

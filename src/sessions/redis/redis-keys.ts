@@ -1,24 +1,34 @@
 import keySlot from 'cluster-key-slot';
 
 /**
- * Every key of the store. A user's records and the index that lists the user must lie in one slot, so that one script
- * can change both; 256 partitions, evenly spaced over Redis Cluster's 16,384 slots, leave any number of shards within
- * one partition of each other. The number is fixed for life: with another one, users would be looked for elsewhere.
+ * Every key of the store. What one script changes together must lie in one slot of Redis Cluster: so all keys of a
+ * partition carry one hash tag, and 256 partitions, evenly spaced over the 16,384 slots, leave any number of shards
+ * within one partition of each other. Within a partition users are spread over buckets, which keeps hashes and indexes
+ * small: an index of up to 128 users takes a third of the memory (docs/decisions/0006-memory.md). Both numbers are
+ * fixed for life: with others, users would be looked for elsewhere.
  */
 export const PARTITIONS = 256;
-const SLOTS_PER_PARTITION = 16_384 / PARTITIONS;
-
-export interface UserKeys {
-  /** HASH: session id -> record, as record.lua lays it out. */
-  readonly records: string;
-  /** ZSET: user -> a lower bound of when its earliest record is due. */
-  readonly index: string;
-}
+const BUCKETS = 64;
 
 export interface PartitionKeys {
-  readonly index: string;
-  /** What the keys of the partition's users begin with. */
+  /** HASH: counts of sessions, how the sweep stands, the pause: see events.lua. */
+  readonly state: string;
+  /** STREAM: what happened, also the outbox: see events.lua. */
+  readonly log: string;
+  /** STREAM: what could not be delivered. */
+  readonly deadLetters: string;
+  /** ZSET: bucket -> a lower bound of when its earliest record is due. */
+  readonly buckets: string;
+  /** What the keys of the buckets begin with: HASH user -> records, as record.lua lays them out. */
   readonly recordsPrefix: string;
+  /** What the indexes of the buckets begin with: ZSET user -> a lower bound of when its earliest record is due. */
+  readonly indexPrefix: string;
+}
+
+export interface UserKeys extends PartitionKeys {
+  readonly bucket: number;
+  readonly records: string;
+  readonly index: string;
 }
 
 /** For each partition the smallest number whose hash tag falls on the partition's first slot. */
@@ -26,7 +36,7 @@ function findTags(): readonly number[] {
   const tags: number[] = Array.from({ length: PARTITIONS }, () => -1);
   for (let candidate = 0, missing = PARTITIONS; missing > 0; candidate++) {
     const slot = keySlot(String(candidate));
-    const partition = slot / SLOTS_PER_PARTITION;
+    const partition = slot / BUCKETS;
     if (Number.isInteger(partition) && tags[partition] === -1) {
       tags[partition] = candidate;
       missing--;
@@ -36,15 +46,37 @@ function findTags(): readonly number[] {
 }
 
 const partitions: readonly PartitionKeys[] = findTags().map((tag) => ({
-  index: `sg:{${tag}}:x`,
+  state: `sg:{${tag}}:s`,
+  log: `sg:{${tag}}:e`,
+  deadLetters: `sg:{${tag}}:d`,
+  buckets: `sg:{${tag}}:x`,
   recordsPrefix: `sg:{${tag}}:u:`,
+  indexPrefix: `sg:{${tag}}:x:`,
 }));
 
+/** Every pair of partition and bucket, once: the slot of a user's id is as good a number as any to choose it by. */
+const buckets: readonly UserKeys[] = partitions.flatMap((keys) =>
+  Array.from({ length: BUCKETS }, (_, bucket) => ({
+    ...keys,
+    bucket,
+    records: `${keys.recordsPrefix}${bucket}`,
+    index: `${keys.indexPrefix}${bucket}`,
+  })),
+);
+
 export function userKeys(userId: string): UserKeys {
-  const { index, recordsPrefix } = partitions[Math.floor(keySlot(userId) / SLOTS_PER_PARTITION)]!;
-  return { index, records: recordsPrefix + userId };
+  return buckets[keySlot(userId)]!;
 }
 
 export function partitionKeys(partition: number): PartitionKeys {
   return partitions[partition]!;
+}
+
+export function partitionOf(userId: string): number {
+  return Math.floor(keySlot(userId) / BUCKETS);
+}
+
+/** The channel on which watchers are told of a user's events. */
+export function userChannel(userId: string): string {
+  return `sg:u:${userId}`;
 }

@@ -24,26 +24,53 @@ type AdmitReply =
       created: 0 | 1,
       live: number,
       record: [reserved: 0 | 1, startedAt: number, phase: number, version: number],
-      former: [lastActivityAt: number, phase: number, streamId: string] | null,
-      expired: unknown[],
+      former: [lastActivityAt: number, phase: number, streamId: string, pausedMs: number] | null,
     ]
   | [2, endedAt: number, reason: EndReason]
   | [3, now: number, retryAt: number, holders: unknown[]]
   | [4];
+
+type KeepAliveReply =
+  [1, now: number, ...session: FlatSession] | [2, endedAt: number, reason: EndReason] | [3];
+
+/** An entry of a stream: its id, and names and values in turn. */
+export type StreamEntry = [id: string, fields: string[]];
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     sgAdmit(...args: RedisValue[]): Result<AdmitReply, Context>;
     sgConfirm(...args: RedisValue[]): Result<0 | 1, Context>;
     sgWithdraw(...args: RedisValue[]): Result<0 | 1, Context>;
+    sgKeepalive(...args: RedisValue[]): Result<KeepAliveReply, Context>;
     sgEnd(...args: RedisValue[]): Result<[number, unknown[], string[]], Context>;
     sgList(...args: RedisValue[]): Result<[number, ...unknown[]], Context>;
-    sgExpire(...args: RedisValue[]): Result<[number, 0 | 1, unknown[]], Context>;
+    sgExpire(
+      ...args: RedisValue[]
+    ): Result<[expired: number, visited: number, more: 0 | 1, paused: 0 | 1], Context>;
+    sgTake(
+      ...args: RedisValue[]
+    ): Result<[fresh: StreamEntry[], again: [StreamEntry, given: number][]], Context>;
+    sgBury(...args: RedisValue[]): Result<0 | 1, Context>;
+    sgReplay(...args: RedisValue[]): Result<0 | 1, Context>;
   }
 }
 
-export const SCRIPT_NAMES = ['admit', 'confirm', 'withdraw', 'end', 'list', 'expire'] as const;
+export const SCRIPT_NAMES = [
+  'admit',
+  'confirm',
+  'withdraw',
+  'keepalive',
+  'end',
+  'list',
+  'expire',
+  'take',
+  'bury',
+  'replay',
+] as const;
 type ScriptName = (typeof SCRIPT_NAMES)[number];
+
+/** What the scripts have in common; each gets all of it. */
+export const SHARED_LUA = ['record', 'events'] as const;
 
 export interface Script {
   readonly lua: string;
@@ -61,7 +88,7 @@ export function readScript(name: ScriptName): Script {
   return {
     // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also
     // makes a full Redis refuse the script, but for those whose flags say otherwise.
-    lua: `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n${readLua('record')}\n${body}`,
+    lua: `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n${[...SHARED_LUA.map(readLua), body].join('\n')}`,
     numberOfKeys: body.match(/^-- KEYS\[\d+\]/gm)?.length ?? 0,
   };
 }

@@ -1,31 +1,44 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type Redis } from 'ioredis';
 import { type Clock } from '../../clock.js';
 import { type EndReason, type Policy, ALL_SESSIONS, oldestFirst } from '../admission.js';
+import { EVENTS_KEPT_MS, type EventSettings } from '../session-events.js';
 import {
   type EndResult,
-  type ExpireResult,
+  type Ledger,
+  type Pause,
   SessionRepository,
-  StoreUnavailableError,
+  type SweepOptions,
+  type SweepResult,
 } from '../session.repository.js';
 import {
   type Admission,
   type AdmissionRequest,
+  type KeepAlive,
   type Place,
   type Session,
   type ShownRecord,
   admitted,
   toSession,
 } from '../session.js';
-import { type Availability, firstAttempt, isRefusal, sendTogether } from './redis-connection.js';
-import { PARTITIONS, partitionKeys, userKeys } from './redis-keys.js';
+import { type Availability, ask, askAll, firstAttempt, sendTogether } from './redis-connection.js';
+import { PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './redis-keys.js';
 import { type FlatSession } from './redis-scripts.js';
 
-/** What one sweep step may look at: measured at about 10 µs of Redis per user, a step blocks for about 1 ms. */
-const SWEEP_USERS = 100;
-const SWEEP_RECORDS = 300;
-/** How many partitions are asked at once: few round trips, and requests still get in between. */
-const SWEEP_WIDTH = 32;
+/**
+ * A sweep first asks every partition for a little, many at once: Redis runs what comes in one go without a pause, and
+ * these together hold it up for less than a millisecond. Where there is more, it goes on with one step at a time, so
+ * that requests get in between.
+ */
+const FIRST_WIDTH = 16;
+const FIRST_USERS = 4;
+const STEP_USERS = 32;
+/** REST of expire.lua. */
+const REST_MS = 800;
+
+const PAUSE_FIELDS = ['pause', 'pause_since', 'pause_by', 'pause_until'] as const;
+const LEDGER_FIELDS = ['started', 'expired', 'ended', 'undone'] as const;
 
 /** The same rule as one atomic script per verb, on the clock of the Redis server. */
 export class RedisSessionRepository extends SessionRepository implements OnModuleInit, OnApplicationShutdown {
@@ -34,6 +47,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     private readonly policy: Policy,
     private readonly clock: Clock,
     private readonly availability: Availability,
+    private readonly settings: EventSettings,
   ) {
     super();
   }
@@ -50,12 +64,15 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   override async admit(request: AdmissionRequest): Promise<Admission> {
     const { userId, sessionId, streamId, phase, phases, endSessionIds } = request;
     const { limit, expireAfterMs, leaseMs } = this.policy;
-    const { records, index } = userKeys(userId);
+    const { records, index, log, state, buckets, bucket } = userKeys(userId);
     sendTogether(this.redis);
     const reply = await this.ask(
       this.redis.sgAdmit(
         records,
         index,
+        log,
+        state,
+        buckets,
         this.now(),
         userId,
         sessionId,
@@ -65,12 +82,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         limit,
         expireAfterMs,
         leaseMs,
+        this.settings.refusals ? 1 : 0,
+        bucket,
         ...endSessionIds,
       ),
     );
     switch (reply[0]) {
       case 1: {
-        const [, now, created, live, [reserved, startedAt, at, version], former, expired] = reply;
+        const [, now, created, live, [reserved, startedAt, at, version], former] = reply;
         return admitted(userId, this.policy, now, {
           record: {
             status: reserved === 1 ? 'reserved' : 'permanent',
@@ -82,9 +101,10 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
             version,
           },
           created: created === 1,
-          former: former ? { lastActivityAt: former[0], phase: former[1], streamId: former[2] } : undefined,
+          former: former
+            ? { lastActivityAt: former[0], phase: former[1], streamId: former[2], pausedMs: former[3] }
+            : undefined,
           live,
-          expired: unflatten(expired),
         });
       }
       case 2:
@@ -98,20 +118,26 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     }
   }
 
-  override async confirm(place: Place): Promise<void> {
-    const { records } = userKeys(place.userId);
-    await this.ask(this.redis.sgConfirm(records, place.sessionId, place.startedAt));
+  override async confirm({ userId, sessionId, startedAt }: Place): Promise<void> {
+    const { records, log, state } = userKeys(userId);
+    await this.ask(this.redis.sgConfirm(records, log, state, this.now(), userId, sessionId, startedAt));
   }
 
   override async withdraw(place: Place): Promise<void> {
-    const { records, index } = userKeys(place.userId);
     const { userId, sessionId, startedAt, version, former } = place;
-    const undo = former ? [former.lastActivityAt, former.phase, former.streamId] : ['', '', ''];
+    const { records, index, log, state, buckets, bucket } = userKeys(userId);
+    const undo = former
+      ? [former.lastActivityAt, former.phase, former.streamId, former.pausedMs]
+      : ['', '', '', ''];
     const { expireAfterMs, leaseMs } = this.policy;
     await this.ask(
       this.redis.sgWithdraw(
         records,
         index,
+        log,
+        state,
+        buckets,
+        this.now(),
         userId,
         sessionId,
         startedAt,
@@ -119,14 +145,40 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         expireAfterMs,
         leaseMs,
         ...undo,
+        bucket,
       ),
     );
+  }
+
+  override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
+    const { expireAfterMs, leaseMs, maxPauseMs } = this.policy;
+    const reply = await this.ask(
+      this.redis.sgKeepalive(
+        userKeys(userId).records,
+        this.now(),
+        userId,
+        sessionId,
+        expireAfterMs,
+        leaseMs,
+        maxPauseMs,
+      ),
+    );
+    switch (reply[0]) {
+      case 1: {
+        const [, now, ...flat] = reply;
+        return { outcome: 'kept', session: this.show(userId, flat, now)[0]! };
+      }
+      case 2:
+        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2] };
+      case 3:
+        return { outcome: 'session-not-found' };
+    }
   }
 
   override async list(userId: string): Promise<Session[]> {
     const { records } = userKeys(userId);
     const [now, ...flat] = await this.ask(
-      this.redis.sgList(records, this.now(), this.policy.expireAfterMs, this.policy.leaseMs),
+      this.redis.sgList(records, this.now(), userId, this.policy.expireAfterMs, this.policy.leaseMs),
     );
     return this.show(userId, flat, now);
   }
@@ -136,12 +188,15 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     sessionIds: readonly string[] | typeof ALL_SESSIONS,
     reason: EndReason,
   ): Promise<EndResult> {
-    const { records } = userKeys(userId);
+    const { records, log, state } = userKeys(userId);
     const all = sessionIds === ALL_SESSIONS;
     const [now, ended, endedBefore] = await this.ask(
       this.redis.sgEnd(
         records,
+        log,
+        state,
         this.now(),
+        userId,
         reason,
         this.policy.expireAfterMs,
         this.policy.leaseMs,
@@ -153,53 +208,132 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   /** Starts at a random partition, so that sweepers of many instances meet seldom; where they meet, one claims. */
-  override async expireIdle({
-    maxSessions,
-    signal,
-  }: {
-    maxSessions: number;
-    signal?: AbortSignal;
-  }): Promise<ExpireResult> {
-    const expired: Session[] = [];
+  override async expireIdle({ maxSessions, signal, shared = false }: SweepOptions): Promise<SweepResult> {
     const first = Math.floor(Math.random() * PARTITIONS);
-    let waiting = Array.from({ length: PARTITIONS }, (_, offset) => (first + offset) % PARTITIONS);
-    const stopped = (): boolean => signal?.aborted === true;
-    while (waiting.length > 0 && expired.length < maxSessions && !stopped()) {
-      const asked = waiting.slice(0, SWEEP_WIDTH);
-      const steps = await Promise.allSettled(asked.map((partition) => this.expirePartition(partition)));
-      const done = steps.map((step) => (step.status === 'fulfilled' ? step.value : undefined));
-      expired.push(...done.flatMap((step) => step?.expired ?? []));
-      const failed = steps.find((step) => step.status === 'rejected');
-      // What was claimed must be reported, whatever failed beside it; the next sweep meets the failure again.
-      if (failed && expired.length > 0) return { expired, more: true };
-      if (failed) throw failed.reason;
-      waiting = [...waiting.slice(SWEEP_WIDTH), ...asked.filter((_, position) => done[position]?.more)];
+    const all = Array.from({ length: PARTITIONS }, (_, offset) =>
+      partitionKeys((first + offset) % PARTITIONS),
+    );
+    const partitions = shared ? await this.leaveResting(all) : all;
+    let expired = 0;
+    let visited = 0;
+    let paused = false;
+    let waiting: PartitionKeys[] = [];
+    const stopped = (): boolean => expired >= maxSessions || signal?.aborted === true;
+    /** Asks these and gives those that have more. */
+    const step = async (asked: readonly PartitionKeys[], users: number): Promise<PartitionKeys[]> => {
+      const replies = await askAll(
+        this.availability,
+        this.redis,
+        asked.map((keys) => () => this.expireSome(keys, users)),
+      );
+      for (const reply of replies) {
+        expired += reply[0];
+        visited += reply[1];
+        paused ||= reply[3] === 1;
+      }
+      return asked.filter((_, at) => replies[at]![2] === 1);
+    };
+    for (let at = 0; at < partitions.length; at += FIRST_WIDTH) {
+      if (stopped()) return { expired, more: true, paused };
+      waiting.push(...(await step(partitions.slice(at, at + FIRST_WIDTH), FIRST_USERS)));
     }
-    return { expired, more: waiting.length > 0 };
+    for (let before = -1; waiting.length > 0;) {
+      // A round that looked at nobody although there is more is one of grace, or of a full outbox.
+      if (stopped() || paused || visited === before) return { expired, more: true, paused };
+      before = visited;
+      const left: PartitionKeys[] = [];
+      for (const keys of waiting) {
+        if (stopped()) left.push(keys);
+        else left.push(...(await step([keys], STEP_USERS)));
+        // Other work of this process gets in between as well.
+        await nextTurn();
+      }
+      waiting = left;
+    }
+    return { expired, more: false, paused };
+  }
+
+  override async pauseExpiry({ by, until }: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {
+    const since = (await this.expiryPause())?.since ?? (await this.time());
+    const fields = { pause: 1, pause_since: since, pause_by: by ?? '', pause_until: until ?? '' };
+    await this.askEach(({ state }) => this.redis.hset(state, fields));
+    return { since, by, until };
+  }
+
+  override async resumeExpiry(): Promise<void> {
+    await this.askEach(({ state }) => this.redis.hdel(state, ...PAUSE_FIELDS));
+  }
+
+  /** Any partition tells: a pause that Redis lost half of is one still, until it is resumed. */
+  override async expiryPause(): Promise<Pause | undefined> {
+    const [now, states] = await Promise.all([
+      this.time(),
+      this.askEach(({ state }) => this.redis.hmget(state, ...PAUSE_FIELDS)),
+    ]);
+    for (const [pause, since, by, until] of states)
+      if (pause && (!until || now < Number(until)))
+        return { since: Number(since), by: by || undefined, until: until ? Number(until) : undefined };
+    return undefined;
+  }
+
+  override async ledger(): Promise<Ledger> {
+    const states = await this.askEach(({ state }) => this.redis.hmget(state, ...LEDGER_FIELDS));
+    const total = (field: (typeof LEDGER_FIELDS)[number]): number =>
+      states.reduce((sum, counts) => sum + Number(counts[LEDGER_FIELDS.indexOf(field)] ?? 0), 0);
+    return {
+      started: total('started'),
+      expired: total('expired'),
+      ended: total('ended'),
+      undone: total('undone'),
+    };
   }
 
   override async ping(): Promise<void> {
     await this.ask(this.redis.ping());
   }
 
-  private async expirePartition(partition: number): Promise<ExpireResult> {
-    const { index, recordsPrefix } = partitionKeys(partition);
-    const { expireAfterMs, leaseMs } = this.policy;
-    const [now, more, flat] = await this.ask(
-      this.redis.sgExpire(
-        index,
-        this.now(),
-        recordsPrefix,
-        SWEEP_USERS,
-        SWEEP_RECORDS,
-        expireAfterMs,
-        leaseMs,
+  /** Without those that somebody swept to the end just now: to ask is a quarter of the work of a sweep. */
+  private async leaveResting(partitions: readonly PartitionKeys[]): Promise<readonly PartitionKeys[]> {
+    const now = await this.time();
+    const rests = await askAll(
+      this.availability,
+      this.redis,
+      partitions.map(
+        ({ state }) =>
+          () =>
+            this.redis.hget(state, 'rest'),
       ),
     );
-    const expired: Session[] = [];
-    for (let at = 0; at < flat.length; at += 6)
-      expired.push(...this.show(String(flat[at]), flat.slice(at + 1, at + 6), now));
-    return { expired, more: more === 1 };
+    // A clock that was set back must not make a rest of hours.
+    return partitions.filter((_, at) => !(now < Number(rests[at]) && now >= Number(rests[at]) - REST_MS));
+  }
+
+  private async expireSome(
+    { state, log, buckets, recordsPrefix, indexPrefix }: PartitionKeys,
+    users: number,
+  ): ReturnType<Redis['sgExpire']> {
+    const { expireAfterMs, leaseMs, idleAfterMs } = this.policy;
+    return this.redis.sgExpire(
+      state,
+      log,
+      buckets,
+      this.now(),
+      recordsPrefix,
+      indexPrefix,
+      users,
+      expireAfterMs,
+      leaseMs,
+      idleAfterMs,
+      this.settings.outbox ? '' : EVENTS_KEPT_MS,
+    );
+  }
+
+  /** The store's time, in Unix milliseconds. */
+  private async time(): Promise<number> {
+    const given = this.clock.storeNow();
+    if (given !== undefined) return given;
+    const [seconds, micros] = await this.ask(this.redis.time());
+    return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   }
 
   /** '' leaves the time to the server. */
@@ -214,17 +348,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   private async ask<T>(reply: Promise<T>): Promise<T> {
-    return reply.then(
-      (value) => {
-        this.availability.works();
-        return value;
-      },
-      (cause: Error) => {
-        // What Redis refuses is worth a word each time; that it is away is said once.
-        if (isRefusal(cause)) throw new StoreUnavailableError(cause.message, { cause });
-        this.availability.lost(cause.message);
-        throw new StoreUnavailableError('Redis did not answer', { cause, announced: true });
-      },
+    return ask(this.availability, reply);
+  }
+
+  private async askEach<T>(command: (keys: PartitionKeys) => Promise<T>): Promise<T[]> {
+    return askAll(
+      this.availability,
+      this.redis,
+      Array.from({ length: PARTITIONS }, (_, at) => () => command(partitionKeys(at))),
     );
   }
 }

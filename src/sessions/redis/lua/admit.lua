@@ -1,22 +1,26 @@
 -- admit: decides on a phase and, where it admits, takes or renews the place. The rule is admit() of admission.ts.
 -- One step, because between a count and an add ten other requests of the same user could see the same free place.
--- KEYS[1] the user's records
--- KEYS[2] the index of the user's partition
--- ARGV    now | '', user, session, stream, phase | '' (the next), phases, limit, ttl ms, lease ms, ids to end ...
--- Returns {1, now, created, live, {reserved, started, phase, version}, {active, phase, stream} of the former | nil,
---            {sessions expired ...}}                  admitted
+-- KEYS[1] the users' records
+-- KEYS[2] the index of the bucket
+-- KEYS[3] the partition's log
+-- KEYS[4] the partition's state
+-- KEYS[5] the index of the partition
+-- ARGV    now | '', user, session, stream, phase | '' (the next), phases, limit, ttl ms, lease ms,
+--         1 to write down a refusal, bucket, ids to end ...
+-- Returns {1, now, created, live, {reserved, started, phase, version}, {active, phase, stream, paused} of the former
+--            | nil}                                   admitted
 --         {2, ended at, reason}                       this session was ended
 --         {3, now, retry at, {holders ...}}           the limit is reached
 --         {4}                                         no such phase
 local now = read_clock(ARGV[1])
-local session, stream = ARGV[3], ARGV[4]
+local user, session, stream = ARGV[2], ARGV[3], ARGV[4]
 local phases, limit, ttl, lease = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local to_end = {}
-for i = 10, #ARGV do to_end[ARGV[i]] = true end
+for i = 12, #ARGV do to_end[ARGV[i]] = true end
 
 local own
 local others, holders, ending, overdue = {}, {}, {}, {}
-for _, record in ipairs(load_records(KEYS[1], ttl, lease)) do
+for _, record in ipairs(load_records(KEYS[1], user, ttl, lease)) do
   if record.id == session then
     own = record
   else
@@ -43,6 +47,10 @@ if not holds and staying >= limit then
     append(listed, holder)
   end
   table.sort(expiries)
+  if ARGV[10] == '1' then
+    local refused = { id = session, stream = stream, started = 0, active = now, phase = 0 }
+    tell(KEYS[3], KEYS[4], user, 'refused', refused, now, 'session-limit-reached')
+  end
   return { 3, now, expiries[#holders - limit + 1], listed }
 end
 
@@ -52,25 +60,52 @@ local phase = tonumber(ARGV[5])
 if not phase then phase = (former and former.stream == stream) and former.phase + 1 or 0 end
 if phase >= phases then return { 4 } end
 
-local status = former and former.status or RESERVED
-local started = former and former.started or now
-local version = former and next_version(former.version) or 1
+local record = {
+  id = session, stream = stream, active = now, phase = phase, paused = 0,
+  status = former and former.status or RESERVED,
+  started = former and former.started or now,
+  version = former and next_version(former.version) or 1,
+}
+
 -- Just enough of the overdue give way, so that no more than `limit` records can ever be confirmed or resumed.
-local expired = {}
+local expired, undone = 0, 0
 local surplus = math.min(staying + #overdue + 1 - limit, #overdue)
 if surplus > 0 then
   table.sort(overdue, longer_silent)
   for i = 1, surplus do
-    redis.call('HDEL', KEYS[1], overdue[i].id)
-    if overdue[i].status == PERMANENT then append(expired, overdue[i]) end
+    local claimed = overdue[i]
+    local _, at = find(others, claimed.id)
+    table.remove(others, at)
+    if claimed.status == PERMANENT then
+      expired = expired + 1
+      tell(KEYS[3], KEYS[4], user, 'expired', claimed, now)
+    else
+      undone = undone + 1
+    end
   end
 end
+if own and own.status == RESERVED and not former then undone = undone + 1 end
+for _, holder in ipairs(ending) do
+  tell(KEYS[3], KEYS[4], user, 'ended', holder, now, 'replaced')
+  close(holder, 'replaced', now)
+end
+if former and former.stream ~= stream and record.status == PERMANENT then
+  tell(KEYS[3], KEYS[4], user, 'moved', record, now)
+end
+others[#others + 1] = record
+if #ending > 0 then others = forget_oldest_ended(others) end
+save_records(KEYS[1], user, others)
 
-end_records(KEYS[1], ending, others, 'replaced', now)
-store(KEYS[1], session, status, started, now, phase, version, stream)
--- A renewal leaves the index alone: its score stays a lower bound, and the sweep mends it.
-if not former then redis.call('ZADD', KEYS[2], 'LT', now + lease, ARGV[2]) end
+-- A renewal leaves indexes and counts alone: the scores stay lower bounds, and the sweep mends them.
+if not former then
+  enlist(KEYS[2], KEYS[5], ARGV[11], user, now + lease)
+  count(KEYS[4], 'started', 1)
+  count(KEYS[4], 'undone', undone)
+end
+count(KEYS[4], 'expired', expired)
+count(KEYS[4], 'ended', #ending)
 return {
-  1, now, holds and 0 or 1, staying + 1, { status == RESERVED and 1 or 0, started, phase, version },
-  former and { former.active, former.phase, former.stream } or false, expired,
+  1, now, holds and 0 or 1, staying + 1,
+  { record.status == RESERVED and 1 or 0, record.started, phase, record.version },
+  former and { former.active, former.phase, former.stream, former.paused } or false,
 }

@@ -1,24 +1,31 @@
 -- end: closes sessions on purpose. Their places are free at once; each is remembered as ended until it is due.
--- The index stays as it is: an ended record is due later than the session was, or than a session renewed now.
--- Flags   allow-oom: it frees memory, or takes none
--- KEYS[1] the user's records
--- ARGV    now | '', reason, ttl ms, lease ms, 1 for all of them, else the ids ...
+-- The indexes stay as they are: an ended record is due later than the session was, or than a session renewed now.
+-- Flags   allow-oom: it frees memory, or takes next to none
+-- KEYS[1] the users' records
+-- KEYS[2] the partition's log
+-- KEYS[3] the partition's state
+-- ARGV    now | '', user, reason, ttl ms, lease ms, 1 for all of them, else the ids ...
 -- Returns {now, {sessions ended now ...}, {ids ended before ...}}
-local now = read_clock(ARGV[1])
-local all, wanted = ARGV[5] == '1', {}
-for i = 6, #ARGV do wanted[ARGV[i]] = true end
+local now, user = read_clock(ARGV[1]), ARGV[2]
+local all, wanted = ARGV[6] == '1', {}
+for i = 7, #ARGV do wanted[ARGV[i]] = true end
 
-local records = load_records(KEYS[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
-local ending, ended, before = {}, {}, {}
+local records = load_records(KEYS[1], user, tonumber(ARGV[4]), tonumber(ARGV[5]))
+local closed, ended, before = 0, {}, {}
 for _, record in ipairs(records) do
   if (all or wanted[record.id]) and now < record.due then
     if record.status == ENDED then
       before[#before + 1] = record.id
     else
       append(ended, record)
-      ending[#ending + 1] = record
+      tell(KEYS[2], KEYS[3], user, 'ended', record, now, ARGV[3])
+      close(record, ARGV[3], now)
+      closed = closed + 1
     end
   end
 end
-end_records(KEYS[1], ending, records, ARGV[2], now)
+if closed > 0 then
+  save_records(KEYS[1], user, forget_oldest_ended(records))
+  count(KEYS[3], 'ended', closed)
+end
 return { now, ended, before }

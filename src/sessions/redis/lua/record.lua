@@ -1,18 +1,21 @@
--- Shared by every script: the record of one session, as one field of the user's hash (field = session id).
+-- Shared by every script: the records of one user, as one field of a hash (field = user id).
 --
--- Layout, big-endian, 19 bytes and a string. Binary, because a hash value over 64 bytes would leave Redis's compact
--- encoding and cost 1.8 times the memory; this way a stream id of 36 characters leaves 9 bytes to spare.
+-- Layout: records in a row, big-endian, 23 bytes and two strings each. One value a user and small hashes, because a
+-- key a user would cost half as much memory again (docs/decisions/0006-memory.md).
 --   1  status    R reserved | P permanent | E ended on purpose
 --   6  started   ms: when it was admitted (E: 0)
 --   6  active    ms: last activity        (E: when it was ended)
 --   4  phase     the phase issued last    (E: 0)
---   2  version   counts its admissions    (E: 0)
---   *  stream    stream id                (E: the reason)
+--   2  version   counts what happened to it (E: 0)
+--   4  paused    ms from its last phase to its last activity (E: 0)
+--   *  id        session id, its length before it
+--   *  stream    stream id, its length before it (E: the reason)
 --
 -- Instants are Unix milliseconds on this server's clock. `due` is when a record lapses if nothing happens.
--- The index (a sorted set of users) scores each user at or below the earliest `due` of its records: a renewal never
--- touches it, and the sweep re-scores whoever it finds renewed.
-local FORMAT = '>BI6I6I4I2'
+-- The index of a bucket (a sorted set of users) scores each user at or below the earliest `due` of its records, and the
+-- index of the partition (a sorted set of buckets) scores each bucket at or below its earliest user. A renewal touches
+-- neither; the sweep re-scores what it finds to be due later.
+local FORMAT = '>BI6I6I4I2I4Bc0Bc0'
 local RESERVED, PERMANENT, ENDED = string.byte('RPE', 1, 3)
 local MAX_ENDED = 100 -- MAX_ENDED_RECORDS of admission.ts
 
@@ -27,22 +30,46 @@ local function due_at(status, active, ttl, lease)
   return active + (status == RESERVED and lease or ttl)
 end
 
-local function decode(id, value, ttl, lease)
-  local status, started, active, phase, version = struct.unpack(FORMAT, value)
-  return {
-    id = id, status = status, started = started, active = active, phase = phase, version = version,
-    stream = string.sub(value, 20), due = due_at(status, active, ttl, lease),
-  }
-end
-
-local function load_records(key, ttl, lease)
-  local flat, records = redis.call('HGETALL', key), {}
-  for i = 1, #flat, 2 do records[#records + 1] = decode(flat[i], flat[i + 1], ttl, lease) end
+local function decode(value, ttl, lease)
+  local records, count, at = {}, 0, 1
+  while value and at <= #value do
+    local status, started, active, phase, version, paused, id, stream
+    status, started, active, phase, version, paused, id, stream, at = struct.unpack(FORMAT, value, at)
+    count = count + 1
+    records[count] = {
+      id = id, status = status, started = started, active = active, phase = phase, version = version,
+      paused = paused, stream = stream, due = due_at(status, active, ttl, lease),
+    }
+  end
   return records
 end
 
-local function store(key, id, status, started, active, phase, version, stream)
-  redis.call('HSET', key, id, struct.pack(FORMAT, status, started, active, phase, version) .. stream)
+local function encode(records)
+  local parts = {}
+  for i, r in ipairs(records) do
+    parts[i] = struct.pack(FORMAT, r.status, r.started, r.active, r.phase, r.version, r.paused, #r.id, r.id,
+      #r.stream, r.stream)
+  end
+  return table.concat(parts)
+end
+
+local function load_records(key, user, ttl, lease)
+  return decode(redis.call('HGET', key, user), ttl, lease)
+end
+
+local function save_records(key, user, records)
+  if #records == 0 then redis.call('HDEL', key, user) else redis.call('HSET', key, user, encode(records)) end
+end
+
+local function enlist(index, buckets, bucket, user, due)
+  redis.call('ZADD', index, 'LT', due, user)
+  redis.call('ZADD', buckets, 'LT', due, bucket)
+end
+
+local function find(records, id)
+  for i, record in ipairs(records) do
+    if record.id == id then return record, i end
+  end
 end
 
 local function next_version(version)
@@ -66,18 +93,23 @@ local function append(reply, record)
   reply[n + 4], reply[n + 5] = record.active, record.phase
 end
 
--- Turns held records into ended ones, and forgets the oldest ended ones beyond MAX_ENDED.
-local function end_records(key, ending, all, reason, now)
-  if #ending == 0 then return end
-  local ended = {}
-  for _, record in ipairs(ending) do
-    record.status, record.active = ENDED, now
-    store(key, record.id, ENDED, 0, now, 0, 0, reason)
-  end
-  for _, record in ipairs(all) do
+-- Turns a held record into an ended one.
+local function close(record, reason, now)
+  record.status, record.started, record.active, record.stream = ENDED, 0, now, reason
+  record.phase, record.version, record.paused = 0, 0, 0
+end
+
+-- Without the oldest of the ended ones beyond MAX_ENDED.
+local function forget_oldest_ended(records)
+  local ended, forgotten, kept = {}, {}, {}
+  for _, record in ipairs(records) do
     if record.status == ENDED then ended[#ended + 1] = record end
   end
-  if #ended <= MAX_ENDED then return end
+  if #ended <= MAX_ENDED then return records end
   table.sort(ended, longer_silent)
-  for i = 1, #ended - MAX_ENDED do redis.call('HDEL', key, ended[i].id) end
+  for i = 1, #ended - MAX_ENDED do forgotten[ended[i]] = true end
+  for _, record in ipairs(records) do
+    if not forgotten[record] then kept[#kept + 1] = record end
+  end
+  return kept
 end

@@ -1,26 +1,37 @@
 -- withdraw: the phase did not arrive, so its admission is undone, unless something happened to the session since.
 -- Compared by version in the same step: a plain read and write could undo a newer request of the same session.
--- Flags   allow-oom: it frees memory, or takes none
--- KEYS[1] the user's records
--- KEYS[2] the index of the user's partition
--- ARGV    user, session, started, version, ttl ms, lease ms, former active | '', former phase, former stream
+-- Flags   allow-oom: it frees memory, or takes next to none
+-- KEYS[1] the users' records
+-- KEYS[2] the index of the bucket
+-- KEYS[3] the partition's log
+-- KEYS[4] the partition's state
+-- KEYS[5] the index of the partition
+-- ARGV    now | '', user, session, started, version, ttl ms, lease ms, former active | '', former phase,
+--         former stream, former paused, bucket
 -- Returns 1 where it undid something, else 0
-local value = redis.call('HGET', KEYS[1], ARGV[2])
-if not value then return 0 end
-local ttl, lease = tonumber(ARGV[5]), tonumber(ARGV[6])
-local record = decode(ARGV[2], value, ttl, lease)
-if record.status == ENDED then return 0 end
-if record.started ~= tonumber(ARGV[3]) or record.version ~= tonumber(ARGV[4]) then return 0 end
+local user, ttl, lease = ARGV[2], tonumber(ARGV[6]), tonumber(ARGV[7])
+local records = load_records(KEYS[1], user, ttl, lease)
+local record, at = find(records, ARGV[3])
+if not record or record.status == ENDED then return 0 end
+if record.started ~= tonumber(ARGV[4]) or record.version ~= tonumber(ARGV[5]) then return 0 end
 
-local active = tonumber(ARGV[7])
+local active = tonumber(ARGV[8])
 if active then
-  local version = next_version(record.version)
-  store(KEYS[1], record.id, record.status, record.started, active, tonumber(ARGV[8]), version, ARGV[9])
+  local moved = record.stream ~= ARGV[10] and record.status == PERMANENT
+  record.active, record.phase, record.stream, record.paused = active, tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
+  record.version = next_version(record.version)
+  save_records(KEYS[1], user, records)
   -- The sweep may have re-scored the user by the activity that is taken back.
-  redis.call('ZADD', KEYS[2], 'LT', due_at(record.status, active, ttl, lease), ARGV[1])
+  enlist(KEYS[2], KEYS[5], ARGV[12], user, due_at(record.status, active, ttl, lease))
+  if moved then tell(KEYS[3], KEYS[4], user, 'moved', record, read_clock(ARGV[1])) end
   return 1
 end
 if record.status ~= RESERVED then return 0 end
-redis.call('HDEL', KEYS[1], record.id)
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
+table.remove(records, at)
+save_records(KEYS[1], user, records)
+if #records == 0 then
+  redis.call('ZREM', KEYS[2], user)
+  if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('ZREM', KEYS[5], ARGV[12]) end
+end
+count(KEYS[4], 'undone', 1)
 return 1

@@ -1,0 +1,201 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type BeforeApplicationShutdown,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import pLimit from 'p-limit';
+import { Clock } from '../clock.js';
+import { Config } from '../config.js';
+import { StoreUnavailableError } from '../sessions/session.repository.js';
+import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
+import { CallbackSender } from './callback-sender.js';
+
+/** What this instance has in hand at once, waiting for its turn or for its next try; the rest waits in the store. */
+const MAX_IN_HAND = 1_024;
+const REQUESTS_AT_ONCE = 32;
+/** How often the outbox is asked; at once where it had something, or where a sweep has just put something in. */
+const POLL_MS = 1_000;
+/** How often the store is told that what is in hand is in hand still. */
+const WORD_MS = 5_000;
+/** How long the outcome of requests under way is waited for when the service stops. */
+const STOP_MS = 2_000;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 15 * 60_000;
+/** So many failures in a row are not one event's fault. */
+const DOWN_AFTER = 10;
+
+/** How long to wait after this many tries: 0.5 to 1 s after the first, then four times as long each, up to 15 min. */
+export function backOffMs(tries: number, random: () => number = Math.random): number {
+  const longest = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 4 ** (tries - 1));
+  return longest * (0.5 + random() / 2);
+}
+
+/**
+ * Delivers events from the outbox to CALLBACK_URL: at least once, in order per session, tried again until
+ * CALLBACK_MAX_TRIES. It runs beside the requests and never in their way: what it cannot deliver stays in the store.
+ */
+@Injectable()
+export class CallbacksService implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly log = new Logger(CallbacksService.name);
+  private readonly stopping = new AbortController();
+  private readonly breakOff = new AbortController();
+  private readonly limit = pLimit(REQUESTS_AT_ONCE);
+  private readonly maxTries: number;
+  private readonly wanted: ReadonlySet<string>;
+  /** The last delivery of each session that has any in hand: the next one waits for it. */
+  private readonly lanes = new Map<string, Promise<void>>();
+  private inHand = 0;
+  private running: Promise<void> | undefined;
+  private wakeUp = new AbortController();
+  /** Aborted when the receiver works again: what waits for its next try need not. */
+  private recovered = new AbortController();
+  private failuresInARow = 0;
+  private givenUp = 0;
+  private storeFails = false;
+
+  constructor(
+    private readonly outbox: CallbackOutbox,
+    private readonly sender: CallbackSender,
+    private readonly clock: Clock,
+    config: Config,
+  ) {
+    this.maxTries = config.CALLBACK_MAX_TRIES;
+    this.wanted = new Set(config.CALLBACK_EVENTS);
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.sender.enabled) this.running = this.run();
+  }
+
+  /** There is something new in the outbox. */
+  wake(): void {
+    this.wakeUp.abort();
+  }
+
+  /** What is not delivered by then goes back to the store, for another instance to take at once. */
+  async beforeApplicationShutdown(): Promise<void> {
+    if (!this.running) return;
+    this.stopping.abort();
+    await this.running;
+    const lanes = Promise.allSettled(this.lanes.values());
+    await Promise.race([lanes, sleep(STOP_MS, undefined, { ref: false })]);
+    this.breakOff.abort();
+    await this.outbox.release().catch((error: Error) => {
+      this.log.warn({ reason: error.message, msg: 'events in hand could not be given back' });
+    });
+  }
+
+  private async run(): Promise<void> {
+    let lastWord = this.clock.monotonic();
+    while (!this.stopping.signal.aborted) {
+      try {
+        if (this.clock.monotonic() - lastWord >= WORD_MS) {
+          lastWord = this.clock.monotonic();
+          this.tellGivenUp();
+          await this.outbox.stillDelivering();
+        }
+        const taken = await this.takeUp();
+        if (this.storeFails) this.log.log('the outbox works again');
+        this.storeFails = false;
+        if (taken > 0 && this.inHand < MAX_IN_HAND) continue;
+      } catch (error) {
+        // A store that is away has said so itself.
+        const announced = error instanceof StoreUnavailableError && error.announced;
+        if (!announced && !this.storeFails)
+          this.log.error({ reason: (error as Error).message, msg: 'the outbox fails from now on' });
+        this.storeFails ||= !announced;
+      }
+      await this.pause(POLL_MS, this.wakeUp.signal);
+      this.wakeUp = new AbortController();
+    }
+  }
+
+  private async takeUp(): Promise<number> {
+    const entries = await this.outbox.take(MAX_IN_HAND - this.inHand);
+    const unwanted = entries.filter(({ event }) => !this.wanted.has(event.type));
+    if (unwanted.length > 0) void this.persist(() => this.outbox.settle(unwanted.map(({ event }) => event)));
+    for (const entry of entries) {
+      if (unwanted.includes(entry)) continue;
+      this.inHand++;
+      const { userId, sessionId } = entry.event;
+      const key = `${userId} ${sessionId}`;
+      const lane = (this.lanes.get(key) ?? Promise.resolve())
+        .then(() => this.deliver(entry))
+        .finally(() => {
+          this.inHand--;
+          if (this.lanes.get(key) === lane) this.lanes.delete(key);
+        });
+      this.lanes.set(key, lane);
+    }
+    return entries.length;
+  }
+
+  /** Ends when the event is settled, or when the service stops. Never rejects. */
+  private async deliver({ event, tries: before }: OutboxEntry): Promise<void> {
+    // What was tried often enough by instances that died of it, or of something else, gets one more try.
+    for (let tries = Math.min(before, this.maxTries - 1) + 1; ; tries++) {
+      if (this.stopping.signal.aborted) return;
+      const sent = await this.limit(() => this.sender.send(event, this.breakOff.signal));
+      if (sent.delivered) {
+        this.receiverWorks();
+        await this.persist(() => this.outbox.settle([event]));
+        return;
+      }
+      if (this.breakOff.signal.aborted) return;
+      this.receiverFails(event, tries, sent.failure);
+      if (tries >= this.maxTries) {
+        this.givenUp++;
+        await this.persist(() => this.outbox.bury(event, tries, sent.failure));
+        return;
+      }
+      void this.outbox.failed(event, tries).catch(() => undefined); // one try more, then, should this instance die
+      const asked = Math.min(sent.retryAfterMs, LONGEST_RETRY_MS);
+      await this.pause(Math.max(backOffMs(tries), asked), this.recovered.signal);
+    }
+  }
+
+  /** An outcome must reach the store, or the event is delivered once more: tries until it does. */
+  private async persist(write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await write();
+        return;
+      } catch {
+        if (this.stopping.signal.aborted) return;
+        await this.pause(POLL_MS);
+      }
+    }
+  }
+
+  private receiverWorks(): void {
+    if (this.failuresInARow >= DOWN_AFTER) {
+      this.log.log('the receiver of callbacks works again');
+      this.recovered.abort();
+      this.recovered = new AbortController();
+    }
+    this.failuresInARow = 0;
+  }
+
+  private receiverFails(event: SessionEvent, tries: number, failure: string): void {
+    this.log.debug({ type: event.type, session_id: event.sessionId, tries, failure, msg: 'callback failed' });
+    if (++this.failuresInARow === DOWN_AFTER)
+      this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
+  }
+
+  private tellGivenUp(): void {
+    if (this.givenUp === 0) return;
+    this.log.error({
+      events: this.givenUp,
+      msg: `given up after ${this.maxTries} tries: see GET /internal/callbacks/dead-letters`,
+    });
+    this.givenUp = 0;
+  }
+
+  /** Waits, unless the service stops or one of these is aborted. */
+  private async pause(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
+    const signal = AbortSignal.any([this.stopping.signal, ...signals]);
+    await sleep(ms, undefined, { signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,82 @@
+import { Controller, Get, Res } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { type FastifyReply } from 'fastify';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { Clock } from '../clock.js';
+import { EventStreams } from '../sessions/event-streams.js';
+import { CallbackOutbox } from '../sessions/session-events.js';
+import { SessionRepository } from '../sessions/session.repository.js';
+
+/** What the whole system holds, as any instance can tell it: for Prometheus, read from the store at each scrape. */
+@ApiTags('platform')
+@Controller('metrics')
+export class MetricsController {
+  private readonly registry = new Registry();
+  private readonly storeUp = this.gauge('store_up', 'Whether the session store answered this scrape.');
+  private readonly live = this.gauge('sessions_live', 'Sessions that hold a place, or expired unclaimed.');
+  private readonly started = this.counter('sessions_started_total', 'Sessions whose place was taken.');
+  private readonly expired = this.counter('sessions_expired_total', 'Sessions whose expiry was claimed.');
+  private readonly ended = this.counter('sessions_ended_total', 'Sessions that were ended on purpose.');
+  private readonly undone = this.counter(
+    'sessions_undone_total',
+    'Sessions whose first phase never arrived.',
+  );
+  private readonly paused = this.gauge('expiry_paused', 'Whether the sweeps are paused.');
+  private readonly pausedSeconds = this.gauge('expiry_paused_seconds', 'For how long they are.');
+  private readonly waiting = this.gauge('callbacks_waiting', 'Events that are not delivered yet.');
+  private readonly oldest = this.gauge('callbacks_oldest_seconds', 'How old the oldest of them is.');
+  private readonly deadLetters = this.gauge('callbacks_dead_letters', 'Events that were given up.');
+  private readonly lost = this.counter('callbacks_lost_total', 'Events that were dropped.');
+  private readonly streams = this.gauge('event_streams', 'Streams of events open on this instance.');
+
+  constructor(
+    private readonly sessions: SessionRepository,
+    private readonly outbox: CallbackOutbox,
+    private readonly eventStreams: EventStreams,
+    private readonly clock: Clock,
+  ) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Metrics for Prometheus' })
+  @ApiOkResponse({
+    description: 'All but those of the event streams are of the whole system, not of this instance.',
+    content: { 'text/plain': { schema: { type: 'string' } } },
+  })
+  async showMetrics(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    // A fresh look: what the store told last time is not what it would tell now.
+    this.registry.resetMetrics();
+    this.streams.set(this.eventStreams.size);
+    await this.readStore().catch(() => this.storeUp.set(0));
+    void reply.type(this.registry.contentType);
+    return this.registry.metrics();
+  }
+
+  private async readStore(): Promise<void> {
+    const [{ started, expired, ended, undone }, pause, outbox] = await Promise.all([
+      this.sessions.ledger(),
+      this.sessions.expiryPause(),
+      this.outbox.state(),
+    ]);
+    const now = this.clock.now();
+    this.storeUp.set(1);
+    this.live.set(started - expired - ended - undone);
+    this.started.inc(started);
+    this.expired.inc(expired);
+    this.ended.inc(ended);
+    this.undone.inc(undone);
+    this.paused.set(pause ? 1 : 0);
+    this.pausedSeconds.set(pause ? Math.max(0, now - pause.since) / 1_000 : 0);
+    this.waiting.set(outbox.waiting);
+    this.oldest.set(outbox.oldestAt === undefined ? 0 : Math.max(0, now - outbox.oldestAt) / 1_000);
+    this.deadLetters.set(outbox.deadLetters);
+    this.lost.inc(outbox.lost);
+  }
+
+  private gauge(name: string, help: string): Gauge {
+    return new Gauge({ name: `streamgate_${name}`, help, registers: [this.registry] });
+  }
+
+  private counter(name: string, help: string): Counter {
+    return new Counter({ name: `streamgate_${name}`, help, registers: [this.registry] });
+  }
+}

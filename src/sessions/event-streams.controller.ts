@@ -1,0 +1,58 @@
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { ApiProblems } from '../http/docs.js';
+import { Problem } from '../http/problem.js';
+import { EventStreams } from './event-streams.js';
+import { UserParams } from './sessions.controller.js';
+import { USER_ID } from './sessions.schemas.js';
+
+const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
+
+@ApiTags('sessions')
+@Controller('v1/users/:user_id/events')
+export class EventStreamsController {
+  constructor(private readonly streams: EventStreams) {}
+
+  @Get()
+  @ApiOperation({
+    summary: 'What happens to the sessions of a user, as it happens',
+    description:
+      'Server-Sent Events, one for each session that started, moved, ended or expired: `event` is the type as in ' +
+      'callbacks, `data` the session as it was then, with `reason` where there is one. A comment every 15 s. ' +
+      'Events are kept for about a minute; where some may be forgotten, an event `resync` says to list the sessions.',
+  })
+  @ApiParam({ name: 'user_id', schema: USER_ID })
+  @ApiHeader({
+    name: 'Last-Event-ID',
+    required: false,
+    description: 'Resume after this event; EventSource sends it by itself.',
+    schema: { type: 'string', pattern: EVENT_ID.source },
+  })
+  @ApiResponse({
+    status: 200,
+    description: 'The stream, until either side leaves.',
+    content: { 'text/event-stream': { schema: { type: 'string' } } },
+  })
+  @ApiProblems('invalid-request', 'store-unavailable', 'too-many-streams', 'not-ready')
+  async streamEvents(
+    @Param() { user_id }: UserParams,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const lastEventId = request.headers['last-event-id'];
+    if (lastEventId !== undefined && !EVENT_ID.test(String(lastEventId)))
+      throw Problem.invalidRequest([
+        { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
+      ]);
+    void reply
+      .header('content-type', 'text/event-stream; charset=utf-8')
+      .header('cache-control', 'no-store')
+      // nginx would hold events back until there are enough of them.
+      .header('x-accel-buffering', 'no');
+    if (request.method === 'HEAD') return void reply.send();
+    for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value!);
+    await this.streams.stream(user_id, lastEventId as string | undefined, reply.raw);
+    void reply.hijack();
+  }
+}

@@ -1,0 +1,138 @@
+import { type ServerResponse } from 'node:http';
+import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { Problem, retryAfter } from '../http/problem.js';
+import { SessionEvents, type SessionEvent, isAfter } from './session-events.js';
+import { eventJson } from './sessions.schemas.js';
+
+const MAX_STREAMS = 10_000;
+const MAX_STREAMS_PER_USER = 10;
+/** A reader that leaves so many bytes waiting is dropped; it can resume where it was. */
+const MAX_UNREAD_BYTES = 64 * 1024;
+/** With more than these, somebody who comes back does better to look at the list. */
+const MAX_MISSED_EVENTS = 100;
+/** Keeps proxies from taking the silence for the end; many cut a connection after 60 s of it. */
+const HEARTBEAT_MS = 15_000;
+/** How soon a client that was cut off asks again. */
+const RETRY_MS = 2_000;
+
+interface EventStream {
+  readonly userId: string;
+  readonly response: ServerResponse;
+  /** The last event that it was sent, or where it began. */
+  last: string;
+}
+
+/** The open streams of events (Server-Sent Events): a bounded number, none of which is ever waited for. */
+@Injectable()
+export class EventStreams implements BeforeApplicationShutdown {
+  /** Those of each user, oldest first. */
+  private readonly byUser = new Map<string, EventStream[]>();
+  private open = 0;
+  private heartbeat: NodeJS.Timeout | undefined;
+  private stopping = false;
+
+  constructor(private readonly events: SessionEvents) {}
+
+  get size(): number {
+    return this.open;
+  }
+
+  /**
+   * Sends the user's events from now on, or after `lastEventId`, until the client leaves. Throws a problem before
+   * anything is sent where it cannot. Of too many streams of one user the oldest gives way: it is most likely one
+   * whose client is long gone.
+   */
+  async stream(userId: string, lastEventId: string | undefined, response: ServerResponse): Promise<void> {
+    if (this.stopping) throw new Problem('not-ready', 'The service is draining: ask again.');
+    if (this.open >= MAX_STREAMS)
+      throw new Problem('too-many-streams', 'Ask again after the time in Retry-After.', {
+        headers: { 'retry-after': retryAfter(RETRY_MS / 1_000) },
+      });
+    this.open++;
+    const early: SessionEvent[] = [];
+    let started = false;
+    const stream: EventStream = { userId, response, last: '' };
+    const unwatch = await this.events
+      .watch(userId, (event) => {
+        if (started) this.send(stream, event);
+        else early.push(event);
+      })
+      .catch((error: unknown) => {
+        this.open--;
+        throw error;
+      });
+    try {
+      stream.last = lastEventId ?? (await this.events.position());
+      const missed = lastEventId === undefined ? undefined : await this.events.since(userId, lastEventId);
+      if (this.stopping) throw new Problem('not-ready', 'The service is draining: ask again.');
+      if (response.destroyed) throw new ClientLeft();
+      this.begin(stream, unwatch);
+      if (missed && (!missed.complete || missed.events.length > MAX_MISSED_EVENTS)) {
+        stream.last = missed.events.at(-1)?.id ?? (await this.events.position());
+        write(stream, `id: ${stream.last}\nevent: resync\ndata: {}\n\n`);
+      } else {
+        for (const event of missed?.events ?? []) this.send(stream, event);
+      }
+      for (const event of early) this.send(stream, event);
+      started = true;
+    } catch (error) {
+      // What has begun is cleaned up when it closes.
+      if (response.headersSent) {
+        response.destroy();
+        return;
+      }
+      this.open--;
+      unwatch();
+      if (!(error instanceof ClientLeft)) throw error;
+    }
+  }
+
+  /** Streams never end by themselves: without this, a shutdown would wait for all of them. */
+  beforeApplicationShutdown(): void {
+    this.stopping = true;
+    clearInterval(this.heartbeat);
+    for (const streams of this.byUser.values()) for (const { response } of streams) response.end();
+  }
+
+  private begin(stream: EventStream, unwatch: () => void): void {
+    const { userId, response } = stream;
+    const streams = this.byUser.get(userId) ?? [];
+    this.byUser.set(userId, streams);
+    streams.push(stream);
+    response.once('close', () => {
+      unwatch();
+      this.open--;
+      streams.splice(streams.indexOf(stream), 1);
+      if (streams.length === 0) this.byUser.delete(userId);
+    });
+    if (streams.length > MAX_STREAMS_PER_USER) streams[0]!.response.end();
+    response.writeHead(200);
+    // The empty event tells EventSource where to resume from, before there was any.
+    write(stream, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
+    this.heartbeat ??= setInterval(() => void this.beat(), HEARTBEAT_MS).unref();
+  }
+
+  private send(stream: EventStream, event: SessionEvent): void {
+    if (!isAfter(event.id, stream.last)) return;
+    stream.last = event.id;
+    write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`);
+  }
+
+  /** Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. */
+  private async beat(): Promise<void> {
+    const position = await this.events.position().catch(() => undefined);
+    for (const stream of [...this.byUser.values()].flat()) {
+      if (position !== undefined && isAfter(position, stream.last)) stream.last = position;
+      write(stream, `:\nid: ${stream.last}\n\n`);
+    }
+  }
+}
+
+class ClientLeft extends Error {}
+
+/** Never waits: what a client does not read in time, it has to ask for again. */
+function write({ response }: EventStream, text: string): void {
+  if (response.writableEnded || response.destroyed) return;
+  response.write(text);
+  if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
+}

@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto';
+import { type Change, type EndReason, type Policy } from './admission.js';
+import { type Session, type ShownRecord, toSession } from './session.js';
+
+export const EVENT_TYPES = [
+  'session.started',
+  'session.moved',
+  'session.ended',
+  'session.expired',
+  'session.refused',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** What happened to a session. The store writes it down in the same atomic step that makes it happen. */
+export interface SessionEvent {
+  /** Its place in the log, `milliseconds-number`: later events of one user have greater ones. */
+  readonly id: string;
+  readonly type: EventType;
+  /** Unix milliseconds on the store's clock. */
+  readonly at: number;
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly streamId: string;
+  /** As it was then; undefined for one that was refused, which never was a session. */
+  readonly session: (Omit<Session, 'state'> & { readonly state: Session['state'] | 'ended' }) | undefined;
+  readonly reason: EndReason | 'session-limit-reached' | undefined;
+}
+
+/** Which events the store need write down beyond those that watchers see. */
+export interface EventSettings {
+  /** Somebody takes events from the outbox: none is forgotten before it was delivered. */
+  readonly outbox: boolean;
+  /** Refusals are written down as well. */
+  readonly refusals: boolean;
+}
+
+/** How long events are kept for watchers who come back. */
+export const EVENTS_KEPT_MS = 60_000;
+
+/** The changes that are told, and how they are called. */
+export const TOLD: Readonly<Partial<Record<Change['type'], EventType>>> = {
+  started: 'session.started',
+  moved: 'session.moved',
+  ended: 'session.ended',
+  expired: 'session.expired',
+};
+
+/** The events of users, for who watches them live. Starts, moves, ends and expiries; refusals change nothing. */
+export abstract class SessionEvents {
+  /** Calls back for each event of this user from now on, until the function that it resolves with is called. */
+  abstract watch(userId: string, listener: (event: SessionEvent) => void): Promise<() => void>;
+
+  /**
+   * The user's events after this one, oldest first. `complete` is false where some may be forgotten already: the
+   * log keeps them for about a minute.
+   */
+  abstract since(userId: string, eventId: string): Promise<{ events: SessionEvent[]; complete: boolean }>;
+
+  /** An id before any event that is yet to be told, and not before many that were: where a watcher can resume. */
+  abstract position(): Promise<string>;
+}
+
+/** An event that this instance was given to deliver. */
+export interface OutboxEntry {
+  readonly event: SessionEvent;
+  /** How often anybody tried to deliver it before. */
+  readonly tries: number;
+}
+
+export interface DeadLetter {
+  readonly event: SessionEvent;
+  readonly tries: number;
+  /** Why the last try failed. */
+  readonly failure: string;
+  /** When it was given up, in Unix milliseconds. */
+  readonly buriedAt: number;
+}
+
+export interface OutboxState {
+  /** Events that nobody has delivered yet. */
+  readonly waiting: number;
+  /** When the oldest of them happened. */
+  readonly oldestAt: number | undefined;
+  readonly deadLetters: number;
+  /** Events and dead letters that were lost, because there were too many. */
+  readonly lost: number;
+}
+
+/**
+ * The events that are to be delivered to somebody: each until that is settled, in order per session, by one instance
+ * at a time. What an instance takes and does not settle, another is given some 20 s after the last word of it.
+ */
+export abstract class CallbackOutbox {
+  /** Takes over what this instance may deliver now, `room` events or rather fewer. */
+  abstract take(room: number): Promise<OutboxEntry[]>;
+
+  /** They are delivered, or nobody wants them. */
+  abstract settle(events: readonly SessionEvent[]): Promise<void>;
+
+  /** A try failed: remembers how many there were, should another instance have to go on. */
+  abstract failed(event: SessionEvent, tries: number): Promise<void>;
+
+  /** This instance still has everything that it took and did not settle. Call it every few seconds. */
+  abstract stillDelivering(): Promise<void>;
+
+  /** Gives back what was not settled, for others to take at once: this instance stops. */
+  abstract release(): Promise<void>;
+
+  /** Gives an event up: it becomes a dead letter. */
+  abstract bury(event: SessionEvent, tries: number, failure: string): Promise<void>;
+
+  /** The oldest dead letters, and whether there are more. */
+  abstract deadLetters(limit: number): Promise<DeadLetter[]>;
+
+  /** Puts dead letters back into the outbox, all of them or those of these ids; gives how many. */
+  abstract replay(eventIds: readonly string[] | undefined): Promise<number>;
+
+  abstract state(): Promise<OutboxState>;
+}
+
+/** The event of a change, by a store that keeps its events as such. */
+export function toEvent(
+  id: string,
+  type: EventType,
+  at: number,
+  userId: string,
+  record: ShownRecord,
+  policy: Policy,
+  reason: SessionEvent['reason'],
+): SessionEvent {
+  const { sessionId, streamId } = record;
+  const session = toSession(userId, record, policy, at);
+  return {
+    id,
+    type,
+    at,
+    userId,
+    sessionId,
+    streamId,
+    session:
+      type === 'session.refused'
+        ? undefined
+        : { ...session, state: type === 'session.ended' ? 'ended' : session.state },
+    reason,
+  };
+}
+
+/** Order of events by their ids. */
+export function isAfter(eventId: string, other: string): boolean {
+  const [a, b] = [eventId, other].map((id) => id.split('-').map(Number) as [number, number]) as [
+    [number, number],
+    [number, number],
+  ];
+  return a[0] - b[0] > 0 || (a[0] === b[0] && a[1] > b[1]);
+}
+
+/**
+ * The name of an event for who receives it: made of what happened, so that it is the same however often it is told,
+ * and by whom. A life of a session starts, ends and expires once; it may move often, and be refused.
+ */
+export function messageId({ type, at, userId, sessionId, session }: SessionEvent): string {
+  const often = type === 'session.moved' || type === 'session.refused';
+  const parts = [type, userId, sessionId, session?.startedAt ?? '', often ? at : ''];
+  return `msg_${createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 27)}`;
+}
