@@ -1,5 +1,6 @@
 import { type ServerResponse } from 'node:http';
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
 import { Problem, retryAfter } from '../http/problem.js';
 import { SessionEvents, type SessionEvent, isAfter } from './session-events.js';
 import { eventJson } from './sessions.schemas.js';
@@ -28,7 +29,6 @@ export class EventStreams implements BeforeApplicationShutdown {
   /** Those of each user, oldest first. */
   private readonly byUser = new Map<string, EventStream[]>();
   private open = 0;
-  private heartbeat: NodeJS.Timeout | undefined;
   private stopping = false;
 
   constructor(private readonly events: SessionEvents) {}
@@ -90,7 +90,6 @@ export class EventStreams implements BeforeApplicationShutdown {
   /** Streams never end by themselves: without this, a shutdown would wait for all of them. */
   beforeApplicationShutdown(): void {
     this.stopping = true;
-    clearInterval(this.heartbeat);
     for (const streams of this.byUser.values()) for (const { response } of streams) response.end();
   }
 
@@ -109,7 +108,6 @@ export class EventStreams implements BeforeApplicationShutdown {
     response.writeHead(200);
     // The empty event tells EventSource where to resume from, before there was any.
     write(stream, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
-    this.heartbeat ??= setInterval(() => void this.beat(), HEARTBEAT_MS).unref();
   }
 
   private send(stream: EventStream, event: SessionEvent): void {
@@ -119,7 +117,9 @@ export class EventStreams implements BeforeApplicationShutdown {
   }
 
   /** Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. */
-  private async beat(): Promise<void> {
+  @Interval('event-streams-heartbeat', HEARTBEAT_MS)
+  async beat(): Promise<void> {
+    if (this.open === 0) return;
     const position = await this.events.position().catch(() => undefined);
     for (const stream of [...this.byUser.values()].flat()) {
       if (position !== undefined && isAfter(position, stream.last)) stream.last = position;

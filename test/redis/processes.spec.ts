@@ -5,6 +5,7 @@ import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { ReplyValve } from '../support/reply-valve.js';
+import { until } from '../support/until.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 
 /** Several service processes on one Redis, as in production: real time, real deaths. */
@@ -203,12 +204,3 @@ describe('when Redis is away', () => {
     ]);
   });
 });
-
-/** Polls until something is true; fails loudly when it never is. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 15_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`never became true: ${condition.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

@@ -15,7 +15,12 @@ export interface Service {
   readonly sessions: SessionRepository;
   /** Asks for a phase. Every reply is held against the OpenAPI document. */
   ask(body: object): Promise<Response>;
-  send(method: 'get' | 'post' | 'delete', path: string, headers?: Record<string, string>): Promise<Response>;
+  send(
+    method: 'get' | 'post' | 'delete',
+    path: string,
+    headers?: Record<string, string>,
+    body?: object,
+  ): Promise<Response>;
 }
 
 export const STORES = ['the embedded store', 'Redis'] as const;
@@ -49,8 +54,8 @@ export function useService(
     await expectDocumented(service.app, 'post', '/v1/phases', reply);
     return reply;
   };
-  service.send = async (method, path, headers = {}) => {
-    const reply = await agent()[method](path).set(headers);
+  service.send = async (method, path, headers = {}, body) => {
+    const reply = await agent()[method](path).set(headers).send(body);
     await expectDocumented(service.app, method, path, reply);
     return reply;
   };
