@@ -14,6 +14,7 @@ import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
 import { type Config } from './config.js';
+import { CALLBACKS } from './expiry/callbacks.schemas.js';
 import { REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
@@ -65,7 +66,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     }),
   );
   app.enableShutdownHooks([], { useProcessExit: true });
-  useDocs(app);
+  useDocs(app, CALLBACKS);
   // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
   const log = app.get(Logger);
   app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });

@@ -2,72 +2,12 @@ import { Body, Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBearerAuth, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ApiProblems, INTERNAL_TOKEN } from '../http/docs.js';
-import { type JsonSchema, instant, instantSchema } from '../http/fields.js';
+import { instant } from '../http/fields.js';
 import { InternalTokenGuard } from '../http/internal-token.guard.js';
 import { CallbackOutbox, messageId } from '../sessions/session-events.js';
-import { EVENT, eventJson } from '../sessions/sessions.schemas.js';
+import { eventJson } from '../sessions/sessions.schemas.js';
+import { DEAD_LETTERS, MAX_LISTED, OUTBOX, REPLAYED, REPLAY_REQUEST } from './callbacks.schemas.js';
 import { CallbacksService } from './callbacks.service.js';
-
-const MAX_LISTED = 100;
-const COUNT = { type: 'integer', minimum: 0 } as const;
-
-const OUTBOX: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['waiting', 'oldest_at', 'dead_letters', 'lost'],
-  properties: {
-    waiting: { ...COUNT, description: 'Events that are not delivered yet.' },
-    oldest_at: {
-      oneOf: [instantSchema('When the oldest of them happened.'), { type: 'null' }],
-    },
-    dead_letters: { ...COUNT, description: 'Events that were given up.' },
-    lost: { ...COUNT, description: 'Events that were dropped, because too many waited or were given up.' },
-  },
-};
-
-const MESSAGE_ID: JsonSchema = {
-  type: 'string',
-  minLength: 1,
-  maxLength: 64,
-  description: 'Its webhook-id.',
-};
-
-const DEAD_LETTERS: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['dead_letters'],
-  properties: {
-    dead_letters: {
-      type: 'array',
-      maxItems: MAX_LISTED,
-      items: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['id', 'event', 'tries', 'failure', 'given_up_at'],
-        properties: {
-          id: MESSAGE_ID,
-          event: EVENT,
-          tries: COUNT,
-          failure: { type: 'string', description: 'Why the last try failed.' },
-          given_up_at: instantSchema('When it was given up.'),
-        },
-      },
-    },
-  },
-};
-
-const REPLAY_REQUEST: JsonSchema = {
-  type: ['object', 'null'],
-  additionalProperties: false,
-  properties: { ids: { type: 'array', minItems: 1, maxItems: MAX_LISTED, items: MESSAGE_ID } },
-};
-
-const REPLAYED: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['replayed'],
-  properties: { replayed: COUNT },
-};
 
 @ApiTags('internal')
 @Controller('internal/callbacks')

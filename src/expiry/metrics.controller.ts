@@ -11,8 +11,19 @@ import { SessionRepository } from '../sessions/session.repository.js';
 @ApiTags('platform')
 @Controller('metrics')
 export class MetricsController {
-  private readonly registry = new Registry();
-  private readonly storeUp = this.gauge('store_up', 'Whether the session store answered this scrape.');
+  private readonly instance = new Registry();
+  /** Left out where the store does not answer: a figure that nobody knows is no 0. */
+  private readonly store = new Registry();
+  private readonly storeUp = new Gauge({
+    name: 'streamgate_store_up',
+    help: 'Whether the session store answered this scrape.',
+    registers: [this.instance],
+  });
+  private readonly streams = new Gauge({
+    name: 'streamgate_event_streams',
+    help: 'Streams of events open on this instance.',
+    registers: [this.instance],
+  });
   private readonly live = this.gauge('sessions_live', 'Sessions that hold a place, or expired unclaimed.');
   private readonly started = this.counter('sessions_started_total', 'Sessions whose place was taken.');
   private readonly expired = this.counter('sessions_expired_total', 'Sessions whose expiry was claimed.');
@@ -27,7 +38,6 @@ export class MetricsController {
   private readonly oldest = this.gauge('callbacks_oldest_seconds', 'How old the oldest of them is.');
   private readonly deadLetters = this.gauge('callbacks_dead_letters', 'Events that were given up.');
   private readonly lost = this.counter('callbacks_lost_total', 'Events that were dropped.');
-  private readonly streams = this.gauge('event_streams', 'Streams of events open on this instance.');
 
   constructor(
     private readonly sessions: SessionRepository,
@@ -43,12 +53,15 @@ export class MetricsController {
     content: { 'text/plain': { schema: { type: 'string' } } },
   })
   async showMetrics(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
-    // A fresh look: what the store told last time is not what it would tell now.
-    this.registry.resetMetrics();
     this.streams.set(this.eventStreams.size);
-    await this.readStore().catch(() => this.storeUp.set(0));
-    void reply.type(this.registry.contentType);
-    return this.registry.metrics();
+    const answered = await this.readStore().then(
+      () => true,
+      () => false,
+    );
+    this.storeUp.set(answered ? 1 : 0);
+    void reply.type(this.instance.contentType);
+    const registries = answered ? [this.instance, this.store] : [this.instance];
+    return (await Promise.all(registries.map((one) => one.metrics()))).join('\n');
   }
 
   private async readStore(): Promise<void> {
@@ -58,7 +71,7 @@ export class MetricsController {
       this.outbox.state(),
     ]);
     const now = this.clock.now();
-    this.storeUp.set(1);
+    this.store.resetMetrics(); // the store tells totals, not what came on top
     this.live.set(started - expired - ended - undone);
     this.started.inc(started);
     this.expired.inc(expired);
@@ -73,10 +86,10 @@ export class MetricsController {
   }
 
   private gauge(name: string, help: string): Gauge {
-    return new Gauge({ name: `streamgate_${name}`, help, registers: [this.registry] });
+    return new Gauge({ name: `streamgate_${name}`, help, registers: [this.store] });
   }
 
   private counter(name: string, help: string): Counter {
-    return new Counter({ name: `streamgate_${name}`, help, registers: [this.registry] });
+    return new Counter({ name: `streamgate_${name}`, help, registers: [this.store] });
   }
 }

@@ -1,5 +1,5 @@
 import { applyDecorators, type INestApplication } from '@nestjs/common';
-import { ApiResponse, DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { ApiResponse, DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { type JsonSchema } from './fields.js';
 import { PROBLEMS, type ProblemCode, problemType } from './problem.js';
 
@@ -52,8 +52,8 @@ const FIELD_ERRORS: JsonSchema = {
 /** The guarded part of the API: documents that it takes the internal token. */
 export const INTERNAL_TOKEN = 'internal-token';
 
-/** Serves Swagger UI at /docs and the document at /docs/openapi.json. */
-export function useDocs(app: INestApplication): void {
+/** Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends. */
+export function useDocs(app: INestApplication, webhooks: JsonSchema): void {
   const settings = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Streamgate')
@@ -65,8 +65,9 @@ export function useDocs(app: INestApplication): void {
     .addTag('phases', 'What a client asks for, over and over.')
     .addTag('sessions', 'Who is watching, and who shall not.')
     .addTag('streams', 'What can be watched.')
+    .addTag('callbacks', 'What is posted to your service.')
     .addTag('internal', 'For the scheduled job and operators, never for clients.')
-    .addTag('platform', 'For load balancers.')
+    .addTag('platform', 'For load balancers and monitoring.')
     .addBearerAuth(
       { type: 'http', scheme: 'bearer', bearerFormat: 'opaque', description: 'INTERNAL_API_TOKEN' },
       INTERNAL_TOKEN,
@@ -75,5 +76,10 @@ export function useDocs(app: INestApplication): void {
   const document = SwaggerModule.createDocument(app, settings, {
     operationIdFactory: (_controller, method) => method,
   });
-  SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'docs/openapi.json', raw: ['json'] });
+  SwaggerModule.setup(
+    'docs',
+    app,
+    { ...document, webhooks: webhooks as OpenAPIObject['webhooks'] },
+    { jsonDocumentUrl: 'docs/openapi.json', raw: ['json'] },
+  );
 }

@@ -1,4 +1,12 @@
-import { type Ask, type HeldRecord, type Policy, type SessionRecord, admit, live } from './admission.js';
+import {
+  type Ask,
+  type HeldRecord,
+  type Policy,
+  type SessionRecord,
+  admit,
+  graceAfterOutage,
+  live,
+} from './admission.js';
 
 const POLICY: Policy = {
   limit: 3,
@@ -91,5 +99,20 @@ describe('live', () => {
     expect(
       live([held('b', 0), held('B', 0), held('a', 0)], POLICY, NOW).map(({ sessionId }) => sessionId),
     ).toEqual(['B', 'a', 'b']);
+  });
+});
+
+describe('the grace of a sweep', () => {
+  const grace = (sinceLastMs: number, policy = POLICY): number =>
+    graceAfterOutage(NOW - sinceLastMs, 7, policy, NOW);
+
+  it('is one X from now after nobody swept for longer than n·X, and else what it was', () => {
+    expect([grace(30_000), grace(30_001)]).toEqual([7, NOW + 10_000]);
+    expect(graceAfterOutage(undefined, 0, POLICY, NOW)).toBe(0);
+  });
+
+  it('takes less than 5 s for a hiccup, however short n·X is', () => {
+    const short = { ...POLICY, idleAfterMs: 200, expireAfterMs: 600 };
+    expect([grace(5_000, short), grace(5_001, short)]).toEqual([7, NOW + 200]);
   });
 });

@@ -162,7 +162,12 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     const streams = service.app.get(EventStreams);
     let sent = 0;
     while (streams.size === 2 && sent < 200_000) {
-      const event = { id: `900000000000000-${++sent}`, type: 'session.started', sessionId: 'x'.repeat(64), at: 0 };
+      const event = {
+        id: `900000000000000-${++sent}`,
+        type: 'session.started',
+        sessionId: 'x'.repeat(64),
+        at: 0,
+      };
       for (const listener of listeners) listener(event as SessionEvent);
       if (sent % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
