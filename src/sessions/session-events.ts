@@ -158,8 +158,8 @@ export function isAfter(eventId: string, other: string): boolean {
  * The name of an event for who receives it: made of what happened, so that it is the same however often it is told,
  * and by whom. A life of a session starts, ends and expires once; it may move often, and be refused.
  */
-export function messageId({ type, at, userId, sessionId, session }: SessionEvent): string {
+export function messageId({ type, at, userId, sessionId, streamId, session }: SessionEvent): string {
   const often = type === 'session.moved' || type === 'session.refused';
-  const parts = [type, userId, sessionId, session?.startedAt ?? '', often ? at : ''];
+  const parts = [type, userId, sessionId, session?.startedAt ?? '', ...(often ? [at, streamId] : [])];
   return `msg_${createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 27)}`;
 }

@@ -53,6 +53,6 @@ function openStore(config: Config, clock: Clock): Store {
   return {
     sessions: new RedisSessionRepository(redis, policy, clock, availability, settings),
     events: new RedisSessionEvents(redis, policy, availability),
-    outbox: new RedisCallbackOutbox(redis, policy, availability),
+    outbox: new RedisCallbackOutbox(redis, policy, availability, settings),
   };
 }

@@ -44,6 +44,6 @@ export function openRedisStore(redis: Redis, policy: Policy, clock: Clock, setti
   return {
     sessions: new RedisSessionRepository(redis, policy, clock, QUIET, settings),
     events,
-    outbox: new RedisCallbackOutbox(redis, policy, QUIET),
+    outbox: new RedisCallbackOutbox(redis, policy, QUIET, settings),
   };
 }

@@ -19,6 +19,7 @@ import { type ShownRecord } from '../session.js';
 
 /** About 60 MB at the worst. */
 const MAX_EVENTS = 100_000;
+const FORGET_EVERY = 1_000;
 const MAX_DEAD_LETTERS = 10_000;
 
 /** The events of the embedded store: in this process, and for as long as it runs. */
@@ -60,7 +61,7 @@ export class MemoryEventLog extends SessionEvents {
     if (this.settings.outbox) this.outbox.add(event);
     if (refused) return;
     this.events.push(event);
-    if (this.events.length > 2 * MAX_EVENTS) this.events = this.events.slice(-MAX_EVENTS);
+    if (this.number % FORGET_EVERY === 0) this.forget();
     this.emitter.emit(userId, event);
   }
 
@@ -73,8 +74,7 @@ export class MemoryEventLog extends SessionEvents {
     userId: string,
     eventId: string,
   ): Promise<{ events: SessionEvent[]; complete: boolean }> {
-    const oldest = this.clock.now() - EVENTS_KEPT_MS;
-    this.events = this.events.slice(this.events.findLastIndex(({ at }) => at < oldest) + 1);
+    const oldest = this.forget();
     const complete = Number.parseInt(eventId) >= oldest && this.events.length < MAX_EVENTS;
     return {
       events: this.events.filter((event) => event.userId === userId && isAfter(event.id, eventId)),
@@ -84,6 +84,15 @@ export class MemoryEventLog extends SessionEvents {
 
   override async position(): Promise<string> {
     return `${this.clock.now()}-${this.number}`;
+  }
+
+  /** Gives since when events are kept. */
+  private forget(): number {
+    const oldest = this.clock.now() - EVENTS_KEPT_MS;
+    this.events = this.events
+      .slice(this.events.findLastIndex(({ at }) => at < oldest) + 1)
+      .slice(-MAX_EVENTS);
+    return oldest;
   }
 }
 

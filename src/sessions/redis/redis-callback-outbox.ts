@@ -5,6 +5,7 @@ import {
   CallbackOutbox,
   type DeadLetter,
   EVENTS_KEPT_MS,
+  type EventSettings,
   type OutboxEntry,
   type OutboxState,
   type SessionEvent,
@@ -37,6 +38,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     private readonly redis: Redis,
     private readonly policy: Policy,
     private readonly availability: Availability,
+    private readonly settings: EventSettings,
   ) {
     super();
   }
@@ -102,6 +104,8 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async state(): Promise<OutboxState> {
+    // The log is there for watchers as well.
+    if (!this.settings.outbox) return { waiting: 0, oldestAt: undefined, deadLetters: 0, lost: 0 };
     const partitions = Array.from({ length: PARTITIONS }, (_, at) => at);
     const states = await this.askAll(partitions, (partition) => this.stateOf(partitionKeys(partition)));
     const oldest = states.flatMap(({ oldestAt }) => oldestAt ?? []);

@@ -25,10 +25,12 @@ elseif room > 0 then
   if read then fresh = read[1][2] end
 end
 
--- What is delivered stays for watchers for a while; what is not stays.
-local time = redis.call('TIME')
-local floor = time[1] * 1000 - tonumber(ARGV[5])
+-- What is delivered stays for watchers for a while; what is not stays. Without room nobody knows what is not.
 local oldest = pending[1] > 0 and pending[2] or fresh[1] and fresh[1][1]
-if oldest then floor = math.min(floor, tonumber(string.match(oldest, '^%d+'))) end
-redis.call('XTRIM', log, 'MINID', floor)
+if oldest or room > 0 then
+  local time = redis.call('TIME')
+  local floor = time[1] * 1000 - tonumber(ARGV[5])
+  if oldest then floor = math.min(floor, tonumber(string.match(oldest, '^%d+'))) end
+  redis.call('XTRIM', log, 'MINID', floor)
+end
 return { fresh, again }

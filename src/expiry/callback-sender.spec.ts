@@ -1,0 +1,119 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { CallbackReceiver } from '../../test/support/callback-receiver.js';
+import { until } from '../../test/support/until.js';
+import { Clock } from '../clock.js';
+import { readConfig } from '../config.js';
+import { type SessionEvent } from '../sessions/session-events.js';
+import { CallbackSender } from './callback-sender.js';
+
+const EVENT: SessionEvent = {
+  id: '1-1',
+  type: 'session.refused',
+  at: 1_767_225_600_000,
+  userId: 'ana',
+  sessionId: 'tv',
+  streamId: 'film',
+  session: undefined,
+  reason: 'session-limit-reached',
+};
+const NEVER = new AbortController().signal;
+
+describe('a callback', () => {
+  const receiver = new CallbackReceiver();
+  beforeAll(() => receiver.start());
+  afterAll(() => receiver.stop());
+  beforeEach(() => {
+    receiver.deliveries.length = 0;
+  });
+  afterEach(() => jest.restoreAllMocks());
+  const sendTo = (url: string, signal = NEVER) =>
+    new CallbackSender(readConfig({ CALLBACK_URL: url }), new Clock()).send(EVENT, signal);
+  const send = (signal?: AbortSignal) => sendTo(`${receiver.url}/SECRET-PATH?token=SECRET`, signal);
+  /** What any other outcome than delivery looks like: words with nothing of the receiver's in them. */
+  const failed = (failure: string, retryAfterMs = 0) => ({ delivered: false, failure, retryAfterMs });
+
+  it('is one POST of JSON to the URL as it was given', async () => {
+    receiver.answer = () => 204;
+    expect(await send()).toEqual({ delivered: true });
+    expect(receiver.deliveries).toMatchObject([
+      { method: 'POST', path: '/SECRET-PATH?token=SECRET', headers: { 'content-type': 'application/json' } },
+    ]);
+  });
+
+  it.each([200, 201, 202, 204])('is delivered where the receiver answers %d', async (status) => {
+    receiver.answer = () => ({ status });
+    expect(await send()).toEqual({ delivered: true });
+  });
+
+  it.each([304, 400, 401, 404, 410, 429, 500, 503])('is not where it answers %d', async (status) => {
+    receiver.answer = () => ({ status, ...(status === 304 ? {} : { body: 'SECRET of the receiver' }) });
+    expect(await send()).toEqual(failed(`the receiver answered ${status}`));
+  });
+
+  it.each([301, 302, 303, 307, 308])('is for nobody else, whatever a %d says', async (status) => {
+    receiver.answer = ({ path }) =>
+      path === '/elsewhere' ? 204 : { status, headers: { location: `${receiver.url}/elsewhere` } };
+    expect(await send()).toEqual(failed(`the receiver answered ${status}`));
+    expect(receiver.deliveries).toHaveLength(1);
+  });
+
+  it.each([
+    ['120', 120_000],
+    ['0', 0],
+    ['-5', 0],
+    ['1.5', 0],
+    ['Wed, 21 Oct 2026 07:28:00 GMT', 0],
+    ['9'.repeat(40), 0],
+  ])('leaves the receiver alone for as long as it asks: Retry-After: %s', async (value, ms) => {
+    receiver.answer = () => ({ status: 503, headers: { 'retry-after': value } });
+    expect(await send()).toEqual(failed('the receiver answered 503', ms));
+  });
+
+  it('is not where the receiver hangs up, or is not there', async () => {
+    receiver.answer = () => 'hang up';
+    expect(await send()).toEqual(failed('the receiver could not be reached (UND_ERR_SOCKET)'));
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    expect(await sendTo(`http://127.0.0.1:${port}/SECRET`)).toEqual(
+      failed('the receiver could not be reached (ECONNREFUSED)'),
+    );
+  });
+
+  it('is given up when there was no answer for 10 s', async () => {
+    receiver.answer = () => 'hold';
+    const timeout = AbortSignal.timeout.bind(AbortSignal);
+    jest.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => timeout(ms / 100));
+    expect(await send()).toEqual(failed('the receiver did not answer within 10 s'));
+    receiver.letGo(204);
+  });
+
+  it('is broken off on demand, under way or not yet', async () => {
+    receiver.answer = () => 'hold';
+    const stopping = new AbortController();
+    const sending = send(stopping.signal);
+    await until(() => receiver.holding === 1);
+    stopping.abort();
+    expect(await sending).toMatchObject({ delivered: false });
+    expect(await send(stopping.signal)).toMatchObject({ delivered: false });
+    expect(receiver.deliveries).toHaveLength(1);
+    await until(() => receiver.holding === 0);
+  });
+
+  it('is delivered by the status alone: nobody waits for an answer that never ends', async () => {
+    const server = createServer((socket) => {
+      socket
+        .on('error', () => undefined)
+        .once('data', () => {
+          socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET');
+        });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    expect(await sendTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)).toEqual({
+      delivered: true,
+    });
+    await new Promise((resolve) => server.close(resolve)); // whose last connection was left by the sender
+  });
+});

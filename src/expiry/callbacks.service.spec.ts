@@ -1,0 +1,354 @@
+import { Logger } from '@nestjs/common';
+import { Clock } from '../clock.js';
+import { readConfig } from '../config.js';
+import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
+import { StoreUnavailableError } from '../sessions/session.repository.js';
+import { EVENT_TYPES, type EventType, type SessionEvent } from '../sessions/session-events.js';
+import { type CallbackSender, type Sent } from './callback-sender.js';
+import { CallbacksService, backOffMs } from './callbacks.service.js';
+
+// Time is Jest's in here, which does not know of this module.
+jest.mock('node:timers/promises', () => ({
+  setTimeout: (ms: number, value?: unknown, { signal }: { signal?: AbortSignal } = {}) =>
+    new Promise((resolve, reject) => {
+      const stop = (): void => {
+        clearTimeout(timer);
+        reject(signal!.reason as Error);
+      };
+      const timer = setTimeout(resolve, ms, value);
+      if (signal?.aborted) stop();
+      else signal?.addEventListener('abort', stop, { once: true });
+    }),
+}));
+
+const DELIVERED: Sent = { delivered: true };
+const FAILED: Sent = { delivered: false, failure: 'the receiver answered 500', retryAfterMs: 0 };
+const DOWN = 'the receiver of callbacks is down: events wait in the outbox';
+const MINUTE = 60_000;
+
+describe('the back-off', () => {
+  it('is within 2 s after the first try, then four times as long each time, and 15 min at most', () => {
+    const bounds = [1, 2, 3, 4, 5, 6, 7, 20, 100].map((tries) => [
+      backOffMs(tries, () => 0),
+      backOffMs(tries, () => 1),
+    ]);
+    expect(bounds).toEqual([
+      [500, 1_000],
+      [2_000, 4_000],
+      [8_000, 16_000],
+      [32_000, 64_000],
+      [128_000, 256_000],
+      ...Array.from({ length: 4 }, () => [450_000, 900_000]),
+    ]);
+  });
+
+  it('differs from try to try, so that many instances do not come at once', () => {
+    const draws = new Set(Array.from({ length: 20 }, () => backOffMs(1)));
+    expect(draws.size).toBeGreaterThan(10);
+  });
+});
+
+describe('delivery', () => {
+  const log = { log: jest.fn(), error: jest.fn(), warn: jest.fn(), debug: jest.fn() };
+  const said = ({ mock }: jest.Mock): string[] =>
+    mock.calls.map(([line]: (string | { msg: string })[]) => (typeof line === 'string' ? line : line!.msg));
+  beforeAll(() => {
+    Logger.overrideLogger(log);
+  });
+  afterAll(() => {
+    Logger.overrideLogger(true);
+  });
+
+  let events: MemoryEventLog;
+  let service: CallbacksService;
+  let answer: (event: SessionEvent, signal: AbortSignal) => Sent | Promise<Sent>;
+  /** Every try, with its instant. */
+  let tries: { type: EventType; sessionId: string; at: number }[];
+  const start = (environment: Record<string, string> = {}): void => {
+    const config = readConfig({
+      CALLBACK_URL: 'https://receiver.example',
+      CALLBACK_EVENTS: EVENT_TYPES.join(','),
+      ...environment,
+    });
+    const clock = new Clock();
+    events = new MemoryEventLog(config.policy, clock, config.events);
+    const sender: Pick<CallbackSender, 'enabled' | 'send'> = {
+      enabled: config.CALLBACK_URL !== undefined,
+      async send(event, signal) {
+        tries.push({ type: event.type, sessionId: event.sessionId, at: Date.now() });
+        return answer(event, signal);
+      },
+    };
+    service = new CallbacksService(events.outbox, sender as CallbackSender, clock, config);
+    service.onApplicationBootstrap();
+  };
+  const stop = async (): Promise<void> => {
+    const stopped = service.beforeApplicationShutdown();
+    await jest.advanceTimersByTimeAsync(2_000);
+    await stopped;
+  };
+  const happen = (sessionId: string, type: EventType = 'session.ended'): void => {
+    const [startedAt, lastActivityAt] = [Date.now(), Date.now()];
+    const record = { sessionId, streamId: 'film', startedAt, lastActivityAt, phase: 0 };
+    events.tell(type, Date.now(), 'ana', record, undefined);
+  };
+  const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
+  const tried = (sessionId: string) => tries.filter((one) => one.sessionId === sessionId);
+
+  beforeEach(() => {
+    jest.useFakeTimers({ now: Date.UTC(2026, 0, 1) });
+    jest.clearAllMocks();
+    tries = [];
+    answer = () => DELIVERED;
+  });
+  afterEach(async () => {
+    await stop();
+    jest.useRealTimers();
+    jest.restoreAllMocks();
+  });
+
+  it('finds what happened within a second, and at once where it is woken', async () => {
+    start();
+    await pass(0);
+    happen('tv');
+    await pass(1_000);
+    expect(tries).toHaveLength(1);
+    happen('phone');
+    service.wake();
+    await pass(0);
+    expect(tries).toHaveLength(2);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+  });
+
+  it('is tried again within 2 s, then ever more seldom, and given up after CALLBACK_MAX_TRIES', async () => {
+    answer = () => FAILED;
+    start();
+    happen('tv');
+    service.wake();
+    await pass(0);
+    await pass(2_000);
+    expect(tries.length).toBeGreaterThanOrEqual(2);
+    await pass(5 * 60 * MINUTE);
+    expect(tries).toHaveLength(20);
+    const gaps = tries.slice(1).map(({ at }, n) => at - tries[n]!.at);
+    for (const [n, gap] of gaps.entries()) {
+      const longest = Math.min(15 * MINUTE, 1_000 * 4 ** n);
+      expect(gap).toBeGreaterThanOrEqual(Math.floor(longest / 2));
+      expect(gap).toBeLessThanOrEqual(longest + 1);
+    }
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+    expect(await events.outbox.deadLetters(9)).toMatchObject([
+      { tries: 20, failure: 'the receiver answered 500', event: { sessionId: 'tv' } },
+    ]);
+    expect(said(log.error)).toContain('given up after 20 tries: see GET /internal/callbacks/dead-letters');
+  });
+
+  it('leaves the receiver alone for as long as it asks, but for no more than 15 min', async () => {
+    answer = () => ({ ...FAILED, retryAfterMs: 5 * MINUTE });
+    start();
+    happen('tv');
+    await pass(1_000 + 5 * MINUTE - 1_000);
+    expect(tries).toHaveLength(1);
+    await pass(1_000);
+    expect(tries).toHaveLength(2);
+    answer = () => ({ ...FAILED, retryAfterMs: 24 * 60 * MINUTE });
+    await pass(5 * MINUTE);
+    expect(tries).toHaveLength(3);
+    await pass(15 * MINUTE);
+    expect(tries).toHaveLength(4);
+  });
+
+  it('gives what others tried before its remaining tries, and one where there are none', async () => {
+    answer = () => FAILED;
+    start({ CALLBACK_MAX_TRIES: '3' });
+    const take = events.outbox.take.bind(events.outbox);
+    jest.spyOn(events.outbox, 'take').mockImplementation(async (room) => {
+      const before: Record<string, number> = { twice: 2, often: 30 };
+      return (await take(room)).map(({ event }) => ({ event, tries: before[event.sessionId] ?? 0 }));
+    });
+    for (const session of ['never', 'twice', 'often']) happen(session);
+    await pass(MINUTE);
+    expect(['never', 'twice', 'often'].map((session) => tried(session).length)).toEqual([3, 1, 1]);
+    expect((await events.outbox.deadLetters(9)).map((letter) => letter.tries)).toEqual([3, 3, 3]);
+  });
+
+  it('keeps the order of a session, and lets other sessions overtake', async () => {
+    const first = Promise.withResolvers<Sent>();
+    answer = async ({ sessionId, type }) =>
+      sessionId === 'tv' && type === 'session.started' ? first.promise : DELIVERED;
+    start();
+    happen('tv', 'session.started');
+    happen('tv', 'session.moved');
+    await pass(5_000);
+    happen('tv', 'session.ended');
+    happen('phone', 'session.started');
+    await pass(5_000);
+    const told = () => tries.map(({ sessionId, type }) => `${sessionId} ${type}`);
+    expect(told()).toEqual(['tv session.started', 'phone session.started']);
+
+    first.resolve(FAILED);
+    await pass(100);
+    expect(told()).toHaveLength(2); // it is neither delivered nor given up
+    answer = () => DELIVERED;
+    await pass(1_000);
+    expect(told().slice(2)).toEqual(['tv session.started', 'tv session.moved', 'tv session.ended']);
+  });
+
+  it('goes on with the next event of a session when one was given up', async () => {
+    answer = ({ type }) => (type === 'session.moved' ? DELIVERED : FAILED);
+    start({ CALLBACK_MAX_TRIES: '2' });
+    happen('tv', 'session.started');
+    happen('tv', 'session.moved');
+    await pass(3_000);
+    expect(tries.map(({ type }) => type)).toEqual(['session.started', 'session.started', 'session.moved']);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+  });
+
+  it('asks the receiver for no more than 32 at once', async () => {
+    let [underWay, most] = [0, 0];
+    answer = async () => {
+      most = Math.max(most, ++underWay);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      underWay--;
+      return DELIVERED;
+    };
+    start();
+    for (let n = 0; n < 100; n++) happen(`s-${n}`);
+    await pass(2_000);
+    expect([tries.length, most]).toEqual([100, 32]);
+  });
+
+  it('leaves in the store what it has no hands for, and comes back for it', async () => {
+    const dead = Promise.withResolvers<Sent>();
+    answer = async () => dead.promise;
+    start();
+    const take = jest.spyOn(events.outbox, 'take');
+    for (let n = 0; n < 1_500; n++) happen(`s-${n}`);
+    await pass(5_000);
+    const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
+    expect(taken.flat()).toHaveLength(1_024);
+    expect((await events.outbox.state()).waiting).toBe(1_500);
+    answer = () => DELIVERED;
+    dead.resolve(DELIVERED);
+    await pass(2_000);
+    expect((await events.outbox.state()).waiting).toBe(0);
+  });
+
+  it('tries all that waits at once when a receiver that was down works again, and says so once', async () => {
+    answer = () => FAILED;
+    start();
+    for (let n = 0; n < 12; n++) happen(`s-${n}`);
+    await pass(10 * MINUTE); // the next tries are minutes away
+    answer = () => DELIVERED;
+    happen('probe');
+    await pass(1_000);
+    expect((await events.outbox.state()).waiting).toBe(0);
+    expect(said(log.error)).toEqual([DOWN]);
+    expect(said(log.log)).toEqual(['the receiver of callbacks works again']);
+  });
+
+  it('takes the failures of one event for no sign that the receiver is down', async () => {
+    answer = ({ sessionId }) => (sessionId === 'poison' ? FAILED : DELIVERED);
+    start();
+    happen('poison');
+    for (let n = 0; n < 15; n++) {
+      await pass(16 * MINUTE);
+      happen(`s-${n}`);
+    }
+    expect(tried('poison').length).toBeGreaterThan(10);
+    expect(said(log.error)).not.toContain(DOWN);
+  });
+
+  it('leaves alone what nobody wants', async () => {
+    start({ CALLBACK_EVENTS: 'session.expired' });
+    happen('tv', 'session.started');
+    happen('tv', 'session.expired');
+    await pass(1_000);
+    expect(tries.map(({ type }) => type)).toEqual(['session.expired']);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+  });
+
+  it('is not repeated because the store was away when it succeeded', async () => {
+    start();
+    jest.spyOn(events.outbox, 'settle').mockRejectedValueOnce(new StoreUnavailableError('away'));
+    happen('tv');
+    await pass(1_000);
+    expect((await events.outbox.state()).waiting).toBe(1);
+    await pass(10 * MINUTE);
+    expect((await events.outbox.state()).waiting).toBe(0);
+    expect(tries).toHaveLength(1);
+  });
+
+  it('goes on when the outbox does after it failed, and says each once', async () => {
+    start();
+    jest.spyOn(events.outbox, 'take').mockRejectedValue(new Error('WRONGTYPE'));
+    happen('tv');
+    await pass(10_000);
+    expect([said(log.error), tries]).toEqual([['the outbox fails from now on'], []]);
+    jest.restoreAllMocks();
+    await pass(1_000);
+    expect(tries).toHaveLength(1);
+    expect(said(log.log)).toEqual(['the outbox works again']);
+  });
+
+  it('says nothing of a store that is away, which has said so itself', async () => {
+    start();
+    const away = new StoreUnavailableError('away', { announced: true });
+    jest.spyOn(events.outbox, 'take').mockRejectedValue(away);
+    await pass(10_000);
+    expect(said(log.error)).toEqual([]);
+  });
+
+  it('gives word to the store while it waits, well before it is taken for dead after 20 s', async () => {
+    const dead = Promise.withResolvers<Sent>();
+    answer = async () => dead.promise;
+    start();
+    const words: number[] = [Date.now()];
+    jest.spyOn(events.outbox, 'stillDelivering').mockImplementation(async () => {
+      words.push(Date.now());
+    });
+    happen('tv');
+    await pass(MINUTE);
+    words.push(Date.now());
+    expect(Math.max(...words.slice(1).map((at, n) => at - words[n]!))).toBeLessThan(10_000);
+    dead.resolve(DELIVERED);
+  });
+
+  it('ends with the service: what is under way gets 2 s, what waits goes back to the store', async () => {
+    const broken: string[] = [];
+    answer = async ({ sessionId }, signal) => {
+      if (sessionId === 'failing') return FAILED;
+      if (sessionId === 'slow') await new Promise((resolve) => setTimeout(resolve, 1_500));
+      else await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      if (signal.aborted) broken.push(sessionId);
+      return signal.aborted ? FAILED : DELIVERED;
+    };
+    start();
+    for (const session of ['slow', 'hanging', 'failing']) happen(session);
+    service.wake();
+    await pass(100); // the failing one waits for its next try
+    const release = jest.spyOn(events.outbox, 'release');
+    const settle = jest.spyOn(events.outbox, 'settle');
+    const stopped = service.beforeApplicationShutdown();
+    await pass(1_999);
+    expect([settle.mock.calls.flatMap(([[event]]) => event!.sessionId), broken]).toEqual([['slow'], []]);
+    expect(release).not.toHaveBeenCalled();
+    await pass(1);
+    await stopped;
+    expect(broken).toEqual(['hanging']);
+    expect(release).toHaveBeenCalledTimes(1);
+    expect(tried('failing')).toHaveLength(1);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 2, deadLetters: 0 });
+    happen('later');
+    await pass(10 * MINUTE);
+    expect(tried('later')).toEqual([]);
+  });
+
+  it('does not keep the service from ending where nothing is under way', async () => {
+    start();
+    await pass(3_000);
+    const stopped = service.beforeApplicationShutdown().then(() => 'stopped');
+    await pass(0);
+    expect(await Promise.race([stopped, Promise.resolve().then(() => 'still running')])).toBe('stopped');
+  });
+});
