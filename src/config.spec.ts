@@ -1,4 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ConfigError, readConfig } from './config.js';
 
 const PRODUCTION = {
@@ -14,6 +16,15 @@ const faults = (environment: NodeJS.ProcessEnv): readonly string[] => {
     return [];
   } catch (error) {
     return (error as ConfigError).faults.map((fault) => fault.split(':', 1)[0]!);
+  }
+};
+
+const tell = (environment: NodeJS.ProcessEnv): string => {
+  try {
+    readConfig(environment);
+    return 'nothing';
+  } catch (error) {
+    return (error as ConfigError).faults.join('\n');
   }
 };
 
@@ -75,7 +86,16 @@ describe('the configuration', () => {
     });
   });
 
+  it('keeps the place of a paused player for MAX_PAUSE_SECONDS, which may be none', () => {
+    for (const seconds of [0, 1, 86_400])
+      expect(readConfig({ MAX_PAUSE_SECONDS: String(seconds) }).policy.maxPauseMs).toBe(seconds * 1_000);
+  });
+
   it.each([
+    ['MAX_PAUSE_SECONDS', '-1'],
+    ['MAX_PAUSE_SECONDS', '0.5'],
+    ['MAX_PAUSE_SECONDS', '86401'],
+    ['MAX_PAUSE_SECONDS', 'forever'],
     ['PORT', '-1'],
     ['PORT', '80.5'],
     ['PORT', 'http'],
@@ -107,14 +127,6 @@ describe('the configuration', () => {
   });
 
   it('says what to give, in one message a variable', () => {
-    const tell = (environment: NodeJS.ProcessEnv): string => {
-      try {
-        readConfig(environment);
-        return 'nothing';
-      } catch (error) {
-        return (error as ConfigError).faults.join('\n');
-      }
-    };
     expect(tell({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
     expect(tell({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
     expect(tell({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
@@ -144,5 +156,121 @@ describe('the configuration', () => {
     expect(Object.keys(readConfig({ AWS_SECRET_ACCESS_KEY: 'x', PATH: '/bin' }))).not.toContain(
       'AWS_SECRET_ACCESS_KEY',
     );
+  });
+});
+
+describe('the configuration of callbacks', () => {
+  const CALLBACK_URL = 'https://hooks.example/streamgate?tenant=7';
+  const secretOf = (bytes: number, byte = 7): string =>
+    `whsec_${Buffer.alloc(bytes, byte).toString('base64')}`;
+  const CALLBACK_SECRET = secretOf(24);
+  const warnings = (environment: NodeJS.ProcessEnv) => readConfig(environment).warnings;
+
+  it('is off by default, and on with a URL: what expired and what ended is told, in up to 20 tries', () => {
+    const defaults = { CALLBACK_EVENTS: ['session.expired', 'session.ended'], CALLBACK_MAX_TRIES: 20 };
+    const off = readConfig({});
+    expect(off).toMatchObject({ CALLBACK_URL: undefined, ...defaults });
+    expect(off.wantedEvents).toEqual([]);
+    const on = readConfig({ CALLBACK_URL, CALLBACK_SECRET });
+    expect(on).toMatchObject({ CALLBACK_URL, ...defaults, warnings: [] });
+    expect(on.wantedEvents).toEqual(defaults.CALLBACK_EVENTS);
+  });
+
+  it('tells what is named, and nothing to nobody', () => {
+    const CALLBACK_EVENTS = ' session.refused , session.started';
+    const config = readConfig({ CALLBACK_URL, CALLBACK_SECRET, CALLBACK_EVENTS });
+    expect(config.wantedEvents).toEqual(['session.refused', 'session.started']);
+    expect(readConfig({ CALLBACK_EVENTS }).wantedEvents).toEqual([]);
+  });
+
+  it('signs with each of several secrets, in their order', () => {
+    const secrets = [secretOf(24, 1), secretOf(32, 2), secretOf(64, 3)].join(' ');
+    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: secrets }).callbackKeys).toEqual([
+      Buffer.alloc(24, 1),
+      Buffer.alloc(32, 2),
+      Buffer.alloc(64, 3),
+    ]);
+    const unpadded = secretOf(25).replace(/=+$/, '');
+    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: unpadded }).callbackKeys).toEqual([
+      Buffer.alloc(25, 7),
+    ]);
+  });
+
+  it('takes the secret from a file', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'secret');
+    writeFileSync(file, `${CALLBACK_SECRET}\n`);
+    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET_FILE: file })).toMatchObject({
+      CALLBACK_SECRET,
+      warnings: [],
+    });
+    expect(faults({ CALLBACK_URL, CALLBACK_SECRET, CALLBACK_SECRET_FILE: file })).toEqual([
+      'CALLBACK_SECRET_FILE',
+    ]);
+    expect(warnings({ CALLBACK_SECRET_FILE: file })).toEqual([
+      'CALLBACK_SECRET has no effect: CALLBACK_URL is not set',
+    ]);
+  });
+
+  it('makes a secret at each start outside production, and warns that nobody can check it', () => {
+    const [one, another] = [readConfig({ CALLBACK_URL }), readConfig({ CALLBACK_URL })];
+    expect(one.callbackKeys[0]).toHaveLength(32);
+    expect(one.callbackKeys).not.toEqual(another.callbackKeys);
+    expect(one.warnings).toEqual([
+      'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',
+    ]);
+  });
+
+  it('needs a secret in production, where there is a URL and only there', () => {
+    expect(faults({ ...PRODUCTION, CALLBACK_URL })).toEqual(['CALLBACK_SECRET']);
+    expect(faults({ ...PRODUCTION, CALLBACK_URL, CALLBACK_SECRET })).toEqual([]);
+    expect(faults(PRODUCTION)).toEqual([]);
+  });
+
+  it.each([
+    ['CALLBACK_URL', 'hooks.value.example'],
+    ['CALLBACK_URL', 'ftp://hooks.value.example/'],
+    ['CALLBACK_URL', 'https://user:value@hooks.example/'],
+    ['CALLBACK_URL', 'https://hooks.value.example/a b'],
+    ['CALLBACK_SECRET', 'a-plain-value-of-some-length'],
+    ['CALLBACK_SECRET', 'whsec_'],
+    ['CALLBACK_SECRET', 'whsec_value-with_url-safe-letters'],
+    ['CALLBACK_SECRET', `${CALLBACK_SECRET},${CALLBACK_SECRET}`],
+    ['CALLBACK_SECRET', `${CALLBACK_SECRET}  ${CALLBACK_SECRET}`],
+    ['CALLBACK_SECRET', `${CALLBACK_SECRET} value`],
+    ['CALLBACK_EVENTS', 'session.value'],
+    ['CALLBACK_EVENTS', 'session.ended,session.value'],
+    ['CALLBACK_EVENTS', 'session.ended,,session.expired'],
+    ['CALLBACK_EVENTS', 'Session.Ended'],
+    ['CALLBACK_EVENTS', 'ended'],
+    ['CALLBACK_MAX_TRIES', '0'],
+    ['CALLBACK_MAX_TRIES', '101'],
+    ['CALLBACK_MAX_TRIES', '2.5'],
+    ['CALLBACK_MAX_TRIES', 'value'],
+  ])('refuses %s=%s, by name and never by value', (name, value) => {
+    const told = tell({ CALLBACK_URL, CALLBACK_SECRET, [name]: value });
+    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(told).not.toMatch(/value/);
+  });
+
+  it('tells all its faults together', () => {
+    const all = { CALLBACK_URL: 'x', CALLBACK_SECRET: 'x', CALLBACK_EVENTS: 'x', CALLBACK_MAX_TRIES: 'x' };
+    expect(faults(all).toSorted()).toEqual(Object.keys(all).toSorted());
+    expect(faults({ CALLBACK_SECRET: 'whsec_' })).toEqual(['CALLBACK_SECRET']);
+  });
+
+  it.each([
+    ['CALLBACK_SECRET', CALLBACK_SECRET],
+    ['CALLBACK_EVENTS', 'session.ended'],
+    ['CALLBACK_MAX_TRIES', '5'],
+  ])('tells that %s has no effect without CALLBACK_URL', (name, value) => {
+    expect(warnings({ [name]: value })).toEqual([`${name} has no effect: CALLBACK_URL is not set`]);
+    expect(warnings({ CALLBACK_URL, CALLBACK_SECRET, [name]: value })).toEqual([]);
+  });
+
+  it('warns of a secret that is too short, wherever it stands', () => {
+    const short = ['CALLBACK_SECRET is short: give at least 24 random bytes, in base64'];
+    expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(23) })).toEqual(short);
+    expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: `${secretOf(24)} ${secretOf(23)}` })).toEqual(short);
+    expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(24) })).toEqual([]);
   });
 });

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
 import { IsIn, IsOptional, IsString, ValidateBy, ValidateIf, validateSync } from 'class-validator';
 import { type Policy } from './sessions/admission.js';
-import { EVENT_TYPES, type EventSettings, type EventType } from './sessions/session-events.js';
+import { EVENT_TYPES, type EventType } from './sessions/session-events.js';
 
 /** How long a new session's place is held while its first phase is on its way. */
 const LEASE_MS = 5_000;
@@ -250,10 +250,9 @@ export class Config {
     };
   }
 
-  /** What the store is to write down for callbacks. */
-  get events(): EventSettings {
-    const outbox = this.CALLBACK_URL !== undefined;
-    return { outbox, refusals: outbox && this.CALLBACK_EVENTS.includes('session.refused') };
+  /** The events that somebody wants delivered. */
+  get wantedEvents(): readonly EventType[] {
+    return this.CALLBACK_URL === undefined ? [] : this.CALLBACK_EVENTS;
   }
 
   /** The keys that sign callbacks, one signature each. */
@@ -318,9 +317,7 @@ function findGuessable(given: Record<string, string | undefined>): string[] {
     short.push(
       'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',
     );
-  else if (
-    webhookKeys(given.CALLBACK_SECRET ?? WEBHOOK_SECRET.padEnd(64, 'A')).some((key) => key.length < SAFE_KEY)
-  )
+  else if (given.CALLBACK_SECRET && webhookKeys(given.CALLBACK_SECRET).some((key) => key.length < SAFE_KEY))
     short.push(`CALLBACK_SECRET is short: give at least ${SAFE_KEY} random bytes, in base64`);
   return short;
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { CallbackReceiver } from '../../test/support/callback-receiver.js';
 import { until } from '../../test/support/until.js';
 import { Clock } from '../clock.js';
@@ -14,6 +14,7 @@ const EVENT: SessionEvent = {
   userId: 'ana',
   sessionId: 'tv',
   streamId: 'film',
+  version: 0,
   session: undefined,
   reason: 'session-limit-reached',
 };
@@ -103,17 +104,21 @@ describe('a callback', () => {
   });
 
   it('is delivered by the status alone: nobody waits for an answer that never ends', async () => {
+    const sockets: Socket[] = [];
     const server = createServer((socket) => {
-      socket
-        .on('error', () => undefined)
-        .once('data', () => {
-          socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET');
-        });
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    expect(await sendTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)).toEqual({
-      delivered: true,
+      sockets.push(socket);
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET'));
     });
-    await new Promise((resolve) => server.close(resolve)); // whose last connection was left by the sender
+    try {
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      expect(await sendTo(`http://127.0.0.1:${port}`)).toEqual({ delivered: true });
+      await until(() => sockets.every(({ closed }) => closed), 5_000); // long before it would have been given up
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
   });
 });

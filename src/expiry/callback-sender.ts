@@ -40,12 +40,12 @@ export class CallbackSender {
 
   /** Never rejects. `signal` breaks it off. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
-    const id = messageId(event);
-    const timestamp = String(Math.floor(this.clock.now() / 1_000));
-    const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
-    const sign = (key: Buffer): string =>
-      `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
     try {
+      const id = messageId(event);
+      const timestamp = String(Math.floor(this.clock.now() / 1_000));
+      const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
+      const sign = (key: Buffer): string =>
+        `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
       const reply = await fetch(this.url!, {
         method: 'POST',
         body,

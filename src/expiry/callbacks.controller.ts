@@ -34,7 +34,7 @@ export class CallbacksController {
   }
 
   @Get('dead-letters')
-  @ApiOperation({ summary: `The oldest ${MAX_LISTED} events that were given up` })
+  @ApiOperation({ summary: `Events that were given up, ${MAX_LISTED} at most` })
   @ApiOkResponse({ description: 'Oldest first.', schema: DEAD_LETTERS })
   async listDeadLetters(): Promise<object> {
     const letters = await this.outbox.deadLetters(MAX_LISTED);
@@ -61,9 +61,9 @@ export class CallbacksController {
   @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
   async replayDeadLetters(
     @Body() body: { ids?: string[] } | null | undefined,
-  ): Promise<{ replayed: number }> {
-    const replayed = await this.outbox.replay(body?.ids);
-    if (replayed > 0) this.callbacks.wake();
-    return { replayed };
+  ): Promise<{ replayed: number; more: boolean }> {
+    const result = await this.outbox.replay(body?.ids);
+    if (result.replayed > 0) this.callbacks.wake();
+    return result;
   }
 }

@@ -59,8 +59,8 @@ export const REPLAY_REQUEST: JsonSchema = {
 export const REPLAYED: JsonSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['replayed'],
-  properties: { replayed: COUNT },
+  required: ['replayed', 'more'],
+  properties: { replayed: COUNT, more: { type: 'boolean', description: 'There are more: call again.' } },
 };
 
 const header = (name: string, description: string, example: string): JsonSchema => ({

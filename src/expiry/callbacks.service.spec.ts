@@ -71,7 +71,7 @@ describe('delivery', () => {
       ...environment,
     });
     const clock = new Clock();
-    events = new MemoryEventLog(config.policy, clock, config.events);
+    events = new MemoryEventLog(config.policy, clock, config.wantedEvents);
     const sender: Pick<CallbackSender, 'enabled' | 'send'> = {
       enabled: config.CALLBACK_URL !== undefined,
       async send(event, signal) {
@@ -89,7 +89,7 @@ describe('delivery', () => {
   };
   const happen = (sessionId: string, type: EventType = 'session.ended'): void => {
     const [startedAt, lastActivityAt] = [Date.now(), Date.now()];
-    const record = { sessionId, streamId: 'film', startedAt, lastActivityAt, phase: 0 };
+    const record = { sessionId, streamId: 'film', startedAt, lastActivityAt, phase: 0, version: 1 };
     events.tell(type, Date.now(), 'ana', record, undefined);
   };
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
@@ -147,15 +147,30 @@ describe('delivery', () => {
     answer = () => ({ ...FAILED, retryAfterMs: 5 * MINUTE });
     start();
     happen('tv');
-    await pass(1_000 + 5 * MINUTE - 1_000);
+    await pass(1_000);
+    await pass(5 * MINUTE - 1);
     expect(tries).toHaveLength(1);
+    answer = () => ({ ...FAILED, retryAfterMs: 24 * 60 * MINUTE });
     await pass(1_000);
     expect(tries).toHaveLength(2);
-    answer = () => ({ ...FAILED, retryAfterMs: 24 * 60 * MINUTE });
-    await pass(5 * MINUTE);
+    await pass(14 * MINUTE);
+    expect(tries).toHaveLength(2);
+    await pass(MINUTE);
     expect(tries).toHaveLength(3);
-    await pass(15 * MINUTE);
-    expect(tries).toHaveLength(4);
+  });
+
+  it('leaves the receiver alone for as long as it asks, also when it works again for others', async () => {
+    answer = ({ sessionId }) => (sessionId === 'tv' ? { ...FAILED, retryAfterMs: 15 * MINUTE } : FAILED);
+    start();
+    happen('tv');
+    for (let n = 0; n < 12; n++) happen(`s-${n}`);
+    await pass(10 * MINUTE);
+    answer = () => DELIVERED;
+    happen('probe');
+    await pass(MINUTE);
+    expect([tried('tv').length, await events.outbox.state()]).toMatchObject([1, { waiting: 1 }]);
+    await pass(5 * MINUTE);
+    expect((await events.outbox.state()).waiting).toBe(0);
   });
 
   it('gives what others tried before its remaining tries, and one where there are none', async () => {
@@ -174,13 +189,11 @@ describe('delivery', () => {
 
   it('keeps the order of a session, and lets other sessions overtake', async () => {
     const first = Promise.withResolvers<Sent>();
-    answer = async ({ sessionId, type }) =>
-      sessionId === 'tv' && type === 'session.started' ? first.promise : DELIVERED;
+    answer = async ({ sessionId }) => (sessionId === 'tv' ? first.promise : DELIVERED);
     start();
     happen('tv', 'session.started');
     happen('tv', 'session.moved');
     await pass(5_000);
-    happen('tv', 'session.ended');
     happen('phone', 'session.started');
     await pass(5_000);
     const told = () => tries.map(({ sessionId, type }) => `${sessionId} ${type}`);
@@ -191,7 +204,25 @@ describe('delivery', () => {
     expect(told()).toHaveLength(2); // it is neither delivered nor given up
     answer = () => DELIVERED;
     await pass(1_000);
-    expect(told().slice(2)).toEqual(['tv session.started', 'tv session.moved', 'tv session.ended']);
+    expect(told().slice(2)).toEqual(['tv session.started', 'tv session.moved']);
+  });
+
+  it('keeps the order where an event comes while the last of several is under way', async () => {
+    const underWay: ((sent: Sent) => void)[] = [];
+    answer = async () => new Promise((resolve) => underWay.push(resolve));
+    start();
+    happen('tv', 'session.started');
+    happen('tv', 'session.moved');
+    await pass(1_000);
+    underWay.shift()!(DELIVERED);
+    await pass(1_000);
+    happen('tv', 'session.ended');
+    await pass(5_000);
+    expect(tries.map(({ type }) => type)).toEqual(['session.started', 'session.moved']);
+    underWay.shift()!(DELIVERED);
+    await pass(0);
+    expect(tries.map(({ type }) => type)).toEqual(['session.started', 'session.moved', 'session.ended']);
+    underWay.shift()!(DELIVERED);
   });
 
   it('goes on with the next event of a session when one was given up', async () => {
@@ -204,7 +235,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
   });
 
-  it('asks the receiver for no more than 32 at once', async () => {
+  it('asks the receiver for no more than 64 at once', async () => {
     let [underWay, most] = [0, 0];
     answer = async () => {
       most = Math.max(most, ++underWay);
@@ -215,7 +246,7 @@ describe('delivery', () => {
     start();
     for (let n = 0; n < 100; n++) happen(`s-${n}`);
     await pass(2_000);
-    expect([tries.length, most]).toEqual([100, 32]);
+    expect([tries.length, most]).toEqual([100, 64]);
   });
 
   it('leaves in the store what it has no hands for, and comes back for it', async () => {
@@ -226,7 +257,7 @@ describe('delivery', () => {
     for (let n = 0; n < 1_500; n++) happen(`s-${n}`);
     await pass(5_000);
     const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
-    expect(taken.flat()).toHaveLength(1_024);
+    expect(taken.flat()).toHaveLength(512);
     expect((await events.outbox.state()).waiting).toBe(1_500);
     answer = () => DELIVERED;
     dead.resolve(DELIVERED);
@@ -247,7 +278,7 @@ describe('delivery', () => {
     expect(said(log.log)).toEqual(['the receiver of callbacks works again']);
   });
 
-  it('takes the failures of one event for no sign that the receiver is down', async () => {
+  it('takes the failures of one event for no sign that the receiver is down, nor those of a few seconds', async () => {
     answer = ({ sessionId }) => (sessionId === 'poison' ? FAILED : DELIVERED);
     start();
     happen('poison');
@@ -256,6 +287,13 @@ describe('delivery', () => {
       happen(`s-${n}`);
     }
     expect(tried('poison').length).toBeGreaterThan(10);
+    await pass(1_000);
+    answer = () => FAILED;
+    for (let n = 0; n < 20; n++) happen(`t-${n}`);
+    await pass(20_000);
+    answer = () => DELIVERED;
+    await pass(5 * MINUTE);
+    expect((await events.outbox.state()).waiting).toBe(0);
     expect(said(log.error)).not.toContain(DOWN);
   });
 
@@ -331,7 +369,7 @@ describe('delivery', () => {
     const settle = jest.spyOn(events.outbox, 'settle');
     const stopped = service.beforeApplicationShutdown();
     await pass(1_999);
-    expect([settle.mock.calls.flatMap(([[event]]) => event!.sessionId), broken]).toEqual([['slow'], []]);
+    expect([settle.mock.calls.map(([event]) => event.sessionId), broken]).toEqual([['slow'], []]);
     expect(release).not.toHaveBeenCalled();
     await pass(1);
     await stopped;
@@ -342,6 +380,18 @@ describe('delivery', () => {
     happen('later');
     await pass(10 * MINUTE);
     expect(tried('later')).toEqual([]);
+  });
+
+  it('gives nothing up because the service ends', async () => {
+    answer = async (_, signal) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      return FAILED;
+    };
+    start({ CALLBACK_MAX_TRIES: '1' });
+    happen('tv');
+    await pass(1_000);
+    await stop();
+    expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
   it('does not keep the service from ending where nothing is under way', async () => {

@@ -13,8 +13,8 @@ import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions
 import { CallbackSender } from './callback-sender.js';
 
 /** What this instance has in hand at once, waiting for its turn or for its next try; the rest waits in the store. */
-const MAX_IN_HAND = 1_024;
-const REQUESTS_AT_ONCE = 32;
+const MAX_IN_HAND = 512;
+const REQUESTS_AT_ONCE = 64;
 /** How often the outbox is asked; at once where it had something, or where a sweep has just put something in. */
 const POLL_MS = 1_000;
 /** How often the store is told that what is in hand is in hand still. */
@@ -23,8 +23,9 @@ const WORD_MS = 5_000;
 const STOP_MS = 2_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 15 * 60_000;
-/** So many failures in a row are not one event's fault. */
+/** So many failures in a row, and no success for so long, are no event's own fault. */
 const DOWN_AFTER = 10;
+const DOWN_AFTER_MS = 30_000;
 
 /** How long to wait after this many tries: 0.5 to 1 s after the first, then four times as long each, up to 15 min. */
 export function backOffMs(tries: number, random: () => number = Math.random): number {
@@ -43,7 +44,6 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   private readonly breakOff = new AbortController();
   private readonly limit = pLimit(REQUESTS_AT_ONCE);
   private readonly maxTries: number;
-  private readonly wanted: ReadonlySet<string>;
   /** The last delivery of each session that has any in hand: the next one waits for it. */
   private readonly lanes = new Map<string, Promise<void>>();
   private inHand = 0;
@@ -52,6 +52,9 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   /** Aborted when the receiver works again: what waits for its next try need not. */
   private recovered = new AbortController();
   private failuresInARow = 0;
+  /** Since when every try failed, on the clock that only goes forward. */
+  private failingSince = 0;
+  private down = false;
   private givenUp = 0;
   private storeFails = false;
 
@@ -62,7 +65,6 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     config: Config,
   ) {
     this.maxTries = config.CALLBACK_MAX_TRIES;
-    this.wanted = new Set(config.CALLBACK_EVENTS);
   }
 
   onApplicationBootstrap(): void {
@@ -114,10 +116,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
 
   private async takeUp(): Promise<number> {
     const entries = await this.outbox.take(MAX_IN_HAND - this.inHand);
-    const unwanted = entries.filter(({ event }) => !this.wanted.has(event.type));
-    if (unwanted.length > 0) void this.persist(() => this.outbox.settle(unwanted.map(({ event }) => event)));
     for (const entry of entries) {
-      if (unwanted.includes(entry)) continue;
       this.inHand++;
       const { userId, sessionId } = entry.event;
       const key = `${userId} ${sessionId}`;
@@ -140,7 +139,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
       const sent = await this.limit(() => this.sender.send(event, this.breakOff.signal));
       if (sent.delivered) {
         this.receiverWorks();
-        await this.persist(() => this.outbox.settle([event]));
+        await this.persist(() => this.outbox.settle(event));
         return;
       }
       if (this.breakOff.signal.aborted) return;
@@ -151,8 +150,10 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         return;
       }
       void this.outbox.failed(event, tries).catch(() => undefined); // one try more, then, should this instance die
+      // What the receiver asked for is kept to; the rest of the wait may be cut short.
       const asked = Math.min(sent.retryAfterMs, LONGEST_RETRY_MS);
-      await this.pause(Math.max(backOffMs(tries), asked), this.recovered.signal);
+      if (asked > 0) await this.pause(asked);
+      await this.pause(Math.max(0, backOffMs(tries) - asked), this.recovered.signal);
     }
   }
 
@@ -170,18 +171,21 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   private receiverWorks(): void {
-    if (this.failuresInARow >= DOWN_AFTER) {
-      this.log.log('the receiver of callbacks works again');
-      this.recovered.abort();
-      this.recovered = new AbortController();
-    }
     this.failuresInARow = 0;
+    if (!this.down) return;
+    this.down = false;
+    this.log.log('the receiver of callbacks works again');
+    this.recovered.abort();
+    this.recovered = new AbortController();
   }
 
   private receiverFails(event: SessionEvent, tries: number, failure: string): void {
     this.log.debug({ type: event.type, session_id: event.sessionId, tries, failure, msg: 'callback failed' });
-    if (++this.failuresInARow === DOWN_AFTER)
-      this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
+    const now = this.clock.monotonic();
+    if (this.failuresInARow++ === 0) this.failingSince = now;
+    if (this.down || this.failuresInARow < DOWN_AFTER || now - this.failingSince < DOWN_AFTER_MS) return;
+    this.down = true;
+    this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
   }
 
   private tellGivenUp(): void {

@@ -242,7 +242,8 @@ export function keepAlive(
   const own = records.find((record) => record.sessionId === sessionId);
   if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
   if (own.status === 'ended') return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
-  const pausedMs = now - own.lastActivityAt + own.pausedMs;
+  // The clock may have been set back.
+  const pausedMs = Math.max(0, now - own.lastActivityAt) + own.pausedMs;
   if (own.status === 'reserved' || pausedMs >= policy.maxPauseMs)
     return { outcome: 'kept', record: own, records };
   const record = { ...own, lastActivityAt: now, pausedMs, version: nextVersion(own.version) };
@@ -291,7 +292,7 @@ export function expire(records: readonly SessionRecord[], policy: Policy, now: n
 }
 
 /** An outage shorter than this is a hiccup, however short n·X is. */
-const SHORTEST_OUTAGE_MS = 5_000;
+export const SHORTEST_OUTAGE_MS = 5_000;
 
 /**
  * Until when a sweep claims nothing. When nobody has swept for longer than n·X, service or store were away, and the

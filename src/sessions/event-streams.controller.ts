@@ -20,7 +20,7 @@ export class EventStreamsController {
     description:
       'Server-Sent Events, one for each session that started, moved, ended or expired: `event` is the type as in ' +
       'callbacks, `data` the session as it was then, with `reason` where there is one. A comment every 15 s. ' +
-      'Events are kept for about a minute; where some may be forgotten, an event `resync` says to list the sessions.',
+      'The last few are kept; where some may be forgotten, an event `resync` says to list the sessions.',
   })
   @ApiParam({ name: 'user_id', schema: USER_ID })
   @ApiHeader({

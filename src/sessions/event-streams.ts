@@ -2,7 +2,7 @@ import { type ServerResponse } from 'node:http';
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { Problem, retryAfter } from '../http/problem.js';
-import { SessionEvents, type SessionEvent, isAfter } from './session-events.js';
+import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
 import { eventJson } from './sessions.schemas.js';
 
 const MAX_STREAMS = 10_000;
@@ -19,7 +19,7 @@ const RETRY_MS = 2_000;
 interface EventStream {
   readonly userId: string;
   readonly response: ServerResponse;
-  /** The last event that it was sent, or where it began. */
+  /** Where it would resume. */
   last: string;
 }
 
@@ -49,41 +49,24 @@ export class EventStreams implements BeforeApplicationShutdown {
         headers: { 'retry-after': retryAfter(RETRY_MS / 1_000) },
       });
     this.open++;
-    const early: SessionEvent[] = [];
-    let started = false;
     const stream: EventStream = { userId, response, last: '' };
-    const unwatch = await this.events
-      .watch(userId, (event) => {
-        if (started) this.send(stream, event);
-        else early.push(event);
-      })
-      .catch((error: unknown) => {
-        this.open--;
-        throw error;
-      });
+    let early: SessionEvent[] | undefined = [];
     try {
-      stream.last = lastEventId ?? (await this.events.position());
-      const missed = lastEventId === undefined ? undefined : await this.events.since(userId, lastEventId);
-      if (this.stopping) throw new Problem('not-ready', 'The service is draining: ask again.');
-      if (response.destroyed) throw new ClientLeft();
-      this.begin(stream, unwatch);
-      if (missed && (!missed.complete || missed.events.length > MAX_MISSED_EVENTS)) {
-        stream.last = missed.events.at(-1)?.id ?? (await this.events.position());
-        write(stream, `id: ${stream.last}\nevent: resync\ndata: {}\n\n`);
-      } else {
-        for (const event of missed?.events ?? []) this.send(stream, event);
+      const watch = await this.events.watch(userId, lastEventId, (event) => {
+        if (early) early.push(event);
+        else send(stream, event);
+      });
+      if (this.stopping || response.destroyed) {
+        watch.stop();
+        throw new Problem('not-ready', 'The service is draining: ask again.');
       }
-      for (const event of early) this.send(stream, event);
-      started = true;
+      stream.last = lastEventId ?? watch.position;
+      this.begin(stream, watch);
+      for (const event of early) send(stream, event);
+      early = undefined;
     } catch (error) {
-      // What has begun is cleaned up when it closes.
-      if (response.headersSent) {
-        response.destroy();
-        return;
-      }
       this.open--;
-      unwatch();
-      if (!(error instanceof ClientLeft)) throw error;
+      throw error;
     }
   }
 
@@ -93,42 +76,47 @@ export class EventStreams implements BeforeApplicationShutdown {
     for (const streams of this.byUser.values()) for (const { response } of streams) response.end();
   }
 
-  private begin(stream: EventStream, unwatch: () => void): void {
+  private begin(stream: EventStream, { missed, complete, position, stop }: Watch): void {
     const { userId, response } = stream;
     const streams = this.byUser.get(userId) ?? [];
     this.byUser.set(userId, streams);
     streams.push(stream);
     response.once('close', () => {
-      unwatch();
+      stop();
       this.open--;
-      streams.splice(streams.indexOf(stream), 1);
-      if (streams.length === 0) this.byUser.delete(userId);
+      const at = streams.indexOf(stream);
+      if (at >= 0) streams.splice(at, 1);
+      if (streams.length === 0 && this.byUser.get(userId) === streams) this.byUser.delete(userId);
     });
-    if (streams.length > MAX_STREAMS_PER_USER) streams[0]!.response.end();
+    while (streams.length > MAX_STREAMS_PER_USER) streams.shift()!.response.end();
     response.writeHead(200);
     // The empty event tells EventSource where to resume from, before there was any.
     write(stream, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
-  }
-
-  private send(stream: EventStream, event: SessionEvent): void {
-    if (!isAfter(event.id, stream.last)) return;
-    stream.last = event.id;
-    write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`);
+    if (complete && missed.length <= MAX_MISSED_EVENTS) {
+      for (const event of missed) send(stream, event);
+    } else {
+      stream.last = position;
+      write(stream, `id: ${position}\nevent: resync\ndata: {}\n\n`);
+    }
   }
 
   /** Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. */
   @Interval('event-streams-heartbeat', HEARTBEAT_MS)
   async beat(): Promise<void> {
     if (this.open === 0) return;
-    const position = await this.events.position().catch(() => undefined);
+    await this.events.refresh().catch(() => undefined); // the store says itself that it is away
     for (const stream of [...this.byUser.values()].flat()) {
-      if (position !== undefined && isAfter(position, stream.last)) stream.last = position;
+      const position = this.events.position(stream.userId);
+      if (isAfter(position, stream.last)) stream.last = position;
       write(stream, `:\nid: ${stream.last}\n\n`);
     }
   }
 }
 
-class ClientLeft extends Error {}
+function send(stream: EventStream, event: SessionEvent): void {
+  stream.last = event.id;
+  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`);
+}
 
 /** Never waits: what a client does not read in time, it has to ask for again. */
 function write({ response }: EventStream, text: string): void {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Change, type EndReason, type Policy } from './admission.js';
+import { type Change, type EndReason, type HeldRecord, type Policy } from './admission.js';
 import { type Session, type ShownRecord, toSession } from './session.js';
 
 export const EVENT_TYPES = [
@@ -21,21 +21,12 @@ export interface SessionEvent {
   readonly userId: string;
   readonly sessionId: string;
   readonly streamId: string;
+  /** Counts what happened to this life of the session. */
+  readonly version: number;
   /** As it was then; undefined for one that was refused, which never was a session. */
   readonly session: (Omit<Session, 'state'> & { readonly state: Session['state'] | 'ended' }) | undefined;
   readonly reason: EndReason | 'session-limit-reached' | undefined;
 }
-
-/** Which events the store need write down beyond those that watchers see. */
-export interface EventSettings {
-  /** Somebody takes events from the outbox: none is forgotten before it was delivered. */
-  readonly outbox: boolean;
-  /** Refusals are written down as well. */
-  readonly refusals: boolean;
-}
-
-/** How long events are kept for watchers who come back. */
-export const EVENTS_KEPT_MS = 60_000;
 
 /** The changes that are told, and how they are called. */
 export const TOLD: Readonly<Partial<Record<Change['type'], EventType>>> = {
@@ -45,19 +36,34 @@ export const TOLD: Readonly<Partial<Record<Change['type'], EventType>>> = {
   expired: 'session.expired',
 };
 
+/** What somebody who watches has been told so far, and how to stop. */
+export interface Watch {
+  /** What happened between `after` and now, oldest first. */
+  readonly missed: readonly SessionEvent[];
+  /** False where some of that may be forgotten already. */
+  readonly complete: boolean;
+  /** The id to resume after, from here on. */
+  readonly position: string;
+  readonly stop: () => void;
+}
+
 /** The events of users, for who watches them live. Starts, moves, ends and expiries; refusals change nothing. */
 export abstract class SessionEvents {
-  /** Calls back for each event of this user from now on, until the function that it resolves with is called. */
-  abstract watch(userId: string, listener: (event: SessionEvent) => void): Promise<() => void>;
-
   /**
-   * The user's events after this one, oldest first. `complete` is false where some may be forgotten already: the
-   * log keeps them for about a minute.
+   * Calls back for each event of this user from now on, each once and in order. `after`: the id of an event, to be told
+   * what was missed since; undefined for nothing.
    */
-  abstract since(userId: string, eventId: string): Promise<{ events: SessionEvent[]; complete: boolean }>;
+  abstract watch(
+    userId: string,
+    after: string | undefined,
+    listener: (event: SessionEvent) => void,
+  ): Promise<Watch>;
 
-  /** An id before any event that is yet to be told, and not before many that were: where a watcher can resume. */
-  abstract position(): Promise<string>;
+  /** An id up to which everybody who watches this user has been told everything: where they can resume. */
+  abstract position(userId: string): string;
+
+  /** Looks for what watchers should have been told and were not, because a message was lost. Call it now and then. */
+  abstract refresh(): Promise<void>;
 }
 
 /** An event that this instance was given to deliver. */
@@ -94,11 +100,14 @@ export abstract class CallbackOutbox {
   /** Takes over what this instance may deliver now, `room` events or rather fewer. */
   abstract take(room: number): Promise<OutboxEntry[]>;
 
-  /** They are delivered, or nobody wants them. */
-  abstract settle(events: readonly SessionEvent[]): Promise<void>;
+  /** It is delivered. */
+  abstract settle(event: SessionEvent): Promise<void>;
 
   /** A try failed: remembers how many there were, should another instance have to go on. */
   abstract failed(event: SessionEvent, tries: number): Promise<void>;
+
+  /** It is given up: it becomes a dead letter. */
+  abstract bury(event: SessionEvent, tries: number, failure: string): Promise<void>;
 
   /** This instance still has everything that it took and did not settle. Call it every few seconds. */
   abstract stillDelivering(): Promise<void>;
@@ -106,17 +115,17 @@ export abstract class CallbackOutbox {
   /** Gives back what was not settled, for others to take at once: this instance stops. */
   abstract release(): Promise<void>;
 
-  /** Gives an event up: it becomes a dead letter. */
-  abstract bury(event: SessionEvent, tries: number, failure: string): Promise<void>;
-
-  /** The oldest dead letters, and whether there are more. */
+  /** Some dead letters, about as many as this, the oldest of wherever they lie. */
   abstract deadLetters(limit: number): Promise<DeadLetter[]>;
 
-  /** Puts dead letters back into the outbox, all of them or those of these ids; gives how many. */
-  abstract replay(eventIds: readonly string[] | undefined): Promise<number>;
+  /** Puts dead letters back into the outbox, those of these message ids or any, a bounded number; gives how many. */
+  abstract replay(messageIds: readonly string[] | undefined): Promise<{ replayed: number; more: boolean }>;
 
   abstract state(): Promise<OutboxState>;
 }
+
+/** As much of a record as an event tells. */
+export type ToldRecord = ShownRecord & Pick<HeldRecord, 'version'>;
 
 /** The event of a change, by a store that keeps its events as such. */
 export function toEvent(
@@ -124,11 +133,11 @@ export function toEvent(
   type: EventType,
   at: number,
   userId: string,
-  record: ShownRecord,
+  record: ToldRecord,
   policy: Policy,
   reason: SessionEvent['reason'],
 ): SessionEvent {
-  const { sessionId, streamId } = record;
+  const { sessionId, streamId, version } = record;
   const session = toSession(userId, record, policy, at);
   return {
     id,
@@ -137,6 +146,7 @@ export function toEvent(
     userId,
     sessionId,
     streamId,
+    version,
     session:
       type === 'session.refused'
         ? undefined
@@ -158,8 +168,8 @@ export function isAfter(eventId: string, other: string): boolean {
  * The name of an event for who receives it: made of what happened, so that it is the same however often it is told,
  * and by whom. A life of a session starts, ends and expires once; it may move often, and be refused.
  */
-export function messageId({ type, at, userId, sessionId, streamId, session }: SessionEvent): string {
+export function messageId({ type, at, userId, sessionId, version, session }: SessionEvent): string {
   const often = type === 'session.moved' || type === 'session.refused';
-  const parts = [type, userId, sessionId, session?.startedAt ?? '', ...(often ? [at, streamId] : [])];
+  const parts = [type, userId, sessionId, session?.startedAt ?? '', ...(often ? [at, version] : [])];
   return `msg_${createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 27)}`;
 }

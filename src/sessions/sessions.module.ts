@@ -43,16 +43,16 @@ function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store)
 }
 
 function openStore(config: Config, clock: Clock): Store {
-  const { policy, events: settings } = config;
+  const { policy, wantedEvents } = config;
   if (config.SESSION_STORE === 'memory') {
-    const events = new MemoryEventLog(policy, clock, settings);
+    const events = new MemoryEventLog(policy, clock, wantedEvents);
     return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
   }
   const availability = new Availability(new Logger('Redis'));
   const redis = connectRedis(config, availability);
   return {
-    sessions: new RedisSessionRepository(redis, policy, clock, availability, settings),
+    sessions: new RedisSessionRepository(redis, policy, clock, availability, wantedEvents),
     events: new RedisSessionEvents(redis, policy, availability),
-    outbox: new RedisCallbackOutbox(redis, policy, availability, settings),
+    outbox: new RedisCallbackOutbox(redis, policy, availability),
   };
 }

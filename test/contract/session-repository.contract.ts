@@ -2,7 +2,7 @@ import { ALL_SESSIONS, MAX_ENDED_RECORDS, type Policy } from '../../src/sessions
 import { type Admission, type AdmissionRequest, type Place } from '../../src/sessions/session.js';
 import { type EventType, type SessionEvent, messageId } from '../../src/sessions/session-events.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { POLICY, type Store } from '../support/stores.js';
+import { POLICY, type Store, eventsOf } from '../support/stores.js';
 
 let users = 0;
 
@@ -42,7 +42,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   };
   const live = async (): Promise<string[]> => (await store.list(userId)).map(({ sessionId }) => sessionId);
   const told = async (type?: EventType): Promise<SessionEvent[]> =>
-    (await events.since(userId, '0-0')).events.filter((event) => type === undefined || event.type === type);
+    (await eventsOf({ events }, userId)).filter((event) => type === undefined || event.type === type);
   const expired = async (): Promise<string[]> =>
     (await told('session.expired')).map(({ sessionId }) => sessionId);
   /** Sweeps everything and gives what it claimed of this user; others are not the test's business. */
@@ -653,30 +653,54 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
 
     it('reach whoever watches the user, and nobody else, until they leave', async () => {
       const seen: string[] = [];
-      const leave = await events.watch(userId, ({ type, id }) => seen.push(`${type} ${id}`));
-      const other = await events.watch(`${userId}-other`, () => seen.push('another user'));
+      const { stop } = await events.watch(userId, undefined, ({ type, id }) => seen.push(`${type} ${id}`));
+      const other = await events.watch(`${userId}-other`, undefined, () => seen.push('another user'));
       await watch('a');
       await store.end(userId, ['a'], 'user');
       const expected = (await told()).map(({ type, id }) => `${type} ${id}`);
       await eventually(() => {
         expect(seen).toEqual(expected);
       });
-      leave();
-      other();
+      stop();
+      other.stop();
       await watch('b');
       await told(); // whatever was on its way has arrived by the time that this has
       expect(seen).toHaveLength(2);
     });
 
     it('can be resumed after any of them', async () => {
-      const position = await events.position();
+      const resume = async (after: string | undefined) => {
+        const { missed, complete, position, stop } = await events.watch(userId, after, () => undefined);
+        stop();
+        return { missed, complete, position };
+      };
+      const { position, missed, complete } = await resume(undefined);
+      expect([missed, complete]).toEqual([[], true]);
       await watch('a');
       await watch('b');
       const [first, second] = await told();
-      expect(await events.since(userId, position)).toEqual({ events: [first, second], complete: true });
-      expect(await events.since(userId, first!.id)).toEqual({ events: [second], complete: true });
-      expect(await events.since(userId, second!.id)).toEqual({ events: [], complete: true });
-      expect((await events.since(userId, '1000-0')).complete).toBe(false);
+      const newest = second!.id;
+      expect(await resume(position)).toMatchObject({ missed: [first, second], position: newest });
+      expect(await resume(first!.id)).toEqual({ missed: [second], complete: true, position: newest });
+      expect(await resume(newest)).toEqual({ missed: [], complete: true, position: newest });
+      expect((await resume('900000000000000-0')).complete).toBe(false); // of another life of the store
+    });
+
+    it('tell those who come back what happened while they were away, and no more twice than once', async () => {
+      await watch('a');
+      const [first] = await told();
+      await watch('b');
+      const seen: string[] = [];
+      const { missed } = await events.watch(userId, first!.id, ({ sessionId }) => seen.push(sessionId));
+      expect(missed.map(({ sessionId }) => sessionId)).toEqual(['b']);
+      await watch('c');
+      await eventually(() => {
+        expect(seen).toEqual(['c']);
+      });
+      const third = (await told())[2]!;
+      expect(events.position(userId)).toBe(third.id);
+      await events.refresh();
+      expect(seen).toEqual(['c']);
     });
   });
 
@@ -686,7 +710,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       const taken: SessionEvent[] = [];
       for (let some = await outbox.take(100); some.length > 0; some = await outbox.take(100)) {
         taken.push(...some.map(({ event }) => event).filter((event) => event.userId === userId));
-        await outbox.settle(some.map(({ event }) => event));
+        for (const { event } of some) await outbox.settle(event);
       }
       return taken;
     };
@@ -722,7 +746,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       const taken = await outbox.take(1);
       expect(taken.length).toBeGreaterThanOrEqual(1);
       expect(await outbox.state()).toMatchObject({ waiting: 2, oldestAt: expect.any(Number) });
-      await outbox.settle(taken.map(({ event }) => event));
+      for (const { event } of taken) await outbox.settle(event);
       expect((await outbox.state()).waiting).toBe(2 - taken.length);
     });
 
@@ -734,12 +758,16 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await outbox.bury(taken[0]!, 20, 'twice');
       expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 2 });
       const letters = await outbox.deadLetters(10);
-      expect(letters).toMatchObject(taken.map((event) => ({ event, tries: 20, failure: 'nobody listens' })));
+      expect(letters.map(({ event }) => messageId(event))).toEqual(taken.map(messageId));
+      expect(letters).toMatchObject(taken.map(() => ({ tries: 20, failure: 'nobody listens' })));
       expect(await outbox.deadLetters(1)).toHaveLength(1);
 
-      expect(await outbox.replay([messageId(taken[1]!), 'msg_unknown'])).toBe(1);
+      expect(await outbox.replay([messageId(taken[1]!), 'msg_unknown'])).toEqual({
+        replayed: 1,
+        more: false,
+      });
       expect((await takeAll()).map(messageId)).toEqual([messageId(taken[1]!)]);
-      expect(await outbox.replay(undefined)).toBe(1);
+      expect(await outbox.replay(undefined)).toEqual({ replayed: 1, more: false });
       expect((await takeAll()).map(messageId)).toEqual([messageId(taken[0]!)]);
       expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0, lost: 0 });
       // Watchers have seen them before.

@@ -17,7 +17,7 @@ const open = (clock = new Clock()) =>
     ReturnType<typeof openRedisStore>,
   ];
 type Instance = ReturnType<typeof openRedisStore>;
-const { log, state, deadLetters } = userKeys('ana');
+const { outbox: stream, state, deadLetters } = userKeys('ana');
 
 async function start({ sessions }: Instance, sessionId: string): Promise<void> {
   const request = { userId: 'ana', sessionId, streamId: 'film', phase: 0, phases: 1, endSessionIds: [] };
@@ -25,12 +25,13 @@ async function start({ sessions }: Instance, sessionId: string): Promise<void> {
   if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
 }
 const told = (entries: readonly OutboxEntry[]): string[] => entries.map(({ event }) => event.sessionId);
-const settle = (instance: Instance, entries: readonly OutboxEntry[]): Promise<void> =>
-  instance.outbox.settle(entries.map(({ event }) => event));
+async function settle({ outbox }: Instance, entries: readonly OutboxEntry[]): Promise<void> {
+  for (const { event } of entries) await outbox.settle(event);
+}
 /** Events that wait for delivery like any others. */
 async function fill(events: number): Promise<void> {
   const pipeline = redis.pipeline();
-  for (let n = 0; n < events; n++) pipeline.xadd(log, '*', 'e', `started 1 ana s${n} film 1 1 0 -`);
+  for (let n = 0; n < events; n++) pipeline.xadd(stream, '*', 'e', `started 1 ana s${n} film 1 1 0 1 -`);
   await pipeline.exec();
 }
 
@@ -64,11 +65,34 @@ describe('the outbox', () => {
     const [one, other] = open();
     await start(one, 'a');
     const [entry] = await one.outbox.take(100);
-    await redis.call('XCLAIM', log, 'callbacks', 'somebody', 0, entry!.event.id, 'IDLE', 19_000, 'JUSTID');
+    await redis.call('XCLAIM', stream, 'callbacks', 'somebody', 0, entry!.event.id, 'IDLE', 19_000, 'JUSTID');
     await one.outbox.stillDelivering();
     expect(await other.outbox.take(100)).toEqual([]);
-    await redis.call('XCLAIM', log, 'callbacks', 'somebody', 0, entry!.event.id, 'IDLE', 20_000, 'JUSTID');
+    await redis.call('XCLAIM', stream, 'callbacks', 'somebody', 0, entry!.event.id, 'IDLE', 20_000, 'JUSTID');
     expect(told(await other.outbox.take(100))).toEqual(['a']);
+  });
+
+  it('gives all that a silent instance had to one other, and the newer events to nobody before that is settled', async () => {
+    const [one, other] = open();
+    const third = openRedisStore(connections[0]!(), POLICY, new Clock());
+    for (const session of ['a', 'b', 'c', 'd']) await start(one, session);
+    const had = (await one.outbox.take(96)).map(({ event }) => event);
+    expect(had.map(({ sessionId }) => sessionId)).toEqual(['a', 'b', 'c']);
+    const silent = (ids: readonly string[]) =>
+      redis.call('XCLAIM', stream, 'callbacks', 'the dead', 0, ...ids, 'IDLE', 20_000, 'JUSTID');
+    await silent([had[1]!.id]);
+    expect(await other.outbox.take(1_000)).toEqual([]); // not before all of it is silent
+    await silent(had.map(({ id }) => id));
+    expect(await other.outbox.take(0)).toEqual([]);
+    const heir = await other.outbox.take(32);
+    expect(told(heir)).toEqual(['a', 'b', 'c']);
+    expect(heir.map(({ tries }) => tries)).toEqual([1, 1, 1]); // it may have been their fault
+    expect(await third.outbox.take(1_000)).toEqual([]);
+    expect(await one.outbox.take(1_000)).toEqual([]); // back from the dead, with less than it thinks
+    await settle(other, heir);
+    expect(told(await third.outbox.take(1_000))).toEqual(['d']);
+    const consumers = (await redis.xinfo('CONSUMERS', stream, 'callbacks')) as unknown[][];
+    expect(consumers.map(([, name]) => name)).not.toContain('the dead');
   });
 
   it('gives again what got lost on its way to the one that asked', async () => {
@@ -76,33 +100,36 @@ describe('the outbox', () => {
     await start(one, 'a');
     await start(one, 'b');
     // The script ran for it, but it never heard: of nothing that is not settled may it be given newer events.
-    const [, consumer] = [await one.outbox.take(0), (one.outbox as unknown as { consumer: string }).consumer];
-    await redis.xreadgroup('GROUP', 'callbacks', consumer, 'COUNT', 1, 'STREAMS', log, '>');
+    const { consumer } = one.outbox as unknown as { consumer: string };
+    await redis.xgroup('CREATE', stream, 'callbacks', '0');
+    await redis.xreadgroup('GROUP', 'callbacks', consumer, 'COUNT', 1, 'STREAMS', stream, '>');
     expect(await one.outbox.take(1_000)).toEqual([]);
-    const [[id]] = (await redis.xrange(log, '-', '+', 'COUNT', 1)) as [[string, string[]]];
-    await redis.call('XCLAIM', log, 'callbacks', consumer, 0, id, 'IDLE', 20_000, 'JUSTID');
-    expect(told(await one.outbox.take(1_000))).toEqual(['a']);
+    const [[id]] = (await redis.xrange(stream, '-', '+', 'COUNT', 1)) as [[string, string[]]];
+    await redis.call('XCLAIM', stream, 'callbacks', consumer, 0, id, 'IDLE', 20_000, 'JUSTID');
+    const [lost] = await one.outbox.take(1_000);
+    expect(lost!.event.sessionId).toBe('a');
+    await settle(one, [lost!]);
     expect(told(await one.outbox.take(1_000))).toEqual(['b']);
   });
 
-  it('keeps what is not delivered, however old, and forgets what is after a minute', async () => {
-    const [one, other] = open();
-    for (const n of [1, 2, 3]) await redis.xadd(log, `${n}-0`, 'e', `started 1 ana s${n} film 1 1 0 -`);
-    await one.sessions.expireIdle({ maxSessions: 10 });
-    await one.outbox.take(0);
-    const first = await one.outbox.take(32);
-    await other.outbox.take(1_000);
-    expect(await redis.xlen(log)).toBe(3);
-    await settle(one, first);
-    await settle(one, await one.outbox.take(1_000)); // which trims what came before
-    expect(await redis.xlen(log)).toBe(2);
-    await other.outbox.take(1_000);
-    expect(await redis.xlen(log)).toBe(0);
-    const { outbox } = openRedisStore(connections[0]!(), POLICY, new Clock(), {
-      outbox: false,
-      refusals: false,
-    });
-    expect(await outbox.state()).toMatchObject({ waiting: 0 });
+  it('loses nothing that was given, where a part of the question fails', async () => {
+    const [one] = open();
+    await start(one, 'a');
+    const broken = userKeys('ben').outbox;
+    await redis.set(broken, 'not a stream');
+    const taken: OutboxEntry[] = [];
+    for (let n = 0; n < 20; n++) taken.push(...(await one.outbox.take(1_000).catch(() => [])));
+    expect(told(taken)).toEqual(['a']);
+  });
+
+  it('forgets the consumers that are gone', async () => {
+    for (let n = 0; n < 5; n++) {
+      const instance = openRedisStore(connections[0]!(), POLICY, new Clock());
+      await start(instance, `session-${n}`);
+      await settle(instance, await instance.outbox.take(1_000));
+      await instance.outbox.release();
+    }
+    expect(await redis.xinfo('CONSUMERS', stream, 'callbacks')).toEqual([]);
   });
 
   it('lets sweeps wait where too much waits already, and loses no expiry by it', async () => {
@@ -114,16 +141,14 @@ describe('the outbox', () => {
     expect(await one.sessions.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0, more: true });
     for (let some = await one.outbox.take(1_024); some.length > 0; some = await one.outbox.take(1_024))
       await settle(one, some);
-    await redis.xtrim(log, 'MAXLEN', 0); // what is delivered stays for watchers for a minute
     expect(await one.sessions.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 1, more: false });
   });
 
   it('is bounded, and counts what it lost', async () => {
     const [one] = open();
     await fill(4_096);
-    await one.sessions.end('ana', ['nobody'], 'user');
     await start(one, 'a');
-    expect(await redis.xlen(log)).toBe(4_096);
+    expect(await redis.xlen(stream)).toBe(4_096);
     expect(await redis.hget(state, 'lost')).toBe('1');
     expect(await one.outbox.state()).toMatchObject({ waiting: 4_096, lost: 1 });
   });

@@ -3,7 +3,7 @@ import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { QUIET, useRedisDatabase } from '../support/redis-database.js';
-import { POLICY, openRedisStore } from '../support/stores.js';
+import { POLICY, eventsOf, openRedisStore } from '../support/stores.js';
 import { ReplyValve } from '../support/reply-valve.js';
 import { until } from '../support/until.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
@@ -73,7 +73,8 @@ describe('a process that dies between the decision and the reply', () => {
       lost.catch(() => undefined);
       const clock = new ManualClock(Date.now());
       const connection = connectRedis({ REDIS_URL: url }, QUIET);
-      const { sessions: store, events } = openRedisStore(connection, POLICY, clock);
+      const opened = openRedisStore(connection, POLICY, clock);
+      const store = opened.sessions;
       await store.onModuleInit();
       let held = await store.list('orphan');
       await until(async () => (held = await store.list('orphan')).length > 0);
@@ -86,7 +87,7 @@ describe('a process that dies between the decision and the reply', () => {
       clock.advance(1);
       expect(await store.list('orphan')).toEqual([]);
       expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0 }); // it never began
-      expect((await events.since('orphan', '0-0')).events).toEqual([]);
+      expect(await eventsOf(opened, 'orphan')).toEqual([]);
       await connection.quit();
     } finally {
       await valve.close();

@@ -1,7 +1,11 @@
-import { readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { MAX_ENDED_RECORDS, SHORTEST_OUTAGE_MS } from '../../src/sessions/admission.js';
+import { GROUP } from '../../src/sessions/redis/redis-callback-outbox.js';
+import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
+import { REST_MS } from '../../src/sessions/redis/redis-session.repository.js';
 import { SCRIPT_NAMES, SHARED_LUA, readScript } from '../../src/sessions/redis/redis-scripts.js';
 import { Clock } from '../../src/clock.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -16,6 +20,7 @@ beforeAll(() => store.onModuleInit());
 afterAll(() => connection.quit());
 beforeEach(empty);
 
+const LUA = join(__dirname, '../../src/sessions/redis/lua');
 const request = {
   userId: 'ana',
   sessionId: 'tv',
@@ -27,7 +32,7 @@ const request = {
 
 describe('the scripts', () => {
   it('are all named, and no other lies about', () => {
-    const files = readdirSync(join(__dirname, '../../src/sessions/redis/lua'));
+    const files = readdirSync(LUA);
     expect(files.toSorted()).toEqual(
       [...SCRIPT_NAMES, ...SHARED_LUA].map((name) => `${name}.lua`).toSorted(),
     );
@@ -41,6 +46,22 @@ describe('the scripts', () => {
     const [, documented] = /^-- ARGV +((?:.*\n--  )*.*?)(?:\.\.\.)?$/m.exec(lua)!;
     expect(documented!.split(',').length).toBeGreaterThanOrEqual(argumentsUsed);
     expect(lua).toMatch(/^-- Returns /m);
+  });
+
+  it('say the same as the source where both have to know', () => {
+    const constants = (name: string): Record<string, string> =>
+      Object.fromEntries(
+        [...readFileSync(join(LUA, `${name}.lua`), 'utf8').matchAll(/^local ([A-Z_]+) = '?(\w+)/gm)].map(
+          ([, constant, value]) => [constant, value],
+        ),
+      );
+    expect(constants('record')).toMatchObject({ MAX_ENDED: String(MAX_ENDED_RECORDS) });
+    expect(constants('events')).toMatchObject({ GROUP, MAX_SEEN: String(KEPT_EVENTS) });
+    expect(constants('expire')).toMatchObject({
+      REST: String(REST_MS),
+      SHORTEST_OUTAGE: String(SHORTEST_OUTAGE_MS),
+    });
+    expect(constants('take').RELEASED).toBe(constants('release').RELEASED);
   });
 
   it('are sent again where the server has forgotten them', async () => {

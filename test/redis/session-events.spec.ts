@@ -1,5 +1,7 @@
 import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { Clock } from '../../src/clock.js';
+import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { until } from '../support/until.js';
@@ -24,7 +26,7 @@ describe('what one process does', () => {
   it('is told by another', async () => {
     const [one, other] = open();
     const seen: SessionEvent[] = [];
-    await other!.events.watch('ana', (event) => seen.push(event));
+    await other!.events.watch('ana', undefined, (event) => seen.push(event));
     const admission = await one!.sessions.admit(request('tv'));
     if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
     await one!.sessions.confirm(admission.place);
@@ -36,7 +38,7 @@ describe('what one process does', () => {
   it('is told once, and all of it, though the connection that tells it is lost again and again', async () => {
     const [one, other] = open();
     const seen: string[] = [];
-    await other!.events.watch('ana', ({ sessionId }) => seen.push(sessionId));
+    await other!.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
     const ended = Array.from({ length: 60 }, (_, n) => `session-${n}`);
     for (const [n, sessionId] of ended.entries()) {
       if (n % 20 === 10) await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -50,15 +52,55 @@ describe('what one process does', () => {
   it('is not told to a watcher in another database of the same server', async () => {
     const [one, other] = open();
     const [seen, later]: string[][] = [[], []];
-    await other!.events.watch('ana', ({ id }) => seen!.push(id));
-    // A message of the neighbour names an entry of its own log, which is none of this one's.
+    await other!.events.watch('ana', undefined, ({ id }) => seen!.push(id));
+    // A message of the neighbour makes them look, and there is nothing new in this one.
     await redis.publish('sg:u:ana', '1-1');
-    const leave = await one!.events.watch('ana', ({ id }) => later!.push(id));
+    const { stop } = await one!.events.watch('ana', undefined, ({ id }) => later!.push(id));
     await one!.sessions.admit(request('tv'));
     await one!.sessions.end('ana', ['tv'], 'user');
     await until(() => seen!.length > 0 && later!.length > 0);
     expect(seen).toEqual(later);
     expect(seen).toHaveLength(1);
-    leave();
+    stop();
+  });
+
+  it('is found by the next look where a message was lost', async () => {
+    const [one, other] = open();
+    const seen: string[] = [];
+    await other!.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
+    await other!.events.refresh(); // its own first look is done by then
+    // Written down, and the message lost.
+    await redis.xadd(userKeys('ana').ring, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user');
+    expect(seen).toEqual([]);
+    await other!.events.refresh();
+    expect(seen).toEqual(['tv']);
+    // Where it would resume moves on with what happens to others in the partition.
+    const id = await redis.xadd(userKeys('ana').ring, '*', 'e', 'ended 1 ben tv film 1 1 0 1 user');
+    await other!.events.refresh();
+    expect([other!.events.position('ana'), seen]).toEqual([id, ['tv']]);
+    await one!.sessions.admit(request('phone'));
+    await one!.sessions.end('ana', ['phone'], 'user');
+    await until(() => seen.length === 2);
+  });
+
+  it('is said to be incomplete where the ring has gone on', async () => {
+    const [one] = open();
+    const { position, stop } = await one!.events.watch('ana', undefined, () => undefined);
+    stop();
+    for (let n = 0; n < KEPT_EVENTS; n++)
+      await redis.xadd(
+        userKeys('ana').ring,
+        'MAXLEN',
+        KEPT_EVENTS,
+        '*',
+        'e',
+        `ended 1 ben s${n} film 1 1 0 1 user`,
+      );
+    const late = await one!.events.watch('ana', position, () => undefined);
+    expect(late).toMatchObject({ missed: [], complete: false });
+    late.stop();
+    const recent = await one!.events.watch('ana', late.position, () => undefined);
+    expect(recent.complete).toBe(true);
+    recent.stop();
   });
 });

@@ -8,7 +8,9 @@ import { RedisSessionEvents } from '../../src/sessions/redis/redis-session-event
 import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
 import {
   type CallbackOutbox,
-  type EventSettings,
+  EVENT_TYPES,
+  type EventType,
+  type SessionEvent,
   type SessionEvents,
 } from '../../src/sessions/session-events.js';
 import { type SessionRepository } from '../../src/sessions/session.repository.js';
@@ -30,20 +32,31 @@ export interface Store {
   readonly outbox: CallbackOutbox;
 }
 
-const WRITES_ALL: EventSettings = { outbox: true, refusals: true };
+/** Which events go to the outbox. */
+const ALL: readonly EventType[] = EVENT_TYPES;
 
-export function openMemoryStore(policy: Policy, clock: Clock, settings = WRITES_ALL): Store {
-  const events = new MemoryEventLog(policy, clock, settings);
+export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Store {
+  const events = new MemoryEventLog(policy, clock, wanted);
   return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
 }
 
-export function openRedisStore(redis: Redis, policy: Policy, clock: Clock, settings = WRITES_ALL) {
+export function openRedisStore(redis: Redis, policy: Policy, clock: Clock, wanted = ALL) {
   const events = new RedisSessionEvents(redis, policy, QUIET);
   // Its second connection ends with the first.
   redis.setMaxListeners(0).once('end', () => events.onApplicationShutdown());
   return {
-    sessions: new RedisSessionRepository(redis, policy, clock, QUIET, settings),
+    sessions: new RedisSessionRepository(redis, policy, clock, QUIET, wanted),
     events,
-    outbox: new RedisCallbackOutbox(redis, policy, QUIET, settings),
+    outbox: new RedisCallbackOutbox(redis, policy, QUIET),
   };
+}
+
+/** All that is still known of what happened to a user. */
+export async function eventsOf(
+  { events }: Pick<Store, 'events'>,
+  userId: string,
+): Promise<readonly SessionEvent[]> {
+  const { missed, stop } = await events.watch(userId, '0-0', () => undefined);
+  stop();
+  return missed;
 }

@@ -1,32 +1,33 @@
-import { EventEmitter } from 'node:events';
 import { type Clock } from '../../clock.js';
 import { type Policy } from '../admission.js';
 import {
   CallbackOutbox,
   type DeadLetter,
-  EVENTS_KEPT_MS,
-  type EventSettings,
   type EventType,
   type OutboxEntry,
   type OutboxState,
   SessionEvents,
   type SessionEvent,
+  type ToldRecord,
+  type Watch,
   isAfter,
   messageId,
   toEvent,
 } from '../session-events.js';
-import { type ShownRecord } from '../session.js';
 
+/** For watchers who come back. */
+const MAX_SEEN = 10_000;
 /** About 60 MB at the worst. */
-const MAX_EVENTS = 100_000;
-const FORGET_EVERY = 1_000;
+const MAX_WAITING = 100_000;
 const MAX_DEAD_LETTERS = 10_000;
 
 /** The events of the embedded store: in this process, and for as long as it runs. */
 export class MemoryEventLog extends SessionEvents {
-  /** Oldest first. Every event of the last minute. */
-  private events: SessionEvent[] = [];
-  private readonly emitter = new EventEmitter().setMaxListeners(0);
+  /** The last ones, oldest first. */
+  private readonly seen: SessionEvent[] = [];
+  private readonly listeners = new Map<string, Set<(event: SessionEvent) => void>>();
+  /** What ids begin with: a process that starts anew does not know what went before. */
+  private readonly life: number;
   private number = 0;
   /** Where they are to be delivered from. */
   readonly outbox: MemoryCallbackOutbox;
@@ -34,9 +35,10 @@ export class MemoryEventLog extends SessionEvents {
   constructor(
     private readonly policy: Policy,
     private readonly clock: Clock,
-    private readonly settings: EventSettings,
+    private readonly wanted: readonly EventType[],
   ) {
     super();
+    this.life = clock.now();
     this.outbox = new MemoryCallbackOutbox(clock);
   }
 
@@ -44,56 +46,44 @@ export class MemoryEventLog extends SessionEvents {
     type: EventType,
     at: number,
     userId: string,
-    record: ShownRecord,
+    record: ToldRecord,
     reason: SessionEvent['reason'],
   ): void {
-    const refused = type === 'session.refused';
-    if (refused && !this.settings.refusals) return;
-    const event = toEvent(
-      `${this.clock.now()}-${++this.number}`,
-      type,
-      at,
-      userId,
-      record,
-      this.policy,
-      reason,
-    );
-    if (this.settings.outbox) this.outbox.add(event);
-    if (refused) return;
-    this.events.push(event);
-    if (this.number % FORGET_EVERY === 0) this.forget();
-    this.emitter.emit(userId, event);
+    const event = toEvent(`${this.life}-${++this.number}`, type, at, userId, record, this.policy, reason);
+    if (this.wanted.includes(type)) this.outbox.add(event);
+    if (type === 'session.refused') return;
+    if (this.seen.push(event) > MAX_SEEN) this.seen.shift();
+    for (const listener of this.listeners.get(userId) ?? []) listener(event);
   }
 
-  override async watch(userId: string, listener: (event: SessionEvent) => void): Promise<() => void> {
-    this.emitter.on(userId, listener);
-    return () => this.emitter.off(userId, listener);
-  }
-
-  override async since(
+  override async watch(
     userId: string,
-    eventId: string,
-  ): Promise<{ events: SessionEvent[]; complete: boolean }> {
-    const oldest = this.forget();
-    const complete = Number.parseInt(eventId) >= oldest && this.events.length < MAX_EVENTS;
+    after: string | undefined,
+    listener: (event: SessionEvent) => void,
+  ): Promise<Watch> {
+    const listeners = (this.listeners.get(userId) ?? new Set()).add(listener);
+    this.listeners.set(userId, listeners);
+    const stop = (): void => {
+      if (listeners.delete(listener) && listeners.size === 0) this.listeners.delete(userId);
+    };
+    const position = this.position();
+    if (after === undefined) return { missed: [], complete: true, position, stop };
     return {
-      events: this.events.filter((event) => event.userId === userId && isAfter(event.id, eventId)),
-      complete,
+      position,
+      missed: this.seen.filter((event) => event.userId === userId && isAfter(event.id, after)),
+      complete:
+        after.startsWith(`${this.life}-`) &&
+        (this.seen.length < MAX_SEEN || !isAfter(this.seen[0]!.id, after)) &&
+        !isAfter(after, position),
+      stop,
     };
   }
 
-  override async position(): Promise<string> {
-    return `${this.clock.now()}-${this.number}`;
+  override position(): string {
+    return `${this.life}-${this.number}`;
   }
 
-  /** Gives since when events are kept. */
-  private forget(): number {
-    const oldest = this.clock.now() - EVENTS_KEPT_MS;
-    this.events = this.events
-      .slice(this.events.findLastIndex(({ at }) => at < oldest) + 1)
-      .slice(-MAX_EVENTS);
-    return oldest;
-  }
+  override async refresh(): Promise<void> {}
 }
 
 /** What is to be delivered from this process. The oldest is lost where too much waits, and counted. */
@@ -109,7 +99,7 @@ export class MemoryCallbackOutbox extends CallbackOutbox {
 
   add(event: SessionEvent): void {
     this.waiting.set(event.id, event);
-    if (this.waiting.size <= MAX_EVENTS) return;
+    if (this.waiting.size <= MAX_WAITING) return;
     this.waiting.delete(this.waiting.keys().next().value!);
     this.lost++;
   }
@@ -123,15 +113,11 @@ export class MemoryCallbackOutbox extends CallbackOutbox {
     return entries;
   }
 
-  override async settle(events: readonly SessionEvent[]): Promise<void> {
-    for (const { id } of events) this.taken.delete(id);
+  override async settle({ id }: SessionEvent): Promise<void> {
+    this.taken.delete(id);
   }
 
   override async failed(): Promise<void> {}
-
-  override async stillDelivering(): Promise<void> {}
-
-  override async release(): Promise<void> {}
 
   override async bury(event: SessionEvent, tries: number, failure: string): Promise<void> {
     if (!this.taken.delete(event.id)) return;
@@ -141,15 +127,21 @@ export class MemoryCallbackOutbox extends CallbackOutbox {
     this.lost++;
   }
 
+  override async stillDelivering(): Promise<void> {}
+
+  override async release(): Promise<void> {}
+
   override async deadLetters(limit: number): Promise<DeadLetter[]> {
     return this.dead.slice(0, limit);
   }
 
-  override async replay(ids: readonly string[] | undefined): Promise<number> {
-    const wanted = this.dead.filter(({ event }) => ids?.includes(messageId(event)) ?? true);
+  override async replay(
+    messageIds: readonly string[] | undefined,
+  ): Promise<{ replayed: number; more: boolean }> {
+    const wanted = this.dead.filter(({ event }) => messageIds?.includes(messageId(event)) ?? true);
     this.dead = this.dead.filter((letter) => !wanted.includes(letter));
     for (const { event } of wanted) this.add(event);
-    return wanted.length;
+    return { replayed: wanted.length, more: false };
   }
 
   override async state(): Promise<OutboxState> {

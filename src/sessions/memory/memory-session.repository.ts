@@ -70,7 +70,7 @@ export class MemorySessionRepository extends SessionRepository {
         return decision;
       case 'limit-reached': {
         const { sessionId, streamId } = ask;
-        const refused = { sessionId, streamId, startedAt: 0, lastActivityAt: now, phase: 0 };
+        const refused = { sessionId, streamId, startedAt: 0, lastActivityAt: now, phase: 0, version: 0 };
         this.events.tell('session.refused', now, userId, refused, 'session-limit-reached');
         return {
           outcome: 'limit-reached',

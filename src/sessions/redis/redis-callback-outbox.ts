@@ -4,20 +4,18 @@ import { type Policy } from '../admission.js';
 import {
   CallbackOutbox,
   type DeadLetter,
-  EVENTS_KEPT_MS,
-  type EventSettings,
   type OutboxEntry,
   type OutboxState,
   type SessionEvent,
   messageId,
 } from '../session-events.js';
-import { type Availability, ask, askAll } from './redis-connection.js';
+import { type Availability, ask, askAll, sendTogether } from './redis-connection.js';
 import { PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './redis-keys.js';
+import { readEvent } from './redis-event.js';
 import { type StreamEntry } from './redis-scripts.js';
-import { readEntry } from './redis-session-events.js';
 
-/** As events.lua has it. */
-const GROUP = 'callbacks';
+/** GROUP of events.lua. */
+export const GROUP = 'callbacks';
 /** An instance that said nothing for so long is taken for dead: what it has goes to another. */
 const SILENCE_MS = 20_000;
 /** Of one partition, so that one instance does not hold up what others could deliver. */
@@ -26,19 +24,22 @@ const ROOM_PER_PARTITION = 32;
 const WIDTH = 32;
 /** A partition; with all of them 100,000. */
 const MAX_DEAD_LETTERS = 400;
+/** How many dead letters one call puts back. */
+const MAX_REPLAYED = 1_000;
 
-/** The outbox on the logs of the partitions, by one consumer group: see take.lua for how order is kept. */
+const ALL_PARTITIONS: readonly number[] = Array.from({ length: PARTITIONS }, (_, at) => at);
+
+/** The outbox on a stream a partition, by one consumer group: see take.lua for how order is kept. */
 export class RedisCallbackOutbox extends CallbackOutbox {
   /** What this instance is known by; a process that starts anew is another. */
   private readonly consumer = randomUUID();
-  /** What it has taken and not settled: for each partition the text of each entry. */
-  private readonly taken = new Map<number, Map<string, string>>();
+  /** What it has taken and not settled, the entries of each partition. */
+  private readonly unsettled = new Map<number, Set<string>>();
 
   constructor(
     private readonly redis: Redis,
     private readonly policy: Policy,
     private readonly availability: Availability,
-    private readonly settings: EventSettings,
   ) {
     super();
   }
@@ -46,69 +47,98 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   override async take(room: number): Promise<OutboxEntry[]> {
     const first = Math.floor(Math.random() * PARTITIONS);
     const entries: OutboxEntry[] = [];
-    for (let at = 0; at < PARTITIONS; at += WIDTH) {
-      const asked = Array.from({ length: WIDTH }, (_, offset) => (first + at + offset) % PARTITIONS);
-      const left = Math.max(0, room - entries.length);
-      const share = Math.min(ROOM_PER_PARTITION, Math.ceil(left / WIDTH));
-      const given = await this.askAll(asked, (partition) => this.takeSome(partition, share));
-      entries.push(...given.flat());
+    for (let at = 0; at < PARTITIONS && entries.length < room; at += WIDTH) {
+      const share = Math.min(ROOM_PER_PARTITION, Math.ceil((room - entries.length) / WIDTH));
+      const asked = ALL_PARTITIONS.slice(0, WIDTH).map((offset) => (first + at + offset) % PARTITIONS);
+      sendTogether(this.redis);
+      const given = await Promise.allSettled(asked.map((partition) => this.takeSome(partition, share)));
+      entries.push(...given.flatMap((some) => (some.status === 'fulfilled' ? some.value : [])));
+      const failed = given.find((some) => some.status === 'rejected');
+      // What was given must be delivered, whatever failed beside it; the next call meets the failure again.
+      if (failed && entries.length === 0) throw failed.reason;
+      if (failed) return entries;
     }
     return entries;
   }
 
-  override async settle(events: readonly SessionEvent[]): Promise<void> {
-    const byPartition = Map.groupBy(events, ({ userId }) => partitionOf(userId));
-    await this.askAll([...byPartition.keys()], async (partition) => {
-      const ids = byPartition.get(partition)!.map(({ id }) => id);
-      await this.redis.xack(partitionKeys(partition).log, GROUP, ...ids);
-      for (const id of ids) this.taken.get(partition)?.delete(id);
-    });
-  }
-
-  override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
-    const { log } = partitionKeys(partitionOf(userId));
-    await this.ask(this.redis.xclaim(log, GROUP, this.consumer, 0, id, 'RETRYCOUNT', tries, 'JUSTID'));
-  }
-
-  override async stillDelivering(): Promise<void> {
-    await this.claimAll('JUSTID');
-  }
-
-  override async release(): Promise<void> {
-    await this.claimAll('IDLE', SILENCE_MS, 'JUSTID');
+  override async settle(event: SessionEvent): Promise<void> {
+    await this.close(event, '', 0);
   }
 
   override async bury(event: SessionEvent, tries: number, failure: string): Promise<void> {
-    const partition = partitionOf(event.userId);
-    const { log, deadLetters, state } = partitionKeys(partition);
-    const text = this.taken.get(partition)?.get(event.id);
-    if (text === undefined) return;
-    await this.ask(
-      this.redis.sgBury(log, deadLetters, state, event.id, text, tries, failure, MAX_DEAD_LETTERS),
+    await this.close(event, failure, tries);
+  }
+
+  override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
+    const { outbox } = partitionKeys(partitionOf(userId));
+    // As often as it was given, the try to come included: see take.lua.
+    await this.ask(this.redis.xclaim(outbox, GROUP, this.consumer, 0, id, 'RETRYCOUNT', tries + 1, 'JUSTID'));
+  }
+
+  override async stillDelivering(): Promise<void> {
+    const holding = [...this.unsettled].filter(([, ids]) => ids.size > 0);
+    await this.askAll(holding, async ([partition, ids]) =>
+      this.redis
+        .xclaim(partitionKeys(partition).outbox, GROUP, this.consumer, 0, ...ids, 'JUSTID')
+        // A Redis that forgot everything has nothing to claim; what was taken is delivered all the same.
+        .catch((error: Error) => {
+          if (!error.message.startsWith('NOGROUP')) throw error;
+        }),
     );
-    this.taken.get(partition)?.delete(event.id);
+  }
+
+  override async release(): Promise<void> {
+    await this.askAll(ALL_PARTITIONS, (partition) =>
+      this.redis.sgRelease(partitionKeys(partition).outbox, this.consumer, SILENCE_MS),
+    );
+    this.unsettled.clear();
   }
 
   override async deadLetters(limit: number): Promise<DeadLetter[]> {
-    const letters = await this.readDeadLetters(limit);
-    return letters.map(({ letter }) => letter).slice(0, limit);
+    const letters: DeadLetter[] = [];
+    const filled = await this.withDeadLetters();
+    const share = Math.ceil(limit / Math.max(1, filled.length));
+    for (const { deadLetters } of filled) {
+      if (letters.length >= limit) break;
+      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+', 'COUNT', share));
+      letters.push(...entries.map((entry) => this.readDeadLetter(entry)));
+    }
+    return letters.toSorted((a, b) => a.buriedAt - b.buriedAt).slice(0, limit);
   }
 
-  override async replay(ids: readonly string[] | undefined): Promise<number> {
-    const letters = await this.readDeadLetters(MAX_DEAD_LETTERS);
-    const wanted = letters.filter(({ letter }) => ids?.includes(messageId(letter.event)) ?? true);
-    const replayed = await this.askAll(wanted, ({ keys, entryId, text }) =>
-      this.redis.sgReplay(keys.log, keys.deadLetters, entryId, text),
-    );
-    return replayed.reduce<number>((sum, one) => sum + one, 0);
+  /** One partition after the other: there may be very many, and requests want their turn. */
+  override async replay(
+    messageIds: readonly string[] | undefined,
+  ): Promise<{ replayed: number; more: boolean }> {
+    let replayed = 0;
+    for (const { outbox, deadLetters } of await this.withDeadLetters()) {
+      const room = MAX_REPLAYED - replayed;
+      if (room === 0) return { replayed, more: true };
+      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+'));
+      const wanted = entries
+        .filter((entry) => messageIds?.includes(messageId(this.readDeadLetter(entry).event)) ?? true)
+        .map(([id]) => id);
+      if (wanted.length > 0)
+        replayed += await this.ask(this.redis.sgReplay(outbox, deadLetters, ...wanted.slice(0, room)));
+      if (wanted.length > room) return { replayed, more: true };
+    }
+    return { replayed, more: false };
   }
 
   override async state(): Promise<OutboxState> {
-    // The log is there for watchers as well.
-    if (!this.settings.outbox) return { waiting: 0, oldestAt: undefined, deadLetters: 0, lost: 0 };
-    const partitions = Array.from({ length: PARTITIONS }, (_, at) => at);
-    const states = await this.askAll(partitions, (partition) => this.stateOf(partitionKeys(partition)));
-    const oldest = states.flatMap(({ oldestAt }) => oldestAt ?? []);
+    const states = await this.askAll(ALL_PARTITIONS, async (partition) => {
+      const { outbox, deadLetters, state } = partitionKeys(partition);
+      const [waiting, oldest, dead, lost] = await Promise.all([
+        this.redis.xlen(outbox),
+        this.redis.xrange(outbox, '-', '+', 'COUNT', 1),
+        this.redis.xlen(deadLetters),
+        this.redis.hget(state, 'lost'),
+      ]);
+      return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
+    });
+    const oldest = states.flatMap((state) =>
+      state.oldest === undefined ? [] : Number.parseInt(state.oldest),
+    );
     const total = (figure: 'waiting' | 'deadLetters' | 'lost'): number =>
       states.reduce((sum, state) => sum + state[figure], 0);
     return {
@@ -120,77 +150,44 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   private async takeSome(partition: number, room: number): Promise<OutboxEntry[]> {
-    const known = this.taken.get(partition) ?? new Map<string, string>();
-    const [fresh, again] = await this.redis.sgTake(
-      partitionKeys(partition).log,
-      this.consumer,
-      known.size,
-      Math.max(0, room - known.size),
-      SILENCE_MS,
-      EVENTS_KEPT_MS,
+    const unsettled = this.unsettled.get(partition) ?? new Set<string>();
+    const given = await this.ask(
+      this.redis.sgTake(
+        partitionKeys(partition).outbox,
+        this.consumer,
+        unsettled.size,
+        room - unsettled.size,
+        SILENCE_MS,
+      ),
     );
-    const given = [
-      ...fresh.map((entry) => ({ entry, tries: 0 })),
-      ...again.map(([entry, times]) => ({ entry, tries: times - 1 })),
-    ].filter(({ entry: [id] }) => !known.has(id));
-    if (given.length > 0) this.taken.set(partition, known);
-    return given.map(({ entry, tries }) => {
-      const { event, text } = readEntry(entry, this.policy);
-      known.set(event.id, text);
-      return { event, tries };
-    });
+    const entries = given.filter(([[id]]) => !unsettled.has(id));
+    if (entries.length > 0) this.unsettled.set(partition, unsettled);
+    for (const [[id]] of entries) unsettled.add(id);
+    return entries.map(([entry, times]) => ({ event: readEvent(entry, this.policy), tries: times - 1 }));
   }
 
-  private async claimAll(...options: (string | number)[]): Promise<void> {
-    const holding = [...this.taken].filter(([, entries]) => entries.size > 0);
-    await this.askAll(holding, async ([partition, entries]) =>
-      this.redis
-        .call('XCLAIM', partitionKeys(partition).log, GROUP, this.consumer, 0, ...entries.keys(), ...options)
-        // A Redis that forgot everything has nothing to claim; what was taken is delivered all the same.
-        .catch((error: Error) => {
-          if (!error.message.startsWith('NOGROUP')) throw error;
-        }),
+  private async close({ userId, id }: SessionEvent, failure: string, tries: number): Promise<void> {
+    const partition = partitionOf(userId);
+    const { outbox, deadLetters, state } = partitionKeys(partition);
+    sendTogether(this.redis);
+    await this.ask(this.redis.sgSettle(outbox, deadLetters, state, failure, tries, MAX_DEAD_LETTERS, id));
+    this.unsettled.get(partition)?.delete(id);
+  }
+
+  private async withDeadLetters(): Promise<PartitionKeys[]> {
+    const lengths = await this.askAll(ALL_PARTITIONS, (partition) =>
+      this.redis.xlen(partitionKeys(partition).deadLetters),
     );
+    return ALL_PARTITIONS.filter((partition) => lengths[partition]! > 0).map(partitionKeys);
   }
 
-  private async readDeadLetters(
-    perPartition: number,
-  ): Promise<{ letter: DeadLetter; keys: PartitionKeys; entryId: string; text: string }[]> {
-    const partitions = Array.from({ length: PARTITIONS }, (_, at) => partitionKeys(at));
-    const found = await this.askAll(partitions, async (keys) =>
-      (await this.redis.xrange(keys.deadLetters, '-', '+', 'COUNT', perPartition)).map((entry) => ({
-        keys,
-        entryId: entry[0],
-        text: entry[1][1]!,
-        letter: this.readDeadLetter(entry),
-      })),
-    );
-    return found.flat().toSorted((a, b) => a.letter.buriedAt - b.letter.buriedAt);
-  }
-
-  private readDeadLetter([entryId, fields]: StreamEntry): DeadLetter {
-    const [, , , id = '', , tries, , failure = ''] = fields;
-    const { event } = readEntry([id, fields], this.policy);
-    return { event, tries: Number(tries), failure, buriedAt: Number.parseInt(entryId) };
-  }
-
-  private async stateOf({ log, state, deadLetters }: PartitionKeys): Promise<OutboxState> {
-    const [lost, dead, groups] = await Promise.all([
-      this.redis.hget(state, 'lost'),
-      this.redis.xlen(deadLetters),
-      // No log yet is no group yet.
-      this.redis.xinfo('GROUPS', log).catch(() => []) as Promise<unknown[][]>,
-    ]);
-    const group = groups.find((fields) => field(fields, 'name') === GROUP);
-    const [given = 0, oldestGiven] = group ? await this.redis.xpending(log, GROUP) : [];
-    const after = group ? `(${String(field(group, 'last-delivered-id'))}` : '-';
-    const notGiven = await this.redis.xrange(log, after, '+');
-    const oldest = (oldestGiven as string | null | undefined) ?? notGiven[0]?.[0];
+  private readDeadLetter(entry: StreamEntry): DeadLetter {
+    const [id, [, , , tries, , failure = '']] = entry;
     return {
-      waiting: Number(given) + notGiven.length,
-      oldestAt: oldest === undefined ? undefined : Number.parseInt(oldest),
-      deadLetters: dead,
-      lost: Number(lost ?? 0),
+      event: readEvent(entry, this.policy),
+      tries: Number(tries),
+      failure,
+      buriedAt: Number.parseInt(id),
     };
   }
 
@@ -205,9 +202,4 @@ export class RedisCallbackOutbox extends CallbackOutbox {
       items.map((item) => () => command(item)),
     );
   }
-}
-
-/** A reply that names its values has them in turn. */
-function field(fields: readonly unknown[], name: string): unknown {
-  return fields[fields.indexOf(name) + 1];
 }

@@ -13,8 +13,10 @@ const BUCKETS = 64;
 export interface PartitionKeys {
   /** HASH: counts of sessions, how the sweep stands, the pause: see events.lua. */
   readonly state: string;
-  /** STREAM: what happened, also the outbox: see events.lua. */
-  readonly log: string;
+  /** STREAM: the last things that happened, for watchers: see events.lua. */
+  readonly ring: string;
+  /** STREAM: what is to be delivered. */
+  readonly outbox: string;
   /** STREAM: what could not be delivered. */
   readonly deadLetters: string;
   /** ZSET: bucket -> a lower bound of when its earliest record is due. */
@@ -47,7 +49,8 @@ function findTags(): readonly number[] {
 
 const partitions: readonly PartitionKeys[] = findTags().map((tag) => ({
   state: `sg:{${tag}}:s`,
-  log: `sg:{${tag}}:e`,
+  ring: `sg:{${tag}}:e`,
+  outbox: `sg:{${tag}}:o`,
   deadLetters: `sg:{${tag}}:d`,
   buckets: `sg:{${tag}}:x`,
   recordsPrefix: `sg:{${tag}}:u:`,

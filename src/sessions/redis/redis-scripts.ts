@@ -44,14 +44,12 @@ declare module 'ioredis' {
     sgKeepalive(...args: RedisValue[]): Result<KeepAliveReply, Context>;
     sgEnd(...args: RedisValue[]): Result<[number, unknown[], string[]], Context>;
     sgList(...args: RedisValue[]): Result<[number, ...unknown[]], Context>;
-    sgExpire(
-      ...args: RedisValue[]
-    ): Result<[expired: number, visited: number, more: 0 | 1, paused: 0 | 1], Context>;
-    sgTake(
-      ...args: RedisValue[]
-    ): Result<[fresh: StreamEntry[], again: [StreamEntry, given: number][]], Context>;
-    sgBury(...args: RedisValue[]): Result<0 | 1, Context>;
-    sgReplay(...args: RedisValue[]): Result<0 | 1, Context>;
+    sgExpire(...args: RedisValue[]): Result<[expired: number, more: 0 | 1 | 2, paused: 0 | 1], Context>;
+    sgPause(...args: RedisValue[]): Result<1, Context>;
+    sgTake(...args: RedisValue[]): Result<[entry: StreamEntry, given: number][], Context>;
+    sgSettle(...args: RedisValue[]): Result<number, Context>;
+    sgRelease(...args: RedisValue[]): Result<number, Context>;
+    sgReplay(...args: RedisValue[]): Result<number, Context>;
   }
 }
 
@@ -63,8 +61,10 @@ export const SCRIPT_NAMES = [
   'end',
   'list',
   'expire',
+  'pause',
   'take',
-  'bury',
+  'settle',
+  'release',
   'replay',
 ] as const;
 type ScriptName = (typeof SCRIPT_NAMES)[number];

@@ -1,37 +1,41 @@
 import { type OnApplicationShutdown } from '@nestjs/common';
 import { type Redis } from 'ioredis';
 import { type Policy } from '../admission.js';
-import {
-  EVENTS_KEPT_MS,
-  SessionEvents,
-  type EventType,
-  type SessionEvent,
-  isAfter,
-  toEvent,
-} from '../session-events.js';
+import { SessionEvents, type SessionEvent, type Watch, isAfter } from '../session-events.js';
 import { type Availability, ask } from './redis-connection.js';
-import { userChannel, userKeys } from './redis-keys.js';
+import { readEvent } from './redis-event.js';
+import { partitionKeys, partitionOf, userChannel } from './redis-keys.js';
 import { type StreamEntry } from './redis-scripts.js';
 
-/** How far an event may be on its way already when the server's clock is read. */
-const IN_FLIGHT_MS = 1_000;
-/** KEPT of expire.lua: a log that is shorter has lost nothing but by age. */
-const KEPT_EVENTS = 256;
+/** MAX_SEEN of events.lua: a ring that is shorter has lost nothing. */
+export const KEPT_EVENTS = 256;
+const BEFORE_ALL = '0-0';
+/** How soon a look is repeated that failed. */
+const RETRY_MS = 1_000;
 
-type Listener = (event: SessionEvent) => void;
+interface Watcher {
+  readonly listener: (event: SessionEvent) => void;
+  /** The last event that it was told; undefined until it is known where it begins. */
+  last: string | undefined;
+}
 
+/** What this process knows of a partition that somebody watches. */
 interface Watched {
-  readonly listeners: Set<Listener>;
-  /** The last event that they were told. */
-  last: string;
+  readonly users: Map<string, Set<Watcher>>;
+  /** The last event of its ring that everybody has been told who watches. */
+  cursor: string;
+  /** The look that is under way, and whether another is to follow. */
+  looking: Promise<void> | undefined;
+  again: boolean;
 }
 
 /**
- * Live events: a message on the user's channel names an entry of the log, which is then read. Messages get lost where
- * a connection does; so when it is back, the log is read from the last event that was told.
+ * Live events: a message on the user's channel says that there is something new, and the partition's ring is read from
+ * where this process has read it before. What a message says is not believed, and a message that was lost does not
+ * matter: the next look, at the latest that of `refresh`, finds all that is new.
  */
 export class RedisSessionEvents extends SessionEvents implements OnApplicationShutdown {
-  private readonly watched = new Map<string, Watched>();
+  private readonly partitions = new Map<number, Watched>();
   private subscriber: Redis | undefined;
 
   constructor(
@@ -45,49 +49,78 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
   /** Disconnected, not quit: nobody waits for what it would still tell. */
   onApplicationShutdown(): void {
     this.subscriber?.disconnect();
+    this.partitions.clear();
   }
 
-  override async watch(userId: string, listener: Listener): Promise<() => void> {
-    const watched = this.watched.get(userId) ?? { listeners: new Set(), last: await this.position() };
-    // Somebody else may have come while the position was asked for.
-    const kept = this.watched.get(userId) ?? watched;
-    this.watched.set(userId, kept);
-    kept.listeners.add(listener);
-    const unwatch = (): void => {
-      if (!kept.listeners.delete(listener) || kept.listeners.size > 0) return;
-      this.watched.delete(userId);
-      this.subscriber?.unsubscribe(userChannel(userId)).catch(() => undefined);
+  override async watch(
+    userId: string,
+    after: string | undefined,
+    listener: (event: SessionEvent) => void,
+  ): Promise<Watch> {
+    const watcher: Watcher = { listener, last: undefined };
+    this.add(userId, watcher);
+    const stop = (): void => {
+      this.remove(userId, watcher);
     };
     try {
       await ask(this.availability, this.connectSubscriber().subscribe(userChannel(userId)));
+      // Whatever happens from here on is in a message, or in the ring that is read now.
+      const entries = await this.readRing(partitionOf(userId), BEFORE_ALL);
+      const newest = entries.at(-1)?.[0] ?? BEFORE_ALL;
+      watcher.last = newest;
+      this.advance(userId, newest);
+      if (after === undefined) return { missed: [], complete: true, position: newest, stop };
+      const reachesBack = entries.length < KEPT_EVENTS || !isAfter(entries[0]![0], after);
+      return {
+        missed: this.eventsOf(userId, entries).filter(({ id }) => isAfter(id, after)),
+        // An id that is yet to come is one of another life of this Redis.
+        complete: reachesBack && !isAfter(after, newest),
+        position: newest,
+        stop,
+      };
     } catch (error) {
-      unwatch();
+      stop();
       throw error;
     }
-    return unwatch;
   }
 
-  override async since(
-    userId: string,
-    eventId: string,
-  ): Promise<{ events: SessionEvent[]; complete: boolean }> {
-    const { log } = userKeys(userId);
-    const [position, oldest, entries] = await Promise.all([
-      this.position(),
-      ask(this.availability, this.redis.xrange(log, '-', '+', 'COUNT', 1)),
-      ask(this.availability, this.redis.xrange(log, `(${eventId}`, '+')),
-    ]);
-    const reachesBack = oldest[0] !== undefined && !isAfter(oldest[0][0], eventId);
-    const recent = Number.parseInt(eventId) > Number.parseInt(position) - EVENTS_KEPT_MS + 2 * IN_FLIGHT_MS;
-    return {
-      events: entries.flatMap((entry) => this.told(userId, entry)),
-      complete: reachesBack || (recent && entries.length < KEPT_EVENTS),
+  override position(userId: string): string {
+    return this.partitions.get(partitionOf(userId))?.cursor ?? BEFORE_ALL;
+  }
+
+  override async refresh(): Promise<void> {
+    if (this.partitions.size === 0) return;
+    // A connection that swallows everything looks like one on which nothing happens.
+    await this.subscriber?.ping().catch(() => this.subscriber?.disconnect(true));
+    await Promise.all([...this.partitions.keys()].map((partition) => this.look(partition)));
+  }
+
+  private add(userId: string, watcher: Watcher): void {
+    const partition = partitionOf(userId);
+    const watched = this.partitions.get(partition) ?? {
+      users: new Map<string, Set<Watcher>>(),
+      cursor: BEFORE_ALL,
+      looking: undefined,
+      again: false,
     };
+    this.partitions.set(partition, watched);
+    watched.users.set(userId, (watched.users.get(userId) ?? new Set()).add(watcher));
   }
 
-  override async position(): Promise<string> {
-    const [seconds, micros] = await ask(this.availability, this.redis.time());
-    return `${Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000) - IN_FLIGHT_MS}-0`;
+  private remove(userId: string, watcher: Watcher): void {
+    const partition = partitionOf(userId);
+    const watched = this.partitions.get(partition);
+    const watchers = watched?.users.get(userId);
+    if (!watchers?.delete(watcher) || watchers.size > 0) return;
+    watched!.users.delete(userId);
+    if (watched!.users.size === 0) this.partitions.delete(partition);
+    this.subscriber?.unsubscribe(userChannel(userId)).catch(() => undefined);
+  }
+
+  /** The first who watches a partition has nothing behind them. */
+  private advance(userId: string, newest: string): void {
+    const watched = this.partitions.get(partitionOf(userId));
+    if (watched?.cursor === BEFORE_ALL) watched.cursor = newest;
   }
 
   private connectSubscriber(): Redis {
@@ -95,62 +128,62 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     // Who watches can wait for the connection, and the main one tells the log when Redis is away.
     this.subscriber = this.redis.duplicate({ enableOfflineQueue: true, autoResubscribe: false });
     this.subscriber.on('error', () => undefined);
-    this.subscriber.on('message', (channel: string, entryId: string) => {
-      const userId = channel.slice(userChannel('').length);
-      void this.catchUp(userId, entryId, entryId);
+    this.subscriber.on('message', (channel: string) => {
+      void this.look(partitionOf(channel.slice(userChannel('').length)));
     });
     this.subscriber.on('ready', () => void this.resume());
     return this.subscriber;
   }
 
   private async resume(): Promise<void> {
-    if (this.watched.size === 0) return;
-    await this.subscriber!.subscribe(...[...this.watched.keys()].map(userChannel)).catch(() => undefined);
-    for (const [userId, { last }] of this.watched) void this.catchUp(userId, `(${last}`, '+');
+    const users = [...this.partitions.values()].flatMap((watched) => [...watched.users.keys()]);
+    if (users.length === 0) return;
+    await this.subscriber!.subscribe(...users.map(userChannel)).catch(() => undefined);
+    await this.refresh();
   }
 
-  private async catchUp(userId: string, from: string, to: string): Promise<void> {
-    const entries = await ask(this.availability, this.redis.xrange(userKeys(userId).log, from, to)).catch(
-      () => [],
-    ); // when the connection is back, there will be another look
-    const watched = this.watched.get(userId);
+  /** Reads what is new in a partition and tells it; one look at a time, and another where one was asked for meanwhile. */
+  private async look(partition: number): Promise<void> {
+    const watched = this.partitions.get(partition);
     if (!watched) return;
-    for (const event of entries.flatMap((entry) => this.told(userId, entry))) {
-      if (!isAfter(event.id, watched.last)) continue;
-      watched.last = event.id;
-      for (const listener of watched.listeners) listener(event);
+    if (watched.looking) {
+      watched.again = true;
+      return watched.looking;
+    }
+    watched.looking = this.tellNew(partition, watched).finally(() => {
+      watched.looking = undefined;
+    });
+    return watched.looking;
+  }
+
+  private async tellNew(partition: number, watched: Watched): Promise<void> {
+    do {
+      watched.again = false;
+      try {
+        const entries = await this.readRing(partition, watched.cursor);
+        for (const entry of entries) this.tell(watched, readEvent(entry, this.policy));
+        watched.cursor = entries.at(-1)?.[0] ?? watched.cursor;
+      } catch {
+        setTimeout(() => void this.look(partition), RETRY_MS).unref();
+        return;
+      }
+    } while (watched.again);
+  }
+
+  private tell({ users }: Watched, event: SessionEvent): void {
+    for (const watcher of users.get(event.userId) ?? []) {
+      // One that does not know where it begins yet reads the ring itself.
+      if (watcher.last === undefined || !isAfter(event.id, watcher.last)) continue;
+      watcher.last = event.id;
+      watcher.listener(event);
     }
   }
 
-  /** The log is that of a partition, and holds what is not for watchers. */
-  private told(userId: string, entry: StreamEntry): SessionEvent[] {
-    const { event, replay } = readEntry(entry, this.policy);
-    return event.userId === userId && event.type !== 'session.refused' && !replay ? [event] : [];
+  private async readRing(partition: number, after: string): Promise<StreamEntry[]> {
+    return ask(this.availability, this.redis.xrange(partitionKeys(partition).ring, `(${after}`, '+'));
   }
-}
 
-/** An entry of the log, as events.lua writes it. */
-export function readEntry(
-  [id, [, text = '']]: StreamEntry,
-  policy: Policy,
-): { event: SessionEvent; text: string; replay: boolean } {
-  const [type, at, userId, sessionId, streamId, startedAt, lastActivityAt, phase, reason, replay] =
-    text.split(' ') as [string, string, string, string, string, string, string, string, string, string?];
-  const record = {
-    sessionId,
-    streamId,
-    startedAt: Number(startedAt),
-    lastActivityAt: Number(lastActivityAt),
-    phase: Number(phase),
-  };
-  const event = toEvent(
-    id,
-    `session.${type}` as EventType,
-    Number(at),
-    userId,
-    record,
-    policy,
-    reason === '-' ? undefined : (reason as SessionEvent['reason']),
-  );
-  return { event, text, replay: replay !== undefined };
+  private eventsOf(userId: string, entries: readonly StreamEntry[]): SessionEvent[] {
+    return entries.map((entry) => readEvent(entry, this.policy)).filter((event) => event.userId === userId);
+  }
 }

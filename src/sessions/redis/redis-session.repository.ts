@@ -3,7 +3,7 @@ import { type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type Redis } from 'ioredis';
 import { type Clock } from '../../clock.js';
 import { type EndReason, type Policy, ALL_SESSIONS, oldestFirst } from '../admission.js';
-import { EVENTS_KEPT_MS, type EventSettings } from '../session-events.js';
+import { type EventType } from '../session-events.js';
 import {
   type EndResult,
   type Ledger,
@@ -35,21 +35,26 @@ const FIRST_WIDTH = 16;
 const FIRST_USERS = 4;
 const STEP_USERS = 32;
 /** REST of expire.lua. */
-const REST_MS = 800;
+export const REST_MS = 800;
 
 const PAUSE_FIELDS = ['pause', 'pause_since', 'pause_by', 'pause_until'] as const;
 const LEDGER_FIELDS = ['started', 'expired', 'ended', 'undone'] as const;
 
 /** The same rule as one atomic script per verb, on the clock of the Redis server. */
 export class RedisSessionRepository extends SessionRepository implements OnModuleInit, OnApplicationShutdown {
+  /** The events for the outbox, as events.lua takes them. */
+  private readonly wanted: string;
+
   constructor(
     private readonly redis: Redis,
     private readonly policy: Policy,
     private readonly clock: Clock,
     private readonly availability: Availability,
-    private readonly settings: EventSettings,
+    wanted: readonly EventType[],
   ) {
     super();
+    this.wanted =
+      wanted.length === 0 ? '' : ` ${wanted.map((type) => type.replace('session.', '')).join(' ')} `;
   }
 
   async onModuleInit(): Promise<void> {
@@ -64,15 +69,16 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   override async admit(request: AdmissionRequest): Promise<Admission> {
     const { userId, sessionId, streamId, phase, phases, endSessionIds } = request;
     const { limit, expireAfterMs, leaseMs } = this.policy;
-    const { records, index, log, state, buckets, bucket } = userKeys(userId);
+    const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     sendTogether(this.redis);
     const reply = await this.ask(
       this.redis.sgAdmit(
         records,
         index,
-        log,
+        ring,
         state,
         buckets,
+        outbox,
         this.now(),
         userId,
         sessionId,
@@ -82,7 +88,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         limit,
         expireAfterMs,
         leaseMs,
-        this.settings.refusals ? 1 : 0,
+        this.wanted,
         bucket,
         ...endSessionIds,
       ),
@@ -119,13 +125,25 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async confirm({ userId, sessionId, startedAt }: Place): Promise<void> {
-    const { records, log, state } = userKeys(userId);
-    await this.ask(this.redis.sgConfirm(records, log, state, this.now(), userId, sessionId, startedAt));
+    const { records, ring, state, outbox } = userKeys(userId);
+    await this.ask(
+      this.redis.sgConfirm(
+        records,
+        ring,
+        state,
+        outbox,
+        this.now(),
+        userId,
+        sessionId,
+        startedAt,
+        this.wanted,
+      ),
+    );
   }
 
   override async withdraw(place: Place): Promise<void> {
     const { userId, sessionId, startedAt, version, former } = place;
-    const { records, index, log, state, buckets, bucket } = userKeys(userId);
+    const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     const undo = former
       ? [former.lastActivityAt, former.phase, former.streamId, former.pausedMs]
       : ['', '', '', ''];
@@ -134,9 +152,10 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       this.redis.sgWithdraw(
         records,
         index,
-        log,
+        ring,
         state,
         buckets,
+        outbox,
         this.now(),
         userId,
         sessionId,
@@ -146,6 +165,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         leaseMs,
         ...undo,
         bucket,
+        this.wanted,
       ),
     );
   }
@@ -188,18 +208,20 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     sessionIds: readonly string[] | typeof ALL_SESSIONS,
     reason: EndReason,
   ): Promise<EndResult> {
-    const { records, log, state } = userKeys(userId);
+    const { records, ring, state, outbox } = userKeys(userId);
     const all = sessionIds === ALL_SESSIONS;
     const [now, ended, endedBefore] = await this.ask(
       this.redis.sgEnd(
         records,
-        log,
+        ring,
         state,
+        outbox,
         this.now(),
         userId,
         reason,
         this.policy.expireAfterMs,
         this.policy.leaseMs,
+        this.wanted,
         all ? 1 : 0,
         ...(all ? [] : sessionIds),
       ),
@@ -215,48 +237,43 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     );
     const partitions = shared ? await this.leaveResting(all) : all;
     let expired = 0;
-    let visited = 0;
     let paused = false;
-    let waiting: PartitionKeys[] = [];
+    let held = false;
     const stopped = (): boolean => expired >= maxSessions || signal?.aborted === true;
-    /** Asks these and gives those that have more. */
+    /** Asks these and gives those that have more to claim now. */
     const step = async (asked: readonly PartitionKeys[], users: number): Promise<PartitionKeys[]> => {
       const replies = await askAll(
         this.availability,
         this.redis,
         asked.map((keys) => () => this.expireSome(keys, users)),
       );
-      for (const reply of replies) {
-        expired += reply[0];
-        visited += reply[1];
-        paused ||= reply[3] === 1;
+      for (const [claimed, more, isPaused] of replies) {
+        expired += claimed;
+        held ||= more === 2;
+        paused ||= isPaused === 1;
       }
-      return asked.filter((_, at) => replies[at]![2] === 1);
+      return asked.filter((_, at) => replies[at]![1] === 1);
     };
+    let waiting: PartitionKeys[] = [];
     for (let at = 0; at < partitions.length; at += FIRST_WIDTH) {
-      if (stopped()) return { expired, more: true, paused };
-      waiting.push(...(await step(partitions.slice(at, at + FIRST_WIDTH), FIRST_USERS)));
+      const asked = partitions.slice(at, at + FIRST_WIDTH);
+      waiting.push(...(stopped() ? asked : await step(asked, FIRST_USERS)));
     }
-    for (let before = -1; waiting.length > 0;) {
-      // A round that looked at nobody although there is more is one of grace, or of a full outbox.
-      if (stopped() || paused || visited === before) return { expired, more: true, paused };
-      before = visited;
+    while (waiting.length > 0 && !stopped()) {
       const left: PartitionKeys[] = [];
       for (const keys of waiting) {
-        if (stopped()) left.push(keys);
-        else left.push(...(await step([keys], STEP_USERS)));
+        left.push(...(stopped() ? [keys] : await step([keys], STEP_USERS)));
         // Other work of this process gets in between as well.
         await nextTurn();
       }
       waiting = left;
     }
-    return { expired, more: false, paused };
+    return { expired, more: held || waiting.length > 0, paused };
   }
 
   override async pauseExpiry({ by, until }: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {
     const since = (await this.expiryPause())?.since ?? (await this.time());
-    const fields = { pause: 1, pause_since: since, pause_by: by ?? '', pause_until: until ?? '' };
-    await this.askEach(({ state }) => this.redis.hset(state, fields));
+    await this.askEach(({ state }) => this.redis.sgPause(state, since, by ?? '', until ?? ''));
     return { since, by, until };
   }
 
@@ -309,14 +326,15 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   private async expireSome(
-    { state, log, buckets, recordsPrefix, indexPrefix }: PartitionKeys,
+    { state, ring, buckets, outbox, recordsPrefix, indexPrefix }: PartitionKeys,
     users: number,
   ): ReturnType<Redis['sgExpire']> {
     const { expireAfterMs, leaseMs, idleAfterMs } = this.policy;
     return this.redis.sgExpire(
       state,
-      log,
+      ring,
       buckets,
+      outbox,
       this.now(),
       recordsPrefix,
       indexPrefix,
@@ -324,7 +342,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       expireAfterMs,
       leaseMs,
       idleAfterMs,
-      this.settings.outbox ? '' : EVENTS_KEPT_MS,
+      this.wanted,
     );
   }
 

@@ -2,11 +2,12 @@
 -- One step, because between a count and an add ten other requests of the same user could see the same free place.
 -- KEYS[1] the users' records
 -- KEYS[2] the index of the bucket
--- KEYS[3] the partition's log
+-- KEYS[3] the partition's ring
 -- KEYS[4] the partition's state
 -- KEYS[5] the index of the partition
+-- KEYS[6] the partition's outbox
 -- ARGV    now | '', user, session, stream, phase | '' (the next), phases, limit, ttl ms, lease ms,
---         1 to write down a refusal, bucket, ids to end ...
+--         types for the outbox, bucket, ids to end ...
 -- Returns {1, now, created, live, {reserved, started, phase, version}, {active, phase, stream, paused} of the former
 --            | nil}                                   admitted
 --         {2, ended at, reason}                       this session was ended
@@ -15,7 +16,7 @@
 local now = read_clock(ARGV[1])
 local user, session, stream = ARGV[2], ARGV[3], ARGV[4]
 local phases, limit, ttl, lease = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local to_end = {}
+local to, to_end = book(KEYS[3], KEYS[6], KEYS[4], ARGV[10]), {}
 for i = 12, #ARGV do to_end[ARGV[i]] = true end
 
 local own
@@ -47,9 +48,9 @@ if not holds and staying >= limit then
     append(listed, holder)
   end
   table.sort(expiries)
-  if ARGV[10] == '1' then
-    local refused = { id = session, stream = stream, started = 0, active = now, phase = 0 }
-    tell(KEYS[3], KEYS[4], user, 'refused', refused, now, 'session-limit-reached')
+  if wants(to, 'refused') then
+    local refused = { id = session, stream = stream, started = 0, active = now, phase = 0, version = 0 }
+    tell(to, user, 'refused', refused, now, 'session-limit-reached')
   end
   return { 3, now, expiries[#holders - limit + 1], listed }
 end
@@ -78,7 +79,7 @@ if surplus > 0 then
     table.remove(others, at)
     if claimed.status == PERMANENT then
       expired = expired + 1
-      tell(KEYS[3], KEYS[4], user, 'expired', claimed, now)
+      tell(to, user, 'expired', claimed, now)
     else
       undone = undone + 1
     end
@@ -86,11 +87,11 @@ if surplus > 0 then
 end
 if own and own.status == RESERVED and not former then undone = undone + 1 end
 for _, holder in ipairs(ending) do
-  tell(KEYS[3], KEYS[4], user, 'ended', holder, now, 'replaced')
+  tell(to, user, 'ended', holder, now, 'replaced')
   close(holder, 'replaced', now)
 end
 if former and former.stream ~= stream and record.status == PERMANENT then
-  tell(KEYS[3], KEYS[4], user, 'moved', record, now)
+  tell(to, user, 'moved', record, now)
 end
 others[#others + 1] = record
 if #ending > 0 then others = forget_oldest_ended(others) end
@@ -100,8 +101,8 @@ save_records(KEYS[1], user, others)
 if not former then
   enlist(KEYS[2], KEYS[5], ARGV[11], user, now + lease)
   count(KEYS[4], 'started', 1)
-  count(KEYS[4], 'undone', undone)
 end
+count(KEYS[4], 'undone', undone)
 count(KEYS[4], 'expired', expired)
 count(KEYS[4], 'ended', #ending)
 return {

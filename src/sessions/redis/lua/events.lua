@@ -1,27 +1,46 @@
 -- Shared by every script: what happened, written down in the step that makes it happen.
 --
--- The log of a partition is a stream, an entry an event: one field `e`, a text of words with spaces between, because
--- ids have none and an operator can read it:
---   type at user session stream started active phase reason|-
--- Callbacks are delivered from it by the consumer group GROUP. Watchers are told the entry's id by a message on the
--- channel `sg:u:<user>` and read the entry, so that a message from another database of the server tells nothing.
+-- An event is an entry of a stream: one field `e`, a text of words with spaces between, because ids have none and an
+-- operator can read it:
+--   type at user session stream started active phase version reason|-
+-- A partition has two streams of them. The ring holds the last few for watchers, who are told the entry's id by a
+-- message on the channel `sg:u:<user>` and read the ring, so that a message from another database tells nothing. The
+-- outbox holds those that somebody wants delivered, each until it is: its consumer group is GROUP.
 --
--- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost (events that were
--- dropped undelivered); swept, rest, grace (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
+-- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost (events and dead
+-- letters dropped because there were too many); swept, rest, grace (ms: see expire.lua); pause, pause_since, pause_by,
+-- pause_until.
 local GROUP = 'callbacks'
-local MAX_EVENTS = 4096 -- a partition: with 256 of them about a million, 200 MB at the worst
+local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts
+local MAX_WAITING = 4096 -- a partition: with 256 of them about a million, 200 MB at the worst
 
--- `type` is started | moved | ended | expired | refused.
-local function tell(log, state, user, type, record, now, reason)
-  local text = table.concat({
-    type, now, user, record.id, record.stream, record.started, record.active, record.phase, reason or '-',
-  }, ' ')
-  local id = redis.call('XADD', log, '*', 'e', text)
-  local over = redis.call('XLEN', log) - MAX_EVENTS
-  if over > 0 then redis.call('HINCRBY', state, 'lost', redis.call('XTRIM', log, 'MAXLEN', MAX_EVENTS)) end
-  redis.call('PUBLISH', 'sg:u:' .. user, id)
+-- Where events go: `wanted` has the types for the outbox, with spaces around.
+local function book(ring, outbox, state, wanted)
+  return { ring = ring, outbox = outbox, state = state, wanted = wanted }
+end
+
+local function wants(to, type)
+  return string.find(to.wanted, ' ' .. type .. ' ', 1, true) ~= nil
 end
 
 local function count(state, what, by)
   if by > 0 then redis.call('HINCRBY', state, what, by) end
+end
+
+-- `type` is started | moved | ended | expired | refused. A refusal changes nothing, so no watcher is told of it.
+local function tell(to, user, type, record, now, reason)
+  local text = table.concat({
+    type, now, user, record.id, record.stream, record.started, record.active, record.phase, record.version,
+    reason or '-',
+  }, ' ')
+  if type ~= 'refused' then
+    local id = redis.call('XADD', to.ring, 'MAXLEN', MAX_SEEN, '*', 'e', text)
+    redis.call('PUBLISH', 'sg:u:' .. user, id)
+  end
+  if wants(to, type) then
+    redis.call('XADD', to.outbox, '*', 'e', text)
+    if redis.call('XLEN', to.outbox) > MAX_WAITING then
+      count(to.state, 'lost', redis.call('XTRIM', to.outbox, 'MAXLEN', MAX_WAITING))
+    end
+  end
 end

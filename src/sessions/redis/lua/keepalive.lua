@@ -10,7 +10,7 @@ local records = load_records(KEYS[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[
 local record = find(records, ARGV[3])
 if not record or now >= record.due then return { 3 } end
 if record.status == ENDED then return { 2, record.active, record.stream } end
-local paused = now - record.active + record.paused
+local paused = math.max(0, now - record.active) + record.paused -- the clock may have been set back
 if record.status == PERMANENT and paused < tonumber(ARGV[6]) then
   record.active, record.paused, record.version = now, paused, next_version(record.version)
   save_records(KEYS[1], ARGV[2], records)

@@ -1,9 +1,16 @@
--- replay: puts a dead letter back into the outbox, in one step, so that two operators do not put it back twice.
--- Its text says that it is a replay: watchers have seen it before.
--- KEYS[1] the partition's log
+-- replay: puts dead letters back into the outbox, in one step, so that two operators do not put them back twice.
+-- Flags   allow-oom: it moves what is there already
+-- KEYS[1] the partition's outbox
 -- KEYS[2] the partition's dead letters
--- ARGV    dead letter, its text
--- Returns 1 where it is put back by this call, else 0
-if redis.call('XDEL', KEYS[2], ARGV[1]) == 0 then return 0 end
-redis.call('XADD', KEYS[1], '*', 'e', ARGV[2] .. ' replay')
-return 1
+-- ARGV    dead letters ...
+-- Returns how many were put back by this call
+local replayed = 0
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if letter then
+    redis.call('XDEL', KEYS[2], id)
+    redis.call('XADD', KEYS[1], '*', 'e', letter[2][2])
+    replayed = replayed + 1
+  end
+end
+return replayed

@@ -3,11 +3,12 @@
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS[1] the users' records
 -- KEYS[2] the index of the bucket
--- KEYS[3] the partition's log
+-- KEYS[3] the partition's ring
 -- KEYS[4] the partition's state
 -- KEYS[5] the index of the partition
+-- KEYS[6] the partition's outbox
 -- ARGV    now | '', user, session, started, version, ttl ms, lease ms, former active | '', former phase,
---         former stream, former paused, bucket
+--         former stream, former paused, bucket, types for the outbox
 -- Returns 1 where it undid something, else 0
 local user, ttl, lease = ARGV[2], tonumber(ARGV[6]), tonumber(ARGV[7])
 local records = load_records(KEYS[1], user, ttl, lease)
@@ -23,7 +24,7 @@ if active then
   save_records(KEYS[1], user, records)
   -- The sweep may have re-scored the user by the activity that is taken back.
   enlist(KEYS[2], KEYS[5], ARGV[12], user, due_at(record.status, active, ttl, lease))
-  if moved then tell(KEYS[3], KEYS[4], user, 'moved', record, read_clock(ARGV[1])) end
+  if moved then tell(book(KEYS[3], KEYS[6], KEYS[4], ARGV[13]), user, 'moved', record, read_clock(ARGV[1])) end
   return 1
 end
 if record.status ~= RESERVED then return 0 end
