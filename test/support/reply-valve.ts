@@ -24,6 +24,7 @@ export class ReplyValve {
       const redis = connect(Number(target.port || 6379), target.hostname);
       valve.replies.push(redis);
       client.pipe(redis).pipe(client);
+      redis.once('close', () => client.end());
       for (const socket of [client, redis]) {
         valve.sockets.add(socket);
         socket.on('error', () => undefined);
@@ -38,6 +39,14 @@ export class ReplyValve {
       socket.unpipe();
       socket.pause();
     }
+  }
+
+  /** The next reply that holds these words gets through, and is the last on its connection. */
+  breakAfter(words: string): void {
+    for (const socket of this.replies)
+      socket.on('data', (data) => {
+        if (data.includes(words)) socket.destroy();
+      });
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,607 @@
+import addFormats from 'ajv-formats';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { Webhook } from 'standardwebhooks';
+import { CallbacksService } from '../../src/expiry/callbacks.service.js';
+import { CallbackOutbox, EVENT_TYPES } from '../../src/sessions/session-events.js';
+import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
+import { EVENT } from '../../src/sessions/sessions.schemas.js';
+import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
+import { type Service, STORES, useService } from '../support/service.js';
+import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { until } from '../support/until.js';
+
+const secretOf = (letter: string): string => `whsec_${Buffer.from(letter.repeat(32)).toString('base64')}`;
+const [NEW_SECRET, OLD_SECRET, ANOTHER] = ['n', 'o', 'x'].map(secretOf) as [string, string, string];
+const TOKEN = 'a-token-of-some-length';
+const SECRETIVE = '/hooks/SECRET-PATH?token=SECRET-TOKEN';
+const UNKNOWN = 'msg_AAAAAAAAAAAAAAAAAAAAAAAAAAA';
+
+const ajv = new Ajv2020({ strict: false, allErrors: true });
+addFormats.default(ajv);
+const isEvent = ajv.compile(EVENT);
+
+let users = 0;
+
+/** The service on a clock that begins now: who verifies a signature looks at the real time, and forgives 5 min. */
+function useServiceNow(...given: Parameters<typeof useService>): Service {
+  const service = useService(...given);
+  service.clock.advanceTo(new Date().toISOString());
+  return service;
+}
+
+/** A receiver for the suite that calls this; before useService, which has to know where it is. */
+function useReceiver(): CallbackReceiver {
+  const receiver = new CallbackReceiver();
+  beforeAll(() => receiver.start());
+  beforeEach(() => {
+    receiver.answer = () => 204;
+  });
+  afterAll(() => receiver.stop());
+  return receiver;
+}
+
+/** What a user does, each test one of its own, and the answers of the operator's paths. */
+function useUser(service: Service, authorization = '') {
+  const user = { id: '' };
+  beforeEach(() => {
+    user.id = `viewer-${++users}`;
+  });
+  const headers: Record<string, string> = authorization === '' ? {} : { authorization };
+  const get = async (path: string) => service.send('get', path, headers);
+  const post = async (path: string, body?: object) => service.send('post', path, headers, body);
+  const sweep = () => post('/internal/expire-idle-sessions');
+  return {
+    user,
+    get,
+    post,
+    now: () => new Date(service.clock.now()).toISOString(),
+    ask: (session_id: string, more: object = {}) =>
+      service.ask({ user_id: user.id, session_id, stream_id: 'test-pattern', ...more }),
+    end: (session_id: string) => service.send('delete', `/v1/users/${user.id}/sessions/${session_id}`),
+    sweep,
+    /** Has the service look for events now: it does so every second, for which tests need not wait. */
+    wake: () => {
+      service.app.get(CallbacksService).wake();
+    },
+    /** All that is there expires, and is claimed. */
+    letExpire: async () => {
+      await sweep(); // so that nobody takes the time that passes for an outage
+      service.clock.advance(30_000);
+      await sweep();
+    },
+    outbox: async () => (await get('/internal/callbacks')).body,
+    deadLetters: async () => (await get('/internal/callbacks/dead-letters')).body.dead_letters,
+    replay: async (body?: object) => post('/internal/callbacks/dead-letters/replay', body),
+    metrics: async () =>
+      Object.fromEntries(
+        [...(await get('/metrics')).text.matchAll(/^streamgate_(\w+) (\S+)$/gm)].map(([, name, value]) => [
+          name!,
+          Number(value),
+        ]),
+      ),
+  };
+}
+
+describe.each(STORES)('callbacks, on %s,', (store) => {
+  const receiver = useReceiver();
+  const service = useServiceNow(store, () => ({
+    CALLBACK_URL: receiver.url + SECRETIVE,
+    CALLBACK_SECRET: `${NEW_SECRET} ${OLD_SECRET}`,
+    CALLBACK_MAX_TRIES: '2',
+    INTERNAL_API_TOKEN: TOKEN,
+  }));
+  const viewer = useUser(service, `Bearer ${TOKEN}`);
+  const { user, ask, end, now, wake, outbox, deadLetters, replay } = viewer;
+  const arrived = (): Delivery[] => receiver.of(user.id);
+  /** The next event of the test's user, once it is there. */
+  const arrive = async (count = 1): Promise<Delivery[]> => {
+    wake();
+    await until(() => arrived().length >= count);
+    return arrived();
+  };
+  /** Gives up the ends of these sessions. */
+  const loseEndsOf = async (...sessions: string[]): Promise<string[]> => {
+    receiver.answer = ({ event }) => (event.data.user_id === user.id ? 503 : 204);
+    for (const session of sessions) {
+      await ask(session);
+      await end(session);
+    }
+    wake();
+    await until(async () => (await outbox()).dead_letters === sessions.length);
+    return sessions.map((session) => arrived().find(({ event }) => event.data.session_id === session)!.id);
+  };
+  beforeEach(async () => {
+    await replay(); // what another test left behind
+    wake();
+    await until(async () => {
+      const { waiting, dead_letters } = await outbox();
+      return waiting + dead_letters === 0;
+    });
+  });
+
+  it('can be verified with each of the secrets, as Standard Webhooks has it', async () => {
+    await ask('tv');
+    await end('tv');
+    const [{ body, headers, event }] = (await arrive()) as [Delivery];
+    for (const secret of [NEW_SECRET, OLD_SECRET])
+      expect(new Webhook(secret).verify(body, headers)).toEqual(event);
+  });
+
+  it('cannot be verified with another secret, nor where anything was changed', async () => {
+    await ask('tv');
+    await end('tv');
+    const [{ body, headers, id }] = (await arrive()) as [Delivery];
+    const verify = (changes: object, changed = body, secret = NEW_SECRET) => {
+      return () => new Webhook(secret).verify(changed, { ...headers, ...changes });
+    };
+    expect(verify({})).not.toThrow();
+    const refusal = 'No matching signature found';
+    expect(verify({}, body, ANOTHER)).toThrow(refusal);
+    for (const at of [0, body.length >> 1, body.length - 1])
+      expect(verify({}, body.slice(0, at) + '~' + body.slice(at + 1))).toThrow(refusal);
+    expect(verify({ 'webhook-id': `${id.slice(0, -1)}~` })).toThrow(refusal);
+    const seconds = Number(headers['webhook-timestamp']);
+    expect(verify({ 'webhook-timestamp': String(seconds + 1) })).toThrow(refusal);
+  });
+
+  it('tell of sessions that ended, as they were then, and not of starts, moves and refusals', async () => {
+    const started_at = now();
+    await ask('tv');
+    service.clock.advance(1_000);
+    await ask('tv', { stream_id: 'colour-bars' });
+    const last_activity_at = now();
+    for (const session of ['a', 'b', 'refused']) await ask(session);
+    service.clock.advance(2_000);
+    await ask('c', { end_session_ids: ['tv'] });
+    const [{ event, headers, method, path }] = (await arrive()) as [Delivery];
+    expect([method, path, headers['content-type']]).toEqual(['POST', SECRETIVE, 'application/json']);
+    const inSeconds = (seconds: number) =>
+      new Date(Date.parse(last_activity_at) + seconds * 1_000).toISOString();
+    expect(event).toEqual({
+      type: 'session.ended',
+      timestamp: now(),
+      data: {
+        session_id: 'tv',
+        user_id: user.id,
+        stream_id: 'colour-bars',
+        state: 'ended',
+        started_at,
+        last_activity_at,
+        idle_at: inSeconds(10),
+        expires_at: inSeconds(30),
+        phase: 0,
+        reason: 'replaced',
+      },
+    });
+    await end('a');
+    expect(
+      (await arrive(2)).map(({ event: { type, data } }) => [type, data.session_id, data.reason]),
+    ).toEqual([
+      ['session.ended', 'tv', 'replaced'],
+      ['session.ended', 'a', 'user'],
+    ]);
+  });
+
+  it('tell of sessions that expired, once they are claimed', async () => {
+    const { body } = await ask('tv', { phase: 2 });
+    await viewer.letExpire();
+    const [{ event }] = (await arrive()) as [Delivery];
+    expect(event).toEqual({
+      type: 'session.expired',
+      timestamp: now(),
+      data: { ...body.session, state: 'expired' },
+    });
+    expect(isEvent(event)).toBe(true);
+  });
+
+  it('do not tell that a session expired that was admitted again before anybody claimed it', async () => {
+    await ask('tv');
+    await viewer.sweep();
+    service.clock.advance(30_000);
+    expect((await ask('tv')).status).toBe(201);
+    await viewer.sweep();
+    await end('tv');
+    expect((await arrive()).map(({ event }) => event.type)).toEqual(['session.ended']);
+  });
+
+  it('are tried again within 2 s when they failed, under the same id and signed anew', async () => {
+    receiver.answer = () => (arrived().length === 1 ? 500 : 204);
+    await ask('tv');
+    await end('tv');
+    await arrive();
+    service.clock.advance(7_000);
+    const [first, second] = (await arrive(2)) as [Delivery, Delivery];
+    expect(second.arrivedAt - first.arrivedAt).toBeLessThan(2_000);
+    expect([second.id, second.body]).toEqual([first.id, first.body]);
+    const at = ({ headers }: Delivery) => Number(headers['webhook-timestamp']);
+    expect(at(second) - at(first)).toBe(7);
+    expect(new Webhook(NEW_SECRET).verify(second.body, second.headers)).toEqual(first.event);
+    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+  });
+
+  it('have an id of their own each', async () => {
+    for (const session of ['tv', 'phone']) await ask(session);
+    for (const session of ['tv', 'phone']) await end(session);
+    service.clock.advance(30_000);
+    await ask('tv'); // another life
+    await end('tv');
+    expect(new Set((await arrive(3)).map(({ id }) => id)).size).toBe(3);
+  });
+
+  it('become dead letters after CALLBACK_MAX_TRIES, and go out again under the same id', async () => {
+    const [id] = await loseEndsOf('tv');
+    const [first, second, ...more] = arrived() as [Delivery, Delivery];
+    expect([second.id, more]).toEqual([id, []]);
+    expect(await deadLetters()).toEqual([
+      {
+        id,
+        event: first.event,
+        tries: 2,
+        failure: 'the receiver answered 503',
+        given_up_at: expect.any(String),
+      },
+    ]);
+    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 1, lost: 0 });
+    expect(await viewer.metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_dead_letters: 1 });
+
+    receiver.answer = () => 204;
+    expect((await replay()).body).toEqual({ replayed: 1, more: false });
+    const third = (await arrive(3))[2]!;
+    expect([third.id, third.event]).toEqual([id, first.event]);
+    await until(async () => (await outbox()).waiting === 0);
+    expect([await deadLetters(), (await replay()).body]).toEqual([[], { replayed: 0, more: false }]);
+    expect(await viewer.metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_dead_letters: 0 });
+  });
+
+  it('that are dead letters go out again one by one, by their ids, and unknown ids are none', async () => {
+    const [tv, phone, tablet] = (await loseEndsOf('tv', 'phone', 'tablet')) as [string, string, string];
+    const dead = async () => (await deadLetters()).map(({ id }: { id: string }) => id).toSorted();
+    expect((await replay({ ids: [UNKNOWN] })).body).toEqual({ replayed: 0, more: false });
+    expect(await dead()).toEqual([tv, phone, tablet].toSorted());
+
+    receiver.answer = () => 204;
+    const before = arrived().length;
+    expect((await replay({ ids: [phone, UNKNOWN, phone] })).body).toEqual({ replayed: 1, more: false });
+    expect((await arrive(before + 1)).at(-1)!.id).toBe(phone);
+    expect(await dead()).toEqual([tv, tablet].toSorted());
+    expect((await replay({})).body).toEqual({ replayed: 2, more: false });
+    const rest = (await arrive(before + 3)).slice(before + 1).map(({ id }) => id);
+    expect(rest.toSorted()).toEqual([tv, tablet].toSorted());
+  });
+
+  it('become dead letters once more where the receiver still fails', async () => {
+    const [id] = await loseEndsOf('tv');
+    await replay();
+    await arrive(4);
+    await until(async () => (await outbox()).dead_letters === 1);
+    expect(arrived().map((delivery) => delivery.id)).toEqual([id, id, id, id]);
+    expect(await deadLetters()).toMatchObject([{ id, tries: 2 }]);
+  });
+
+  it('are replayed for nobody without the token, and by no body that is not as documented', async () => {
+    await loseEndsOf('tv');
+    for (const path of ['', '/dead-letters'])
+      expect((await service.send('get', `/internal/callbacks${path}`)).status).toBe(401);
+    const anonymous = await service.send('post', '/internal/callbacks/dead-letters/replay');
+    expect([anonymous.status, anonymous.body.code]).toEqual([401, 'unauthorized']);
+    const bodies: [object, field: string][] = [
+      [{ ids: [] }, 'ids'],
+      [{ ids: UNKNOWN }, 'ids'],
+      [{ ids: null }, 'ids'],
+      [{ ids: [UNKNOWN, ''] }, 'ids.1'],
+      [{ ids: [7] }, 'ids.0'],
+      [{ ids: ['x'.repeat(65)] }, 'ids.0'],
+      [{ ids: Array.from({ length: 101 }, (_, n) => `msg_${n}`) }, 'ids'],
+      [{ id: UNKNOWN }, 'id'],
+      [[], 'body'],
+    ];
+    for (const [body, field] of bodies) {
+      const reply = await replay(body);
+      expect([reply.status, reply.body.code, reply.body.errors[0].field]).toEqual([
+        422,
+        'invalid-request',
+        field,
+      ]);
+    }
+    expect(await outbox()).toMatchObject({ waiting: 0, dead_letters: 1 });
+  });
+
+  it('go to nobody else, whoever a redirect names', async () => {
+    receiver.answer = ({ path }) =>
+      path === '/elsewhere' ? 204 : { status: 307, headers: { location: `${receiver.url}/elsewhere` } };
+    await ask('tv');
+    await end('tv');
+    wake();
+    await until(async () => (await outbox()).dead_letters === 1);
+    expect(arrived().map(({ path }) => path)).toEqual([SECRETIVE, SECRETIVE]);
+    expect((await deadLetters())[0].failure).toBe('the receiver answered 307');
+  });
+
+  it('hold up no request, while the receiver says nothing', async () => {
+    receiver.answer = () => 'hold';
+    await ask('tv');
+    await end('tv');
+    wake();
+    await until(() => receiver.holding === 1);
+    expect((await ask('phone')).status).toBe(201);
+    expect((await ask('phone')).status).toBe(200);
+    expect((await end('phone')).status).toBe(204);
+    await ask('tablet');
+    await viewer.letExpire();
+    const { body } = await viewer.get(`/v1/users/${user.id}/sessions`);
+    expect(body.sessions).toEqual([]);
+    await until(() => receiver.holding === 3);
+    // Each was tried once: the first try had no answer to this moment, and was not given up.
+    const sessions = arrived().map(({ event }) => event.data.session_id);
+    expect(sessions.toSorted()).toEqual(['phone', 'tablet', 'tv']);
+    receiver.letGo(204);
+    await until(async () => (await outbox()).waiting === 0);
+    expect(arrived()).toHaveLength(3);
+  });
+});
+
+describe.each(STORES)('callbacks of all types, on %s,', (store) => {
+  const receiver = useReceiver();
+  const service = useServiceNow(store, () => ({
+    CALLBACK_URL: receiver.url,
+    CALLBACK_EVENTS: EVENT_TYPES.join(','),
+  }));
+  const viewer = useUser(service);
+  const { user, ask, end, wake } = viewer;
+  afterEach(() => jest.restoreAllMocks());
+  const arrived = (session?: string): Delivery[] =>
+    receiver.of(user.id).filter(({ event }) => session === undefined || event.data.session_id === session);
+  const arrive = async (count: number, session?: string): Promise<Delivery[]> => {
+    wake();
+    await until(() => arrived(session).length >= count);
+    return arrived(session);
+  };
+  const types = (deliveries: readonly Delivery[]): string[] =>
+    deliveries.map(({ event }) => event.type.replace('session.', ''));
+
+  it('tell all that happens to a session, in its order, each as documented', async () => {
+    await ask('tv');
+    service.clock.advance(1_000);
+    await ask('tv', { stream_id: 'colour-bars' });
+    await ask('tv', { stream_id: 'colour-bars' }); // goes on, which is no news
+    await viewer.letExpire();
+    await ask('tv');
+    await end('tv');
+    const deliveries = await arrive(5, 'tv');
+    expect(types(deliveries)).toEqual(['started', 'moved', 'expired', 'started', 'ended']);
+    for (const { event } of deliveries) {
+      isEvent(event);
+      expect([event, isEvent.errors]).toEqual([event, null]);
+    }
+    expect(deliveries.map(({ event }) => event.data.state)).toEqual([
+      'active',
+      'active',
+      'expired',
+      'active',
+      'ended',
+    ]);
+    expect(new Set(deliveries.map(({ id }) => id)).size).toBe(5);
+  });
+
+  it('tell of a refusal by the ids that it had, and why', async () => {
+    for (const session of ['a', 'b', 'c']) await ask(session);
+    expect((await ask('tv')).status).toBe(409);
+    const [{ event }] = (await arrive(1, 'tv')) as [Delivery];
+    expect(event).toEqual({
+      type: 'session.refused',
+      timestamp: viewer.now(),
+      data: {
+        session_id: 'tv',
+        user_id: user.id,
+        stream_id: 'test-pattern',
+        reason: 'session-limit-reached',
+      },
+    });
+    isEvent(event);
+    expect(isEvent.errors).toBeNull();
+  });
+
+  it('have ids of their own, however fast a session moves', async () => {
+    await ask('tv');
+    for (const stream_id of ['colour-bars', 'test-pattern']) await ask('tv', { stream_id, phase: 0 });
+    const [, ...moves] = await arrive(3, 'tv');
+    expect(moves.map(({ event }) => event.data.stream_id)).toEqual(['colour-bars', 'test-pattern']);
+    expect(moves[0]!.id).not.toBe(moves[1]!.id);
+  });
+
+  it('of a session wait for each other, and those of other sessions overtake them', async () => {
+    receiver.answer = ({ event }) =>
+      event.data.session_id === 'tv' && event.type === 'session.started' ? 'hold' : 204;
+    await ask('tv');
+    await arrive(1, 'tv');
+    await ask('tv', { stream_id: 'colour-bars' });
+    await ask('phone');
+    await arrive(1, 'phone');
+    await ask('tablet');
+    await arrive(1, 'tablet');
+    expect([types(arrived('tv')), receiver.holding]).toEqual([['started'], 1]);
+
+    receiver.answer = () => 204;
+    receiver.letGo(500);
+    const deliveries = await arrive(3, 'tv');
+    expect(types(deliveries)).toEqual(['started', 'started', 'moved']);
+    expect(deliveries[1]!.id).toBe(deliveries[0]!.id);
+  });
+
+  it('wait while the receiver is dead, at nobody’s cost, and arrive when it is back', async () => {
+    const failed = jest.spyOn(service.app.get(CallbackOutbox), 'failed');
+    await receiver.stop();
+    try {
+      expect((await ask('tv')).status).toBe(201);
+      wake();
+      await until(() => failed.mock.calls.length > 0); // it was tried, and will be again
+      expect((await ask('tv')).status).toBe(200);
+      expect((await end('tv')).status).toBe(204);
+      expect(await viewer.outbox()).toMatchObject({ waiting: 2, oldest_at: expect.any(String) });
+    } finally {
+      await receiver.start();
+    }
+    expect(types(await arrive(2))).toEqual(['started', 'ended']);
+    await until(async () => (await viewer.outbox()).waiting === 0);
+    expect(await viewer.outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+  });
+});
+
+describe.each(STORES)('where nobody wants callbacks, on %s,', (store) => {
+  const service = useServiceNow(store);
+  const { ask, end, outbox, metrics } = useUser(service);
+
+  it('no event waits to be delivered', async () => {
+    await ask('tv');
+    await end('tv');
+    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+    expect(await metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_oldest_seconds: 0 });
+  });
+});
+
+describe.each(STORES)('the metrics, on %s,', (store) => {
+  const receiver = useReceiver();
+  const service = useServiceNow(store, () => ({ CALLBACK_URL: receiver.url }));
+  const viewer = useUser(service);
+  const { ask, end, metrics } = viewer;
+  const settled = { callbacks_waiting: 0, callbacks_oldest_seconds: 0, callbacks_dead_letters: 0 };
+  beforeEach(async () => {
+    viewer.wake();
+    await until(async () => (await metrics()).callbacks_waiting === 0);
+  });
+  afterEach(() => jest.restoreAllMocks());
+
+  it('are the ledger of all sessions', async () => {
+    const before = await metrics();
+    expect(before.store_up).toBe(1);
+    for (const session of ['tv', 'phone', 'tablet']) await ask(session);
+    await end('phone');
+    const lost = await service.sessions.admit({
+      userId: 'nobody',
+      sessionId: 'tv',
+      streamId: 'test-pattern',
+      phase: 0,
+      phases: 1,
+      endSessionIds: [],
+    });
+    if (lost.outcome !== 'admitted') throw new Error(lost.outcome);
+    await service.sessions.withdraw(lost.place);
+    const gained = async (): Promise<Record<string, number>> => {
+      const after = await metrics();
+      return Object.fromEntries(
+        ['started_total', 'ended_total', 'expired_total', 'undone_total', 'live'].map((name) => [
+          name,
+          after[`sessions_${name}`]! - before[`sessions_${name}`]!,
+        ]),
+      );
+    };
+    expect(await gained()).toEqual({
+      started_total: 4,
+      ended_total: 1,
+      expired_total: 0,
+      undone_total: 1,
+      live: 2,
+    });
+    await viewer.letExpire();
+    expect(await gained()).toMatchObject({ expired_total: 2, live: 0 });
+  });
+
+  it('are as they are when many scrape at once', async () => {
+    await ask('tv');
+    const alone = (await metrics()).sessions_started_total;
+    const together = await Promise.all(Array.from({ length: 5 }, metrics));
+    expect(together.map(({ sessions_started_total }) => sessions_started_total)).toEqual(
+      Array.from({ length: 5 }, () => alone),
+    );
+  });
+
+  it('tell of events that wait, and how old the oldest is', async () => {
+    receiver.answer = () => 'hold';
+    for (const session of ['tv', 'phone']) {
+      await ask(session);
+      await end(session);
+    }
+    viewer.wake();
+    await until(() => receiver.holding === 2);
+    // Redis names events by its server's clock, the embedded store by this one.
+    service.clock.advance(Math.max(0, Date.now() - service.clock.now()) + 100_000);
+    const waiting = await metrics();
+    expect(waiting).toMatchObject({ callbacks_waiting: 2, callbacks_dead_letters: 0 });
+    expect(waiting.callbacks_oldest_seconds).toBeGreaterThan(90);
+    expect(waiting.callbacks_oldest_seconds).toBeLessThan(200);
+    receiver.letGo(204);
+    await until(async () => (await metrics()).callbacks_waiting === 0);
+    expect(await metrics()).toMatchObject(settled);
+  });
+
+  it('tell of a pause, and for how long it lasts', async () => {
+    expect(await metrics()).toMatchObject({ expiry_paused: 0, expiry_paused_seconds: 0 });
+    await viewer.post('/internal/expiry/pause');
+    service.clock.advance(42_000);
+    expect(await metrics()).toMatchObject({ expiry_paused: 1, expiry_paused_seconds: 42 });
+    await viewer.post('/internal/expiry/resume');
+    expect(await metrics()).toMatchObject({ expiry_paused: 0, expiry_paused_seconds: 0 });
+  });
+
+  it('tell that the store is away, and nothing of what only the store knows', async () => {
+    await ask('tv');
+    const before = await metrics();
+    jest.spyOn(service.sessions, 'ledger').mockRejectedValue(new StoreUnavailableError('away'));
+    const reply = await viewer.get('/metrics');
+    expect([reply.status, reply.headers['content-type']]).toEqual([
+      200,
+      expect.stringContaining('text/plain'),
+    ]);
+    // A counter that falls to 0 and comes back is, to Prometheus, as many sessions again.
+    expect(await metrics()).toEqual({ store_up: 0, event_streams: 0 });
+    jest.restoreAllMocks();
+    expect(await metrics()).toEqual(before);
+  });
+});
+
+describe('the log of callbacks', () => {
+  const receiver = useReceiver();
+  afterEach(endServiceProcesses);
+
+  it('tells what was given up and why, and nothing of what the receiver says or where it is', async () => {
+    const service = await startServiceProcess({
+      CALLBACK_URL: receiver.url + SECRETIVE,
+      CALLBACK_SECRET: NEW_SECRET,
+      CALLBACK_MAX_TRIES: '1',
+      LOG_LEVEL: 'trace',
+    });
+    const replies: string[] = [];
+    const get = async (path: string): Promise<string> => {
+      const text = await (await fetch(service.url + path)).text();
+      replies.push(text);
+      return text;
+    };
+    const headers = { 'x-answer': 'SECRET-ANSWER', location: 'http://SECRET.example/' };
+    receiver.answer = ({ event }) =>
+      event.data.session_id === 'tv'
+        ? 'hang up'
+        : { status: 500, headers, body: '{"error":"SECRET-ANSWER"}' };
+    for (const session_id of ['tv', 'phone']) {
+      await service.ask({ user_id: 'ana', session_id, stream_id: 'test-pattern' });
+      await fetch(`${service.url}/v1/users/ana/sessions/${session_id}`, { method: 'DELETE' });
+    }
+    await until(async () => (JSON.parse(await get('/internal/callbacks')) as Outbox).dead_letters === 2);
+    const failures = ['the receiver could not be reached (UND_ERR_SOCKET)', 'the receiver answered 500'];
+    const letters = await get('/internal/callbacks/dead-letters');
+    for (const failure of failures) expect(letters).toContain(`"failure":"${failure}"`);
+    await get('/metrics');
+    await get('/internal/callbacks/nothing');
+    await until(() => service.output().includes('given up after 1 tries'));
+    await service.end();
+    for (const failure of failures) expect(service.output()).toContain(`"failure":"${failure}"`);
+    for (const text of [service.output(), ...replies]) {
+      expect(text).not.toMatch(/SECRET|whsec_/);
+      expect(text).not.toContain(new URL(receiver.url).host);
+      expect(text).not.toContain(NEW_SECRET.slice('whsec_'.length));
+    }
+  });
+});
+
+interface Outbox {
+  readonly dead_letters: number;
+}

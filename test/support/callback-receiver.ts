@@ -1,0 +1,100 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+
+/** A callback as it arrived. */
+export interface Delivery {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Byte for byte what was signed. */
+  readonly body: string;
+  /** Its webhook-id. */
+  readonly id: string;
+  readonly event: {
+    readonly type: string;
+    readonly timestamp: string;
+    readonly data: Readonly<Record<string, unknown>>;
+  };
+  /** When it arrived, on the clock of this process that only goes forward. */
+  readonly arrivedAt: number;
+}
+
+/** A status, a status with headers and body, or neither: `hold` says nothing until it is let go, `hang up` leaves. */
+type Answer =
+  | number
+  | { readonly status: number; readonly headers?: Record<string, string>; readonly body?: string }
+  | 'hold'
+  | 'hang up';
+
+/** A real HTTP server that callbacks are posted to: it keeps what arrives, and answers as the test says. */
+export class CallbackReceiver {
+  readonly deliveries: Delivery[] = [];
+  answer: (delivery: Delivery) => Answer = () => 204;
+  private held: ServerResponse[] = [];
+  private port = 0;
+  private readonly server = createServer((request, response) => {
+    this.take(request, response).catch(() => undefined); // it was broken off
+  });
+
+  /** Starts, again after a stop: then where it was. */
+  async start(): Promise<void> {
+    this.server.listen(this.port, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.port = (this.server.address() as AddressInfo).port;
+  }
+
+  async stop(): Promise<void> {
+    const stopped = new Promise((resolve) => this.server.close(resolve));
+    this.server.closeAllConnections();
+    await stopped;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** What arrived of one user, in the order of its arrival. */
+  of(userId: string): Delivery[] {
+    return this.deliveries.filter(({ event }) => event.data.user_id === userId);
+  }
+
+  /** How many requests wait for their answer, and are still there. */
+  get holding(): number {
+    return this.held.filter(({ destroyed }) => !destroyed).length;
+  }
+
+  /** Answers what is held. */
+  letGo(answer: Answer): void {
+    for (const response of this.held.splice(0)) this.reply(response, answer);
+  }
+
+  private async take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await text(request);
+    const delivery: Delivery = {
+      method: request.method!,
+      path: request.url!,
+      headers: request.headers as Record<string, string>,
+      body,
+      id: request.headers['webhook-id'] as string,
+      event: JSON.parse(body) as Delivery['event'],
+      arrivedAt: performance.now(),
+    };
+    this.deliveries.push(delivery);
+    this.reply(response, this.answer(delivery));
+  }
+
+  private reply(response: ServerResponse, answer: Answer): void {
+    if (answer === 'hold') {
+      this.held.push(response);
+      return;
+    }
+    if (answer === 'hang up') {
+      response.destroy();
+      return;
+    }
+    const { status, headers = {}, body } = typeof answer === 'number' ? { status: answer } : answer;
+    response.writeHead(status, headers).end(body);
+  }
+}
