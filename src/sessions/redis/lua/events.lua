@@ -11,7 +11,7 @@
 -- letters dropped because there were too many); swept, rest, grace (ms: see expire.lua); pause, pause_since, pause_by,
 -- pause_until.
 local GROUP = 'callbacks'
-local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts
+local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts; at least so many, as trimming by whole nodes costs less
 local MAX_WAITING = 4096 -- a partition: with 256 of them about a million, 200 MB at the worst
 
 -- Where events go: `wanted` has the types for the outbox, with spaces around.
@@ -34,7 +34,7 @@ local function tell(to, user, type, record, now, reason)
     reason or '-',
   }, ' ')
   if type ~= 'refused' then
-    local id = redis.call('XADD', to.ring, 'MAXLEN', MAX_SEEN, '*', 'e', text)
+    local id = redis.call('XADD', to.ring, 'MAXLEN', '~', MAX_SEEN, '*', 'e', text)
     redis.call('PUBLISH', 'sg:u:' .. user, id)
   end
   if wants(to, type) then
