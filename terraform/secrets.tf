@@ -1,0 +1,38 @@
+# Made here once and kept: each plan draws anew, and the first draw stays. To draw again, replace the version.
+locals {
+  secrets = merge(
+    {
+      REDIS_PASSWORD       = ""
+      MEDIA_SIGNING_SECRET = ""
+      INTERNAL_API_TOKEN   = ""
+    },
+    # 64 letters and digits are base64 of 48 bytes, because 64 is a multiple of 4.
+    var.callback_url == null ? {} : { CALLBACK_SECRET = "whsec_" },
+  )
+}
+
+data "aws_secretsmanager_random_password" "app" {
+  for_each = local.secrets
+
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "app" {
+  for_each = local.secrets
+
+  # A prefix: a name cannot be made again until days after it was destroyed.
+  name_prefix = "${var.name}/${each.key}-"
+  description = "${each.key} of ${var.name}"
+}
+
+resource "aws_secretsmanager_secret_version" "app" {
+  for_each = local.secrets
+
+  secret_id     = aws_secretsmanager_secret.app[each.key].id
+  secret_string = "${each.value}${data.aws_secretsmanager_random_password.app[each.key].random_password}"
+
+  lifecycle {
+    ignore_changes = [secret_string]
+  }
+}

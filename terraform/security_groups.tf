@@ -1,0 +1,109 @@
+# Rules are resources of their own, never inline: a mixture loses rules.
+
+resource "aws_security_group" "alb" {
+  name_prefix = "${var.name}-alb-"
+  description = "Load balancer: HTTP and HTTPS from anywhere"
+  vpc_id      = aws_vpc.main.id
+  tags        = { Name = "${var.name}-alb" }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "alb_from_internet" {
+  for_each = { http = 80, https = 443 }
+
+  security_group_id = aws_security_group.alb.id
+  description       = "${upper(each.key)} from anywhere"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = each.value
+  to_port           = each.value
+}
+
+resource "aws_vpc_security_group_egress_rule" "alb_to_ecs" {
+  security_group_id            = aws_security_group.alb.id
+  description                  = "To the tasks"
+  referenced_security_group_id = aws_security_group.ecs.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.app_port
+  to_port                      = var.app_port
+}
+
+resource "aws_security_group" "ecs" {
+  name_prefix = "${var.name}-ecs-"
+  description = "Tasks: from the load balancer and from one another"
+  vpc_id      = aws_vpc.main.id
+  tags        = { Name = "${var.name}-ecs" }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "ecs_from_alb" {
+  security_group_id            = aws_security_group.ecs.id
+  description                  = "From the load balancer"
+  referenced_security_group_id = aws_security_group.alb.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.app_port
+  to_port                      = var.app_port
+}
+
+# What service discovery is for: /internal and /metrics, which the load balancer does not let through.
+resource "aws_vpc_security_group_ingress_rule" "ecs_from_ecs" {
+  security_group_id            = aws_security_group.ecs.id
+  description                  = "From tasks, by the discovery name"
+  referenced_security_group_id = aws_security_group.ecs.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.app_port
+  to_port                      = var.app_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "ecs_to_ecs" {
+  security_group_id            = aws_security_group.ecs.id
+  description                  = "To tasks, by the discovery name"
+  referenced_security_group_id = aws_security_group.ecs.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.app_port
+  to_port                      = var.app_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "ecs_to_redis" {
+  security_group_id            = aws_security_group.ecs.id
+  description                  = "To Redis"
+  referenced_security_group_id = aws_security_group.redis.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.redis_port
+  to_port                      = local.redis_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "ecs_to_https" {
+  security_group_id = aws_security_group.ecs.id
+  description       = "To the origin, receivers of callbacks, and AWS: images, secrets, logs"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+resource "aws_security_group" "redis" {
+  name_prefix = "${var.name}-redis-"
+  description = "Redis: from the tasks alone"
+  vpc_id      = aws_vpc.main.id
+  tags        = { Name = "${var.name}-redis" }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "redis_from_ecs" {
+  security_group_id            = aws_security_group.redis.id
+  description                  = "From the tasks"
+  referenced_security_group_id = aws_security_group.ecs.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.redis_port
+  to_port                      = local.redis_port
+}
