@@ -20,6 +20,7 @@ module.exports = {
   testTimeout: 30_000,
   projects: [
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
+    { ...base, ...specs('infra') },
     { ...onRedis, ...specs('contract') },
     { ...onRedis, ...specs('stories') },
     { ...onBuiltService, ...specs('http') },

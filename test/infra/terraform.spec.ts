@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Config, ConfigError, readConfig } from '../../src/config.js';
+
+type Variables = Record<string, string>;
+type Task = Record<'environment' | 'secrets', Variables>;
+
+/** What the task definition gives: Terraform's own tests hold the stack against the same file. */
+const TASKS = JSON.parse(
+  readFileSync(resolve(__dirname, '../../terraform/tests/environment.json'), 'utf8'),
+) as Record<'minimal' | 'full', Task>;
+
+/** What the service does not start without in production, and by which name it says so. */
+const REQUIRED: Variables = {
+  AUTH_MODE: 'AUTH_MODE',
+  CALLBACK_SECRET: 'CALLBACK_SECRET',
+  INTERNAL_API_TOKEN: 'INTERNAL_API_TOKEN',
+  MEDIA_SIGNING_SECRET: 'MEDIA_SIGNING_SECRET',
+  REDIS_URL: 'SESSION_STORE',
+};
+
+const all = ({ environment, secrets }: Task): Variables => ({ ...environment, ...secrets });
+const without = (name: string, variables: Variables): Variables =>
+  Object.fromEntries(Object.entries(variables).filter(([other]) => other !== name));
+const faultsOf = (variables: Variables): string[] => {
+  try {
+    readConfig(variables);
+    return [];
+  } catch (error) {
+    return (error as ConfigError).faults.map((fault) => fault.split(':', 1)[0]!);
+  }
+};
+
+describe.each(Object.entries(TASKS))('the environment of the task definition, %s', (_case, task) => {
+  const names = Object.keys(all(task));
+
+  it('is what the service starts with, on the Redis of the stack, without a word of warning', () => {
+    const config = readConfig(all(task));
+    expect(config).toMatchObject({
+      production: true,
+      SESSION_STORE: 'redis',
+      HOST: '0.0.0.0',
+    } satisfies Partial<Config>);
+    expect(config.warnings).toEqual([]);
+  });
+
+  it.each(names.filter((name) => name in REQUIRED))('is not enough without %s', (name) => {
+    expect(faultsOf(without(name, all(task)))).toEqual([REQUIRED[name]]);
+  });
+
+  // A variable that was renamed on one side only would be passed over in silence.
+  it.each(names.filter((name) => !(name in REQUIRED)))('gives %s because the service reads it', (name) => {
+    expect(readConfig(without(name, all(task)))).not.toEqual(readConfig(all(task)));
+  });
+
+  it('keeps every secret out of plain sight', () => {
+    expect(Object.keys(task.environment).filter((name) => /SECRET|PASSWORD|TOKEN|KEY/.test(name))).toEqual(
+      [],
+    );
+  });
+});
+
+it('refuses cluster mode, as Terraform does for it: remove redis_cluster_ready when this fails', () => {
+  expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual(['REDIS_CLUSTER']);
+});
+
+it('knows no authentication but none, as Terraform says: widen auth_mode when this fails', () => {
+  expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'jwt' })).toEqual(['AUTH_MODE']);
+});
