@@ -11,7 +11,7 @@ resource "aws_lb" "main" {
 
 # No stickiness: all state is in Redis.
 resource "aws_lb_target_group" "app" {
-  name                 = var.name
+  name_prefix          = substr(var.name, 0, 6) # Six is the most.
   vpc_id               = aws_vpc.main.id
   target_type          = "ip"
   protocol             = "HTTP"
@@ -25,6 +25,11 @@ resource "aws_lb_target_group" "app" {
     timeout             = 5
     healthy_threshold   = 2
     unhealthy_threshold = 3
+  }
+
+  # Another port makes another group, and one that a rule still names cannot go.
+  lifecycle {
+    create_before_destroy = true
   }
 }
 
@@ -81,7 +86,7 @@ resource "aws_lb_listener_rule" "not_for_clients" {
   }
 }
 
-# Names what may pass as well: the service decodes a path before it routes it and the load balancer does not, so that
+# Names what may pass as well: the service decodes a path before it routes it and the load balancer need not, so that
 # /%6detrics would pass a rule that names only what may not.
 resource "aws_lb_listener_rule" "app" {
   listener_arn = aws_lb_listener.https.arn

@@ -1,14 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Config, ConfigError, readConfig } from '../../src/config.js';
+import { useService } from '../support/service.js';
 
 type Variables = Record<string, string>;
 type Task = Record<'environment' | 'secrets', Variables>;
 
-/** What the task definition gives: Terraform's own tests hold the stack against the same file. */
-const TASKS = JSON.parse(
-  readFileSync(resolve(__dirname, '../../terraform/tests/environment.json'), 'utf8'),
-) as Record<'minimal' | 'full', Task>;
+const read = (file: string): unknown =>
+  JSON.parse(readFileSync(resolve(__dirname, '../../terraform/tests', file), 'utf8'));
+
+// Terraform's own tests hold the stack against the same two files.
+/** What the task definition gives. */
+const TASKS = read('environment.json') as Record<'minimal' | 'full', Task>;
+/** What the load balancer passes on, and what it answers 403. */
+const PATHS = read('paths.json') as Record<'forwarded' | 'forbidden', string[]>;
 
 /** What the service does not start without in production, and by which name it says so. */
 const REQUIRED: Variables = {
@@ -66,4 +71,26 @@ it('refuses cluster mode, as Terraform does for it: remove redis_cluster_ready w
 
 it('knows no authentication but none, as Terraform says: widen auth_mode when this fails', () => {
   expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'jwt' })).toEqual(['AUTH_MODE']);
+});
+
+describe('the paths of the load balancer', () => {
+  const service = useService('the embedded store');
+  const isAmong = (patterns: readonly string[], path: string): boolean =>
+    patterns.some((pattern) =>
+      pattern.endsWith('/*') ? path.startsWith(pattern.slice(0, -1)) : path === pattern,
+    );
+
+  it('lead to every route for clients, and to no other', async () => {
+    const { paths } = (await service.send('get', '/docs/openapi.json')).body as { paths: object };
+    // Files are served for a folder of streams alone, which no task has.
+    const routes = [...Object.keys(paths), '/docs/openapi.json'].filter(
+      (path) => !path.startsWith('/media/'),
+    );
+    const forClients = routes.filter((path) => /^\/(v1|health)\//.test(path));
+    expect(forClients.length).toBeGreaterThan(5);
+    expect(routes.filter((path) => isAmong(PATHS.forwarded, path))).toEqual(forClients);
+    expect(routes.filter((path) => isAmong(PATHS.forbidden, path))).toEqual(
+      routes.filter((path) => !forClients.includes(path)),
+    );
+  });
 });
