@@ -43,13 +43,13 @@ terraform fmt -check -diff -recursive
 cd "$copy"
 echo '== init'
 if [ -n "$plugins" ]; then
-  terraform init -backend=false -input=false -plugin-dir="$plugins" >init.log || { cat init.log; exit 1; }
+  terraform init -no-color -backend=false -input=false -plugin-dir="$plugins" >init.log || { cat init.log; exit 1; }
 else
   # Downloaded once: the copy is new each time.
   export TF_PLUGIN_CACHE_DIR=${TF_PLUGIN_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/terraform-plugins}
   export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE=true
   mkdir -p "$TF_PLUGIN_CACHE_DIR"
-  terraform init -backend=false -input=false >init.log || {
+  terraform init -no-color -backend=false -input=false >init.log || {
     cat init.log
     echo 'The AWS provider could not be had: name a folder that has it in TF_PLUGIN_DIR, or connect to the registry' >&2
     exit 1

@@ -1,5 +1,5 @@
 terraform {
-  # 1.9 lets one input be checked against another; the tests need 1.11.
+  # 1.9 checks one input against another; 1.11 locks a state in S3 without a table.
   required_version = ">= 1.11"
 
   required_providers {

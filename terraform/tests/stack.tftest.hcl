@@ -97,6 +97,12 @@ run "stack" {
     ])
     error_message = "There is an ingress rule that no assertion looks at."
   }
+  assert {
+    condition = length(flatten([for file in fileset(path.root, "*.tf") :
+      regexall("(?m)^\\s+(?:ingress|egress|route)\\s*(?:\\{|=)|^\\s+dynamic \"(?:ingress|egress|route)\"", file("${path.root}/${file}"))
+    ])) == 0
+    error_message = "A rule or route stands inside a security group or route table, where no assertion looks."
+  }
 
   # Redis
 
@@ -211,7 +217,7 @@ run "stack" {
     error_message = "Tasks are not in the public tier with an address, behind their own security group: they reach no registry."
   }
   assert {
-    condition     = aws_ecs_service.app.deployment_circuit_breaker[0].enable && aws_ecs_service.app.deployment_circuit_breaker[0].rollback
+    condition     = try(aws_ecs_service.app.deployment_circuit_breaker[0].enable && aws_ecs_service.app.deployment_circuit_breaker[0].rollback, false)
     error_message = "A deployment that does not start is not rolled back."
   }
   assert {
@@ -250,8 +256,8 @@ run "stack" {
     condition = (
       aws_lb_listener.http.port == 80
       && aws_lb_listener.http.default_action[0].type == "redirect"
-      && aws_lb_listener.http.default_action[0].redirect[0].protocol == "HTTPS"
-      && aws_lb_listener.http.default_action[0].redirect[0].status_code == "HTTP_301"
+      && try(aws_lb_listener.http.default_action[0].redirect[0].protocol == "HTTPS", false)
+      && try(aws_lb_listener.http.default_action[0].redirect[0].status_code == "HTTP_301", false)
     )
     error_message = "HTTP does something else than redirect to HTTPS."
   }
@@ -347,7 +353,7 @@ run "stack" {
     error_message = "A role may do something to all resources that could be narrowed."
   }
   assert {
-    condition = [for statement in jsondecode(aws_iam_role_policy.pipeline.policy).Statement : [toset(statement.Resource), statement.Condition] if contains(statement.Action, "iam:PassRole")] == [[
+    condition = [for statement in jsondecode(aws_iam_role_policy.pipeline.policy).Statement : [toset(flatten([statement.Resource])), try(statement.Condition, null)] if contains(statement.Action, "iam:PassRole")] == [[
       toset([aws_iam_role.execution.arn, aws_iam_role.task.arn]),
       { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } },
     ]]
