@@ -34,7 +34,7 @@ export class CallbacksController {
   }
 
   @Get('dead-letters')
-  @ApiOperation({ summary: `Events that were given up, ${MAX_LISTED} at most` })
+  @ApiOperation({ summary: `The oldest ${MAX_LISTED} events that were given up` })
   @ApiOkResponse({ description: 'Oldest first.', schema: DEAD_LETTERS })
   async listDeadLetters(): Promise<object> {
     const letters = await this.outbox.deadLetters(MAX_LISTED);

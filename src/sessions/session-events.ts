@@ -115,7 +115,7 @@ export abstract class CallbackOutbox {
   /** Gives back what was not settled, for others to take at once: this instance stops. */
   abstract release(): Promise<void>;
 
-  /** Some dead letters, about as many as this, the oldest of wherever they lie. */
+  /** The oldest dead letters, as many as this. */
   abstract deadLetters(limit: number): Promise<DeadLetter[]>;
 
   /** Puts dead letters back into the outbox, those of these message ids or any, a bounded number; gives how many. */
@@ -168,8 +168,14 @@ export function isAfter(eventId: string, other: string): boolean {
  * The name of an event for who receives it: made of what happened, so that it is the same however often it is told,
  * and by whom. A life of a session starts, ends and expires once; it may move often, and be refused.
  */
-export function messageId({ type, at, userId, sessionId, version, session }: SessionEvent): string {
+export function messageId({ type, at, userId, sessionId, streamId, version, session }: SessionEvent): string {
   const often = type === 'session.moved' || type === 'session.refused';
-  const parts = [type, userId, sessionId, session?.startedAt ?? '', ...(often ? [at, version] : [])];
+  const parts = [
+    type,
+    userId,
+    sessionId,
+    session?.startedAt ?? '',
+    ...(often ? [at, version, streamId] : []),
+  ];
   return `msg_${createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 27)}`;
 }

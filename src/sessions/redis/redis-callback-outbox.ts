@@ -95,15 +95,14 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async deadLetters(limit: number): Promise<DeadLetter[]> {
-    const letters: DeadLetter[] = [];
-    const filled = await this.withDeadLetters();
-    const share = Math.ceil(limit / Math.max(1, filled.length));
-    for (const { deadLetters } of filled) {
-      if (letters.length >= limit) break;
-      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+', 'COUNT', share));
-      letters.push(...entries.map((entry) => this.readDeadLetter(entry)));
+    let letters: DeadLetter[] = [];
+    for (const { deadLetters } of await this.withDeadLetters()) {
+      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+', 'COUNT', limit));
+      letters = [...letters, ...entries.map((entry) => this.readDeadLetter(entry))]
+        .toSorted((a, b) => a.buriedAt - b.buriedAt)
+        .slice(0, limit);
     }
-    return letters.toSorted((a, b) => a.buriedAt - b.buriedAt).slice(0, limit);
+    return letters;
   }
 
   /** One partition after the other: there may be very many, and requests want their turn. */
