@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { ALL_SESSIONS } from '../../src/sessions/admission.js';
 import { type Place } from '../../src/sessions/session.js';
 import { type SessionEvent } from '../../src/sessions/session-events.js';
+import { readStoredRecords } from '../support/stored-records.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, type Store, eventsOf, openMemoryStore, openRedisStore } from '../support/stores.js';
@@ -123,24 +124,19 @@ describe('the Redis store', () => {
     }
   }
 
-  /** As record.lua lays them out: status, when started, last activity, three numbers, two strings. */
   async function readRecords(): Promise<{ status: string; dueAt: number; index: string; userId: string }[]> {
-    const records = [];
+    const found = [];
     for (const key of await redis.keys('sg:*:u:*'))
       for (const [userId, value] of Object.entries(await redis.hgetallBuffer(key)))
-        for (let at = 0; at < value.length;) {
-          const status = String.fromCharCode(value[at]!);
-          const lifeMs = status === 'R' ? POLICY.leaseMs : POLICY.expireAfterMs;
-          const dueAt = value.readUIntBE(at + 7, 6) + lifeMs;
-          records.push({ status, dueAt, index: key.replace(':u:', ':x:'), userId });
-          const idLength = value[at + 23]!;
-          at += 25 + idLength + value[at + 24 + idLength]!;
+        for (const { status, lastActivityAt } of readStoredRecords(value)) {
+          const dueAt = lastActivityAt + (status === 'reserved' ? POLICY.leaseMs : POLICY.expireAfterMs);
+          found.push({ status, dueAt, index: key.replace(':u:', ':x:'), userId });
         }
-    return records;
+    return found;
   }
 });
 
-const isHeld = ({ status }: { status: string }): boolean => status !== 'E';
+const isHeld = ({ status }: { status: string }): boolean => status !== 'ended';
 
 async function play(
   history: readonly Step[],

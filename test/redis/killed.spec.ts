@@ -6,7 +6,9 @@ import pLimit from 'p-limit';
 import { Clock } from '../../src/clock.js';
 import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { type Ledger } from '../../src/sessions/session.repository.js';
+import { PARTITIONS, partitionKeys } from '../../src/sessions/redis/redis-keys.js';
 import { defineScripts } from '../../src/sessions/redis/redis-scripts.js';
+import { readStoredRecords } from '../support/stored-records.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { ReplyValve } from '../support/reply-valve.js';
@@ -345,7 +347,7 @@ describe('instances recover, and act together', () => {
       const { receiver } = scene;
       const start = (name: string) => scene.start(name, { PHASE_SECONDS: '4', IDLE_PHASES: '1' });
       const first = await Promise.all([start('one'), start('two')]);
-      await sleep(2_000); // by now, each has swept
+      await until(async () => (await scene.lastSweep()) > 0);
       const [returning, silent] = [names('returning', 20), names('silent', 20)];
       const askAll = (service: ServiceProcess, users: readonly string[]) =>
         Promise.all(users.map((user) => ask(service, user, FILM, { phase: 0 })));
@@ -355,10 +357,12 @@ describe('instances recover, and act together', () => {
       await scene.allDelivered();
       await Promise.all(first.map((service) => service.end('SIGKILL')));
       expect(scene.told('session.expired').map(lifeOf)).toEqual([]);
+      const died = Date.now();
       await sleep(6_000);
 
       const second = [start('three'), start('four')];
       const service = await Promise.race(second);
+      await until(async () => (await scene.lastSweep()) > died);
       await askAll(service, returning);
       const expired = (): string[] =>
         scene.told('session.expired').map(({ event }) => String(event.data.user_id));
@@ -453,11 +457,18 @@ class Scene {
     return Number(await this.redis.call('EVAL', GIVEN, 0));
   }
 
+  /** When Redis was swept as a whole for the last time, in Unix milliseconds; 0 for not yet. */
+  async lastSweep(): Promise<number> {
+    const keys = Array.from({ length: PARTITIONS }, (_, at) => partitionKeys(at).state);
+    const swept = await Promise.all(keys.map((state) => this.redis.hget(state, 'swept')));
+    return Math.min(...swept.map(Number));
+  }
+
   /** The ledger beside the sessions that there are by the records, at one instant: nothing runs while a script does. */
   async snapshot(): Promise<Snapshot> {
     const [counts, values] = (await this.redis.callBuffer('EVAL', SNAPSHOT, 0)) as [Buffer[], Buffer[]];
     const [started, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
-    const live = values.flatMap(statuses).filter((status) => status !== 'E').length;
+    const live = values.flatMap(readStoredRecords).filter(({ status }) => status !== 'ended').length;
     return { ledger: { started, expired, ended, undone }, live };
   }
 
@@ -494,17 +505,6 @@ for _, records in ipairs(redis.call('KEYS', 'sg:*:u:*')) do
 end
 for i = 1, 4 do counts[i] = tostring(counts[i]) end
 return { counts, values }`;
-
-/** R, P or E for each record of a user, as record.lua lays them out. */
-function statuses(value: Buffer): string[] {
-  const found = [];
-  for (let at = 0; at < value.length;) {
-    found.push(String.fromCharCode(value[at]!));
-    const idLength = value[at + 23]!;
-    at += 25 + idLength + value[at + 24 + idLength]!;
-  }
-  return found;
-}
 
 function livingBy({ started, expired, ended, undone }: Ledger): number {
   return started - expired - ended - undone;
@@ -574,7 +574,7 @@ const SESSIONS = ['a', 'b', 'c', 'd', 'e'];
 /** Asks for a phase, and is gone before it comes, if only just. */
 async function leave({ url }: ServiceProcess, body: object): Promise<void> {
   const { hostname, port } = new URL(url);
-  const socket = connect(Number(port), hostname);
+  const socket = connect(Number(port), hostname).on('error', () => undefined);
   await once(socket, 'connect');
   const json = JSON.stringify(body);
   const head = `POST /v1/phases HTTP/1.1\r\nhost: ${hostname}\r\ncontent-type: application/json\r\n`;

@@ -39,7 +39,7 @@ local function tell(to, user, type, record, now, reason)
   end
   if wants(to, type) then
     redis.call('XADD', to.outbox, '*', 'e', text)
-    if redis.call('XLEN', to.outbox) > MAX_WAITING then
+    if not to.has_room and redis.call('XLEN', to.outbox) > MAX_WAITING then
       count(to.state, 'lost', redis.call('XTRIM', to.outbox, 'MAXLEN', MAX_WAITING))
     end
   end

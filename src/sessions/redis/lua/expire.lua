@@ -30,6 +30,8 @@ if paused then
 end
 if now < grace or (to.wanted ~= '' and redis.call('XLEN', to.outbox) >= HELD_BACK) then max_users = 0 end
 
+to.has_room = true -- for as many as a call can claim: see HELD_BACK
+
 local visited, seen, expired, undone, more = 0, 0, 0, 0, false
 for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) do
   local index, records_key = ARGV[3] .. bucket, ARGV[2] .. bucket

@@ -1,22 +1,24 @@
 -- Shared by every script: the records of one user, as one field of a hash (field = user id).
 --
--- Layout: records in a row, big-endian, 23 bytes and two strings each. One value a user and small hashes, because a
--- key a user would cost half as much memory again (docs/decisions/0006-memory.md).
---   1  status    R reserved | P permanent | E ended on purpose
---   6  started   ms: when it was admitted (E: 0)
---   6  active    ms: last activity        (E: when it was ended)
---   4  phase     the phase issued last    (E: 0)
---   2  version   counts what happened to it (E: 0)
---   4  paused    ms from its last phase to its last activity (E: 0)
+-- Layout: records in a row, big-endian, 20 bytes and two strings each. One value a user and small hashes, because a
+-- key a user would cost half as much memory again; 20 bytes, because with 21 two sessions with ids of 36 characters would
+-- need the allocator's next size (docs/decisions/0006-memory.md).
+--   5  started   ms since EPOCH: when it was admitted (ended: 0)
+--   5  active    ms since EPOCH: last activity        (ended: when it was)
+--   4  phase     the phase issued last                (ended: 0)
+--   2  version   counts what happened to it           (ended: 0)
+--   4  paused    2 bits: status; 30 bits: ms from its last phase to its last activity
 --   *  id        session id, its length before it
---   *  stream    stream id, its length before it (E: the reason)
+--   *  stream    stream id, its length before it      (ended: the reason)
 --
--- Instants are Unix milliseconds on this server's clock. `due` is when a record lapses if nothing happens.
+-- Everywhere else instants are Unix milliseconds, on this server's clock. `due` is when a record lapses if nothing happens.
 -- The index of a bucket (a sorted set of users) scores each user at or below the earliest `due` of its records, and the
 -- index of the partition (a sorted set of buckets) scores each bucket at or below its earliest user. A renewal touches
 -- neither; the sweep re-scores what it finds to be due later.
-local FORMAT = '>BI6I6I4I2I4Bc0Bc0'
-local RESERVED, PERMANENT, ENDED = string.byte('RPE', 1, 3)
+local FORMAT = '>I5I5I4I2I4Bc0Bc0'
+local EPOCH = 1577836800000 -- 2020-01-01; five bytes reach to 2054
+local STATUS = 2 ^ 30
+local RESERVED, PERMANENT, ENDED = 1, 2, 3
 local MAX_ENDED = 100 -- MAX_ENDED_RECORDS of admission.ts
 
 -- TIME is read once, so that a script sees one instant. Only tests give another.
@@ -33,8 +35,10 @@ end
 local function decode(value, ttl, lease)
   local records, count, at = {}, 0, 1
   while value and at <= #value do
-    local status, started, active, phase, version, paused, id, stream
-    status, started, active, phase, version, paused, id, stream, at = struct.unpack(FORMAT, value, at)
+    local started, active, phase, version, paused, id, stream
+    started, active, phase, version, paused, id, stream, at = struct.unpack(FORMAT, value, at)
+    local status = math.floor(paused / STATUS)
+    started, active, paused = started + EPOCH, active + EPOCH, paused % STATUS
     count = count + 1
     records[count] = {
       id = id, status = status, started = started, active = active, phase = phase, version = version,
@@ -47,8 +51,8 @@ end
 local function encode(records)
   local parts = {}
   for i, r in ipairs(records) do
-    parts[i] = struct.pack(FORMAT, r.status, r.started, r.active, r.phase, r.version, r.paused, #r.id, r.id,
-      #r.stream, r.stream)
+    parts[i] = struct.pack(FORMAT, math.max(0, r.started - EPOCH), r.active - EPOCH, r.phase, r.version,
+      r.status * STATUS + r.paused, #r.id, r.id, #r.stream, r.stream)
   end
   return table.concat(parts)
 end
