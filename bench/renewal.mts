@@ -3,8 +3,9 @@ import { availableParallelism, cpus } from 'node:os';
 import { Redis } from 'ioredis';
 import { startRedis } from '../test/support/redis-server.ts';
 import { ASKED, type Check, CONNECTIONS, ask, checkRenewal, fire } from './load.mts';
+import { redisCpu } from './redis.mts';
 import { type Row, type Sample, median, ratios, ratioTable, table } from './report.mts';
-import { type Server, pin, startServer } from './servers.mts';
+import { ENVIRONMENT, type Server, pin, startServer } from './servers.mts';
 
 /**
  * What a renewal on Redis costs in this service, beside the same route written by hand and beside one that only
@@ -15,13 +16,6 @@ const SLICE_SECONDS = 1;
 const WARM_UP_SECONDS = 0.15;
 /** What the service manages on a CPU over what the route written by hand does. */
 const AIM = 0.75;
-/** What every server is given; those written by hand take what they know. */
-const ENVIRONMENT = {
-  HOST: '127.0.0.1',
-  AUTH_MODE: 'none',
-  MEDIA_SIGNING_SECRET: 'only-for-the-benchmark',
-  INTERNAL_API_TOKEN: 'only-for-the-benchmark',
-};
 /** What differs between equal answers: addresses, instants, and what is made of them. */
 const VARYING = /127\.0\.0\.1:\d+|\d{4}-\d\d-\d\dT[\d:.]+Z|expires=\d+&signature=[\w-]+/g;
 
@@ -128,15 +122,6 @@ async function burst(variant: Variant, seconds: number): Promise<number> {
     throw new Error(`${variant.name} failed`, { cause });
   });
   return requests;
-}
-
-/** Microseconds of CPU that Redis has used so far. */
-async function redisCpu(redis: Redis): Promise<number> {
-  const info = await redis.info('cpu');
-  return [...info.matchAll(/used_cpu_(?:sys|user):([\d.]+)/g)].reduce(
-    (sum, [, used]) => sum + Number(used) * 1e6,
-    0,
-  );
 }
 
 function shuffle<T>(items: readonly T[]): T[] {

@@ -11,6 +11,14 @@ export interface Server extends AsyncDisposable {
   cpu(): Promise<number>;
 }
 
+/** What every server is given; those written by hand take what they know. */
+export const ENVIRONMENT = {
+  HOST: '127.0.0.1',
+  AUTH_MODE: 'none',
+  MEDIA_SIGNING_SECRET: 'only-for-the-benchmark',
+  INTERNAL_API_TOKEN: 'only-for-the-benchmark',
+};
+
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
 export async function startServer(file: string, environment: Record<string, string>): Promise<Server> {

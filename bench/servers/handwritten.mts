@@ -75,9 +75,10 @@ const schema = { body: PHASE_REQUEST };
 
 fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, reply) => {
   const { user_id, stream_id, session_id = randomUUID(), phase = '', end_session_ids = [] } = request.body;
-  const { records, index } = userKeys(user_id);
-  const ask = ['', user_id, session_id, stream_id, phase, PHASES, LIMIT, EXPIRE_MS, LEASE_MS];
-  const answer = await redis.sgAdmit(records, index, ...ask, ...end_session_ids);
+  const { records, index, ring, state, buckets, outbox, bucket } = userKeys(user_id);
+  const ask = ['', user_id, session_id, stream_id, phase, PHASES, LIMIT, EXPIRE_MS, LEASE_MS, '', bucket];
+  const keys = [records, index, ring, state, buckets, outbox];
+  const answer = await redis.sgAdmit(...keys, ...ask, ...end_session_ids);
   if (answer[0] !== 1) return reply.code(409).send({ code: answer[0] });
   const [, now, created, live, [reserved, startedAt, at, version], former] = answer;
 
@@ -85,11 +86,11 @@ fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, r
   reply.raw.once('close', () => {
     const arrived = reply.raw.writableFinished;
     if (arrived && reserved === 0) return;
-    const restored = former ?? ['', '', ''];
-    const undo = [user_id, session_id, startedAt, version, EXPIRE_MS, LEASE_MS, ...restored];
+    const place = ['', user_id, session_id, startedAt];
+    const undo = [...place, version, EXPIRE_MS, LEASE_MS, ...(former ?? ['', '', '', '']), bucket, ''];
     const settled = arrived
-      ? redis.sgConfirm(records, session_id, startedAt)
-      : redis.sgWithdraw(records, index, ...undo);
+      ? redis.sgConfirm(records, ring, state, outbox, ...place, '')
+      : redis.sgWithdraw(...keys, ...undo);
     settled.catch(console.error);
   });
 

@@ -1,0 +1,39 @@
+import { Webhook } from 'standardwebhooks';
+import { startServer } from './servers.mts';
+import type { Taken } from './servers/receiver.mts'; // not what it runs
+
+export const CALLBACK_SECRET = `whsec_${Buffer.from('only-for-the-benchmark-00').toString('base64')}`;
+
+export interface Callback extends Pick<Taken, 'arrivedAt'> {
+  readonly type: string;
+  readonly data: {
+    readonly user_id: string;
+    readonly session_id: string;
+    readonly state: string;
+    readonly expires_at: string;
+  };
+}
+
+export interface Receiver extends AsyncDisposable {
+  readonly url: string;
+  /** How many have come so far. */
+  count(): Promise<number>;
+  /** What has come, each with its signature checked. */
+  read(): Promise<Callback[]>;
+}
+
+export async function startReceiver(): Promise<Receiver> {
+  const server = await startServer('servers/receiver.mts', {});
+  const webhook = new Webhook(CALLBACK_SECRET);
+  const ask = async <T,>(path: string): Promise<T> => (await fetch(server.url + path)).json() as Promise<T>;
+  return {
+    url: server.url,
+    count: async () => ask<number>('/count'),
+    read: async () =>
+      (await ask<Taken[]>('/taken')).map(({ arrivedAt, headers, body }) => ({
+        arrivedAt,
+        ...(webhook.verify(body, headers as Record<string, string>) as Omit<Callback, 'arrivedAt'>),
+      })),
+    [Symbol.asyncDispose]: async () => server[Symbol.asyncDispose](),
+  };
+}

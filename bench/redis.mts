@@ -1,0 +1,58 @@
+import { Redis } from 'ioredis';
+import { startOwnRedis } from '../test/support/redis-server.ts';
+
+/** A Redis of the benchmark's own, empty, and a connection that only asks it how it is. */
+export interface RedisUnderTest extends AsyncDisposable {
+  readonly url: string;
+  readonly redis: Redis;
+}
+
+export async function startRedisForBench(): Promise<RedisUnderTest> {
+  const server = await startOwnRedis();
+  const redis = new Redis(server.url).on('error', () => undefined); // a command that fails says so itself
+  return {
+    url: server.url,
+    redis,
+    async [Symbol.asyncDispose]() {
+      redis.disconnect();
+      await server.stop();
+    },
+  };
+}
+
+export async function infoOf(redis: Redis, section: string, field: string): Promise<string> {
+  const value = new RegExp(`^${field}:(\\S+)`, 'm').exec(await redis.info(section))?.[1];
+  if (value === undefined) throw new Error(`INFO ${section} does not tell ${field}`);
+  return value;
+}
+
+/** Microseconds of CPU that Redis has used so far. */
+export async function redisCpu(redis: Redis): Promise<number> {
+  const info = await redis.info('cpu');
+  return [...info.matchAll(/used_cpu_(?:sys|user):([\d.]+)/g)].reduce(
+    (sum, [, used]) => sum + Number(used) * 1e6,
+    0,
+  );
+}
+
+/** How long calls held Redis up, in microseconds: those of one script, and all others. */
+export interface Calls {
+  readonly ofScript: readonly number[];
+  readonly others: readonly number[];
+}
+
+/** From now on Redis writes down every call. */
+export async function watchCalls(redis: Redis): Promise<void> {
+  await redis.config('SET', 'slowlog-max-len', '1000000');
+  await redis.config('SET', 'slowlog-log-slower-than', '0');
+  await redis.slowlog('RESET');
+}
+
+/** The calls since the last look, and forgets them. */
+export async function takeCalls(redis: Redis, script: string): Promise<Calls> {
+  const entries = (await redis.slowlog('GET', -1)) as [number, number, number, string[]][];
+  await redis.slowlog('RESET');
+  const micros = (ofScript: boolean): number[] =>
+    entries.filter(([, , , [, hash]]) => (hash === script) === ofScript).map(([, , took]) => took);
+  return { ofScript: micros(true), others: micros(false) };
+}

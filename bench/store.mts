@@ -1,0 +1,157 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { Redis } from 'ioredis';
+import type { Clock } from '../src/clock.ts';
+import type { Policy } from '../src/sessions/admission.ts';
+import type { EventType } from '../src/sessions/session-events.ts';
+import type { SessionRepository } from '../src/sessions/session.repository.ts';
+
+/** The Redis store without a service around it: the built classes and scripts, in the process of the benchmark. */
+const built = createRequire(import.meta.url);
+const { RedisSessionRepository } = built(
+  '../dist/sessions/redis/redis-session.repository.js',
+) as typeof import('../src/sessions/redis/redis-session.repository.ts');
+const { Availability, sendTogether } = built(
+  '../dist/sessions/redis/redis-connection.js',
+) as typeof import('../src/sessions/redis/redis-connection.ts');
+const { defineScripts, readScript } = built(
+  '../dist/sessions/redis/redis-scripts.js',
+) as typeof import('../src/sessions/redis/redis-scripts.ts');
+const { partitionOf } = built(
+  '../dist/sessions/redis/redis-keys.js',
+) as typeof import('../src/sessions/redis/redis-keys.ts');
+
+/** As the service has it where nobody configures it: X = 10 s, n = 3. */
+export const POLICY: Policy = {
+  limit: 3,
+  idleAfterMs: 10_000,
+  expireAfterMs: 30_000,
+  leaseMs: 5_000,
+  maxPauseMs: 1_800_000,
+};
+/** What a service writes into the outbox that has a CALLBACK_URL and no more to say about it. */
+export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];
+/** What one sweep of the service claims at most. */
+export const MAX_SESSIONS = 10_000;
+/** How SLOWLOG calls the script of a sweep. */
+export const EXPIRE_SCRIPT = createHash('sha1').update(readScript('expire').lua).digest('hex');
+
+const BATCH = 400;
+const LANES = 3;
+
+export interface Store extends Disposable {
+  readonly sessions: SessionRepository;
+  readonly redis: Redis;
+  /** What the store is to take for now, in Unix milliseconds; undefined leaves it to Redis, as a service does. */
+  at: number | undefined;
+}
+
+export interface Viewer {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly streamId: string;
+}
+
+/** All of them scaled alike by BENCH_SCALE, for a quick look: the figures are those of 1. */
+export function scaled(count: number): number {
+  return Math.ceil(count * Number(process.env.BENCH_SCALE ?? 1));
+}
+
+/** `delivered`: the events that somebody wants from the outbox. */
+export async function openStore(url: string, delivered: readonly EventType[] = []): Promise<Store> {
+  // Not connectRedis(), which gives a command a second: what is loaded here waits in long queues.
+  const redis = new Redis(url).on('error', () => undefined);
+  defineScripts(redis);
+  const clock: Clock = {
+    now: () => Date.now(),
+    monotonic: () => performance.now(),
+    storeNow: () => store.at,
+  };
+  const log = { log: console.error, error: console.error };
+  const sessions = new RedisSessionRepository(redis, POLICY, clock, new Availability(log), delivered);
+  const store: Store = {
+    sessions,
+    redis,
+    at: undefined,
+    [Symbol.dispose]() {
+      redis.disconnect();
+    },
+  };
+  await sessions.onModuleInit();
+  return store;
+}
+
+/**
+ * So many viewers with ids of 36 characters, as UUIDs are. A user watches on so many screens, or on one, two and three
+ * in turn, which is two on average.
+ */
+export function* viewers(
+  count: number,
+  screens: 1 | 2 | 3 | 'mixed' = 'mixed',
+  accept: (userId: string) => boolean = () => true,
+): Generator<Viewer, void> {
+  for (let user = 0, made = 0; made < count;) {
+    const userId = randomUUID();
+    if (!accept(userId)) continue;
+    const screensHere = screens === 'mixed' ? 1 + (user++ % 3) : screens;
+    for (let screen = 0; screen < screensHere && made < count; screen++, made++)
+      yield { userId, sessionId: randomUUID(), streamId: randomUUID() };
+  }
+}
+
+/** Whether a user's keys are in the first quarter of the partitions. */
+export function isInFirstQuarter(userId: string): boolean {
+  return partitionOf(userId) < 64;
+}
+
+/** Gives each a session by the store's own verbs, many at once, and gives how many. `at` dates each session back. */
+export async function load(
+  store: Store,
+  wanted: Iterator<Viewer, unknown>,
+  at: (viewer: Viewer) => number | undefined = () => store.at,
+): Promise<number> {
+  let loaded = 0;
+  const lane = async (): Promise<void> => {
+    for (;;) {
+      const batch = take(wanted, BATCH);
+      if (batch.length === 0) return;
+      const places = await Promise.all(batch.map((viewer) => admitNew(store, viewer, at(viewer))));
+      sendTogether(store.redis);
+      await Promise.all(places.map((place) => store.sessions.confirm(place)));
+      loaded += batch.length;
+    }
+  };
+  // While one waits for Redis, the others have something to send: Redis is never idle.
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return loaded;
+}
+
+async function admitNew(store: Store, viewer: Viewer, at: number | undefined) {
+  const before = store.at;
+  store.at = at; // is read before the first wait
+  const asked = store.sessions.admit({ ...viewer, phase: 0, phases: 1_000, endSessionIds: [] });
+  store.at = before;
+  const admission = await asked;
+  if (admission.outcome !== 'admitted' || !admission.created)
+    throw new Error(`${JSON.stringify(viewer)} was not admitted: ${JSON.stringify(admission)}`);
+  return admission.place;
+}
+
+/** Sweeps until nothing is due, as the service does but without a pause, and gives how many were claimed. */
+export async function sweepAll({ sessions }: Store): Promise<number> {
+  for (let expired = 0; ;) {
+    const swept = await sessions.expireIdle({ maxSessions: MAX_SESSIONS });
+    expired += swept.expired;
+    if (!swept.more) return expired;
+  }
+}
+
+function take<T>(from: Iterator<T, unknown>, count: number): T[] {
+  const taken: T[] = [];
+  while (taken.length < count) {
+    const next = from.next();
+    if (next.done) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
