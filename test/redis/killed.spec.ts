@@ -16,6 +16,10 @@ import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '.
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { until } from '../support/until.js';
 
+// Real processes in real time: a machine that stalls for a second has Redis away for them, as it would in production. What
+// failed is printed before it is tried again.
+jest.retryTimes(2, { logErrorsBeforeRetry: true });
+
 /**
  * Service processes that die at the worst moment, and a Redis that does: no expiry is lost, none is told under two
  * names. The time is real, because the promises are about time; so the tests run at once, each in a database of its own.

@@ -8,6 +8,10 @@ import { ReplyValve } from '../support/reply-valve.js';
 import { until } from '../support/until.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 
+// Real processes in real time: a machine that stalls for a second has Redis away for them, as it would in production. What
+// failed is printed before it is tried again.
+jest.retryTimes(2, { logErrorsBeforeRetry: true });
+
 /** Several service processes on one Redis, as in production: real time, real deaths. */
 
 const { url, redis, empty } = useRedisDatabase();
