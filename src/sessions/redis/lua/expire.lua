@@ -28,11 +28,12 @@ if paused then
   redis.call('HSET', KEYS[1], 'swept', now, 'grace', grace)
   return { 0, 2, 1 }
 end
-if now < grace or (to.wanted ~= '' and redis.call('XLEN', to.outbox) >= HELD_BACK) then max_users = 0 end
+-- While that lasts, or too many events wait, nothing is claimed; who turns out not to be due is re-scored all the same.
+local holding = now < grace or (to.wanted ~= '' and redis.call('XLEN', to.outbox) >= HELD_BACK)
 
 to.has_room = true -- for as many as a call can claim: see HELD_BACK
 
-local visited, seen, expired, undone, more = 0, 0, 0, 0, false
+local visited, seen, expired, undone, more, held = 0, 0, 0, 0, false, false
 for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) do
   local index, records_key = ARGV[3] .. bucket, ARGV[2] .. bucket
   -- One more than there is room for tells that there is more.
@@ -56,6 +57,8 @@ for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) d
       if record.due > now then
         kept[#kept + 1] = record
         if not next_due or record.due < next_due then next_due = record.due end
+      elseif holding then
+        held = true
       elseif record.status == PERMANENT then
         expired = expired + 1
         tell(to, user, 'expired', record, now)
@@ -63,7 +66,10 @@ for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) d
         undone = undone + 1
       end
     end
-    if #kept == 0 then
+    if held then
+      more = true
+      break
+    elseif #kept == 0 then
       gone[#gone + 1] = user
     else
       if #kept < #records then
@@ -87,4 +93,4 @@ end
 redis.call('HSET', KEYS[1], 'swept', now, 'rest', more and 0 or now + REST, 'grace', grace)
 count(KEYS[1], 'expired', expired)
 count(KEYS[1], 'undone', undone)
-return { expired, more and (max_users == 0 and 2 or 1) or 0, 0 }
+return { expired, held and 2 or (more and 1 or 0), 0 }
