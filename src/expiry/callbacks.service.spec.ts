@@ -115,7 +115,7 @@ describe('delivery', () => {
     expect(tries).toHaveLength(1);
     happen('phone');
     service.wake();
-    await pass(0);
+    await pass(5);
     expect(tries).toHaveLength(2);
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
   });
@@ -239,7 +239,7 @@ describe('delivery', () => {
     let [underWay, most] = [0, 0];
     answer = async () => {
       most = Math.max(most, ++underWay);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await new Promise((resolve) => setTimeout(resolve, 300));
       underWay--;
       return DELIVERED;
     };
@@ -249,19 +249,27 @@ describe('delivery', () => {
     expect([tries.length, most]).toEqual([100, 64]);
   });
 
+  it('sends one after the other however much has piled up, so that requests get in between', async () => {
+    start();
+    for (let n = 0; n < 400; n++) happen(`s-${n}`);
+    await pass(2_000);
+    const instants = Map.groupBy(tries, ({ at }) => at);
+    expect([tries.length, Math.max(...[...instants.values()].map(({ length }) => length))]).toEqual([400, 1]);
+  });
+
   it('leaves in the store what it has no hands for, and comes back for it', async () => {
     const dead = Promise.withResolvers<Sent>();
     answer = async () => dead.promise;
     start();
     const take = jest.spyOn(events.outbox, 'take');
     for (let n = 0; n < 1_500; n++) happen(`s-${n}`);
-    await pass(5_000);
+    await pass(10_000);
     const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
     expect(taken.flat()).toHaveLength(512);
     expect((await events.outbox.state()).waiting).toBe(1_500);
     answer = () => DELIVERED;
     dead.resolve(DELIVERED);
-    await pass(2_000);
+    await pass(5_000);
     expect((await events.outbox.state()).waiting).toBe(0);
   });
 
@@ -272,7 +280,7 @@ describe('delivery', () => {
     await pass(10 * MINUTE); // the next tries are minutes away
     answer = () => DELIVERED;
     happen('probe');
-    await pass(1_000);
+    await pass(1_100);
     expect((await events.outbox.state()).waiting).toBe(0);
     expect(said(log.error)).toEqual([DOWN]);
     expect(said(log.log)).toEqual(['the receiver of callbacks works again']);

@@ -10,11 +10,15 @@ import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
-import { CallbackSender } from './callback-sender.js';
+import { CallbackSender, type Sent } from './callback-sender.js';
 
 /** What this instance has in hand at once, waiting for its turn or for its next try; the rest waits in the store. */
 const MAX_IN_HAND = 512;
+/** What it takes up at once, and only when half as many wait for their turn: in one go, 512 would be felt by viewers. */
+const MAX_TAKEN = 64;
 const REQUESTS_AT_ONCE = 64;
+/** Between one request and the next, or what has piled up would hold up the requests of viewers (docs/decisions/0007). */
+const APART_MS = 2;
 /** How often the outbox is asked; at once where it had something, or where a sweep has just put something in. */
 const POLL_MS = 1_000;
 /** How often the store is told that what is in hand is in hand still. */
@@ -47,6 +51,9 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   /** The last delivery of each session that has any in hand: the next one waits for it. */
   private readonly lanes = new Map<string, Promise<void>>();
   private inHand = 0;
+  /** The last look at the outbox found something. */
+  private mayBeMore = false;
+  private nextTurn: Promise<void> = Promise.resolve();
   private running: Promise<void> | undefined;
   private wakeUp = new AbortController();
   /** Aborted when the receiver works again: what waits for its next try need not. */
@@ -101,7 +108,8 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         const taken = await this.takeUp();
         if (this.storeFails) this.log.log('the outbox works again');
         this.storeFails = false;
-        if (taken > 0 && this.inHand < MAX_IN_HAND) continue;
+        this.mayBeMore = taken > 0;
+        if (this.mayBeMore && this.hasRoom()) continue;
       } catch (error) {
         // A store that is away has said so itself.
         const announced = error instanceof StoreUnavailableError && error.announced;
@@ -115,7 +123,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   private async takeUp(): Promise<number> {
-    const entries = await this.outbox.take(MAX_IN_HAND - this.inHand);
+    const entries = await this.outbox.take(Math.min(MAX_TAKEN, MAX_IN_HAND - this.inHand));
     for (const entry of entries) {
       this.inHand++;
       const { userId, sessionId } = entry.event;
@@ -136,7 +144,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     // What was tried often enough by instances that died of it, or of something else, gets one more try.
     for (let tries = Math.min(before, this.maxTries - 1) + 1; ; tries++) {
       if (this.stopping.signal.aborted) return;
-      const sent = await this.limit(() => this.sender.send(event, this.breakOff.signal));
+      const sent = await this.limit(() => this.send(event));
       if (sent.delivered) {
         this.receiverWorks();
         await this.persist(() => this.outbox.settle(event));
@@ -155,6 +163,19 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
       if (asked > 0) await this.pause(asked);
       await this.pause(Math.max(0, backOffMs(tries) - asked), this.recovered.signal);
     }
+  }
+
+  /** In its turn. A process that is busy comes to its timers later and so sends less. */
+  private async send(event: SessionEvent): Promise<Sent> {
+    const turn = this.nextTurn;
+    this.nextTurn = turn.then(() => sleep(APART_MS));
+    await turn;
+    if (this.mayBeMore && this.hasRoom()) this.wake();
+    return this.sender.send(event, this.breakOff.signal);
+  }
+
+  private hasRoom(): boolean {
+    return this.inHand < MAX_IN_HAND && this.limit.pendingCount < MAX_TAKEN / 2;
   }
 
   /** An outcome must reach the store, or the event is delivered once more: tries until it does. */

@@ -42,7 +42,7 @@ describe('the outbox', () => {
     const first = await one.outbox.take(32); // one of each partition
     expect(told(first)).toEqual(['a']);
     expect(await other.outbox.take(1_000)).toEqual([]);
-    expect(told(await one.outbox.take(64))).toEqual(['b']);
+    expect(told(await one.outbox.take(32))).toEqual(['b']);
     await settle(one, first);
     expect(await other.outbox.take(1_000)).toEqual([]); // b is still on its way
     await one.outbox.release();

@@ -18,7 +18,7 @@ import { type StreamEntry } from './redis-scripts.js';
 export const GROUP = 'callbacks';
 /** An instance that said nothing for so long is taken for dead: what it has goes to another. */
 const SILENCE_MS = 20_000;
-/** Of one partition, so that one instance does not hold up what others could deliver. */
+/** Unsettled of one partition, so that one instance does not hold up what others could deliver. */
 const ROOM_PER_PARTITION = 32;
 /** How many partitions are asked at once. */
 const WIDTH = 32;
@@ -48,7 +48,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     const first = Math.floor(Math.random() * PARTITIONS);
     const entries: OutboxEntry[] = [];
     for (let at = 0; at < PARTITIONS && entries.length < room; at += WIDTH) {
-      const share = Math.min(ROOM_PER_PARTITION, Math.ceil((room - entries.length) / WIDTH));
+      const share = Math.ceil((room - entries.length) / WIDTH);
       const asked = ALL_PARTITIONS.slice(0, WIDTH).map((offset) => (first + at + offset) % PARTITIONS);
       sendTogether(this.redis);
       const given = await Promise.allSettled(asked.map((partition) => this.takeSome(partition, share)));
@@ -148,14 +148,14 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     };
   }
 
-  private async takeSome(partition: number, room: number): Promise<OutboxEntry[]> {
+  private async takeSome(partition: number, share: number): Promise<OutboxEntry[]> {
     const unsettled = this.unsettled.get(partition) ?? new Set<string>();
     const given = await this.ask(
       this.redis.sgTake(
         partitionKeys(partition).outbox,
         this.consumer,
         unsettled.size,
-        room - unsettled.size,
+        Math.min(share, ROOM_PER_PARTITION - unsettled.size),
         SILENCE_MS,
       ),
     );

@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type Redis } from 'ioredis';
 import { type Clock } from '../../clock.js';
@@ -33,7 +33,8 @@ import { type FlatSession } from './redis-scripts.js';
  */
 const FIRST_WIDTH = 16;
 const FIRST_USERS = 4;
-const STEP_USERS = 32;
+const STEP_USERS = 20;
+const GIVE_WAY_MS = 2;
 /** REST of expire.lua. */
 export const REST_MS = 800;
 
@@ -254,17 +255,19 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       }
       return asked.filter((_, at) => replies[at]![1] === 1);
     };
+    /** Other work gets in between as well; and where nobody waits for the sweep, as much as it likes. */
+    const giveWay = async (): Promise<void> => (shared ? sleep(GIVE_WAY_MS) : nextTurn());
     let waiting: PartitionKeys[] = [];
     for (let at = 0; at < partitions.length; at += FIRST_WIDTH) {
       const asked = partitions.slice(at, at + FIRST_WIDTH);
       waiting.push(...(stopped() ? asked : await step(asked, FIRST_USERS)));
+      if (waiting.length > 0) await giveWay();
     }
     while (waiting.length > 0 && !stopped()) {
       const left: PartitionKeys[] = [];
       for (const keys of waiting) {
         left.push(...(stopped() ? [keys] : await step([keys], STEP_USERS)));
-        // Other work of this process gets in between as well.
-        await nextTurn();
+        await giveWay();
       }
       waiting = left;
     }

@@ -16,15 +16,26 @@ local MAX_WAITING = 4096 -- a partition: with 256 of them about a million, 200 M
 
 -- Where events go: `wanted` has the types for the outbox, with spaces around.
 local function book(ring, outbox, state, wanted)
-  return { ring = ring, outbox = outbox, state = state, wanted = wanted }
+  return { ring = ring, outbox = outbox, state = state, wanted = wanted, wants = {} }
 end
 
+-- Looked up once a call: a sweep asks for every session it claims, and a renewal does not ask at all.
 local function wants(to, type)
-  return string.find(to.wanted, ' ' .. type .. ' ', 1, true) ~= nil
+  local found = to.wants[type]
+  if found == nil then
+    found = string.find(to.wanted, ' ' .. type .. ' ', 1, true) ~= nil
+    to.wants[type] = found
+  end
+  return found
 end
 
 local function count(state, what, by)
   if by > 0 then redis.call('HINCRBY', state, what, by) end
+end
+
+-- What tell() does for every event, done once by who tells many in a call (`trims_later`).
+local function trim_ring(to)
+  redis.call('XTRIM', to.ring, 'MAXLEN', '~', MAX_SEEN)
 end
 
 -- `type` is started | moved | ended | expired | refused. A refusal changes nothing, so no watcher is told of it.
@@ -34,12 +45,13 @@ local function tell(to, user, type, record, now, reason)
     reason or '-',
   }, ' ')
   if type ~= 'refused' then
-    local id = redis.call('XADD', to.ring, 'MAXLEN', '~', MAX_SEEN, '*', 'e', text)
+    local id = to.trims_later and redis.call('XADD', to.ring, '*', 'e', text)
+      or redis.call('XADD', to.ring, 'MAXLEN', '~', MAX_SEEN, '*', 'e', text)
     redis.call('PUBLISH', 'sg:u:' .. user, id)
   end
   if wants(to, type) then
     redis.call('XADD', to.outbox, '*', 'e', text)
-    if not to.has_room and redis.call('XLEN', to.outbox) > MAX_WAITING then
+    if not to.trims_later and redis.call('XLEN', to.outbox) > MAX_WAITING then
       count(to.state, 'lost', redis.call('XTRIM', to.outbox, 'MAXLEN', MAX_WAITING))
     end
   end

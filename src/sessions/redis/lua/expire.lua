@@ -31,7 +31,7 @@ end
 -- While that lasts, or too many events wait, nothing is claimed; who turns out not to be due is re-scored all the same.
 local holding = now < grace or (to.wanted ~= '' and redis.call('XLEN', to.outbox) >= HELD_BACK)
 
-to.has_room = true -- for as many as a call can claim: see HELD_BACK
+to.trims_later = true -- once a call; and the outbox has room for all that a call can claim: see HELD_BACK
 
 local visited, seen, expired, undone, more, held = 0, 0, 0, 0, false, false
 for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) do
@@ -90,6 +90,7 @@ for _, bucket in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE')) d
   local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
   if first[2] then redis.call('ZADD', KEYS[3], first[2], bucket) else redis.call('ZREM', KEYS[3], bucket) end
 end
+if expired > 0 then trim_ring(to) end
 redis.call('HSET', KEYS[1], 'swept', now, 'rest', more and 0 or now + REST, 'grace', grace)
 count(KEYS[1], 'expired', expired)
 count(KEYS[1], 'undone', undone)
