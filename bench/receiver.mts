@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { Webhook } from 'standardwebhooks';
 import { startServer } from './servers.mts';
 import type { Taken } from './servers/receiver.mts'; // not what it runs
@@ -23,7 +24,8 @@ export interface Receiver extends AsyncDisposable {
 }
 
 export async function startReceiver(): Promise<Receiver> {
-  const server = await startServer('servers/receiver.mts', {});
+  // It has a machine of its own in production: here it must not take what the service needs.
+  const server = await startServer('servers/receiver.mts', {}, constants.priority.PRIORITY_BELOW_NORMAL);
   const webhook = new Webhook(CALLBACK_SECRET);
   const ask = async <T,>(path: string): Promise<T> => (await fetch(server.url + path)).json() as Promise<T>;
   return {

@@ -1,5 +1,6 @@
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../test/support/redis-server.ts';
 
@@ -21,7 +22,11 @@ export const ENVIRONMENT = {
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
-export async function startServer(file: string, environment: Record<string, string>): Promise<Server> {
+export async function startServer(
+  file: string,
+  environment: Record<string, string>,
+  priority = constants.priority.PRIORITY_NORMAL,
+): Promise<Server> {
   const port = await freePort();
   const child = fork(path(file), {
     execArgv: [...process.execArgv, '--enable-source-maps', '--import', path('servers/probe.mts')],
@@ -29,6 +34,7 @@ export async function startServer(file: string, environment: Record<string, stri
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const exited = once(child, 'exit');
+  setPriority(child.pid!, priority);
   const url = `http://127.0.0.1:${port}`;
   const server: Server = {
     url,

@@ -18,7 +18,10 @@ const MAX_IN_HAND = 512;
 const MAX_TAKEN = 64;
 const REQUESTS_AT_ONCE = 64;
 /** Between one request and the next, or what has piled up would hold up the requests of viewers (docs/decisions/0007). */
-const APART_MS = 2;
+const APART_MS = 1;
+/** After so many without a rest it is a backlog, which has time. */
+const BACKLOG = 500;
+const APART_IN_BACKLOG_MS = 2;
 /** How often the outbox is asked; at once where it had something, or where a sweep has just put something in. */
 const POLL_MS = 1_000;
 /** How often the store is told that what is in hand is in hand still. */
@@ -53,6 +56,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   private inHand = 0;
   /** The last look at the outbox found something. */
   private mayBeMore = false;
+  private sentInARow = 0;
   private nextTurn: Promise<void> = Promise.resolve();
   private running: Promise<void> | undefined;
   private wakeUp = new AbortController();
@@ -109,6 +113,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         if (this.storeFails) this.log.log('the outbox works again');
         this.storeFails = false;
         this.mayBeMore = taken > 0;
+        if (!this.mayBeMore) this.sentInARow = 0;
         if (this.mayBeMore && this.hasRoom()) continue;
       } catch (error) {
         // A store that is away has said so itself.
@@ -168,7 +173,8 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   /** In its turn. A process that is busy comes to its timers later and so sends less. */
   private async send(event: SessionEvent): Promise<Sent> {
     const turn = this.nextTurn;
-    this.nextTurn = turn.then(() => sleep(APART_MS));
+    const apart = ++this.sentInARow > BACKLOG ? APART_IN_BACKLOG_MS : APART_MS;
+    this.nextTurn = turn.then(() => sleep(apart));
     await turn;
     if (this.mayBeMore && this.hasRoom()) this.wake();
     return this.sender.send(event, this.breakOff.signal);

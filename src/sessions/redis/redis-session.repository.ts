@@ -34,6 +34,7 @@ import { type FlatSession } from './redis-scripts.js';
 const FIRST_WIDTH = 16;
 const FIRST_USERS = 4;
 const STEP_USERS = 20;
+const REST_AFTER = 40;
 const GIVE_WAY_MS = 2;
 /** REST of expire.lua. */
 export const REST_MS = 800;
@@ -255,8 +256,13 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       }
       return asked.filter((_, at) => replies[at]![1] === 1);
     };
-    /** Other work gets in between as well; and where nobody waits for the sweep, as much as it likes. */
-    const giveWay = async (): Promise<void> => (shared ? sleep(GIVE_WAY_MS) : nextTurn());
+    let rested = 0;
+    /** Other work gets in between as well; and where nobody waits for the sweep and it claims much, as much as it likes. */
+    const giveWay = async (): Promise<void> => {
+      if (!shared || expired - rested < REST_AFTER) return nextTurn();
+      rested = expired;
+      await sleep(GIVE_WAY_MS);
+    };
     let waiting: PartitionKeys[] = [];
     for (let at = 0; at < partitions.length; at += FIRST_WIDTH) {
       const asked = partitions.slice(at, at + FIRST_WIDTH);
