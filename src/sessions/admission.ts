@@ -63,10 +63,12 @@ export interface Change {
 export interface Ask {
   readonly sessionId: string;
   readonly streamId: string;
-  /** The phase that is wanted; undefined for the next one. */
-  readonly phase: number | undefined;
-  /** How many phases the stream has: phase k exists when 0 <= k < phases. */
+  /** The phase that is wanted; undefined for the next one, `same` for the one that the session has. */
+  readonly phase: number | 'same' | undefined;
+  /** Phase k exists when 0 <= k < phases. Of a live stream: the one after the newest. */
   readonly phases: number;
+  /** Of a live stream: its oldest phase, and the one that a newcomer starts with. */
+  readonly live?: { readonly oldest: number; readonly start: number } | undefined;
   /** Sessions of the same user to end if, and only if, this one is admitted. */
   readonly endSessionIds: readonly string[];
 }
@@ -142,9 +144,8 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
 
   // An expired session whose expiry nobody has claimed goes on where it was; a lapsed reservation never began.
   const former = own?.status === 'permanent' || (own?.status === 'reserved' && holdsOwn) ? own : undefined;
-  const next = former?.streamId === ask.streamId ? former.phase + 1 : 0;
-  const phase = ask.phase ?? next;
-  if (phase >= ask.phases) return { outcome: 'phase-not-found' };
+  const phase = wantedPhase(ask, former?.streamId === ask.streamId ? former.phase : undefined);
+  if (phase < (ask.live?.oldest ?? 0) || phase >= ask.phases) return { outcome: 'phase-not-found' };
 
   const record: HeldRecord = {
     status: former?.status ?? 'reserved',
@@ -185,6 +186,18 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     ],
     records: forgetOldestEnded([...others, record]),
   };
+}
+
+/**
+ * Who names a phase gets that one or none. Who does not goes on where a live stream is: behind its window at its start,
+ * and ahead of it with the newest phase once more, which may have grown.
+ */
+function wantedPhase({ phase, phases, live }: Ask, last: number | undefined): number {
+  if (typeof phase === 'number') return phase;
+  if (last === undefined) return live?.start ?? 0;
+  const following = phase === 'same' ? last : last + 1;
+  if (live && following < live.oldest) return live.start;
+  return live || phase === 'same' ? Math.min(following, phases - 1) : following;
 }
 
 /** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */

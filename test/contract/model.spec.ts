@@ -31,8 +31,15 @@ const step = fc.oneof(
       user,
       session: fc.constantFrom(...SESSIONS),
       stream: fc.constantFrom(...STREAMS),
-      phase: fc.option(fc.nat(4), { nil: undefined, freq: 3 }),
+      phase: fc.oneof(
+        { weight: 3, arbitrary: fc.option(fc.nat(4), { nil: undefined, freq: 3 }) },
+        { weight: 1, arbitrary: fc.constant('same' as const) },
+      ),
       phases: fc.constantFrom(0, 4, 4, 4, 1_000),
+      live: fc.option(fc.constantFrom({ oldest: 2, start: 3 }, { oldest: 0, start: 1 }), {
+        nil: undefined,
+        freq: 2,
+      }),
       end: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, { weight: 1, arbitrary: ids }),
     }),
   },
@@ -77,7 +84,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 // prettier-ignore
 const ADMIT_BEN: Step = {
-  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, phases: 4, end: [],
+  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, phases: 4, live: undefined, end: [],
 };
 /** What chance found once is tried always. */
 const FOUND: [Step[], number][] = [
@@ -197,6 +204,7 @@ async function play(
           streamId: one.stream,
           phase: one.phase,
           phases: one.phases,
+          live: one.live,
           endSessionIds: one.end,
         };
         const before = await rule.list(one.user);

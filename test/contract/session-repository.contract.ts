@@ -111,6 +111,31 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await store.list(userId)).toEqual(before);
     });
 
+    it('renews a session where it is, for who fetches the same phase again', async () => {
+      await watch('a', { phase: 7 });
+      clock.advance(1_000);
+      expect(await ask('a', { phase: 'same' })).toMatchObject({
+        created: false,
+        session: { phase: 7, lastActivityAt: clock.now() },
+      });
+      expect(await ask('a', { phase: 'same', phases: 5 })).toMatchObject({ session: { phase: 4 } });
+      expect(await ask('a', { phase: 'same', streamId: 'news' })).toMatchObject({ session: { phase: 0 } });
+      expect(await ask('b', { phase: 'same', phases: 0 })).toEqual({ outcome: 'phase-not-found' });
+    });
+
+    it('follows a live stream: a newcomer starts at its edge, who was away goes on there, who is ahead waits', async () => {
+      const news = { streamId: 'news', live: { oldest: 20, start: 28 }, phases: 30 };
+      expect(await watch('a', news)).toMatchObject({ session: { phase: 28 } });
+      expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
+      expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
+      expect(await ask('a', { ...news, phases: 31 })).toMatchObject({ session: { phase: 30 } });
+      const later = { streamId: 'news', live: { oldest: 40, start: 48 }, phases: 50 };
+      expect(await ask('a', later)).toMatchObject({ session: { phase: 48 } });
+      expect(await ask('a', { ...later, phase: 40 })).toMatchObject({ session: { phase: 40 } });
+      expect(await ask('a', { ...later, phase: 39 })).toEqual({ outcome: 'phase-not-found' });
+      expect(await ask('a', { ...later, phase: 50 })).toEqual({ outcome: 'phase-not-found' });
+    });
+
     it('keeps users apart', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       userId += '-other';

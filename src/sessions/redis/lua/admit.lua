@@ -6,8 +6,8 @@
 -- KEYS[4] the partition's state
 -- KEYS[5] the index of the partition
 -- KEYS[6] the partition's outbox
--- ARGV    now | '', user, session, stream, phase | '' (the next), phases, limit, ttl ms, lease ms,
---         types for the outbox, bucket, ids to end ...
+-- ARGV    now | '', user, session, stream, phase | '' (the next) | 'same', phases, limit, ttl ms, lease ms,
+--         types for the outbox, bucket, oldest phase | '' (not live), phase to start with, ids to end ...
 -- Returns {1, now, created, live, {reserved, started, phase, version}, {active, phase, stream, paused} of the former
 --            | nil}                                   admitted
 --         {2, ended at, reason}                       this session was ended
@@ -17,7 +17,7 @@ local now = read_clock(ARGV[1])
 local user, session, stream = ARGV[2], ARGV[3], ARGV[4]
 local phases, limit, ttl, lease = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local to, to_end = book(KEYS[3], KEYS[6], KEYS[4], ARGV[10]), {}
-for i = 12, #ARGV do to_end[ARGV[i]] = true end
+for i = 14, #ARGV do to_end[ARGV[i]] = true end
 
 local own
 local others, holders, ending, overdue = {}, {}, {}, {}
@@ -57,9 +57,21 @@ end
 
 local former
 if own and (own.status == PERMANENT or (own.status == RESERVED and holds)) then former = own end
-local phase = tonumber(ARGV[5])
-if not phase then phase = (former and former.stream == stream) and former.phase + 1 or 0 end
-if phase >= phases then return { 4 } end
+local phase, oldest = tonumber(ARGV[5]), tonumber(ARGV[12])
+if not phase then
+  local start, same = tonumber(ARGV[13]) or 0, ARGV[5] == 'same'
+  if former and former.stream == stream then
+    phase = former.phase + (same and 0 or 1)
+    if oldest and phase < oldest then
+      phase = start
+    elseif oldest or same then
+      phase = math.min(phase, phases - 1)
+    end
+  else
+    phase = start
+  end
+end
+if phase < (oldest or 0) or phase >= phases then return { 4 } end
 
 local record = {
   id = session, stream = stream, active = now, phase = phase, paused = 0,
