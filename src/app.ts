@@ -16,6 +16,7 @@ import { Clock } from './clock.js';
 import { type Config } from './config.js';
 import { CALLBACKS } from './expiry/callbacks.schemas.js';
 import { REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
+import { openToPages } from './http/cors.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
 import { Problem } from './http/problem.js';
@@ -23,6 +24,8 @@ import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js'
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
+import { PLAY_PATH } from './streams/play.controller.js';
+import { MEDIA_PATH } from './streams/streams.service.js';
 
 const BODY_LIMIT = 16 * 1024;
 
@@ -56,6 +59,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   takeJsonOnly(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
+  openToPages(fastify, [PLAY_PATH, MEDIA_PATH]);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });

@@ -3,11 +3,22 @@ import { ApiResponse, DocumentBuilder, type OpenAPIObject, SwaggerModule } from 
 import { type JsonSchema } from './fields.js';
 import { PROBLEMS, type ProblemCode, problemType } from './problem.js';
 
-/** Documents which problems a route answers with; members beyond RFC 9457's by code. */
-export function ApiProblems(...codes: readonly (ProblemCode | { code: ProblemCode; members: JsonSchema })[]) {
+interface DocumentedProblem {
+  readonly code: ProblemCode;
+  /** Beyond those of RFC 9457. */
+  readonly members: JsonSchema;
+  /** Where it is not the problem's own. */
+  readonly status?: number;
+}
+
+/** Documents which problems a route answers with. */
+export function ApiProblems(...codes: readonly (ProblemCode | DocumentedProblem)[]) {
   const byStatus = Map.groupBy(
-    codes.map((code) => (typeof code === 'string' ? { code, members: {} } : code)),
-    ({ code }) => PROBLEMS[code].status,
+    codes.map((code): Required<DocumentedProblem> => {
+      const given = typeof code === 'string' ? { code, members: {} } : code;
+      return { status: PROBLEMS[given.code].status, ...given };
+    }),
+    ({ status }) => status,
   );
   return applyDecorators(
     ...[...byStatus].map(([status, problems]) =>
@@ -20,7 +31,7 @@ export function ApiProblems(...codes: readonly (ProblemCode | { code: ProblemCod
   );
 }
 
-function problemSchema({ code, members }: { code: ProblemCode; members: JsonSchema }): JsonSchema {
+function problemSchema({ code, members, status }: Required<DocumentedProblem>): JsonSchema {
   const extra = code === 'invalid-request' ? { errors: FIELD_ERRORS, ...members } : members;
   return {
     type: 'object',
@@ -29,7 +40,7 @@ function problemSchema({ code, members }: { code: ProblemCode; members: JsonSche
     properties: {
       type: { const: problemType(code) },
       title: { const: PROBLEMS[code].title },
-      status: { const: PROBLEMS[code].status },
+      status: { const: status },
       detail: { type: 'string', description: 'What to do about it.' },
       instance: { type: 'string', description: "The request's id, as in the log and in X-Request-Id." },
       code: { const: code },

@@ -32,11 +32,11 @@ export class ProblemFilter implements ExceptionFilter {
 }
 
 export function problemBody(problem: Problem, requestId: string): string {
-  const { status, title } = PROBLEMS[problem.code];
+  const { title } = PROBLEMS[problem.code];
   return JSON.stringify({
     type: problemType(problem.code),
     title,
-    status,
+    status: problem.getStatus(),
     detail: problem.detail,
     instance: requestId,
     code: problem.code,

@@ -45,6 +45,8 @@ interface ProblemExtras {
   /** Further members of the problem's body. */
   readonly members?: Readonly<Record<string, unknown>>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Where it is not the problem's own. */
+  readonly status?: number;
   /** For the log only. */
   readonly cause?: unknown;
 }
@@ -57,9 +59,9 @@ export class Problem extends HttpException {
   constructor(
     readonly code: ProblemCode,
     readonly detail: string,
-    { members = {}, headers = {}, cause }: ProblemExtras = {},
+    { members = {}, headers = {}, status = PROBLEMS[code].status, cause }: ProblemExtras = {},
   ) {
-    super(detail, PROBLEMS[code].status, { cause });
+    super(detail, status, { cause });
     this.members = members;
     this.headers = headers;
   }

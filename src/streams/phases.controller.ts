@@ -85,6 +85,7 @@ export class PhasesController {
       streamId: body.stream_id,
       phase: body.phase,
       phases: lookup.outcome === 'found' ? lookup.stream.phases : 0,
+      live: lookup.outcome === 'found' ? lookup.stream.live : undefined,
       endSessionIds: body.end_session_ids ?? [],
     });
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found') throw this.refuse(admission, lookup);
@@ -109,6 +110,7 @@ export class PhasesController {
     if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
       return refusal(admission, this.limit);
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
-    return new Problem('phase-not-found', `Ask for one of the phases 0 to ${lookup.stream.phases - 1}.`);
+    const { live, phases } = lookup.stream;
+    return new Problem('phase-not-found', `Ask for one of the phases ${live?.oldest ?? 0} to ${phases - 1}.`);
   }
 }

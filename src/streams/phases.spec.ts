@@ -75,7 +75,7 @@ describe('a stream in phases', () => {
           }
           expect(all.filter(({ last }) => last)).toEqual([all.at(-1)]);
           const covered = all.reduce((sum, { durationSeconds }) => sum + durationSeconds, 0);
-          expect(covered).toBeCloseTo(film.durationSeconds, 6);
+          expect(covered).toBeCloseTo(film.durationSeconds!, 6);
         },
       ),
     );

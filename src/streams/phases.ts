@@ -23,14 +23,35 @@ export interface Phase {
   readonly segments: readonly Segment[];
 }
 
+/** What is watched, cut into phases, as far as it is known now. */
+export interface Stream {
+  readonly streamId: string;
+  readonly kind: 'vod' | 'live';
+  readonly phaseSeconds: number;
+  /** Of a finished stream. */
+  readonly durationSeconds: number | undefined;
+  /** Phase k exists when 0 <= k < phases, and where it is live from `live.oldest` on. */
+  readonly phases: number;
+  readonly live: { readonly oldest: number; readonly start: number } | undefined;
+  readonly segmentCount: number;
+  /** `index` is one that exists. */
+  phase(index: number): Phase;
+  /** The phase that a segment is in, by its media sequence number; what left the window is in the oldest. */
+  phaseOf(sequence: number): number;
+}
+
+/** So many segments from its end a live stream is joined (RFC 8216, 6.3.3). */
+const BEHIND_EDGE = 3;
+
 /** Whole microseconds, because sums of decimal fractions drift across the borders of phases. */
 const MICROSECONDS = 1_000_000;
 
-/** A finished stream, ready to be asked for any of its phases. */
-export class PhasedStream {
-  readonly kind = 'vod';
-  readonly durationSeconds: number;
+/** A stream whose beginning is there, finished or growing: phase k covers its seconds [k·X, (k+1)·X). */
+export class PhasedStream implements Stream {
+  readonly kind: 'vod' | 'live';
+  readonly durationSeconds: number | undefined;
   readonly phases: number;
+  readonly live: Stream['live'];
   private readonly phaseMicros: number;
   /** For each segment the microsecond at which it starts. */
   private readonly starts: readonly number[];
@@ -40,6 +61,7 @@ export class PhasedStream {
     readonly streamId: string,
     private readonly segments: readonly Segment[],
     readonly phaseSeconds: number,
+    private readonly options = { first: 0, growing: false },
   ) {
     const starts: number[] = [];
     let end = 0;
@@ -50,8 +72,12 @@ export class PhasedStream {
     this.starts = starts;
     this.durationMicros = end;
     this.phaseMicros = Math.round(phaseSeconds * MICROSECONDS);
-    this.durationSeconds = end / MICROSECONDS;
     this.phases = Math.ceil(end / this.phaseMicros);
+    const { growing, first } = this.options;
+    this.kind = growing ? 'live' : 'vod';
+    this.durationSeconds = growing ? undefined : end / MICROSECONDS;
+    const edge = first + Math.max(0, segments.length - BEHIND_EDGE);
+    this.live = growing ? { oldest: 0, start: this.phaseOf(edge) } : undefined;
   }
 
   get segmentCount(): number {
@@ -66,9 +92,14 @@ export class PhasedStream {
       index,
       startSeconds: from / MICROSECONDS,
       durationSeconds: (to - from) / MICROSECONDS,
-      last: index === this.phases - 1,
+      last: this.kind === 'vod' && index === this.phases - 1,
       segments: this.segments.slice(this.firstStartingAt(from), this.firstStartingAt(to)),
     };
+  }
+
+  phaseOf(sequence: number): number {
+    const start = this.starts[sequence - this.options.first] ?? 0;
+    return Math.floor(start / this.phaseMicros);
   }
 
   /** Position of the first segment that starts at or after this microsecond. */
@@ -81,5 +112,60 @@ export class PhasedStream {
       else high = middle;
     }
     return low;
+  }
+}
+
+/**
+ * A stream of which only a window is there. Nobody can tell how long it ran before, so its phases go by media sequence
+ * numbers, which every instance sees alike: as many segments each as come to about X.
+ */
+export class LiveStream implements Stream {
+  readonly kind = 'live';
+  readonly durationSeconds = undefined;
+  readonly phases: number;
+  readonly live: { readonly oldest: number; readonly start: number };
+  private readonly perPhase: number;
+  private readonly first: number;
+  private readonly targetSeconds: number;
+
+  constructor(
+    readonly streamId: string,
+    private readonly segments: readonly Segment[],
+    readonly phaseSeconds: number,
+    { first, targetSeconds }: { readonly first: number; readonly targetSeconds: number },
+  ) {
+    this.first = first;
+    this.targetSeconds = targetSeconds;
+    this.perPhase = Math.max(1, Math.round(phaseSeconds / targetSeconds));
+    const newest = this.phaseAt(first + segments.length - 1);
+    this.phases = newest + 1;
+    // A phase of which a part has left is gone, unless it is all that there is.
+    const oldest = Math.min(newest, Math.ceil(first / this.perPhase));
+    const edge = this.phaseAt(first + Math.max(0, segments.length - BEHIND_EDGE));
+    this.live = { oldest, start: Math.max(oldest, edge) };
+  }
+
+  get segmentCount(): number {
+    return this.segments.length;
+  }
+
+  phase(index: number): Phase {
+    const from = index * this.perPhase;
+    const segments = this.segments.slice(Math.max(0, from - this.first), from + this.perPhase - this.first);
+    return {
+      index,
+      startSeconds: from * this.targetSeconds,
+      durationSeconds: segments.reduce((sum, { durationSeconds }) => sum + durationSeconds, 0),
+      last: false,
+      segments,
+    };
+  }
+
+  phaseOf(sequence: number): number {
+    return Math.min(this.phases - 1, Math.max(this.live.oldest, this.phaseAt(sequence)));
+  }
+
+  private phaseAt(sequence: number): number {
+    return Math.floor(sequence / this.perPhase);
   }
 }

@@ -47,6 +47,7 @@ function streamJson({ streamId, kind, durationSeconds, phaseSeconds, phases }: S
     kind,
     duration_seconds: durationSeconds,
     phase_seconds: phaseSeconds,
-    phases,
+    // Of a live stream they come and go.
+    phases: kind === 'vod' ? phases : undefined,
   };
 }

@@ -3,13 +3,14 @@ import { SessionsModule } from '../sessions/sessions.module.js';
 import { MediaController } from './media.controller.js';
 import { MediaSigner } from './media-signer.js';
 import { PhasesController } from './phases.controller.js';
+import { PlayController } from './play.controller.js';
 import { StreamsController } from './streams.controller.js';
 import { StreamsService } from './streams.service.js';
 
 /** What is watched: where streams come from, how they are cut into phases, and who gets the next one. */
 @Module({
   imports: [SessionsModule],
-  controllers: [PhasesController, StreamsController, MediaController],
+  controllers: [PhasesController, PlayController, StreamsController, MediaController],
   providers: [StreamsService, MediaSigner],
 })
 export class StreamsModule {}

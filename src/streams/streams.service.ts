@@ -5,8 +5,8 @@ import { Config } from '../config.js';
 import { ID } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
 import { openOrigin } from './origin.js';
-import { type Phase, PhasedStream, type Segment } from './phases.js';
-import { readSegments } from './playlist.js';
+import { type Phase, type Segment, type Stream } from './phases.js';
+import { type MediaPlaylist, type Playlist, readPlaylist } from './playlist.js';
 
 /** Where this service serves the media of a folder. */
 export const MEDIA_PATH = 'media';
@@ -14,7 +14,10 @@ export const MEDIA_PATH = 'media';
 /** How long an origin may take to answer. */
 const ORIGIN_TIMEOUT_MS = 5_000;
 /** A finished stream does not change; it is read again now and then in case it was replaced. */
-const FOUND_TTL_MS = 60_000;
+const FINISHED_TTL_MS = 60_000;
+/** A live one may have something new once a target duration; players see it half a one late at most. */
+const LIVE_TTL = 0.5;
+const SHORTEST_TTL_MS = 100;
 /** Long enough to spare the origin a loop of requests, short enough for a stream that was just published. */
 const MISSING_TTL_MS = 1_000;
 /** The cache is bounded by segments, the bulk of a stream: about 200 bytes each, so 200 MB at the worst. */
@@ -27,16 +30,17 @@ const MAX_SEEN_STREAMS = 10_000;
 /** Of a list: files and connections are few. */
 const READS_AT_ONCE = 16;
 
+type NotFound = { readonly outcome: 'not-found' };
+type Unavailable = { readonly outcome: 'unavailable' };
+type KnownPlaylist = { readonly outcome: 'found'; readonly playlist: Playlist } | NotFound;
 type KnownStream =
-  { readonly outcome: 'found'; readonly stream: PhasedStream } | { readonly outcome: 'not-found' };
+  { readonly outcome: 'found'; readonly stream: Stream; readonly playlist: MediaPlaylist } | NotFound;
 
-export type StreamLookup = KnownStream | { readonly outcome: 'unavailable' };
+export type PlaylistLookup = KnownPlaylist | Unavailable;
+export type StreamLookup = KnownStream | Unavailable;
 
 /** What is told of a stream; without its segments, so that many can be remembered. */
-export type StreamSummary = Pick<
-  PhasedStream,
-  'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'
->;
+export type StreamSummary = Pick<Stream, 'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'>;
 
 /** A phase with its signed URLs, which viewers at the same place of a stream share. */
 export interface IssuedPhase extends Phase {
@@ -49,7 +53,8 @@ export interface IssuedPhase extends Phase {
 export class StreamsService {
   readonly origin: ReturnType<typeof openOrigin>;
   private readonly log = new Logger(StreamsService.name);
-  private readonly streams: LRUCache<string, KnownStream>;
+  /** By stream, and by stream and rendition for what a multivariant playlist names. */
+  private readonly playlists: LRUCache<string, KnownPlaylist | KnownStream, PlaylistAddress>;
   private readonly issued = new LRUCache<string, IssuedPhase>({
     maxSize: MAX_ISSUED_SEGMENTS,
     sizeCalculation: ({ segments }) => segments.length + 1,
@@ -69,34 +74,47 @@ export class StreamsService {
       config.MEDIA_BASE_URL?.replace(/\/*$/, '/') ?? (this.origin.folder ? undefined : this.origin.root.href);
     this.urlLifeMs = config.policy.expireAfterMs;
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
-    this.streams = new LRUCache<string, KnownStream>({
+    this.playlists = new LRUCache({
       maxSize: MAX_CACHED_SEGMENTS,
-      sizeCalculation: (lookup) =>
-        (lookup.outcome === 'found' ? lookup.stream.segmentCount : 0) + ENTRY_SEGMENTS,
-      fetchMethod: async (streamId, _stale, { options }) => {
-        const lookup = await this.load(streamId);
-        options.ttl = lookup.outcome === 'found' ? FOUND_TTL_MS : MISSING_TTL_MS;
-        return lookup;
+      sizeCalculation: (known) => weightOf(known) + ENTRY_SEGMENTS,
+      fetchMethod: async (_key, stale, { options, context }) => {
+        const known = await this.load(context, stale);
+        options.ttl = ttlOf(known);
+        return known;
       },
     });
   }
 
-  /** What is in memory, without waiting: nearly always all that a request needs. */
+  /** The stream of the first rendition where it is in memory, without waiting: nearly always all that is needed. */
   known(streamId: string): StreamLookup | undefined {
-    return this.streams.get(streamId);
+    const root = this.playlists.get(streamId);
+    if (root?.outcome !== 'found' || 'stream' in root) return root;
+    const { playlist } = root;
+    if (playlist.kind === 'media') return undefined;
+    return this.playlists.get(`${streamId}/${playlist.first}`) as KnownStream | undefined;
   }
 
-  /** Never rejects: an origin that failed is `unavailable`, and the log says why. A failure is not remembered. */
-  async find(streamId: string): Promise<StreamLookup> {
+  /** What a stream begins with: its multivariant playlist, or its only one. Never rejects: see `find`. */
+  async open(streamId: string): Promise<PlaylistLookup> {
     // Dots would name the origin's own folder, or the one above it.
     if (/^\.+$/.test(streamId)) return { outcome: 'not-found' };
-    try {
-      return (await this.streams.fetch(streamId))!;
-    } catch (err) {
-      const { message, cause } = err as Error & { cause?: { code?: string } };
-      this.log.warn({ reason: message, code: cause?.code, stream_id: streamId, msg: 'the origin failed' });
-      return { outcome: 'unavailable' };
-    }
+    return this.read(streamId, { streamId, url: this.origin.playlistUrl(streamId) });
+  }
+
+  /**
+   * One rendition of a stream, the first unless one is named. Never rejects: an origin that failed is `unavailable`, and
+   * the log says why. A failure is not remembered.
+   */
+  async find(streamId: string, rendition?: number): Promise<StreamLookup> {
+    const root = await this.open(streamId);
+    if (root.outcome !== 'found' || 'stream' in root)
+      return rendition === undefined || rendition === 0 ? (root as StreamLookup) : { outcome: 'not-found' };
+    const { playlist } = root;
+    if (playlist.kind === 'media') throw new Error('a media playlist is a stream');
+    const at = rendition ?? playlist.first;
+    const url = playlist.renditions[at];
+    if (url === undefined) return { outcome: 'not-found' };
+    return (await this.read(`${streamId}/${at}`, { streamId, url, rendition: at })) as StreamLookup;
   }
 
   /** What the URL of each segment begins with; `self` is the address that the client used. */
@@ -117,7 +135,7 @@ export class StreamsService {
     if (listed === 'unknown')
       return [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1));
     const ids = listed.filter((id) => ID.test(id)).toSorted();
-    const streams: PhasedStream[] = [];
+    const streams: Stream[] = [];
     for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
       const lookups = await Promise.all(ids.slice(at, at + READS_AT_ONCE).map((id) => this.find(id)));
       for (const lookup of lookups) if (lookup.outcome === 'found') streams.push(lookup.stream);
@@ -129,9 +147,10 @@ export class StreamsService {
    * The phase with signed URLs that live n·X at most. A signature costs more than all else here, so those who ask for
    * the same phase within a tenth of X share one, and the later of them get that much less.
    */
-  issue(stream: PhasedStream, index: number): IssuedPhase {
+  issue(stream: Stream, index: number): IssuedPhase {
     const now = this.clock.now();
-    const key = `${stream.streamId}/${index}`;
+    // The newest phase of a live stream grows.
+    const key = `${stream.streamId}/${index}${stream.live ? `/${stream.phase(index).segments.length}` : ''}`;
     const shared = this.issued.get(key);
     const expiresAt = now + this.urlLifeMs;
     // A clock that was set back must not make URLs that live longer.
@@ -147,12 +166,71 @@ export class StreamsService {
     return issued;
   }
 
-  private async load(streamId: string): Promise<KnownStream> {
-    const segments = await readSegments(this.origin, streamId, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
-    if (segments === undefined) return { outcome: 'not-found' };
-    const stream = new PhasedStream(streamId, segments, this.config.PHASE_SECONDS);
-    const { kind, durationSeconds, phaseSeconds, phases } = stream;
-    this.seen.set(streamId, { streamId, kind, durationSeconds, phaseSeconds, phases });
-    return { outcome: 'found', stream };
+  private async read(key: string, context: PlaylistAddress): Promise<PlaylistLookup> {
+    try {
+      return (await this.playlists.fetch(key, { context }))!;
+    } catch (err) {
+      const { message, cause } = err as Error & { cause?: { code?: string } };
+      this.log.warn({
+        reason: message,
+        code: cause?.code,
+        stream_id: context.streamId,
+        msg: 'the origin failed',
+      });
+      return { outcome: 'unavailable' };
+    }
   }
+
+  private async load(
+    { streamId, url, rendition }: PlaylistAddress,
+    stale: KnownPlaylist | undefined,
+  ): Promise<KnownPlaylist | KnownStream> {
+    const text = await this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
+    if (text === undefined) {
+      if (rendition === undefined) return { outcome: 'not-found' };
+      throw new Error(`a rendition has no playlist: ${url.pathname}`);
+    }
+    const playlist = readPlaylist(text, {
+      streamId,
+      url,
+      root: this.origin.root,
+      phaseSeconds: this.config.PHASE_SECONDS,
+      former: stale?.outcome === 'found' ? stale.playlist : undefined,
+    });
+    if (playlist.kind === 'multivariant') {
+      if (rendition !== undefined) throw new Error('a rendition is a multivariant playlist itself');
+      return { outcome: 'found', playlist };
+    }
+    const { stream } = playlist;
+    const { kind, durationSeconds, phaseSeconds, phases } = stream;
+    if (!this.seen.has(streamId) || rendition === undefined || rendition === this.firstOf(streamId))
+      this.seen.set(streamId, { streamId, kind, durationSeconds, phaseSeconds, phases });
+    return { outcome: 'found', playlist, stream };
+  }
+
+  private firstOf(streamId: string): number | undefined {
+    const root = this.playlists.peek(streamId);
+    return root?.outcome === 'found' && root.playlist.kind === 'multivariant'
+      ? root.playlist.first
+      : undefined;
+  }
+}
+
+interface PlaylistAddress {
+  readonly streamId: string;
+  readonly url: URL;
+  /** Of what a multivariant playlist names. */
+  readonly rendition?: number;
+}
+
+/** In segments, which are the bulk of a playlist. */
+function weightOf(known: KnownPlaylist): number {
+  if (known.outcome === 'not-found') return 0;
+  return known.playlist.kind === 'media' ? known.playlist.segments.size : known.playlist.renditions.length;
+}
+
+function ttlOf(known: KnownPlaylist): number {
+  if (known.outcome === 'not-found') return MISSING_TTL_MS;
+  if (known.playlist.kind === 'multivariant' || known.playlist.stream.kind === 'vod') return FINISHED_TTL_MS;
+  return Math.max(SHORTEST_TTL_MS, known.playlist.targetSeconds * 1_000 * LIVE_TTL);
 }
