@@ -88,6 +88,8 @@ describe('the documentation', () => {
       'GET /internal/callbacks/dead-letters',
       'GET /internal/expiry',
       'GET /metrics',
+      'GET /v1/play/{stream_id}/index.m3u8',
+      'GET /v1/play/{stream_id}/{rendition}/{name}',
       'GET /v1/streams',
       'GET /v1/streams/{stream_id}',
       'GET /v1/users/{user_id}/events',

@@ -153,7 +153,7 @@ describe('streams of a folder', () => {
       'all.mp4',
       '#EXT-X-ENDLIST',
     );
-    put('live/index.m3u8', '#EXTINF:10,', 'a.ts');
+    put('live/index.m3u8', '#EXT-X-MEDIA-SEQUENCE:7', '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts');
     put('empty/index.m3u8', '#EXT-X-ENDLIST');
     put('timeless/index.m3u8', '#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST');
     put('backwards/index.m3u8', '#EXTINF:-5,', 'a.ts', '#EXTINF:10,', 'b.ts', '#EXT-X-ENDLIST');
@@ -174,6 +174,7 @@ describe('streams of a folder', () => {
   it('are those that hold a playlist that can be watched', async () => {
     const { body } = await service.send('get', '/v1/streams');
     expect(body.streams.map(({ stream_id }: { stream_id: string }) => stream_id)).toEqual([
+      'live',
       'mp4',
       'odd:name@1',
       'plain',
@@ -190,6 +191,17 @@ describe('streams of a folder', () => {
     expect(url).toMatch(/\/media\/plain\/b\.ts\?v=2&expires=\d+&signature=[\w-]{43}$/);
   });
 
+  it('may be live: phases by media sequence, from the edge on', async () => {
+    const { body } = await service.send('get', '/v1/streams/live');
+    expect(body).toEqual({ stream_id: 'live', kind: 'live', phase_seconds: 10 });
+    const joined = (await service.ask({ user_id: 'late', session_id: 'tv', stream_id: 'live' })).body;
+    expect(joined.phase).toMatchObject({ index: 7, last: false, segments: [{ duration_seconds: 10 }] });
+    expect(joined.phase.segments[0].url).toContain('/media/live/a.ts?');
+    expect(await phase('live', 6)).toMatchObject({ code: 'phase-not-found' });
+    expect(await phase('live', 9)).toMatchObject({ code: 'phase-not-found' });
+    expect((await phase('live', 8)).phase.segments[0].url).toContain('/media/live/b.ts?');
+  });
+
   it('may have any id as a name', async () => {
     expect((await phase('odd:name@1')).phase.segments).toHaveLength(1);
   });
@@ -203,7 +215,7 @@ describe('streams of a folder', () => {
     expect(segments[0].init_url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
   });
 
-  it.each(['live', 'empty', 'timeless', 'backwards', 'lost', 'climbs'])(
+  it.each(['empty', 'timeless', 'backwards', 'lost', 'climbs'])(
     'that are %s are refused as 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });

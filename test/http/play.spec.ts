@@ -1,0 +1,273 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { LiveOrigin } from '../support/live-origin.js';
+import { type Service, STORES, useService } from '../support/service.js';
+import { until } from '../support/until.js';
+
+const SAMPLE = join(__dirname, '../../samples/streams/test-pattern');
+const PHASE_MS = 10_000;
+
+/** A player: it follows every URL as it is given, and knows nothing else. */
+function playerOf(service: Service, stream = 'test-pattern', user = 'ana') {
+  const base = `/v1/play/${stream}/`;
+  return {
+    /** Of a session, without the first redirect. */
+    get: async (path: string, session = 'tv') =>
+      service.send('get', `${base}${path}?user_id=${user}&session_id=${session}`),
+    raw: async (query: string) => service.send('get', `${base}index.m3u8${query}`),
+    sessions: async () => service.sessions.list(user),
+  };
+}
+
+describe.each(STORES)('the gate, on %s,', (store) => {
+  const service = useService(store);
+  let user = 0;
+  const fresh = () => playerOf(service, 'test-pattern', `viewer-${store.length}-${++user}`);
+
+  it('gives a session on the first playlist, by a redirect that takes no place', async () => {
+    const player = fresh();
+    const reply = await player.raw(`?user_id=viewer-${store.length}-${user}&_extra=1`);
+    expect(reply.status).toBe(302);
+    const location = new URL(reply.headers.location!);
+    expect(location.pathname).toBe('/v1/play/test-pattern/index.m3u8');
+    expect(location.searchParams.get('_extra')).toBe('1');
+    expect(location.searchParams.get('session_id')).toMatch(/^[0-9a-f-]{36}$/);
+    expect(await player.sessions()).toEqual([]);
+    expect((await service.send('get', location.pathname + location.search)).status).toBe(200);
+    await until(async () => (await player.sessions()).length === 1);
+  });
+
+  it('leads every URI of the playlists through itself, and leaves everything else as it is', async () => {
+    const player = fresh();
+    const root = await player.get('index.m3u8');
+    expect(root.headers['content-type']).toBe('application/vnd.apple.mpegurl');
+    expect(root.headers['cache-control']).toBe('no-store');
+    const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    expect(root.text).toBe(
+      readFileSync(join(SAMPLE, 'index.m3u8'), 'utf8')
+        .replace('360p/index.m3u8', `0/index.m3u8${viewer}`)
+        .replace('720p/index.m3u8', `1/index.m3u8${viewer}`),
+    );
+    const media = await player.get('1/index.m3u8');
+    let count = 0;
+    expect(media.text).toBe(
+      readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
+        /^segment-\d+\.ts$/gm,
+        () => `${count++}.ts${viewer}`,
+      ),
+    );
+    expect(count).toBe(16);
+  });
+
+  it('answers a segment with its signed URL, which lives for X, and counts it as asking for its phase', async () => {
+    const player = fresh();
+    await player.get('index.m3u8');
+    const reply = await player.get('1/5.ts');
+    expect(reply.status).toBe(302);
+    const url = new URL(reply.headers.location!);
+    expect(url.pathname).toBe('/media/test-pattern/720p/segment-005.ts');
+    expect(Number(url.searchParams.get('expires'))).toBe(service.clock.now() + PHASE_MS);
+    const media = Buffer.from(await (await fetch(url)).arrayBuffer());
+    expect(media.equals(readFileSync(join(SAMPLE, '720p/segment-005.ts')))).toBe(true);
+    expect(await player.sessions()).toMatchObject([{ phase: 2, lastActivityAt: service.clock.now() }]);
+  });
+
+  it('counts one session, whatever a player fetches at once, again, or of another rendition', async () => {
+    const player = fresh();
+    await player.get('index.m3u8');
+    const paths = ['0/index.m3u8', '1/index.m3u8', '0/0.ts', '1/0.ts', '0/9.ts', '0/0.ts', '1/15.ts'];
+    const replies = await Promise.all([...paths, ...paths].map((path) => player.get(path)));
+    expect(replies.map(({ status }) => status)).toEqual(
+      [...paths, ...paths].map((path) => (path.endsWith('ts') ? 302 : 200)),
+    );
+    expect(await player.sessions()).toHaveLength(1);
+    service.clock.advance(29_999);
+    await player.get('0/0.ts');
+    service.clock.advance(29_999);
+    expect(await player.sessions()).toMatchObject([{ phase: 0, state: 'idle' }]);
+  });
+
+  it('moves the session to another stream', async () => {
+    const player = fresh();
+    await player.get('0/9.ts');
+    await playerOf(service, 'colour-bars', `viewer-${store.length}-${user}`).get('index.m3u8');
+    expect(await player.sessions()).toMatchObject([{ streamId: 'colour-bars', phase: 0 }]);
+  });
+
+  it('refuses a fourth with a 403 that tells all, from memory for a second, and lets it in when a place is free', async () => {
+    const player = fresh();
+    for (const session of ['a', 'b', 'c']) await player.get('index.m3u8', session);
+    const admit = jest.spyOn(service.sessions, 'admit');
+    try {
+      const denied = await player.get('index.m3u8', 'd');
+      expect([denied.status, denied.headers['content-type']]).toEqual([403, 'application/problem+json']);
+      expect(denied.body).toMatchObject({ code: 'session-limit-reached', status: 403, limit: 3 });
+      expect(denied.body.sessions).toHaveLength(3);
+      for (const path of ['index.m3u8', '0/index.m3u8', '0/0.ts'])
+        expect(await player.get(path, 'd')).toMatchObject({
+          status: 403,
+          body: { code: 'session-limit-reached' },
+        });
+      expect(admit).toHaveBeenCalledTimes(1);
+    } finally {
+      admit.mockRestore();
+    }
+    await service.send('delete', `/v1/users/viewer-${store.length}-${user}/sessions/a`);
+    await until(async () => (await player.get('index.m3u8', 'd')).status === 200);
+  });
+
+  it('stops a session that was ended at its next playlist or segment', async () => {
+    const player = fresh();
+    await player.get('index.m3u8');
+    await service.send('delete', `/v1/users/viewer-${store.length}-${user}/sessions/tv`);
+    for (const path of ['0/1.ts', '0/index.m3u8', 'index.m3u8'])
+      expect(await player.get(path)).toMatchObject({
+        status: 403,
+        body: { code: 'session-ended', reason: 'user' },
+      });
+  });
+
+  it('keeps its place only where the redirect arrived', async () => {
+    const player = fresh();
+    await player.get('index.m3u8');
+    await until(async () => (await player.sessions()).length === 1);
+    expect((await player.get('0/99.ts')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
+    expect(await player.sessions()).toMatchObject([{ phase: 0 }]);
+  });
+
+  it('tells what is wrong with a URL', async () => {
+    const player = fresh();
+    expect((await player.raw('')).body).toMatchObject({ status: 422, errors: [{ field: 'user_id' }] });
+    expect((await player.raw('?user_id=ana&session_id=a/b')).body).toMatchObject({
+      status: 422,
+      errors: [{ field: 'session_id' }],
+    });
+    expect((await player.raw('?user_id=ana&user_id=bob')).body).toMatchObject({ status: 422 });
+    expect((await service.send('get', '/v1/play/test-pattern/0/1.ts?user_id=ana')).body).toMatchObject({
+      status: 422,
+      errors: [{ field: 'session_id' }],
+    });
+    expect((await player.get('x/1.ts')).body).toMatchObject({
+      status: 422,
+      errors: [{ field: 'rendition' }],
+    });
+    for (const path of ['2/index.m3u8', '9999/0.ts'])
+      expect((await player.get(path)).body).toMatchObject({ code: 'stream-not-found' });
+    for (const path of ['0/..%2f..%2fsecret', '0/a-nothing.key', '0/1x.ts'])
+      expect((await player.get(path)).body).toMatchObject({ code: 'phase-not-found' });
+    expect((await playerOf(service, 'nowhere').get('index.m3u8')).body).toMatchObject({
+      code: 'stream-not-found',
+    });
+    expect(await player.sessions()).toEqual([]);
+  });
+
+  it('serves pages of any origin, and HEAD', async () => {
+    const player = fresh();
+    for (const reply of [
+      await player.get('index.m3u8'),
+      await player.get('0/0.ts'),
+      await player.get('0/99.ts'),
+    ])
+      expect(reply.headers['access-control-allow-origin']).toBe('*');
+    const url = await service.app.getUrl();
+    const preflight = await fetch(`${url}/v1/play/test-pattern/0/0.ts`, { method: 'OPTIONS' });
+    expect([preflight.status, preflight.headers.get('access-control-allow-headers')]).toEqual([204, 'range']);
+    expect(
+      (await fetch(`${url}/v1/phases`, { method: 'OPTIONS' })).headers.get('access-control-allow-origin'),
+    ).toBe(null);
+    const head = await fetch(`${url}/v1/play/test-pattern/index.m3u8?user_id=head&session_id=tv`, {
+      method: 'HEAD',
+    });
+    expect([head.status, await head.text()]).toEqual([200, '']);
+  });
+
+  it('does not count a player that left before the answer', async () => {
+    const player = fresh();
+    const admit = service.sessions.admit.bind(service.sessions);
+    const leaving = new AbortController();
+    const withdraw = jest.spyOn(service.sessions, 'withdraw');
+    jest.spyOn(service.sessions, 'admit').mockImplementationOnce(async (request) => {
+      const admission = await admit(request);
+      leaving.abort();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return admission;
+    });
+    const url = `${await service.app.getUrl()}/v1/play/test-pattern/index.m3u8?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    await expect(fetch(url, { signal: leaving.signal })).rejects.toThrow();
+    await until(() => withdraw.mock.calls.length === 1);
+    await until(async () => (await player.sessions()).length === 0);
+    jest.restoreAllMocks();
+  });
+});
+
+describe('the gate of a live stream', () => {
+  const origin = new LiveOrigin();
+  beforeAll(() => origin.start());
+  afterAll(() => origin.stop());
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: origin.template }));
+  const player = playerOf(service, 'news');
+
+  it('moves on with it, once for however many ask, and counts a reload as activity', async () => {
+    const replies = await Promise.all(Array.from({ length: 20 }, () => player.get('index.m3u8')));
+    expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
+    expect(replies[0]!.text).toContain('0/100.ts?');
+    expect(origin.reads).toBe(1);
+    expect(await player.sessions()).toMatchObject([{ phase: 10, streamId: 'news' }]);
+    origin.first = 103;
+    await until(async () => (await player.get('index.m3u8')).text.includes('0/108.ts?'));
+    service.clock.advance(5_000);
+    await player.get('0/index.m3u8');
+    expect(await player.sessions()).toMatchObject([{ lastActivityAt: service.clock.now() }]);
+  });
+
+  it('still has what has just left the window', async () => {
+    const left = await player.get('0/101.ts');
+    expect(left.status).toBe(302);
+    expect(await (await fetch(left.headers.location!)).text()).toBe('media of /live/news/101.ts');
+    expect((await player.get('0/90.ts')).body).toMatchObject({ code: 'phase-not-found' });
+  });
+});
+
+describe('the gate of encrypted and fragmented streams', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'streamgate-gate-'));
+  const put = (path: string, text: string): void => {
+    mkdirSync(join(folder, dirname(path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  };
+  beforeAll(() => {
+    put(
+      'film/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:5',
+        '#EXT-X-KEY:METHOD=AES-128,URI="1.key"',
+        '#EXT-X-MAP:URI="init.mp4"',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:4@2',
+        'all.m4s',
+        '#EXT-X-ENDLIST',
+      ].join('\n'),
+    );
+    put('film/1.key', 'key');
+    put('film/init.mp4', 'init');
+    put('film/all.m4s', '0123456789');
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder }));
+
+  it('leads to keys, initialisation sections and byte ranges', async () => {
+    const player = playerOf(service, 'film');
+    const { text } = await player.get('0/index.m3u8');
+    const [key, init] = [...text.matchAll(/URI="(a-[^?]+)\?/g)].map(([, name]) => name!);
+    const fetched = async (path: string, headers = {}) => {
+      const { headers: reply } = await player.get(path);
+      return (await fetch(reply.location!, { headers })).text();
+    };
+    expect(await fetched(`0/${key}`)).toBe('key');
+    expect(await fetched(`0/${init}`)).toBe('init');
+    expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
+  });
+});
