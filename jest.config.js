@@ -25,6 +25,7 @@ module.exports = {
     { ...onRedis, ...specs('stories') },
     { ...onBuiltService, ...specs('http') },
     { ...onBuiltService, ...specs('redis') },
+    { ...base, ...specs('players') },
     {
       ...base,
       ...specs('containers'),

@@ -24,11 +24,11 @@ export class SessionsService {
   /**
    * Call it once for each admission, before the reply is sent. Never rejects: the reply is out by then. A store that
    * is away for longer than the retries costs a new session its place when the lease lapses. Both verbs may be
-   * repeated: each does nothing the second time.
+   * repeated: each does nothing the second time. What is not a phase does not `confirm`: the place stays as it is.
    */
-  async settle(place: Place, delivered: Promise<boolean>): Promise<void> {
+  async settle(place: Place, delivered: Promise<boolean>, { confirms = true } = {}): Promise<void> {
     const arrived = await delivered;
-    if (arrived && !place.reserved) return;
+    if (arrived && (!place.reserved || !confirms)) return;
     const verb = arrived ? 'confirm' : 'withdraw';
     for (const delayMs of [...RETRY_AFTER_MS, undefined]) {
       try {

@@ -26,7 +26,14 @@ const TEXT = { type: 'string' };
 
 /** For so long a player that was refused is refused again without asking the store. */
 const DENIAL_MS = 1_000;
+/**
+ * And who was ended stays ended for as long as it keeps asking: hls.js takes a segment that is refused for one that may
+ * come, and would be let in again when the store has forgotten that it was ended.
+ */
+const ENDED_MS = 10 * 60_000;
 const MAX_DENIALS = 10_000;
+const UNTOUCHED_MS = 2_000;
+const MAX_UNTOUCHED = 10_000;
 
 class StreamParams {
   @IsId()
@@ -71,7 +78,17 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
 )
 @Controller(`${PLAY_PATH}/:stream_id`)
 export class PlayController {
+  /**
+   * The session that a client was given a moment ago and has fetched nothing with yet. Some players (mpv) load the first URL
+   * twice, once to see what it is; that must not be two sessions, where two tabs are.
+   */
+  private readonly untouched = new LRUCache<string, string>({ max: MAX_UNTOUCHED, ttl: UNTOUCHED_MS });
   private readonly denials = new LRUCache<string, Problem>({ max: MAX_DENIALS, ttl: DENIAL_MS });
+  private readonly ended = new LRUCache<string, Problem>({
+    max: MAX_DENIALS,
+    ttl: ENDED_MS,
+    updateAgeOnGet: true,
+  });
   private readonly limit: number;
   private readonly urlLifeMs: number;
 
@@ -102,7 +119,10 @@ export class PlayController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     if (query.session_id === undefined) {
-      const search = new URLSearchParams({ ...request.query, session_id: randomUUIDv7() });
+      const client = clientOf(request, stream_id, query);
+      const session_id = this.untouched.get(client) ?? randomUUIDv7();
+      this.untouched.set(client, session_id);
+      const search = new URLSearchParams({ ...request.query, session_id });
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
       return;
     }
@@ -133,6 +153,7 @@ export class PlayController {
   ): Promise<void> {
     if (query.session_id === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
+    this.untouched.delete(clientOf(request, stream_id, query));
     const lookup = await this.streams.find(stream_id, Number(rendition));
     if (lookup.outcome !== 'found') {
       await this.admit(reply, stream_id, query, 'same', undefined);
@@ -162,8 +183,8 @@ export class PlayController {
     phase: number | 'same',
     stream: Stream | undefined,
   ): Promise<void> {
-    const key = `${userId} ${sessionId} ${streamId}`;
-    const denied = this.denials.get(key);
+    const key = `${userId} ${sessionId}`;
+    const denied = this.ended.get(key) ?? this.denials.get(key);
     if (denied) throw denied;
     const admission = await this.sessions.admit({
       userId,
@@ -176,7 +197,8 @@ export class PlayController {
     });
     switch (admission.outcome) {
       case 'admitted':
-        void this.sessions.settle(admission.place, delivered(reply.raw));
+        // A playlist is no phase yet: a player that only looked loses its place when the lease lapses.
+        void this.sessions.settle(admission.place, delivered(reply.raw), { confirms: phase !== 'same' });
         return;
       case 'phase-not-found':
         if (stream) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
@@ -185,11 +207,15 @@ export class PlayController {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
         const { code, detail, members } = refusal(admission, this.limit);
         const denial = new Problem(code, detail, { members, status: 403 });
-        this.denials.set(key, denial);
+        (admission.outcome === 'session-ended' ? this.ended : this.denials).set(key, denial);
         throw denial;
       }
     }
   }
+}
+
+function clientOf({ ip, headers }: PlayRequest, streamId: string, { user_id }: ViewerQuery): string {
+  return [user_id, streamId, ip, headers['user-agent']].join(' ');
 }
 
 function viewerOf({ user_id, session_id }: ViewerQuery): string {

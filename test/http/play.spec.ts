@@ -38,6 +38,32 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     await until(async () => (await player.sessions()).length === 1);
   });
 
+  it('gives the same session to a client that loads the first URL twice, and another once it has fetched with it', async () => {
+    fresh();
+    const name = `viewer-${store.length}-${user}`;
+    const given = async (): Promise<string> => {
+      const { headers } = await service.send('get', `/v1/play/test-pattern/index.m3u8?user_id=${name}`);
+      return new URL(headers.location!).searchParams.get('session_id')!;
+    };
+    const first = await given();
+    expect(await given()).toBe(first);
+    await service.send('get', `/v1/play/test-pattern/0/index.m3u8?user_id=${name}&session_id=${first}`);
+    expect(await given()).not.toBe(first);
+  });
+
+  it('holds a place for a playlist as long as a lease, and keeps it from the first segment on', async () => {
+    const player = fresh();
+    await player.get('index.m3u8');
+    service.clock.advance(4_999);
+    expect(await player.sessions()).toHaveLength(1);
+    service.clock.advance(1);
+    expect(await player.sessions()).toEqual([]);
+    await player.get('index.m3u8');
+    await player.get('0/0.ts');
+    service.clock.advance(29_999);
+    await until(async () => (await player.sessions()).length === 1);
+  });
+
   it('leads every URI of the playlists through itself, and leaves everything else as it is', async () => {
     const player = fresh();
     const root = await player.get('index.m3u8');

@@ -1,0 +1,191 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { type AddressInfo } from 'node:net';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { type Browser, type Page, chromium } from 'playwright-core';
+import { createApp } from '../../src/app.js';
+import { readConfig } from '../../src/config.js';
+import { SessionRepository } from '../../src/sessions/session.repository.js';
+import { until } from '../support/until.js';
+
+/**
+ * Players that know nothing of us, at the gate: real ones, from Debian's packages, in real time. X = 2 s and n = 3, so
+ * that a place is free 6 s after its player has gone; the sample's segments, one of which a player fetches at a time, are
+ * shorter than that.
+ */
+const X_MS = 2_000;
+const run = promisify(execFile);
+
+function find(program: string): string | undefined {
+  const found = (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, program))
+    .find((path) => existsSync(path));
+  // Written at once, where the runner would hold it back: who reads the log of a run must see what it did not prove.
+  if (found === undefined)
+    process.stderr.write(`The tests in ${program} are skipped: it is not on this machine.\n`);
+  return found;
+}
+
+const ffmpeg = find('ffmpeg');
+const mpv = find('mpv');
+const browserPath = find('chromium');
+
+/** Muted, small buffers, and what a page of somebody else would do with the gate: hls.js, a video, and words. */
+const PAGE = `<!doctype html><meta charset="utf-8"><video muted autoplay playsinline></video><p></p><script src="/hls.js"></script><script>
+const video = document.querySelector('video');
+const hls = window.hls = new Hls({ maxBufferLength: 2, maxMaxBufferLength: 2, startLevel: 0 });
+hls.on(Hls.Events.ERROR, (_, { response }) => {
+  if (response?.code === 403) document.querySelector('p').textContent = 'refused with ' + response?.code;
+});
+hls.loadSource(new URLSearchParams(location.search).get('src'));
+hls.attachMedia(video);
+</script>`;
+
+let app: NestFastifyApplication;
+let gate: string;
+let sessions: SessionRepository;
+beforeAll(async () => {
+  app = await createApp(readConfig({ LOG_LEVEL: 'silent', PHASE_SECONDS: String(X_MS / 1_000) }));
+  await app.listen(0, '127.0.0.1');
+  gate = `${await app.getUrl()}/v1/play/test-pattern/index.m3u8`;
+  sessions = app.get(SessionRepository);
+});
+afterAll(() => app.close());
+
+const held = async (user: string): Promise<string[]> =>
+  (await sessions.list(user)).map(({ sessionId }) => sessionId);
+
+(browserPath === undefined ? describe.skip : describe)('hls.js in Chromium', () => {
+  let browser: Browser;
+  let site: Server;
+  let home: string;
+  beforeAll(async () => {
+    const library = readFileSync(join(__dirname, '../../node_modules/hls.js/dist/hls.min.js'));
+    site = createServer(({ url }, response) => {
+      const page = url!.startsWith('/?');
+      response.setHeader('content-type', page ? 'text/html' : 'text/javascript');
+      response.end(page ? PAGE : library);
+    });
+    site.listen(0, '127.0.0.1');
+    await once(site, 'listening');
+    home = `http://127.0.0.1:${(site.address() as AddressInfo).port}`; // another origin than the gate's
+    browser = await chromium.launch({
+      executablePath: browserPath!,
+      args: ['--headless', '--no-sandbox', '--disable-gpu', '--autoplay-policy=no-user-gesture-required'],
+    });
+  }, 60_000);
+  afterAll(async () => {
+    await browser?.close();
+    site?.closeAllConnections();
+    site?.close();
+  });
+
+  const open = async (user: string): Promise<Page> => {
+    const page = await browser.newPage();
+    await page.goto(`${home}/?${new URLSearchParams({ src: `${gate}?user_id=${user}` }).toString()}`);
+    return page;
+  };
+  const position = async (page: Page): Promise<number> =>
+    page.evaluate(
+      () => (globalThis as unknown as { hls: { media: { currentTime: number } } }).hls.media.currentTime,
+    );
+  const plays = async (page: Page): Promise<void> => {
+    const from = await position(page);
+    await until(async () => (await position(page)) > from + 1, 20_000);
+  };
+  const refused = async (page: Page): Promise<string> => {
+    await until(async () => (await page.textContent('p')) !== '', 20_000);
+    return (await page.textContent('p'))!;
+  };
+
+  it('plays in three tabs; a fourth is refused, and plays when one was closed for n·X', async () => {
+    const tabs = [await open('ana'), await open('ana'), await open('ana')];
+    await Promise.all(tabs.map(plays));
+    const fourth = await open('ana');
+    expect(await refused(fourth)).toBe('refused with 403');
+    expect(await held('ana')).toHaveLength(3);
+    await tabs[0]!.close();
+    await until(async () => (await held('ana')).length === 2, 10 * X_MS);
+    await fourth.reload();
+    await plays(fourth);
+    expect(await held('ana')).toHaveLength(3);
+    await Promise.all([...tabs.slice(1), fourth].map((tab) => tab.close()));
+  }, 120_000);
+
+  it('is one session, whatever quality it changes to and wherever it seeks', async () => {
+    const page = await open('bob');
+    await plays(page);
+    const before = await held('bob');
+    const level = await page.evaluate(() => {
+      const { hls } = globalThis as unknown as { hls: { currentLevel: number; nextLevel: number } };
+      return (hls.nextLevel = 1 - hls.currentLevel);
+    });
+    await page.evaluate(() => {
+      (globalThis as unknown as { hls: { media: { currentTime: number } } }).hls.media.currentTime = 40;
+    });
+    await plays(page);
+    await until(
+      async () =>
+        (await page.evaluate(
+          () => (globalThis as unknown as { hls: { currentLevel: number } }).hls.currentLevel,
+        )) === level,
+      20_000,
+    );
+    expect(await held('bob')).toEqual(before);
+    await page.close();
+  }, 90_000);
+
+  it('has lost the media once its session is ended, and does not come back by itself', async () => {
+    const page = await open('eve');
+    await plays(page);
+    const [session] = await held('eve');
+    await sessions.end('eve', [session!], 'operator');
+    expect(await refused(page)).toBe('refused with 403');
+    // What was buffered plays out, and that was all, also when the store has forgotten that it was ended.
+    await new Promise((resolve) => setTimeout(resolve, 5 * X_MS));
+    const stopped = await position(page);
+    await new Promise((resolve) => setTimeout(resolve, 3 * X_MS));
+    expect(await position(page)).toBe(stopped);
+    expect(await held('eve')).toEqual([]);
+    await page.close();
+  }, 90_000);
+});
+
+(ffmpeg === undefined ? describe.skip : describe)('ffmpeg', () => {
+  const decode = async (user: string) =>
+    run(ffmpeg!, ['-v', 'error', '-t', '12', '-i', `${gate}?user_id=${user}`, '-f', 'null', '-'], {
+      timeout: 60_000,
+    });
+
+  it('plays as one session, and is refused as a fourth', async () => {
+    expect((await decode('fred')).stderr).toBe('');
+    expect(await held('fred')).toHaveLength(1);
+    for (const session of ['a', 'b', 'c']) await fetch(`${gate}?user_id=gus&session_id=${session}`);
+    await expect(decode('gus')).rejects.toThrow('403 Forbidden');
+    expect((await held('gus')).toSorted()).toEqual(['a', 'b', 'c']);
+  }, 90_000);
+});
+
+(mpv === undefined ? describe.skip : describe)('mpv', () => {
+  const play = async (user: string) =>
+    run(
+      mpv!,
+      ['--no-config', '--vo=null', '--ao=null', '--untimed', '--length=3', `${gate}?user_id=${user}`],
+      {
+        timeout: 60_000,
+      },
+    );
+
+  it('plays as one session, and is refused as a fourth', async () => {
+    await play('hal'); // it loads the first URL twice
+    expect(await held('hal')).toHaveLength(1);
+    for (const session of ['a', 'b', 'c']) await fetch(`${gate}?user_id=ida&session_id=${session}`);
+    await expect(play('ida')).rejects.toThrow('mpv');
+    expect((await held('ida')).toSorted()).toEqual(['a', 'b', 'c']);
+  }, 90_000);
+});
