@@ -319,8 +319,13 @@ run "stack" {
     error_message = "WAF writes to groups alone whose names begin with aws-waf-logs-."
   }
   assert {
-    condition     = aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].default_behavior == "DROP"
-    error_message = "The firewall writes a line for every request."
+    condition = (
+      aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].default_behavior == "DROP"
+      && [for filter in aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].filter :
+        [filter.behavior, [for condition in filter.condition : condition.action_condition[0].action]]
+      ] == [["KEEP", ["BLOCK"]]]
+    )
+    error_message = "The firewall writes a line for requests that it lets through: for every one, or for what it counts."
   }
   assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.main : group.retention_in_days == 30])
