@@ -197,9 +197,9 @@ run "stack" {
   assert {
     condition = (
       jsondecode(aws_ecs_task_definition.app.container_definitions)[0].linuxParameters.initProcessEnabled
-      && jsondecode(aws_ecs_task_definition.app.container_definitions)[0].stopTimeout >= 15
+      && jsondecode(aws_ecs_task_definition.app.container_definitions)[0].stopTimeout == jsondecode(file("./tests/timeouts.json")).stop
     )
-    error_message = "The container has no init, or too little time to end: the service takes up to 10 s."
+    error_message = "The container has no init, or another time to end than tests/timeouts.json says, which the service is held against."
   }
   assert {
     condition     = aws_ecs_task_definition.app.execution_role_arn == aws_iam_role.execution.arn && aws_ecs_task_definition.app.task_role_arn == aws_iam_role.task.arn
@@ -255,6 +255,13 @@ run "stack" {
       && aws_lb.main.drop_invalid_header_fields
     )
     error_message = "The load balancer is not in the public tier behind its own security group, or passes malformed headers."
+  }
+  assert {
+    condition = (
+      aws_lb.main.idle_timeout == jsondecode(file("./tests/timeouts.json")).idle
+      && tonumber(aws_lb_target_group.app.deregistration_delay) == jsondecode(file("./tests/timeouts.json")).drain
+    )
+    error_message = "The load balancer waits for another time than tests/timeouts.json says, which the service is held against."
   }
   assert {
     condition = (
