@@ -482,6 +482,10 @@ run "stack" {
     )
     error_message = "Auto scaling looks at another service or load balancer."
   }
+  assert {
+    condition     = aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].target_value == 36000
+    error_message = "Auto scaling adds tasks at another load than documented."
+  }
 }
 
 run "full_environment" {
@@ -530,6 +534,8 @@ run "switches" {
     redis_cluster_ready     = true
     redis_shard_count       = 4
     deletion_protection     = true
+    task_cpu                = 1024
+    task_memory             = 2048
   }
 
   assert {
@@ -566,5 +572,9 @@ run "switches" {
   assert {
     condition     = aws_lb.main.enable_deletion_protection && !aws_ecr_repository.app.force_delete
     error_message = "Load balancer or images do not withstand terraform destroy."
+  }
+  assert {
+    condition     = aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].target_value == 144000
+    error_message = "A task of four times the size is scaled out as early as the smallest."
   }
 }
