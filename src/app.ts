@@ -15,7 +15,7 @@ import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
 import { type Config } from './config.js';
 import { CALLBACKS } from './expiry/callbacks.schemas.js';
-import { REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
+import { KEEP_ALIVE_MS, REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
 import { openToPages } from './http/cors.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
@@ -37,6 +37,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     skipMiddie: true,
     genReqId: () => randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
     // Told by a problem of ours, where it matters.
     http: { requireHostHeader: false },

@@ -5,6 +5,9 @@ resource "aws_lb" "main" {
   subnets                    = [for subnet in aws_subnet.public : subnet.id]
   drop_invalid_header_fields = true
   enable_deletion_protection = var.deletion_protection
+  # Shorter than the service keeps a connection open, or requests meet its end and are answered 502; and longer than an
+  # event stream is silent. tests/timeouts.json says the same, and is held against the service.
+  idle_timeout = 60
 
   depends_on = [aws_internet_gateway.main]
 }

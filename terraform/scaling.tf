@@ -6,6 +6,12 @@ resource "aws_appautoscaling_target" "app" {
   max_capacity       = var.max_tasks
 }
 
+locals {
+  # By the task's size, or a larger one would be scaled out as early as the smallest. One Node process uses little more
+  # than one vCPU.
+  requests_per_task = coalesce(var.requests_per_task, 36000 * min(var.task_cpu, 1024) / 256)
+}
+
 # Out fast and in slowly: a viewer refused for want of a task is worse than a task too many.
 resource "aws_appautoscaling_policy" "cpu" {
   name               = "${var.name}-cpu"
@@ -33,7 +39,7 @@ resource "aws_appautoscaling_policy" "requests" {
   resource_id        = aws_appautoscaling_target.app.resource_id
 
   target_tracking_scaling_policy_configuration {
-    target_value       = var.requests_per_task
+    target_value       = local.requests_per_task
     scale_out_cooldown = 60
     scale_in_cooldown  = 300
 

@@ -31,8 +31,11 @@ resource "aws_secretsmanager_secret_version" "app" {
 
   secret_id     = aws_secretsmanager_secret.app[each.key].id
   secret_string = "${each.value}${data.aws_secretsmanager_random_password.app[each.key].random_password}"
+  # A label of ours: AWS deletes a version that bears none, which is this one once the secret was put by hand twice.
+  # Terraform would then draw a new one and put it in the place of what was put.
+  version_stages = ["AWSCURRENT", "drawn-by-terraform"]
 
   lifecycle {
-    ignore_changes = [secret_string]
+    ignore_changes = [secret_string, version_stages]
   }
 }

@@ -124,7 +124,7 @@ resource "aws_ecs_service" "app" {
   propagate_tags                    = "SERVICE"
   availability_zone_rebalancing     = "ENABLED"
   health_check_grace_period_seconds = 60
-  # There is no image at the first apply: the pipeline brings it, and ECS tries until then.
+  # There is no image at the first apply. ECS tries some times and gives up; the pipeline's deployment is a new one.
   wait_for_steady_state = false
 
   deployment_minimum_healthy_percent = 100

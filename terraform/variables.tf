@@ -203,12 +203,12 @@ variable "max_tasks" {
 }
 
 variable "requests_per_task" {
-  description = "Requests a minute and task at which auto scaling adds tasks. Calibrate with a load test."
+  description = "Requests a minute and task at which auto scaling adds tasks. 36,000 for each 256 of task_cpu where it is not given. Calibrate with a load test."
   type        = number
-  default     = 36000
+  default     = null
 
   validation {
-    condition     = var.requests_per_task >= 1 && floor(var.requests_per_task) == var.requests_per_task
+    condition     = var.requests_per_task == null ? true : var.requests_per_task >= 1 && floor(var.requests_per_task) == var.requests_per_task
     error_message = "Give requests_per_task as a whole number from 1 up."
   }
 }

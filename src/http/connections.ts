@@ -7,8 +7,13 @@ import { problemBody } from './problem.filter.js';
 
 /** How long a request may take to arrive whole; then it is answered 408. */
 export const REQUEST_TIMEOUT_MS = 10_000;
+/**
+ * How long a connection stays open between two requests. Longer than a load balancer keeps it (60 s, most of them): the
+ * one who ends it must be the one who sends, or a request meets the end of its connection and is answered 502.
+ */
+export const KEEP_ALIVE_MS = 72_000;
 /** How long a shutdown waits for requests under way. */
-const DRAIN_MS = 5_000;
+export const DRAIN_MS = 5_000;
 
 /** Answers what Node refuses before there is a request: no HTTP, headers that are too large, or too slow. */
 export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
@@ -32,8 +37,8 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
 
 /**
  * Lets a shutdown come to its end. Requests under way are answered, each with `connection: close`: a client that keeps
- * its connection would hold it up for Fastify's keep-alive timeout of 72 s (fastify/fastify#7044). A connection on which
- * no request ever arrives whole would hold it up for good, so that what is left after DRAIN_MS is cut.
+ * its connection would hold it up for KEEP_ALIVE_MS (fastify/fastify#7044). A connection on which no request ever arrives
+ * whole would hold it up for good, so that what is left after DRAIN_MS is cut.
  */
 export function drainOnClose(fastify: FastifyInstance): void {
   let closing = false;

@@ -12,7 +12,7 @@ const MAX_UNREAD_BYTES = 64 * 1024;
 /** With more than these, somebody who comes back does better to look at the list. */
 const MAX_MISSED_EVENTS = 100;
 /** Keeps proxies from taking the silence for the end; many cut a connection after 60 s of it. */
-const HEARTBEAT_MS = 15_000;
+export const HEARTBEAT_MS = 15_000;
 /** How soon a client that was cut off asks again. */
 const RETRY_MS = 2_000;
 

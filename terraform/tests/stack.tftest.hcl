@@ -174,6 +174,10 @@ run "stack" {
     error_message = "A secret has the value of another."
   }
   assert {
+    condition     = alltrue([for version in aws_secretsmanager_secret_version.app : length(setsubtract(version.version_stages, ["AWSCURRENT", "AWSPREVIOUS"])) == 1])
+    error_message = "AWS deletes the version that Terraform knows when the secret is put by hand twice, and the next apply draws another."
+  }
+  assert {
     condition = length([for one in jsondecode(aws_ecs_task_definition.app.container_definitions)[0].environment : one.name
       if can(regex("SECRET|PASSWORD|TOKEN|PRIVATE_KEY", one.name)) || strcontains(one.value, "abcdefgh")
     ]) == 0
@@ -193,9 +197,9 @@ run "stack" {
   assert {
     condition = (
       jsondecode(aws_ecs_task_definition.app.container_definitions)[0].linuxParameters.initProcessEnabled
-      && jsondecode(aws_ecs_task_definition.app.container_definitions)[0].stopTimeout >= 15
+      && jsondecode(aws_ecs_task_definition.app.container_definitions)[0].stopTimeout == jsondecode(file("./tests/timeouts.json")).stop
     )
-    error_message = "The container has no init, or too little time to end: the service takes up to 10 s."
+    error_message = "The container has no init, or another time to end than tests/timeouts.json says, which the service is held against."
   }
   assert {
     condition     = aws_ecs_task_definition.app.execution_role_arn == aws_iam_role.execution.arn && aws_ecs_task_definition.app.task_role_arn == aws_iam_role.task.arn
@@ -251,6 +255,13 @@ run "stack" {
       && aws_lb.main.drop_invalid_header_fields
     )
     error_message = "The load balancer is not in the public tier behind its own security group, or passes malformed headers."
+  }
+  assert {
+    condition = (
+      aws_lb.main.idle_timeout == jsondecode(file("./tests/timeouts.json")).idle
+      && tonumber(aws_lb_target_group.app.deregistration_delay) == jsondecode(file("./tests/timeouts.json")).drain
+    )
+    error_message = "The load balancer waits for another time than tests/timeouts.json says, which the service is held against."
   }
   assert {
     condition = (
@@ -319,8 +330,13 @@ run "stack" {
     error_message = "WAF writes to groups alone whose names begin with aws-waf-logs-."
   }
   assert {
-    condition     = aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].default_behavior == "DROP"
-    error_message = "The firewall writes a line for every request."
+    condition = (
+      aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].default_behavior == "DROP"
+      && [for filter in aws_wafv2_web_acl_logging_configuration.main[0].logging_filter[0].filter :
+        [filter.behavior, [for condition in filter.condition : condition.action_condition[0].action]]
+      ] == [["KEEP", ["BLOCK"]]]
+    )
+    error_message = "The firewall writes a line for requests that it lets through: for every one, or for what it counts."
   }
   assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.main : group.retention_in_days == 30])
@@ -466,6 +482,10 @@ run "stack" {
     )
     error_message = "Auto scaling looks at another service or load balancer."
   }
+  assert {
+    condition     = aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].target_value == 36000
+    error_message = "Auto scaling adds tasks at another load than documented."
+  }
 }
 
 run "full_environment" {
@@ -514,6 +534,8 @@ run "switches" {
     redis_cluster_ready     = true
     redis_shard_count       = 4
     deletion_protection     = true
+    task_cpu                = 1024
+    task_memory             = 2048
   }
 
   assert {
@@ -550,5 +572,9 @@ run "switches" {
   assert {
     condition     = aws_lb.main.enable_deletion_protection && !aws_ecr_repository.app.force_delete
     error_message = "Load balancer or images do not withstand terraform destroy."
+  }
+  assert {
+    condition     = aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].target_value == 144000
+    error_message = "A task of four times the size is scaled out as early as the smallest."
   }
 }

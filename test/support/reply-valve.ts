@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class ReplyValve {
   private readonly sockets = new Set<Socket>();
   private readonly replies: Socket[] = [];
+  private isShut = false;
 
   private constructor(
     readonly url: string,
@@ -24,6 +25,7 @@ export class ReplyValve {
       const redis = connect(Number(target.port || 6379), target.hostname);
       valve.replies.push(redis);
       client.pipe(redis).pipe(client);
+      if (valve.isShut) hold(redis);
       redis.once('close', () => client.end());
       for (const socket of [client, redis]) {
         valve.sockets.add(socket);
@@ -35,10 +37,13 @@ export class ReplyValve {
 
   /** From now on no reply gets through. */
   shut(): void {
-    for (const socket of this.replies) {
-      socket.unpipe();
-      socket.pause();
-    }
+    this.isShut = true;
+    this.loseHost();
+  }
+
+  /** As when a host is lost: no reply gets through on what is open now, and nobody says so. New connections work. */
+  loseHost(): void {
+    for (const socket of this.replies) hold(socket);
   }
 
   /** The next reply that holds these words gets through, and is the last on its connection. */
@@ -53,4 +58,9 @@ export class ReplyValve {
     for (const socket of this.sockets) socket.destroy();
     await new Promise((resolve) => this.server.close(resolve));
   }
+}
+
+function hold(replies: Socket): void {
+  replies.unpipe();
+  replies.pause();
 }

@@ -9,6 +9,12 @@ import { defineScripts } from './redis-scripts.js';
  */
 const COMMAND_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 1_000;
+/**
+ * How long nothing may come back on a connection that owes replies. A host that is lost says no goodbye: its connections
+ * stay open and swallow everything for a quarter of an hour, until the kernel gives up, while a failover is done in
+ * seconds. By then nobody waits for any of the replies.
+ */
+const SILENCE_MS = 2 * COMMAND_TIMEOUT_MS;
 
 interface AvailabilityLog {
   log(message: string): void;
@@ -50,6 +56,7 @@ export function connectRedis(
     connectionName: 'streamgate',
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
     // A script whose reply was lost may have run: sending it again would count a phase twice.
