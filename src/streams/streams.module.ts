@@ -1,7 +1,8 @@
 import { Module } from '@nestjs/common';
+import { Config } from '../config.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { MediaController } from './media.controller.js';
-import { MediaSigner } from './media-signer.js';
+import { MediaSigner, openSigner } from './media-signer.js';
 import { PhasesController } from './phases.controller.js';
 import { StreamsController } from './streams.controller.js';
 import { StreamsService } from './streams.service.js';
@@ -10,6 +11,6 @@ import { StreamsService } from './streams.service.js';
 @Module({
   imports: [SessionsModule],
   controllers: [PhasesController, StreamsController, MediaController],
-  providers: [StreamsService, MediaSigner],
+  providers: [StreamsService, { provide: MediaSigner, inject: [Config], useFactory: openSigner }],
 })
 export class StreamsModule {}
