@@ -194,16 +194,16 @@ describe('the configuration of signers', () => {
   });
 
   it('of secure-link need the secret that nginx has', () => {
-    expect(faults({ ...PRODUCTION, ...SECURE_LINK, MEDIA_SIGNING_SECRET: undefined })).toEqual([
+    expect(faults({ ...PRODUCTION, ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' })).toEqual([
       'MEDIA_SIGNING_SECRET',
     ]);
-    expect(readConfig({ ...SECURE_LINK, MEDIA_SIGNING_SECRET: undefined }).warnings).toEqual([
+    expect(readConfig({ ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' }).warnings).toEqual([
       'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
     ]);
   });
 
   it('of cloudfront need its key and no secret', () => {
-    expect(faults({ ...PRODUCTION, ...CLOUDFRONT, MEDIA_SIGNING_SECRET: undefined })).toEqual([]);
+    expect(faults({ ...PRODUCTION, ...CLOUDFRONT, MEDIA_SIGNING_SECRET: '' })).toEqual([]);
     for (const name of ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])
       expect(faults({ ...CLOUDFRONT, [name]: undefined })).toEqual([name]);
   });
