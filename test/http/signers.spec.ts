@@ -26,8 +26,8 @@ if ('reason' in nginx)
   console.log(`\nThe tests of secure-link on a real nginx are skipped: ${nginx.reason}.`);
 
 ('binary' in nginx ? describe : describe.skip)('a real nginx that is set up as docs/nginx.conf says', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'streamgate-secure-link-'));
   const server = new Nginx('binary' in nginx ? nginx.binary : '');
+  let folder: string;
   let base: string;
   const environment = (): Record<string, string> => ({
     STREAM_ORIGIN: folder,
@@ -37,6 +37,7 @@ if ('reason' in nginx)
   });
 
   beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'streamgate-secure-link-'));
     const odd = join(folder, 'odd:name@1');
     mkdirSync(join(odd, 'é %+,(1)'), { recursive: true });
     mkdirSync(join(folder, 'shared'));

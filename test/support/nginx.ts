@@ -5,50 +5,50 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 /**
- * The nginx of PATH, or of Debian's packages where this is Debian and we are root. Waits, because Jest wants to know
- * which suites it skips before any test runs.
+ * The nginx of PATH, or of Debian's packages where this is Debian and we are root; else why there is none. Waits, because
+ * Jest wants to know which suites it skips before any test runs.
  */
 export function findNginx(): { readonly binary: string } | { readonly reason: string } {
+  try {
+    return { binary: findBinary() ?? install() };
+  } catch (error) {
+    return { reason: (error as Error).message.split('\n')[0]! };
+  }
+}
+
+function findBinary(): string | undefined {
   // Debian has it where only root looks.
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
-  const find = () => folders.map((folder) => join(folder, 'nginx')).find((file) => existsSync(file));
-  const found = find() ?? (canInstall() ? install(find) : undefined);
-  if (found === undefined) return { reason: 'nginx is not on PATH, and this is not root on Debian' };
-  return found.startsWith('/') ? { binary: found } : { reason: found };
+  return folders.map((folder) => join(folder, 'nginx')).find((file) => existsSync(file));
 }
 
-function canInstall(): boolean {
-  return process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
-}
-
-function install(find: () => string | undefined): string {
+function install(): string {
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get'))
+    throw new Error('nginx is not on PATH, and this is not root on Debian');
   // RUNLEVEL keeps the package from starting a server of its own.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   const apt = (...words: string[]): unknown =>
     execFileSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env, stdio: 'pipe' });
   const installNginx = () => apt('install', '-y', '--no-install-recommends', 'nginx-light');
   try {
-    try {
-      installNginx();
-    } catch {
-      apt('update');
-      installNginx();
-    }
-  } catch (error) {
-    return `apt-get could not install nginx-light: ${(error as Error).message.split('\n')[0]!}`;
+    installNginx();
+  } catch {
+    apt('update');
+    installNginx();
   }
-  return find() ?? 'nginx-light was installed and left no nginx';
+  return '/usr/sbin/nginx';
 }
 
 /** Runs nginx with this inside its `http { }`, until it is stopped. */
 export class Nginx {
-  private readonly folder = mkdtempSync(join(tmpdir(), 'streamgate-nginx-'));
+  private folder: string;
   private process: ChildProcess | undefined;
 
   constructor(private readonly binary: string) {}
 
   /** Resolves when `url` is answered, however. */
   async start(http: string, url: string): Promise<void> {
+    this.folder = mkdtempSync(join(tmpdir(), 'streamgate-nginx-'));
     mkdirSync(join(this.folder, 'logs'));
     const file = join(this.folder, 'nginx.conf');
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
