@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -134,18 +135,15 @@ describe('the configuration', () => {
     );
   });
 
-  it.each(['AUTH_JWKS_URL', 'STREAM_LIMIT_CLAIM', 'CLOUDFRONT_PRIVATE_KEY'])(
-    'tells that %s has no effect yet',
-    (name) => {
-      expect(readConfig({ [name]: '1' }).warnings).toEqual([
-        expect.stringContaining(`${name} has no effect: `),
-      ]);
-      expect(readConfig({ warnings: 'x', production: 'x' })).toMatchObject({
-        warnings: [],
-        production: false,
-      });
-    },
-  );
+  it.each(['AUTH_JWKS_URL', 'STREAM_LIMIT_CLAIM'])('tells that %s has no effect yet', (name) => {
+    expect(readConfig({ [name]: '1' }).warnings).toEqual([
+      expect.stringContaining(`${name} has no effect: `),
+    ]);
+    expect(readConfig({ warnings: 'x', production: 'x' })).toMatchObject({
+      warnings: [],
+      production: false,
+    });
+  });
 
   it('warns of secrets that can be guessed, by name', () => {
     const { warnings } = readConfig({ INTERNAL_API_TOKEN: 'hunter2', MEDIA_SIGNING_SECRET: 'x'.repeat(16) });
@@ -157,6 +155,108 @@ describe('the configuration', () => {
       'AWS_SECRET_ACCESS_KEY',
     );
   });
+});
+
+describe('the configuration of signers', () => {
+  const pemOf = (modulusLength: number): string =>
+    generateKeyPairSync('rsa', { modulusLength }).privateKey.export({
+      type: 'pkcs8',
+      format: 'pem',
+    }) as string;
+  const CLOUDFRONT_PRIVATE_KEY = pemOf(2_048);
+  const MEDIA_BASE_URL = 'https://media.example/films';
+  const MEDIA_SIGNING_SECRET = 'a-secret-of-some-length';
+  const SECURE_LINK = { MEDIA_SIGNING: 'secure-link', MEDIA_BASE_URL, MEDIA_SIGNING_SECRET };
+  const CLOUDFRONT = {
+    MEDIA_SIGNING: 'cloudfront',
+    MEDIA_BASE_URL,
+    CLOUDFRONT_KEY_PAIR_ID: 'K2JCJMDEHXQW5F',
+    CLOUDFRONT_PRIVATE_KEY,
+  };
+
+  it.each([
+    ['secure-link', SECURE_LINK],
+    ['cloudfront', CLOUDFRONT],
+  ])('of %s need a base that is not this service, and X of two seconds', (_signer, environment) => {
+    expect(readConfig(environment).warnings).toEqual([]);
+    expect(faults({ ...environment, MEDIA_BASE_URL: undefined })).toEqual(['MEDIA_BASE_URL']);
+    expect(faults({ ...environment, MEDIA_BASE_URL: 'media.example' })).toEqual(['MEDIA_BASE_URL']);
+    const STREAM_ORIGIN = 'https://origin.example/{stream_id}/index.m3u8';
+    expect(faults({ ...environment, MEDIA_BASE_URL: undefined, STREAM_ORIGIN })).toEqual([]);
+    expect(faults({ ...environment, PHASE_SECONDS: '1.999' })).toEqual(['PHASE_SECONDS']);
+    expect(faults({ ...environment, PHASE_SECONDS: '2' })).toEqual([]);
+  });
+
+  it('says that a folder needs MEDIA_BASE_URL, and for whom', () => {
+    expect(tell({ ...SECURE_LINK, MEDIA_BASE_URL: undefined })).toMatch(
+      /^MEDIA_BASE_URL: must be .*secure-link and cloudfront need it where STREAM_ORIGIN is a folder/,
+    );
+  });
+
+  it('of secure-link need the secret that nginx has', () => {
+    expect(faults({ ...PRODUCTION, ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' })).toEqual([
+      'MEDIA_SIGNING_SECRET',
+    ]);
+    expect(readConfig({ ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' }).warnings).toEqual([
+      'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
+    ]);
+  });
+
+  it('of cloudfront need its key and no secret', () => {
+    expect(faults({ ...PRODUCTION, ...CLOUDFRONT, MEDIA_SIGNING_SECRET: '' })).toEqual([]);
+    for (const name of ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])
+      expect(faults({ ...CLOUDFRONT, [name]: undefined })).toEqual([name]);
+  });
+
+  it('take the key in one line, and from a file', () => {
+    const inOneLine = CLOUDFRONT_PRIVATE_KEY.replaceAll('\n', '\\n');
+    expect(readConfig({ ...CLOUDFRONT, CLOUDFRONT_PRIVATE_KEY: inOneLine })).toMatchObject({
+      CLOUDFRONT_PRIVATE_KEY,
+    });
+    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'key.pem');
+    writeFileSync(file, CLOUDFRONT_PRIVATE_KEY);
+    const fromFile = { ...CLOUDFRONT, CLOUDFRONT_PRIVATE_KEY: undefined, CLOUDFRONT_PRIVATE_KEY_FILE: file };
+    expect(readConfig(fromFile)).toMatchObject({ CLOUDFRONT_PRIVATE_KEY: CLOUDFRONT_PRIVATE_KEY.trim() });
+  });
+
+  const locked = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  it.each([
+    ['CLOUDFRONT_KEY_PAIR_ID', 'value with spaces'],
+    ['CLOUDFRONT_PRIVATE_KEY', 'value'],
+    ['CLOUDFRONT_PRIVATE_KEY', CLOUDFRONT_PRIVATE_KEY.slice(0, 900)],
+    ['CLOUDFRONT_PRIVATE_KEY', pemOf(1_024)],
+    ['CLOUDFRONT_PRIVATE_KEY', locked.publicKey.export({ type: 'spki', format: 'pem' }) as string],
+    [
+      'CLOUDFRONT_PRIVATE_KEY',
+      locked.privateKey.export({
+        type: 'pkcs8',
+        format: 'pem',
+        cipher: 'aes-256-cbc',
+        passphrase: 'value',
+      }) as string,
+    ],
+    [
+      'CLOUDFRONT_PRIVATE_KEY',
+      generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+        type: 'pkcs8',
+        format: 'pem',
+      }) as string,
+    ],
+    ['MEDIA_SIGNING', 'value'],
+  ])('refuse an unusable %s, by name and never by value', (name, value) => {
+    const told = tell({ ...CLOUDFRONT, [name]: value });
+    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(told).not.toMatch(/value|-----|MII/);
+  });
+
+  it.each(['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])(
+    'tell that %s has no effect for another signer',
+    (name) => {
+      expect(readConfig({ [name]: 'x' }).warnings).toEqual([
+        `${name} has no effect: MEDIA_SIGNING is not cloudfront`,
+      ]);
+    },
+  );
 });
 
 describe('the configuration of callbacks', () => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createPrivateKey, randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
@@ -14,6 +14,7 @@ const SAFE_LENGTH = 16;
 /** As Standard Webhooks has it, in bytes. */
 const SAFE_KEY = 24;
 
+const MEDIA_SIGNERS = ['hmac', 'secure-link', 'cloudfront', 'none'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** Variables that may hold a secret, and may be given as NAME_FILE instead. */
@@ -21,6 +22,7 @@ const SECRETS = [
   'REDIS_URL',
   'REDIS_PASSWORD',
   'MEDIA_SIGNING_SECRET',
+  'CLOUDFRONT_PRIVATE_KEY',
   'INTERNAL_API_TOKEN',
   'CALLBACK_URL',
   'CALLBACK_SECRET',
@@ -34,12 +36,17 @@ const NOT_YET: readonly (readonly [names: RegExp, reason: string])[] = [
     'viewers are not authenticated yet',
   ],
   [/^(STREAM_LIMIT_CLAIM|MAX_SESSIONS_CEILING)$/, 'every user has the same limit yet'],
-  [/^CLOUDFRONT_(KEY_PAIR_ID|PRIVATE_KEY)(_FILE)?$/, 'URLs are not signed for CloudFront yet'],
 ];
 
 /** One message a variable, whatever is wrong with it: a message that tells what to give. */
-function Satisfies(message: string, test: (value: unknown) => boolean): PropertyDecorator {
-  return ValidateBy({ name: 'satisfies', validator: { validate: test, defaultMessage: () => message } });
+function Satisfies(message: string, test: (value: unknown, config: Config) => boolean): PropertyDecorator {
+  return ValidateBy({
+    name: 'satisfies',
+    validator: {
+      validate: (value, context) => test(value, context!.object as Config),
+      defaultMessage: () => message,
+    },
+  });
 }
 
 /** A plain decimal number; '', '0x10', '1e3' and the like are not what anybody means. */
@@ -115,6 +122,17 @@ function isOrigin(value: unknown): boolean {
   return isUrl(value, HTTP, 'refused') && /^https?:\/\/[^/?#]+\/[^?#]*\{stream_id\}/.test(value);
 }
 
+/** CloudFront takes no RSA key of another size. */
+function isCloudFrontKey(value: unknown): boolean {
+  if (typeof value !== 'string') return false;
+  try {
+    const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(value);
+    return asymmetricKeyType === 'rsa' && asymmetricKeyDetails?.modulusLength === 2_048;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * The configuration: the only reader of the environment. Fields are the variables of the README's table. A message
  * never holds a value: values may be secrets, and logs are read by many.
@@ -154,6 +172,10 @@ export class Config {
     'must be a number of seconds from 0.2 to 3600, to the millisecond',
     (value) => value >= 0.2 && value <= 3_600 && Number.isInteger(Math.round(value * 1e6) / 1e3),
   )
+  @Satisfies(
+    'must be at least 2 with secure-link and cloudfront: their URLs end on whole seconds',
+    (value, config) => !config.signsForAnother || (value as number) >= 2,
+  )
   readonly PHASE_SECONDS: number = 10;
 
   @WholeNumber(1, 1_000)
@@ -168,23 +190,40 @@ export class Config {
   )
   readonly STREAM_ORIGIN: string = resolve(__dirname, '../samples/streams');
 
-  @IsOptional()
+  @ValidateIf(
+    ({ MEDIA_BASE_URL, STREAM_ORIGIN, signsForAnother }: Config) =>
+      MEDIA_BASE_URL !== undefined || (signsForAnother && !/^https?:/.test(STREAM_ORIGIN)),
+  )
   @Satisfies(
-    'must be an http(s):// URL without credentials or query',
+    'must be an http(s):// URL without credentials or query; ' +
+      'secure-link and cloudfront need it where STREAM_ORIGIN is a folder, since another server must check their URLs',
     (value) => isUrl(value, HTTP, 'refused') && !/[?#]/.test(value),
   )
   readonly MEDIA_BASE_URL?: string;
 
-  @IsIn(['hmac', 'none'], {
-    message: 'must be hmac or none: secure-link and cloudfront are not available yet',
-  })
-  readonly MEDIA_SIGNING: 'hmac' | 'none' = 'hmac';
+  @IsIn(MEDIA_SIGNERS, { message: `must be one of ${MEDIA_SIGNERS.join(', ')}` })
+  readonly MEDIA_SIGNING: (typeof MEDIA_SIGNERS)[number] = 'hmac';
 
   @Satisfies(
     'is missing: production needs it, the same for all instances',
     (value) => typeof value === 'string',
   )
   readonly MEDIA_SIGNING_SECRET: string;
+
+  @ValidateIf((config: Config) => config.MEDIA_SIGNING === 'cloudfront')
+  @Satisfies(
+    'must be the id of a public key in CloudFront, of letters and digits',
+    (value) => typeof value === 'string' && /^[A-Za-z0-9]+$/.test(value),
+  )
+  readonly CLOUDFRONT_KEY_PAIR_ID?: string;
+
+  // Whoever passes it through a variable of one line writes \n for the ends of lines.
+  @Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' ? value.replaceAll('\\n', '\n') : value,
+  )
+  @ValidateIf((config: Config) => config.MEDIA_SIGNING === 'cloudfront')
+  @Satisfies('must be a private RSA key of 2048 bits in PEM, without a passphrase', isCloudFrontKey)
+  readonly CLOUDFRONT_PRIVATE_KEY?: string;
 
   @IsIn(['closed'], { message: 'must be closed: open is not available yet' })
   readonly STORE_DOWN_POLICY = 'closed';
@@ -240,6 +279,11 @@ export class Config {
     return Math.round(this.PHASE_SECONDS * 1_000);
   }
 
+  /** Another server checks the URLs of media, and this one serves none. */
+  get signsForAnother(): boolean {
+    return this.MEDIA_SIGNING === 'secure-link' || this.MEDIA_SIGNING === 'cloudfront';
+  }
+
   get policy(): Policy {
     const expireAfterMs = this.IDLE_PHASES * this.phaseMs;
     return {
@@ -280,7 +324,9 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     HOST: production ? '0.0.0.0' : '127.0.0.1',
     SESSION_STORE: given.REDIS_URL ? 'redis' : production ? undefined : 'memory',
     MEDIA_SIGNING_SECRET:
-      production && given.MEDIA_SIGNING !== 'none' ? undefined : randomBytes(32).toString('base64url'),
+      production && !['none', 'cloudfront'].includes(given.MEDIA_SIGNING ?? '')
+        ? undefined
+        : randomBytes(32).toString('base64url'),
     AUTH_MODE: production ? undefined : 'none',
     CALLBACK_SECRET:
       production || !given.CALLBACK_URL ? undefined : WEBHOOK_SECRET + randomBytes(32).toString('base64'),
@@ -307,13 +353,20 @@ function findWithoutEffect(given: Record<string, string | undefined>): string[] 
   const ofCallbacks = ['CALLBACK_SECRET', 'CALLBACK_EVENTS', 'CALLBACK_MAX_TRIES']
     .filter((name) => given[name] !== undefined && given.CALLBACK_URL === undefined)
     .map((name) => `${name} has no effect: CALLBACK_URL is not set`);
-  return [...notYet, ...ofCallbacks];
+  const ofCloudFront = ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY']
+    .filter((name) => given[name] !== undefined && given.MEDIA_SIGNING !== 'cloudfront')
+    .map((name) => `${name} has no effect: MEDIA_SIGNING is not cloudfront`);
+  return [...notYet, ...ofCallbacks, ...ofCloudFront];
 }
 
 function findGuessable(given: Record<string, string | undefined>): string[] {
   const short = ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET']
     .filter((name) => given[name] !== undefined && given[name].length < SAFE_LENGTH)
     .map((name) => `${name} is short: give at least ${SAFE_LENGTH} random characters`);
+  if (given.MEDIA_SIGNING === 'secure-link' && given.MEDIA_SIGNING_SECRET === undefined)
+    short.push(
+      'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
+    );
   if (given.CALLBACK_URL !== undefined && given.CALLBACK_SECRET === undefined)
     short.push(
       'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',

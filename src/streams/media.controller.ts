@@ -34,6 +34,8 @@ export class MediaController {
         throw new Problem('url-expired', 'Ask for the phase again.');
       case 'invalid':
         throw new Problem('url-invalid', 'Ask for a phase, and use its URLs as they are.');
+      case 'elsewhere':
+        throw new Problem('not-found', 'The media of this service is served elsewhere.');
     }
   }
 }

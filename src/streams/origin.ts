@@ -1,6 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { type Config } from '../config.js';
 
 /** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
 const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;
@@ -20,6 +21,14 @@ export interface Origin {
 /** `origin` is a folder holding `{stream_id}/index.m3u8`, or an http(s) URL with `{stream_id}` in it. */
 export function openOrigin(origin: string): Origin & { readonly folder: string | undefined } {
   return /^https?:/.test(origin) ? new HttpOrigin(origin) : new FolderOrigin(origin);
+}
+
+/** What the URL of each segment begins with, ending in a slash; undefined where that is this service's own address. */
+export function mediaBaseOf({ MEDIA_BASE_URL, STREAM_ORIGIN }: Config): string | undefined {
+  // As clients send it, since signatures may cover it.
+  if (MEDIA_BASE_URL !== undefined) return new URL(MEDIA_BASE_URL).href.replace(/\/*$/, '/');
+  const { folder, root } = openOrigin(STREAM_ORIGIN);
+  return folder === undefined ? root.href : undefined;
 }
 
 class FolderOrigin implements Origin {

@@ -171,7 +171,7 @@ export class PlayController {
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
     await this.admit(reply, stream_id, query, phase, path === undefined ? undefined : stream);
     if (path === undefined) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
-    const signed = this.signer.sign(path, this.clock.now() + this.urlLifeMs);
+    const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
   }
 

@@ -200,5 +200,7 @@ function isBelow(root: URL, uri: string, base: URL): boolean {
 /** Nothing outside the origin's root is read, signed or handed out, whatever a playlist says. */
 function below(root: URL, uri: string, base: URL): URL {
   if (!isBelow(root, uri, base)) throw new Error(`a URI leads out of the origin: ${uri}`);
-  return new URL(uri, base);
+  const url = new URL(uri, base);
+  url.hash = ''; // a signature after it would reach nobody
+  return url;
 }

@@ -1,7 +1,8 @@
 import { Module } from '@nestjs/common';
+import { Config } from '../config.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { MediaController } from './media.controller.js';
-import { MediaSigner } from './media-signer.js';
+import { MediaSigner, openSigner } from './media-signer.js';
 import { PhasesController } from './phases.controller.js';
 import { PlayController } from './play.controller.js';
 import { StreamsController } from './streams.controller.js';
@@ -11,6 +12,6 @@ import { StreamsService } from './streams.service.js';
 @Module({
   imports: [SessionsModule],
   controllers: [PhasesController, PlayController, StreamsController, MediaController],
-  providers: [StreamsService, MediaSigner],
+  providers: [StreamsService, { provide: MediaSigner, inject: [Config], useFactory: openSigner }],
 })
 export class StreamsModule {}

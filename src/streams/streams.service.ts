@@ -4,7 +4,7 @@ import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { ID } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
-import { openOrigin } from './origin.js';
+import { mediaBaseOf, openOrigin } from './origin.js';
 import { type Phase, type Segment, type Stream } from './phases.js';
 import { type MediaPlaylist, type Playlist, readPlaylist } from './playlist.js';
 
@@ -70,8 +70,7 @@ export class StreamsService {
     private readonly signer: MediaSigner,
   ) {
     this.origin = openOrigin(config.STREAM_ORIGIN);
-    this.externalMediaBase =
-      config.MEDIA_BASE_URL?.replace(/\/*$/, '/') ?? (this.origin.folder ? undefined : this.origin.root.href);
+    this.externalMediaBase = mediaBaseOf(config);
     this.urlLifeMs = config.policy.expireAfterMs;
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
     this.playlists = new LRUCache({
@@ -152,16 +151,23 @@ export class StreamsService {
     // The newest phase of a live stream grows.
     const key = `${stream.streamId}/${index}${stream.live ? `/${stream.phase(index).segments.length}` : ''}`;
     const shared = this.issued.get(key);
-    const expiresAt = now + this.urlLifeMs;
+    const expiresAt = this.signer.endOf(now + this.urlLifeMs);
     // A clock that was set back must not make URLs that live longer.
     if (shared && shared.expiresAt <= expiresAt && shared.expiresAt > expiresAt - this.shareMs) return shared;
-    const sign = (segment: Segment): Segment => ({
+    // Segments share an initialisation section, and a file of which they are ranges.
+    const signed = new Map<string, string>();
+    const sign = (path: string): string => {
+      let url = signed.get(path);
+      if (url === undefined) signed.set(path, (url = this.signer.sign(path, expiresAt)));
+      return url;
+    };
+    const signSegment = (segment: Segment): Segment => ({
       ...segment,
-      path: this.signer.sign(segment.path, expiresAt),
-      ...(segment.initPath === undefined ? {} : { initPath: this.signer.sign(segment.initPath, expiresAt) }),
+      path: sign(segment.path),
+      ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
     });
     const phase = stream.phase(index);
-    const issued = { ...phase, segments: phase.segments.map(sign), expiresAt };
+    const issued = { ...phase, segments: phase.segments.map(signSegment), expiresAt };
     this.issued.set(key, issued);
     return issued;
   }

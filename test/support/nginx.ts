@@ -1,0 +1,93 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+
+/**
+ * The nginx of PATH, or of Debian's packages where this is Debian and we are root; else why there is none. Waits, because
+ * Jest wants to know which suites it skips before any test runs.
+ */
+export function findNginx(): { readonly binary: string } | { readonly reason: string } {
+  try {
+    return { binary: findBinary() ?? install() };
+  } catch (error) {
+    return { reason: (error as Error).message.split('\n')[0]! };
+  }
+}
+
+function findBinary(): string | undefined {
+  // Debian has it where only root looks.
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
+  return folders.map((folder) => join(folder, 'nginx')).find((file) => existsSync(file));
+}
+
+function install(): string {
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get'))
+    throw new Error('nginx is not on PATH, and this is not root on Debian');
+  // RUNLEVEL keeps the package from starting a server of its own.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  const apt = (...words: string[]): unknown =>
+    execFileSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env, stdio: 'pipe' });
+  const installNginx = () => apt('install', '-y', '--no-install-recommends', 'nginx-light');
+  try {
+    installNginx();
+  } catch {
+    apt('update');
+    installNginx();
+  }
+  return '/usr/sbin/nginx';
+}
+
+/** Runs nginx with this inside its `http { }`, until it is stopped. */
+export class Nginx {
+  private folder: string;
+  private process: ChildProcess | undefined;
+
+  constructor(private readonly binary: string) {}
+
+  /** Resolves when `url` is answered, however. */
+  async start(http: string, url: string): Promise<void> {
+    this.folder = mkdtempSync(join(tmpdir(), 'streamgate-nginx-'));
+    mkdirSync(join(this.folder, 'logs'));
+    const file = join(this.folder, 'nginx.conf');
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+      (name) => `${name}_temp_path ${this.folder}/${name};`,
+    );
+    writeFileSync(
+      file,
+      [
+        'daemon off;',
+        // Who started it may read the files of the test.
+        process.getuid?.() === 0 ? 'user root;' : '',
+        `pid ${this.folder}/pid;`,
+        'error_log stderr;',
+        'events {}',
+        `http { access_log off; ${temporary.join(' ')}\n${http}\n}`,
+      ].join('\n'),
+    );
+    const server = spawn(this.binary, ['-p', this.folder, '-c', file], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.process = server;
+    let told = '';
+    server.stderr.on('data', (chunk) => (told += String(chunk)));
+    server.on('error', (error) => (told += error.message));
+    const deadline = performance.now() + 10_000;
+    while (!(await fetch(url).catch(() => undefined))) {
+      if (server.exitCode !== null || performance.now() > deadline)
+        throw new Error(`nginx did not start:\n${told}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async stop(): Promise<void> {
+    const server = this.process;
+    if (server && server.exitCode === null && server.signalCode === null) {
+      const exited = once(server, 'exit');
+      server.kill('SIGTERM');
+      await exited;
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
