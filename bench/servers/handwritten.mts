@@ -76,7 +76,21 @@ const schema = { body: PHASE_REQUEST };
 fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, reply) => {
   const { user_id, stream_id, session_id = randomUUID(), phase = '', end_session_ids = [] } = request.body;
   const { records, index, ring, state, buckets, outbox, bucket } = userKeys(user_id);
-  const ask = ['', user_id, session_id, stream_id, phase, PHASES, LIMIT, EXPIRE_MS, LEASE_MS, '', bucket, '', ''];
+  const ask = [
+    '',
+    user_id,
+    session_id,
+    stream_id,
+    phase,
+    PHASES,
+    LIMIT,
+    EXPIRE_MS,
+    LEASE_MS,
+    '',
+    bucket,
+    '',
+    '',
+  ];
   const keys = [records, index, ring, state, buckets, outbox];
   const answer = await redis.sgAdmit(...keys, ...ask, ...end_session_ids);
   if (answer[0] !== 1) return reply.code(409).send({ code: answer[0] });

@@ -192,12 +192,12 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
  * Who names a phase gets that one or none. Who does not goes on where a live stream is: behind its window at its start,
  * and ahead of it with the newest phase once more, which may have grown.
  */
-function wantedPhase({ phase, phases, live }: Ask, last: number | undefined): number {
+function wantedPhase({ phase, phases, live: range }: Ask, last: number | undefined): number {
   if (typeof phase === 'number') return phase;
-  if (last === undefined) return live?.start ?? 0;
+  if (last === undefined) return range?.start ?? 0;
   const following = phase === 'same' ? last : last + 1;
-  if (live && following < live.oldest) return live.start;
-  return live || phase === 'same' ? Math.min(following, phases - 1) : following;
+  if (range && following < range.oldest) return range.start;
+  return range || phase === 'same' ? Math.min(following, phases - 1) : following;
 }
 
 /** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */

@@ -203,7 +203,8 @@ export class PlayController {
       case 'phase-not-found':
         if (stream) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
         return;
-      default: {
+      case 'session-ended':
+      case 'limit-reached': {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
         const { code, detail, members } = refusal(admission, this.limit);
         const denial = new Problem(code, detail, { members, status: 403 });

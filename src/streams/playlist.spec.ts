@@ -153,6 +153,7 @@ describe('a live playlist', () => {
     const { stream } = media(lines);
     expect(stream).toMatchObject({ kind: 'live', phases: 4, live: { oldest: 0, start: 2 } });
     expect(stream.phase(3)).toMatchObject({ last: false });
+    expect(stream.phase(1)).toMatchObject({ startSeconds: 10, segments: [{}, {}] });
     expect(media([...lines, '#EXT-X-ENDLIST']).stream).toMatchObject({
       kind: 'vod',
       durationSeconds: 40,

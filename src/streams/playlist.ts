@@ -30,7 +30,7 @@ export interface MediaPlaylist {
 }
 
 /** A text with its URIs taken out. */
-export class Template {
+class Template {
   /** `text` has one piece more than there are names. A name is what stands in the URI's place. */
   constructor(
     private readonly text: readonly string[],
@@ -175,7 +175,7 @@ function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: Playli
     for (const [name, asset] of former.assets) if (assets.size < 2 * listed.length) assets.set(name, asset);
   }
   const targetSeconds = parsed.targetDuration || Math.max(...durations);
-  const whole = parsed.endlist === true || parsed.playlistType === 'EVENT';
+  const whole = parsed.endlist || parsed.playlistType === 'EVENT';
   return {
     kind: 'media',
     template,
@@ -183,7 +183,7 @@ function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: Playli
     assets,
     targetSeconds,
     stream: whole
-      ? new PhasedStream(streamId, listed, phaseSeconds, { first: base, growing: parsed.endlist !== true })
+      ? new PhasedStream(streamId, listed, phaseSeconds, { first: base, growing: !parsed.endlist })
       : new LiveStream(streamId, listed, phaseSeconds, { first: base, targetSeconds }),
   };
 }

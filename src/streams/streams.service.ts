@@ -148,8 +148,9 @@ export class StreamsService {
    */
   issue(stream: Stream, index: number): IssuedPhase {
     const now = this.clock.now();
+    const phase = stream.phase(index);
     // The newest phase of a live stream grows.
-    const key = `${stream.streamId}/${index}${stream.live ? `/${stream.phase(index).segments.length}` : ''}`;
+    const key = `${stream.streamId}/${index}/${stream.live ? phase.segments.at(-1)?.path : ''}`;
     const shared = this.issued.get(key);
     const expiresAt = this.signer.endOf(now + this.urlLifeMs);
     // A clock that was set back must not make URLs that live longer.
@@ -166,7 +167,6 @@ export class StreamsService {
       path: sign(segment.path),
       ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
     });
-    const phase = stream.phase(index);
     const issued = { ...phase, segments: phase.segments.map(signSegment), expiresAt };
     this.issued.set(key, issued);
     return issued;

@@ -220,7 +220,7 @@ describe.each(STORES)('the gate, on %s,', (store) => {
       return admission;
     });
     const url = `${await service.app.getUrl()}/v1/play/test-pattern/index.m3u8?user_id=viewer-${store.length}-${user}&session_id=tv`;
-    await expect(fetch(url, { signal: leaving.signal })).rejects.toThrow();
+    await expect(fetch(url, { signal: leaving.signal })).rejects.toThrow('aborted');
     await until(() => withdraw.mock.calls.length === 1);
     await until(async () => (await player.sessions()).length === 0);
     jest.restoreAllMocks();
@@ -252,6 +252,17 @@ describe('the gate of a live stream', () => {
     expect(left.status).toBe(302);
     expect(await (await fetch(left.headers.location!)).text()).toBe('media of /live/news/101.ts');
     expect((await player.get('0/90.ts')).body).toMatchObject({ code: 'phase-not-found' });
+    expect((await player.get('1/101.ts')).body).toMatchObject({ code: 'stream-not-found' });
+  });
+
+  it('hands out what was added to the newest phase, also to those who ask at once', async () => {
+    const newest = async (): Promise<string[]> => {
+      const { body } = await service.ask({ user_id: 'live', session_id: 'tv', stream_id: 'news', phase: 10 });
+      return body.phase.segments.map(({ url }: { url: string }) => new URL(url).pathname.split('/').at(-1));
+    };
+    expect((await newest()).at(-1)).toBe('108.ts');
+    origin.first = 104;
+    await until(async () => (await newest()).at(-1) === '109.ts');
   });
 });
 

@@ -65,7 +65,7 @@ const held = async (user: string): Promise<string[]> =>
   let site: Server;
   let home: string;
   beforeAll(async () => {
-    const library = readFileSync(join(__dirname, '../../node_modules/hls.js/dist/hls.min.js'));
+    const library = readFileSync(require.resolve('hls.js/dist/hls.min.js'));
     site = createServer(({ url }, response) => {
       const page = url!.startsWith('/?');
       response.setHeader('content-type', page ? 'text/html' : 'text/javascript');

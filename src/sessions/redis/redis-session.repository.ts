@@ -69,7 +69,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async admit(request: AdmissionRequest): Promise<Admission> {
-    const { userId, sessionId, streamId, phase, phases, live, endSessionIds } = request;
+    const { userId, sessionId, streamId, phase, phases, live: range, endSessionIds } = request;
     const { limit, expireAfterMs, leaseMs } = this.policy;
     const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     sendTogether(this.redis);
@@ -92,8 +92,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         leaseMs,
         this.wanted,
         bucket,
-        live?.oldest ?? '',
-        live?.start ?? '',
+        range?.oldest ?? '',
+        range?.start ?? '',
         ...endSessionIds,
       ),
     );
