@@ -23,22 +23,25 @@ export function since(start: Instant): number {
   return Math.max(performance.now() - start.steady, Date.now() - start.wall);
 }
 
-/** Waits for `ms` at most, usually less: until a nap is over or the signal aborts. For loops that look again. */
+/** Waits for `ms` at most and usually less, for loops that look again; for the signal alone where `ms` is Infinity. */
 export function nap(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let tick: number | undefined;
     const wake = (): void => {
       clearTimeout(timer);
-      ticks?.off(tick);
+      if (tick !== undefined) ticks?.off(tick);
       signal.removeEventListener('abort', wake);
       resolve();
     };
+    signal.addEventListener('abort', wake, { once: true });
+    if (ms === Infinity) return;
     const length = Math.max(0, Math.min(ms, LONGEST_NAP_MS));
-    const timer = setTimeout(wake, length);
+    timer = setTimeout(wake, length);
     // Whichever comes first: the page's own timer, or the worker's where that one is throttled.
     ticks ??= startTicks();
-    const tick = ticks.after(length, wake);
-    signal.addEventListener('abort', wake, { once: true });
+    tick = ticks.after(length, wake);
   });
 }
 

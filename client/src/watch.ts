@@ -119,6 +119,8 @@ class WatchedStream implements Viewing {
   #ended: Ended | undefined;
   #watchedLast = false;
   #stopped = false;
+  /** Until the consumer comes back for the next result. */
+  #given = new AbortController();
   /** Until the next command; aborts whatever is under way for the last one. */
   #turn = new AbortController();
 
@@ -169,6 +171,7 @@ class WatchedStream implements Viewing {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#given.abort();
     this.#nextTurn();
     if (!this.#mayHold || this.#userId === undefined) return;
     this.#mayHold = false;
@@ -214,12 +217,12 @@ class WatchedStream implements Viewing {
   /** However long the consumer takes over a result, its place is kept meanwhile. */
   async *#give(result: WatchResult): AsyncGenerator<WatchResult, void, undefined> {
     if (result.type === 'ended') this.#stopped = true;
-    const taken = new AbortController();
-    void this.#tend(taken.signal, () => Infinity);
+    this.#given = new AbortController();
+    void this.#tend(this.#given.signal, () => Infinity);
     try {
       yield result;
     } finally {
-      taken.abort();
+      this.#given.abort();
     }
   }
 

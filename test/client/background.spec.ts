@@ -44,7 +44,7 @@ describe('a viewing in a background tab', () => {
     const onTime = setTimeout;
     jest
       .spyOn(globalThis, 'setTimeout')
-      .mockImplementation(((callback: () => void) => onTime(callback, 60_000).unref()) as typeof setTimeout);
+      .mockImplementation((callback: () => void) => onTime(callback, 60_000).unref());
     const results = stage.watch()[Symbol.asyncIterator]();
     const phases = [];
     for (let count = 0; count < 4; count++) phases.push(await told(results));

@@ -3,28 +3,33 @@ import { type AddressInfo } from 'node:net';
 import type * as adapter from '../../client/src/hls.js';
 import { told, useStage } from '../support/viewer.js';
 
+type Listener = (event: string, data: object) => void;
+
 /** As much of hls.js as the adapter sees: it fetches what it is told to, and tells of errors as hls.js does. */
 class Player {
   loading: Promise<void> | undefined;
   stopped = false;
-  #listener: ((event: 'hlsError', data: object) => void) | undefined;
+  #listener: Listener | undefined;
 
   constructor(private readonly as: 'text' | 'arrayBuffer') {}
 
-  on(_event: 'hlsError', listener: (event: 'hlsError', data: object) => void): void {
-    this.#listener = listener;
+  on(_event: string, listener: (event: never, data: never) => void): void {
+    this.#listener = listener as Listener;
   }
 
   loadSource(url: string): void {
-    this.loading = fetch(url).then(async (reply) => {
-      const response: unknown = await reply[this.as]();
-      if (!reply.ok)
-        this.#listener?.('hlsError', { response: { code: reply.status }, networkDetails: { response } });
-    });
+    this.loading = this.#load(url);
   }
 
   stopLoad(): void {
     this.stopped = true;
+  }
+
+  async #load(url: string): Promise<void> {
+    const reply = await fetch(url);
+    const response: unknown = await reply[this.as]();
+    if (!reply.ok)
+      this.#listener?.('hlsError', { response: { code: reply.status }, networkDetails: { response } });
   }
 }
 
@@ -37,7 +42,7 @@ describe('hls.js through the gate', () => {
   });
 
   /** What a gate in front of the service answers: its problem, as 403. */
-  async function gate(problem: object): Promise<{ url: string; close(): void }> {
+  async function gate(problem: object): Promise<{ url: string; close: () => void }> {
     const server = createServer((_request, reply) => {
       reply.writeHead(403, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problem));
     });

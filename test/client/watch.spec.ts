@@ -338,9 +338,10 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
 
   it('waits for a network that comes back later than the machine', async () => {
     let asked = 0;
-    const results = stage
-      .watch({ fetch: (url, init) => fetch([1, 2].includes(asked++) ? 'http://127.0.0.1:1/' : url, init) })
-      [Symbol.asyncIterator]();
+    const viewing = stage.watch({
+      fetch: (url, init) => fetch([1, 2].includes(asked++) ? 'http://127.0.0.1:1/' : url, init),
+    });
+    const results = viewing[Symbol.asyncIterator]();
     await told(results);
     const waiting = told(results);
     await sleepFor(600_000);

@@ -25,7 +25,7 @@ export function useStage(environment: Record<string, string>): Stage {
   let app: NestFastifyApplication;
   let built: typeof client;
   const recorded: typeof fetch = (url, init) => {
-    stage.requests.push(`${init?.method} ${String(url).split('/').at(-1)}`);
+    stage.requests.push(`${init?.method} ${(url as string).split('/').at(-1)}`);
     return fetch(url, init);
   };
   beforeAll(async () => {
