@@ -229,7 +229,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     const viewing = stage.watch({
       token: () => `token-${++tokens}`,
       fetch: (url, init) => {
-        sent.push(new Headers(init?.headers).get('authorization'));
+        sent.push([init?.method, new Headers(init?.headers).get('authorization'), init?.keepalive]);
         return fetch(url, init);
       },
     });
@@ -237,7 +237,12 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     await told(results);
     await told(results);
     await viewing.stop();
-    expect(sent).toEqual(['Bearer token-1', 'Bearer token-2', 'Bearer token-2']);
+    expect(sent).toEqual([
+      ['POST', 'Bearer token-1', undefined],
+      ['POST', 'Bearer token-2', undefined],
+      // So that it outlives the page.
+      ['DELETE', 'Bearer token-2', true],
+    ]);
   });
 });
 
@@ -310,6 +315,16 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
 
 describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
   const stage = useStage({ PHASE_SECONDS: '30', IDLE_PHASES: '3', MAX_SESSIONS_PER_USER: '1' });
+
+  it('seeks at once, however long the phase is', async () => {
+    const viewing = stage.watch({ startPhase: 1 });
+    const results = viewing[Symbol.asyncIterator]();
+    await told(results);
+    const waiting = told(results);
+    await sleep(50);
+    viewing.seek(0);
+    expect(await waiting).toBe('test-pattern 0');
+  });
 
   it('asks at once after it, and tells that it had lost its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
