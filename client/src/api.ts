@@ -140,17 +140,18 @@ export class Api {
 
   /**
    * Sent before this returns, and by the browser also after the page is gone: there is no time to wait for a fresh
-   * token. Never fails: a place that is not given back expires.
+   * token. False where there was no such session; never fails, since a place that is not given back expires.
    */
-  async release(userId: string, sessionId: string): Promise<void> {
+  async release(userId: string, sessionId: string): Promise<boolean> {
     try {
-      await this.#fetch(this.#baseUrl + sessionPath(userId, sessionId), {
+      const { status } = await this.#fetch(this.#baseUrl + sessionPath(userId, sessionId), {
         method: 'DELETE',
         headers: this.#headers(),
         keepalive: true,
       });
+      return status !== 404;
     } catch {
-      // As above.
+      return true;
     }
   }
 

@@ -24,18 +24,18 @@ export function since(start: Instant): number {
 }
 
 /** Waits for `ms` at most and usually less, for loops that look again; for the signal alone where `ms` is Infinity. */
-export function nap(ms: number, signal: AbortSignal): Promise<void> {
+export function nap(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signal?.aborted) return resolve();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let tick: number | undefined;
     const wake = (): void => {
       clearTimeout(timer);
       if (tick !== undefined) ticks?.off(tick);
-      signal.removeEventListener('abort', wake);
+      signal?.removeEventListener('abort', wake);
       resolve();
     };
-    signal.addEventListener('abort', wake, { once: true });
+    signal?.addEventListener('abort', wake, { once: true });
     if (ms === Infinity) return;
     const length = Math.max(0, Math.min(ms, LONGEST_NAP_MS));
     timer = setTimeout(wake, length);
@@ -43,6 +43,11 @@ export function nap(ms: number, signal: AbortSignal): Promise<void> {
     ticks ??= startTicks();
     tick = ticks.after(length, wake);
   });
+}
+
+/** Waits for `ms`, or until the signal aborts. */
+export async function wait(ms: number, signal?: AbortSignal): Promise<void> {
+  for (const from = now(); since(from) < ms; await nap(ms - since(from), signal)) if (signal?.aborted) return;
 }
 
 interface Ticks {

@@ -7,7 +7,7 @@ import {
   type Session,
   StreamgateError,
 } from './api.js';
-import { type Instant, nap, now, since } from './time.js';
+import { type Instant, nap, now, since, wait } from './time.js';
 
 export {
   type Ended,
@@ -27,6 +27,8 @@ const MARGIN = 0.05;
 const FIRST_PATIENCE_MS = 10_000;
 /** An answer that takes longer does not come; an origin has 5 s. */
 const LONGEST_REQUEST_MS = 10_000;
+/** A question that was aborted has arrived by then, if it ever does. */
+const OVERTAKEN_MS = 1_000;
 const SHORTEST_BACK_OFF_MS = 500;
 const LONGEST_BACK_OFF_MS = 10_000;
 
@@ -175,6 +177,9 @@ class WatchedStream implements Viewing {
     this.#nextTurn();
     if (!this.#mayHold || this.#userId === undefined) return;
     this.#mayHold = false;
+    if (await this.#api.release(this.#userId, this.sessionId)) return;
+    // A proxy may pass a question on although it was aborted: then it takes the place after this.
+    await wait(OVERTAKEN_MS);
     await this.#api.release(this.#userId, this.sessionId);
   }
 
@@ -241,7 +246,7 @@ class WatchedStream implements Viewing {
       const renewIn = place && left > sparedMs ? place.renewMs - since(place.askedAt) : Infinity;
       if (renewIn > 0) await nap(Math.min(left, renewIn), signal);
       else if (await this.#keepAlive(place!, signal)) failures = 0;
-      else await nap(backOff(failures++, place!.keptMs), signal);
+      else await wait(backOff(failures++, place!.keptMs), signal);
     }
   }
 
@@ -294,8 +299,7 @@ class WatchedStream implements Viewing {
         if (!(error instanceof StreamgateError && error.transient)) throw error;
         const waitMs = Math.max(error.retryAfterSeconds * 1_000, backOff(failures, keptMs));
         if (since(begun) + waitMs >= patienceMs) throw error;
-        const failedAt = now();
-        while (!turn.aborted && since(failedAt) < waitMs) await nap(waitMs - since(failedAt), turn);
+        await wait(waitMs, turn);
         if (turn.aborted) return undefined;
       }
     }

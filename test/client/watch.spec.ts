@@ -168,6 +168,22 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     await until(async () => (await stage.live()).length === 0);
   });
 
+  it('leaves nothing either where a proxy passes on what was aborted', async () => {
+    const passedOn: Promise<Response>[] = [];
+    const viewing = stage.watch({
+      fetch: async (url, init) => {
+        if (init?.method === 'POST')
+          passedOn.push(sleep(200).then(() => fetch(url, { ...init, signal: null })));
+        return init?.method === 'POST' ? passedOn[0]! : fetch(url, init);
+      },
+    });
+    const waiting = viewing[Symbol.asyncIterator]().next();
+    await until(() => passedOn.length === 1);
+    await viewing.stop();
+    expect((await passedOn[0]!).status).toBe(201);
+    expect([passedOn.length, (await waiting).done, await stage.live()]).toEqual([1, true, []]);
+  });
+
   it('asks nothing when it was aborted before', async () => {
     const results = stage.watch({ signal: AbortSignal.abort() })[Symbol.asyncIterator]();
     expect((await results.next()).done).toBe(true);
