@@ -298,7 +298,7 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
     const resumed = performance.now();
     viewing.resume();
     await waiting;
-    expect(performance.now() - resumed).toBeGreaterThan(500);
+    expect(performance.now() - resumed).toBeGreaterThan(300);
   });
 
   it('shows another phase while it is paused, and stays paused', async () => {
