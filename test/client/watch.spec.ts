@@ -342,6 +342,23 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 0');
   });
 
+  it('does not wait for an answer that a seek has made useless', async () => {
+    let asked = 0;
+    const viewing = stage.watch({
+      fetch: async (url, init) => {
+        if (asked++ === 0)
+          await new Promise((_, fail) => {
+            init!.signal!.addEventListener('abort', () => fail(new Error('aborted')));
+          });
+        return fetch(url, init);
+      },
+    });
+    const waiting = told(viewing[Symbol.asyncIterator]());
+    await until(() => asked === 1);
+    viewing.seek(1);
+    expect(await waiting).toBe('test-pattern 1');
+  }, 5_000);
+
   it('asks at once after it, and tells that it had lost its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await told(results);
