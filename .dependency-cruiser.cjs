@@ -89,6 +89,20 @@ module.exports = {
       to: { path: '^src/(main|app|app\\.module)\\.ts$' },
     },
     {
+      name: 'the-client-stands-alone',
+      comment: 'Browsers load it as it is built, without a package or a file of ours beside it.',
+      severity: 'error',
+      from: { path: '^client/src/' },
+      to: { pathNot: '^client/src/' },
+    },
+    {
+      name: 'the-service-does-not-know-its-client',
+      comment: 'They meet over HTTP; only tests hold one against the other, by the types of what is built.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^client/' },
+    },
+    {
       name: 'no-test-in-production',
       comment: 'What the tests need is not what users run.',
       severity: 'error',

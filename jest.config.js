@@ -23,6 +23,7 @@ module.exports = {
     { ...base, ...specs('infra') },
     { ...onRedis, ...specs('contract') },
     { ...onRedis, ...specs('stories') },
+    { ...base, ...specs('client'), globalSetup: '<rootDir>/test/support/global-client.ts' },
     { ...onBuiltService, ...specs('http') },
     { ...onBuiltService, ...specs('redis') },
     { ...base, ...specs('players') },

@@ -1,0 +1,10 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+/** The tests of the client run what a browser would load. */
+export default async function buildClient(): Promise<void> {
+  const root = join(__dirname, '../..');
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  await promisify(execFile)(process.execPath, [tsc, '--project', 'client'], { cwd: root });
+}
