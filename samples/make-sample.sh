@@ -47,7 +47,7 @@ render() {
   # repeating them ten times a second, the default, would only add bytes.
   ffmpeg -nostdin -hide_banner -loglevel error \
     -filter_threads 1 -filter_complex_threads 1 \
-    -filter_complex "$picture,scale=flags=bicubic+accurate_rnd+bitexact,format=yuv420p[v];$beep[a]" \
+    -filter_complex "$picture,scale=flags=bicubic+accurate_rnd+bitexact,format=yuv420p[v];${beep}[a]" \
     -map '[v]' -map '[a]' -t "$seconds" -fflags +bitexact \
     -c:v libx264 -threads:v 1 -flags:v +bitexact+cgop -profile:v main -level:v "$level" \
     -preset veryslow -crf 34 -bf 0 -g "$gop" -keyint_min "$gop" -sc_threshold 0 \
@@ -89,7 +89,7 @@ render streams/test-pattern/720p 64 3.1 440 "testsrc=size=1280x720:rate=$FPS"
 
 # The square takes 4 s each way, so each segment is one crossing.
 render streams/colour-bars/360p 60 3.0 880 \
-  "smptebars=size=640x360:rate=$FPS[bars];color=white:size=48x48:rate=$FPS[square];[bars][square]overlay=x='(W-w)*(1-abs(mod(t/$SEGMENT,2)-1))':y='(H-h)/3'"
+  "smptebars=size=640x360:rate=${FPS}[bars];color=white:size=48x48:rate=${FPS}[square];[bars][square]overlay=x='(W-w)*(1-abs(mod(t/$SEGMENT,2)-1))':y='(H-h)/3'"
 {
   header
   variant colour-bars 360p 60 3.0 640x360
