@@ -305,6 +305,18 @@ describe('delivery', () => {
     expect(said(log.error)).not.toContain(DOWN);
   });
 
+  it('takes one event that is refused again and again for no sign either, where nothing else happens', async () => {
+    answer = () => FAILED;
+    start();
+    happen('poison');
+    await pass(150 * MINUTE);
+    expect(tries.length).toBeGreaterThan(10);
+    expect(said(log.error)).not.toContain(DOWN);
+    happen('another');
+    await pass(MINUTE);
+    expect(said(log.error)).toContain(DOWN);
+  });
+
   it('leaves alone what nobody wants', async () => {
     start({ CALLBACK_EVENTS: 'session.expired' });
     happen('tv', 'session.started');

@@ -30,7 +30,7 @@ const WORD_MS = 5_000;
 const STOP_MS = 2_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 15 * 60_000;
-/** So many failures in a row, and no success for so long, are no event's own fault. */
+/** So many failures in a row of several events, and no success for so long, are no event's own fault. */
 const DOWN_AFTER = 10;
 const DOWN_AFTER_MS = 30_000;
 
@@ -65,6 +65,8 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   private failuresInARow = 0;
   /** Since when every try failed, on the clock that only goes forward. */
   private failingSince = 0;
+  private firstFailing = '';
+  private severalFail = false;
   private down = false;
   private givenUp = 0;
   private storeFails = false;
@@ -209,8 +211,11 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   private receiverFails(event: SessionEvent, tries: number, failure: string): void {
     this.log.debug({ type: event.type, session_id: event.sessionId, tries, failure, msg: 'callback failed' });
     const now = this.clock.monotonic();
-    if (this.failuresInARow++ === 0) this.failingSince = now;
-    if (this.down || this.failuresInARow < DOWN_AFTER || now - this.failingSince < DOWN_AFTER_MS) return;
+    if (this.failuresInARow++ === 0)
+      [this.failingSince, this.firstFailing, this.severalFail] = [now, event.id, false];
+    this.severalFail ||= event.id !== this.firstFailing;
+    if (this.down || !this.severalFail || this.failuresInARow < DOWN_AFTER) return;
+    if (now - this.failingSince < DOWN_AFTER_MS) return;
     this.down = true;
     this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
   }
