@@ -4,6 +4,7 @@ import { ScheduleModule } from '@nestjs/schedule';
 import { LoggerModule } from 'nestjs-pino';
 import { Clock } from './clock.js';
 import { Config } from './config.js';
+import { DemoController } from './demo/demo.controller.js';
 import { ExpiryModule } from './expiry/expiry.module.js';
 import { HealthController } from './http/health.controller.js';
 import { logParams } from './http/http-log.js';
@@ -27,7 +28,8 @@ export class AppModule {
         StreamsModule,
         ExpiryModule,
       ],
-      controllers: [HealthController],
+      // A page at / shows it all, but not to the world.
+      controllers: config.production ? [HealthController] : [HealthController, DemoController],
       providers: [
         { provide: Config, useExisting: settings.KEY },
         { provide: Clock, useValue: clock },

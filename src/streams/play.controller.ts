@@ -80,7 +80,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
 export class PlayController {
   /**
    * The session that a client was given a moment ago and has fetched nothing with yet. Some players (mpv) load the first URL
-   * twice, once to see what it is; that must not be two sessions, where two tabs are.
+   * twice, once to see what it is. Pages do not, and two tabs may begin at the same instant.
    */
   private readonly untouched = new LRUCache<string, string>({ max: MAX_UNTOUCHED, ttl: UNTOUCHED_MS });
   private readonly denials = new LRUCache<string, Problem>({ max: MAX_DENIALS, ttl: DENIAL_MS });
@@ -120,7 +120,7 @@ export class PlayController {
   ): Promise<void> {
     if (query.session_id === undefined) {
       const client = clientOf(request, stream_id, query);
-      const session_id = this.untouched.get(client) ?? randomUUIDv7();
+      const session_id = (!isPage(request) && this.untouched.get(client)) || randomUUIDv7();
       this.untouched.set(client, session_id);
       const search = new URLSearchParams({ ...request.query, session_id });
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
@@ -213,6 +213,11 @@ export class PlayController {
       }
     }
   }
+}
+
+/** What a browser fetches for a page says so. */
+function isPage({ headers }: PlayRequest): boolean {
+  return (headers.origin ?? headers.referer ?? headers['sec-fetch-mode']) !== undefined;
 }
 
 function clientOf({ ip, headers }: PlayRequest, streamId: string, { user_id }: ViewerQuery): string {

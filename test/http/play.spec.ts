@@ -41,14 +41,24 @@ describe.each(STORES)('the gate, on %s,', (store) => {
   it('gives the same session to a client that loads the first URL twice, and another once it has fetched with it', async () => {
     fresh();
     const name = `viewer-${store.length}-${user}`;
-    const given = async (): Promise<string> => {
-      const { headers } = await service.send('get', `/v1/play/test-pattern/index.m3u8?user_id=${name}`);
+    const given = async (from = {}): Promise<string> => {
+      const url = `/v1/play/test-pattern/index.m3u8?user_id=${name}`;
+      const { headers } = await service.send('get', url, from);
       return new URL(headers.location!).searchParams.get('session_id')!;
     };
     const first = await given();
     expect(await given()).toBe(first);
-    await service.send('get', `/v1/play/test-pattern/0/index.m3u8?user_id=${name}&session_id=${first}`);
-    expect(await given()).not.toBe(first);
+    // Two tabs that begin at the same instant are two.
+    for (const from of [
+      { origin: 'https://a.example' },
+      { referer: 'https://a.example/' },
+      { 'sec-fetch-mode': 'cors' },
+    ])
+      expect(await given(from)).not.toBe(await given(from));
+    const last = await given();
+    expect(await given()).toBe(last);
+    await service.send('get', `/v1/play/test-pattern/0/index.m3u8?user_id=${name}&session_id=${last}`);
+    expect(await given()).not.toBe(last);
   });
 
   it('holds a place for a playlist as long as a lease, and keeps it from the first segment on', async () => {

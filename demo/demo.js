@@ -1,0 +1,112 @@
+import { playThroughGate } from '/demo/client/hls.js';
+
+const Hls = globalThis.Hls;
+const find = (selector, within = document) => within.querySelector(selector);
+const form = find('#open');
+const players = new Map();
+let events;
+
+const element = (name, text, attributes = {}) =>
+  Object.assign(document.createElement(name), { textContent: text }, attributes);
+const api = (path, init) => fetch(`/v1/users/${encodeURIComponent(form.user.value)}${path}`, init);
+const short = (id) => players.get(id)?.name ?? `a player elsewhere (${id.slice(-4)})`;
+
+/** What the gate says of a user's places; asked again whenever something happens to one. */
+async function showPlaces() {
+  const reply = await api('/sessions').catch(() => undefined);
+  if (!reply?.ok) return;
+  const { limit, sessions } = await reply.json();
+  const free = Array.from({ length: Math.max(0, limit - sessions.length) }, () => element('li', 'free'));
+  const taken = sessions.map(({ session_id, stream_id, state, phase }) => {
+    const place = element('li', short(session_id));
+    place.dataset.state = state;
+    place.append(element('small', `${stream_id}, phase ${phase}, ${state}`));
+    return place;
+  });
+  find('#places').replaceChildren(...taken, ...free);
+}
+
+/** The events of one user at a time. */
+function follow() {
+  events?.close();
+  if (!form.user.checkValidity()) return;
+  events = new EventSource(`/v1/users/${encodeURIComponent(form.user.value)}/events`);
+  for (const type of ['started', 'moved', 'ended', 'expired'])
+    events.addEventListener(`session.${type}`, ({ data }) => {
+      const { session_id, reason } = JSON.parse(data);
+      find('#news').textContent = `${short(session_id)}: ${type}${reason ? `, ${reason}` : ''}`;
+      void showPlaces();
+    });
+  void showPlaces();
+}
+
+let opened = 0;
+function openPlayer(user, stream) {
+  const card = find('#player').content.cloneNode(true).firstElementChild;
+  const sessionId = crypto.randomUUID();
+  const name = `Player ${++opened}`;
+  const [video, over] = [find('video', card), find('.over', card)];
+  // Who has loaded all asks for nothing more, and turns idle while it plays.
+  const hls = new Hls({ maxBufferLength: 8, maxMaxBufferLength: 8 });
+  const url = `/v1/play/${stream}/index.m3u8?${new URLSearchParams({ user_id: user, session_id: sessionId })}`;
+  const close = () => {
+    hls.destroy();
+    card.remove();
+    players.delete(sessionId);
+    find('#none').hidden = players.size > 0;
+    void api(`/sessions/${sessionId}`, { method: 'DELETE', keepalive: true }).then(showPlaces);
+  };
+  players.set(sessionId, { name, close });
+  find('.name', card).textContent = `${name}: ${stream}`;
+  video.setAttribute('aria-label', name);
+  find('.close', card).addEventListener('click', close);
+  find('.close', card).setAttribute('aria-label', `Close ${name}`);
+  find('#players').append(card);
+  find('#none').hidden = true;
+  hls.attachMedia(video);
+  hls.on(Hls.Events.MANIFEST_PARSED, () => void video.play().catch(() => undefined));
+  playThroughGate(hls, url, (refusal) => {
+    video.pause();
+    over.hidden = false;
+    if (refusal.type === 'ended') {
+      over.replaceChildren(
+        element('strong', 'This player was stopped.'),
+        element('span', `Reason: ${refusal.reason}`),
+      );
+      return;
+    }
+    const choices = refusal.sessions.map((session) =>
+      element('button', `Stop ${short(session.sessionId)}, play here`, {
+        type: 'button',
+        onclick: async () => {
+          await api(`/sessions/${session.sessionId}`, { method: 'DELETE' });
+          over.hidden = true;
+          // A refusal is remembered for a second.
+          setTimeout(() => hls.loadSource(url), 1_100);
+        },
+      }),
+    );
+    over.replaceChildren(element('strong', `All ${refusal.limit} places are taken.`), ...choices);
+    choices[0]?.focus();
+  });
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  openPlayer(form.user.value, form.stream.value);
+});
+form.user.addEventListener('change', () => {
+  for (const { close } of [...players.values()]) close();
+  follow();
+});
+addEventListener('pagehide', () => {
+  for (const { close } of [...players.values()]) close();
+});
+
+const { streams } = await (await fetch('/v1/streams')).json();
+form.stream.replaceChildren(...streams.map(({ stream_id }) => element('option', stream_id)));
+if (!Hls?.isSupported())
+  find('#news').textContent = 'This browser has no Media Source Extensions, which hls.js needs.';
+follow();
+// Idle and phases are no events.
+setInterval(() => void showPlaces(), 2_000);
