@@ -81,8 +81,7 @@ function openPlayer(user, stream) {
         onclick: async () => {
           await api(`/sessions/${session.sessionId}`, { method: 'DELETE' });
           over.hidden = true;
-          // A refusal is remembered for a second.
-          setTimeout(() => hls.loadSource(url), 1_100);
+          hls.loadSource(url);
         },
       }),
     );

@@ -99,7 +99,8 @@ export class PhasedStream implements Stream {
 
   phaseOf(sequence: number): number {
     const start = this.starts[sequence - this.options.first] ?? 0;
-    return Math.floor(start / this.phaseMicros);
+    // One without a duration may start where the stream ends.
+    return Math.min(this.phases - 1, Math.floor(start / this.phaseMicros));
   }
 
   /** Position of the first segment that starts at or after this microsecond. */

@@ -31,7 +31,12 @@ const DENIAL_MS = 1_000;
  * come, and would be let in again when the store has forgotten that it was ended.
  */
 const ENDED_MS = 10 * 60_000;
-const MAX_DENIALS = 10_000;
+/** A refusal lists the sessions that hold the places: about a kilobyte each. */
+const BY_WEIGHT = {
+  maxSize: 40_000,
+  sizeCalculation: ({ members: { sessions } }: Problem): number =>
+    1 + (Array.isArray(sessions) ? sessions.length : 0),
+};
 const UNTOUCHED_MS = 2_000;
 const MAX_UNTOUCHED = 10_000;
 
@@ -83,9 +88,9 @@ export class PlayController {
    * twice, once to see what it is. Pages do not, and two tabs may begin at the same instant.
    */
   private readonly untouched = new LRUCache<string, string>({ max: MAX_UNTOUCHED, ttl: UNTOUCHED_MS });
-  private readonly denials = new LRUCache<string, Problem>({ max: MAX_DENIALS, ttl: DENIAL_MS });
+  private readonly denials = new LRUCache<string, Problem>({ ...BY_WEIGHT, ttl: DENIAL_MS });
   private readonly ended = new LRUCache<string, Problem>({
-    max: MAX_DENIALS,
+    ...BY_WEIGHT,
     ttl: ENDED_MS,
     updateAgeOnGet: true,
   });
@@ -120,14 +125,17 @@ export class PlayController {
   ): Promise<void> {
     if (query.session_id === undefined) {
       const client = clientOf(request, stream_id, query);
-      const session_id = (!isPage(request) && this.untouched.get(client)) || randomUUIDv7();
-      this.untouched.set(client, session_id);
+      const given = isPage(request) ? undefined : this.untouched.get(client);
+      const session_id = given ?? randomUUIDv7();
+      if (given === undefined) this.untouched.set(client, session_id); // or it would last for as long as somebody asks
       const search = new URLSearchParams({ ...request.query, session_id });
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
       return;
     }
     const root = await this.streams.open(stream_id);
     const lookup = root.outcome === 'found' ? await this.streams.find(stream_id) : root;
+    // A first playlist is somebody's try, and no loop: whatever was refused a moment ago, the store is asked.
+    this.forget(query);
     await this.admit(reply, stream_id, query, 'same', lookup.outcome === 'found' ? lookup.stream : undefined);
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
@@ -165,7 +173,7 @@ export class PlayController {
       sendPlaylist(reply, playlist.template.write('', viewerOf(query)));
       return;
     }
-    const sequence = /^\d{1,15}(?=\.|$)/.exec(name)?.[0];
+    const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
     const path =
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
@@ -173,6 +181,11 @@ export class PlayController {
     if (path === undefined) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
     const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
+  }
+
+  private forget(query: ViewerQuery): void {
+    this.ended.delete(keyOf(query));
+    this.denials.delete(keyOf(query));
   }
 
   /** Throws what the player is told where it may not have it. Without a stream: only what comes before its absence. */
@@ -183,7 +196,7 @@ export class PlayController {
     phase: number | 'same',
     stream: Stream | undefined,
   ): Promise<void> {
-    const key = `${userId} ${sessionId}`;
+    const key = keyOf({ user_id: userId, session_id: sessionId });
     const denied = this.ended.get(key) ?? this.denials.get(key);
     if (denied) throw denied;
     const admission = await this.sessions.admit({
@@ -198,7 +211,10 @@ export class PlayController {
     switch (admission.outcome) {
       case 'admitted':
         // A playlist is no phase yet: a player that only looked loses its place when the lease lapses.
-        void this.sessions.settle(admission.place, delivered(reply.raw), { confirms: phase !== 'same' });
+        // Nor is a HEAD.
+        void this.sessions.settle(admission.place, delivered(reply.raw), {
+          confirms: phase !== 'same' && reply.request.method !== 'HEAD',
+        });
         return;
       case 'phase-not-found':
         if (stream) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
@@ -208,7 +224,11 @@ export class PlayController {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
         const { code, detail, members } = refusal(admission, this.limit);
         const denial = new Problem(code, detail, { members, status: 403 });
-        (admission.outcome === 'session-ended' ? this.ended : this.denials).set(key, denial);
+        if (admission.outcome === 'session-ended') this.ended.set(key, denial);
+        else
+          this.denials.set(key, denial, {
+            ttl: Math.max(1, Math.min(DENIAL_MS, admission.retryAt - admission.now)),
+          });
         throw denial;
       }
     }
@@ -221,7 +241,11 @@ function isPage({ headers }: PlayRequest): boolean {
 }
 
 function clientOf({ ip, headers }: PlayRequest, streamId: string, { user_id }: ViewerQuery): string {
-  return [user_id, streamId, ip, headers['user-agent']].join(' ');
+  return [user_id, streamId, ip, headers['user-agent']?.slice(0, 100)].join(' ');
+}
+
+function keyOf({ user_id, session_id }: ViewerQuery): string {
+  return `${user_id} ${session_id}`;
 }
 
 function viewerOf({ user_id, session_id }: ViewerQuery): string {

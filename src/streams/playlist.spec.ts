@@ -112,6 +112,11 @@ describe('a playlist as the gate writes it', () => {
     );
   });
 
+  it('has a last segment without a duration in its last phase', () => {
+    const { stream } = media(['#EXTINF:10,', 'a.ts', '#EXTINF:0,', 'b.ts', '#EXT-X-ENDLIST']);
+    expect([stream.phases, stream.phaseOf(1)]).toEqual([1, 0]);
+  });
+
   it('is refused where a URI leads out of the origin, and names no one else’s key', () => {
     expect(() => media(['#EXTINF:4,', 'https://elsewhere.example/a.ts'])).toThrow('leads out');
     expect(() => media(['#EXTINF:4,', '/other/a.ts'])).toThrow('leads out');
@@ -130,6 +135,21 @@ describe('a live playlist', () => {
     expect(stream.phase(6)).toMatchObject({ startSeconds: 72, durationSeconds: 4, last: false });
     expect(live(14, 6).stream.phase(6)).toMatchObject({ durationSeconds: 8 });
     expect(live(14, 6).stream.phase(5).segments).toEqual(stream.phase(5).segments);
+  });
+
+  it('may end in parts of a segment that is not there yet', () => {
+    const playlist = media([
+      '#EXT-X-MEDIA-SEQUENCE:4',
+      '#EXTINF:4,',
+      '4.ts',
+      '#EXT-X-PART:DURATION=1,URI="5.0.ts"',
+    ]);
+    expect([...playlist.segments.keys()]).toEqual([4]);
+    expect([...playlist.assets.values()]).toEqual(['film/720p/5.0.ts']);
+  });
+
+  it('is refused where its numbers do not fit', () => {
+    expect(() => live(2 ** 32, 3)).toThrow('too large');
   });
 
   it('is a phase at least, however short its window', () => {

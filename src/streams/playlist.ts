@@ -80,6 +80,9 @@ const ASSET_TAGS = [
 /** Key servers have hosts and schemes of their own, and their own ways to know who may ask: left as they are. */
 const MAY_LEAD_OUT = ['#EXT-X-KEY:', '#EXT-X-SESSION-KEY:', '#EXT-X-SESSION-DATA:'];
 
+/** A session's phase is kept in four bytes. */
+const MAX_SEQUENCE = 2 ** 32;
+
 type Uri = { readonly tag: string | undefined; readonly uri: string };
 
 /** Cuts the text at its URIs; `name` gives what stands in the place of each, undefined where it stays. */
@@ -140,10 +143,12 @@ function readMultivariant(
 function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: PlaylistSource): MediaPlaylist {
   const { url, root, streamId, phaseSeconds, former } = source;
   const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
-  const durations = parsed.segments.map(({ duration }) => duration);
+  // The last one of a low-latency playlist may consist of parts alone.
+  const complete = parsed.segments.filter(({ uri }) => uri);
+  const durations = complete.map(({ duration }) => duration);
   if (!durations.every((duration) => duration >= 0) || !durations.some((duration) => duration > 0))
     throw new Error('the playlist has no segments, or some without a duration');
-  const listed: Segment[] = parsed.segments.map(({ uri, duration, byterange, map }) => ({
+  const listed: Segment[] = complete.map(({ uri, duration, byterange, map }) => ({
     path: path(uri),
     durationSeconds: duration,
     ...(map?.uri ? { initPath: path(map.uri) } : {}),
@@ -174,6 +179,7 @@ function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: Playli
       if (sequence < base && sequence >= base - listed.length) segments.set(sequence, segment);
     for (const [name, asset] of former.assets) if (assets.size < 2 * listed.length) assets.set(name, asset);
   }
+  if (base + listed.length >= MAX_SEQUENCE) throw new Error('the media sequence numbers are too large');
   const targetSeconds = parsed.targetDuration || Math.max(...durations);
   const whole = parsed.endlist || parsed.playlistType === 'EVENT';
   return {
