@@ -148,9 +148,9 @@ export class StreamsService {
    */
   issue(stream: Stream, index: number): IssuedPhase {
     const now = this.clock.now();
-    const phase = stream.phase(index);
     // The newest phase of a live stream grows.
-    const key = `${stream.streamId}/${index}/${stream.live ? phase.segments.at(-1)?.path : ''}`;
+    const grown = stream.live ? stream.phase(index).segments.at(-1)?.path : '';
+    const key = `${stream.streamId}/${index}/${grown}`;
     const shared = this.issued.get(key);
     const expiresAt = this.signer.endOf(now + this.urlLifeMs);
     // A clock that was set back must not make URLs that live longer.
@@ -167,6 +167,7 @@ export class StreamsService {
       path: sign(segment.path),
       ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
     });
+    const phase = stream.phase(index);
     const issued = { ...phase, segments: phase.segments.map(signSegment), expiresAt };
     this.issued.set(key, issued);
     return issued;
