@@ -32,7 +32,7 @@ export const POLICY: Policy = {
 /** What a service writes into the outbox that has a CALLBACK_URL and no more to say about it. */
 export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];
 /** What one sweep of the service claims at most. */
-export const MAX_SESSIONS = 10_000;
+export const MAX_SESSIONS = 5_000;
 /** How SLOWLOG calls the script of a sweep. */
 export const EXPIRE_SCRIPT = createHash('sha1').update(readScript('expire').lua).digest('hex');
 

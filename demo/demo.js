@@ -8,12 +8,12 @@ let events;
 
 const element = (name, text, attributes = {}) =>
   Object.assign(document.createElement(name), { textContent: text }, attributes);
-const api = (path, init) => fetch(`/v1/users/${encodeURIComponent(form.user.value)}${path}`, init);
+const api = (user, path, init) => fetch(`/v1/users/${encodeURIComponent(user)}${path}`, init);
 const short = (id) => players.get(id)?.name ?? `a player elsewhere (${id.slice(-4)})`;
 
 /** What the gate says of a user's places; asked again whenever something happens to one. */
 async function showPlaces() {
-  const reply = await api('/sessions').catch(() => undefined);
+  const reply = await api(form.user.value, '/sessions').catch(() => undefined);
   if (!reply?.ok) return;
   const { limit, sessions } = await reply.json();
   const free = Array.from({ length: Math.max(0, limit - sessions.length) }, () => element('li', 'free'));
@@ -54,7 +54,7 @@ function openPlayer(user, stream) {
     card.remove();
     players.delete(sessionId);
     find('#none').hidden = players.size > 0;
-    void api(`/sessions/${sessionId}`, { method: 'DELETE', keepalive: true }).then(showPlaces);
+    void api(user, `/sessions/${sessionId}`, { method: 'DELETE', keepalive: true }).then(showPlaces);
   };
   players.set(sessionId, { name, close });
   find('.name', card).textContent = `${name}: ${stream}`;
@@ -79,7 +79,7 @@ function openPlayer(user, stream) {
       element('button', `Stop ${short(session.sessionId)}, play here`, {
         type: 'button',
         onclick: async () => {
-          await api(`/sessions/${session.sessionId}`, { method: 'DELETE' });
+          await api(user, `/sessions/${session.sessionId}`, { method: 'DELETE' });
           over.hidden = true;
           hls.loadSource(url);
         },

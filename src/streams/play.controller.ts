@@ -178,7 +178,7 @@ export class PlayController {
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
     await this.admit(reply, stream_id, query, phase, path === undefined ? undefined : stream);
-    if (path === undefined) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
+    if (path === undefined) throw movedOn();
     const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
   }
@@ -217,7 +217,7 @@ export class PlayController {
         });
         return;
       case 'phase-not-found':
-        if (stream) throw new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
+        if (stream) throw movedOn();
         return;
       case 'session-ended':
       case 'limit-reached': {
@@ -250,6 +250,11 @@ function keyOf({ user_id, session_id }: ViewerQuery): string {
 
 function viewerOf({ user_id, session_id }: ViewerQuery): string {
   return `?user_id=${encodeURIComponent(user_id)}&session_id=${encodeURIComponent(session_id!)}`;
+}
+
+/** What left the window of a live stream, or never was in it. */
+function movedOn(): Problem {
+  return new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
 }
 
 /** Both are one session's alone, and the next one may be refused. */

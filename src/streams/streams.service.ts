@@ -97,7 +97,7 @@ export class StreamsService {
   async open(streamId: string): Promise<PlaylistLookup> {
     // Dots would name the origin's own folder, or the one above it.
     if (/^\.+$/.test(streamId)) return { outcome: 'not-found' };
-    return this.read(streamId, { streamId, url: this.origin.playlistUrl(streamId) });
+    return this.read(streamId, { streamId, url: this.origin.playlistUrl(streamId), isFirst: true });
   }
 
   /**
@@ -113,7 +113,12 @@ export class StreamsService {
     const at = rendition ?? playlist.first;
     const url = playlist.renditions[at];
     if (url === undefined) return { outcome: 'not-found' };
-    return (await this.read(`${streamId}/${at}`, { streamId, url, rendition: at })) as StreamLookup;
+    return (await this.read(`${streamId}/${at}`, {
+      streamId,
+      url,
+      rendition: at,
+      isFirst: at === playlist.first,
+    })) as StreamLookup;
   }
 
   /** What the URL of each segment begins with; `self` is the address that the client used. */
@@ -189,7 +194,7 @@ export class StreamsService {
   }
 
   private async load(
-    { streamId, url, rendition }: PlaylistAddress,
+    { streamId, url, rendition, isFirst }: PlaylistAddress,
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
     const text = await this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
@@ -210,16 +215,9 @@ export class StreamsService {
     }
     const { stream } = playlist;
     const { kind, durationSeconds, phaseSeconds, phases } = stream;
-    if (!this.seen.has(streamId) || rendition === undefined || rendition === this.firstOf(streamId))
+    if (isFirst || !this.seen.has(streamId))
       this.seen.set(streamId, { streamId, kind, durationSeconds, phaseSeconds, phases });
     return { outcome: 'found', playlist, stream };
-  }
-
-  private firstOf(streamId: string): number | undefined {
-    const root = this.playlists.peek(streamId);
-    return root?.outcome === 'found' && root.playlist.kind === 'multivariant'
-      ? root.playlist.first
-      : undefined;
   }
 }
 
@@ -228,6 +226,8 @@ interface PlaylistAddress {
   readonly url: URL;
   /** Of what a multivariant playlist names. */
   readonly rendition?: number;
+  /** What is told of the stream is told of this one. */
+  readonly isFirst: boolean;
 }
 
 /** In segments, which are the bulk of a playlist. */
