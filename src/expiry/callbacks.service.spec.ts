@@ -273,6 +273,43 @@ describe('delivery', () => {
     expect((await events.outbox.state()).waiting).toBe(0);
   });
 
+  it('delivers past thousands of events that the receiver refuses for good', async () => {
+    answer = ({ sessionId }) => (sessionId.startsWith('poison') ? FAILED : DELIVERED);
+    start();
+    for (let n = 0; n < 4_000; n++) happen(`poison-${n}`);
+    await pass(MINUTE);
+    for (let n = 0; n < 50; n++) happen(`s-${n}`);
+    // Until now it seemed to be down: the first success has all of them tried once more, before the others.
+    await pass(15_000);
+    expect(tries.filter(({ sessionId }) => sessionId.startsWith('s-'))).toHaveLength(50);
+    expect((await events.outbox.state()).waiting).toBe(4_000);
+  });
+
+  it('keeps no more than 4,096 for their next try, however many fail', async () => {
+    answer = ({ sessionId }) => (sessionId.startsWith('poison') ? FAILED : DELIVERED);
+    start();
+    const take = jest.spyOn(events.outbox, 'take');
+    for (let n = 0; n < 6_000; n++) happen(n % 1_000 === 0 ? `s-${n}` : `poison-${n}`);
+    await pass(2 * MINUTE);
+    const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
+    const delivered = tries.filter(({ sessionId }) => sessionId.startsWith('s-')).length;
+    expect(taken.flat().length - delivered).toBe(4_096);
+  });
+
+  it('asks a receiver that is down with one new event a second', async () => {
+    answer = () => FAILED;
+    start();
+    for (let n = 0; n < 12; n++) happen(`s-${n}`);
+    await pass(2 * MINUTE);
+    expect(said(log.error)).toEqual([DOWN]);
+    const take = jest.spyOn(events.outbox, 'take');
+    for (let n = 0; n < 100; n++) happen(`t-${n}`);
+    await pass(10_000);
+    const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
+    expect(taken.flat().length).toBeGreaterThanOrEqual(9);
+    expect(taken.flat().length).toBeLessThanOrEqual(11);
+  });
+
   it('tries all that waits at once when a receiver that was down works again, and says so once', async () => {
     answer = () => FAILED;
     start();

@@ -12,8 +12,13 @@ import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';
 
-/** What this instance has in hand at once, waiting for its turn or for its next try; the rest waits in the store. */
-const MAX_IN_HAND = 512;
+/** What this instance sends, or is about to send, at once; the rest waits in the store. */
+const MAX_AT_WORK = 512;
+/**
+ * That, what waits for its next try, and what waits behind it. Much more, or a few hundred events that the receiver
+ * refuses for good would hold up all others for the hours in which they are tried again; some 2 KB each.
+ */
+const MAX_IN_HAND = 4_096;
 /** What it takes up at once, and only when half as many wait for their turn: in one go, 512 would be felt by viewers. */
 const MAX_TAKEN = 64;
 const REQUESTS_AT_ONCE = 64;
@@ -54,6 +59,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   /** The last delivery of each session that has any in hand: the next one waits for it. */
   private readonly lanes = new Map<string, Promise<void>>();
   private inHand = 0;
+  private atWork = 0;
   /** The last look at the outbox found something. */
   private mayBeMore = false;
   private sentInARow = 0;
@@ -130,13 +136,16 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   private async takeUp(): Promise<number> {
-    const entries = await this.outbox.take(Math.min(MAX_TAKEN, MAX_IN_HAND - this.inHand));
+    // A receiver that is down is asked with one new event each time, to be found working again soon.
+    const most = this.down ? 1 : MAX_TAKEN;
+    const room = Math.min(most, MAX_AT_WORK - this.atWork, MAX_IN_HAND - this.inHand);
+    const entries = await this.outbox.take(Math.max(0, room));
     for (const entry of entries) {
       this.inHand++;
       const { userId, sessionId } = entry.event;
       const key = `${userId} ${sessionId}`;
       const lane = (this.lanes.get(key) ?? Promise.resolve())
-        .then(() => this.deliver(entry))
+        .then(() => this.work(() => this.deliver(entry)))
         .finally(() => {
           this.inHand--;
           if (this.lanes.get(key) === lane) this.lanes.delete(key);
@@ -165,11 +174,22 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         return;
       }
       void this.outbox.failed(event, tries).catch(() => undefined); // one try more, then, should this instance die
-      // What the receiver asked for is kept to; the rest of the wait may be cut short.
-      const asked = Math.min(sent.retryAfterMs, LONGEST_RETRY_MS);
-      if (asked > 0) await this.pause(asked);
-      await this.pause(Math.max(0, backOffMs(tries) - asked), this.recovered.signal);
+      await this.rest(backOffMs(tries), Math.min(sent.retryAfterMs, LONGEST_RETRY_MS));
     }
+  }
+
+  private async work(deliver: () => Promise<void>): Promise<void> {
+    this.atWork++;
+    await deliver();
+    this.atWork--;
+  }
+
+  /** What the receiver asked for is kept to; the rest of the wait is cut short when it works again. */
+  private async rest(ms: number, asked: number): Promise<void> {
+    this.atWork--;
+    if (asked > 0) await this.pause(asked);
+    await this.pause(Math.max(0, ms - asked), this.recovered.signal);
+    this.atWork++;
   }
 
   /** In its turn. A process that is busy comes to its timers later and so sends less. */
@@ -183,7 +203,8 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   private hasRoom(): boolean {
-    return this.inHand < MAX_IN_HAND && this.limit.pendingCount < MAX_TAKEN / 2;
+    if (this.down || this.inHand >= MAX_IN_HAND) return false;
+    return this.atWork < MAX_AT_WORK && this.limit.pendingCount < MAX_TAKEN / 2;
   }
 
   /** An outcome must reach the store, or the event is delivered once more: tries until it does. */

@@ -18,8 +18,8 @@ import { type StreamEntry } from './redis-scripts.js';
 export const GROUP = 'callbacks';
 /** An instance that said nothing for so long is taken for dead: what it has goes to another. */
 const SILENCE_MS = 20_000;
-/** Unsettled of one partition, so that one instance does not hold up what others could deliver. */
-const ROOM_PER_PARTITION = 32;
+/** Unsettled of one partition; of all of them far more than an instance has hands for, as they fill unevenly. */
+const ROOM_PER_PARTITION = 256;
 /** How many partitions are asked at once. */
 const WIDTH = 32;
 /** A partition; with all of them 100,000. */
