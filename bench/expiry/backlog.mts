@@ -91,6 +91,11 @@ async function drainWithCallbacks(url: string, watch: Watch): Promise<void> {
     CALLBACK_SECRET,
   });
   await warmUp(server, watch);
+  await drain(watch);
+  const cold = [await slice(server, watch)];
+  await pause(watch);
+  // Paused, it still delivers what is in the outbox.
+  for (let before = -1; before !== (before = await receiver.count());) await slice(server, watch);
   const [quiet, draining]: [Slice[], Slice[]] = [[], []];
   for (let round = 0; round < ROUNDS; round++) quiet.push(await slice(server, watch));
   const from = await receiver.count();
@@ -104,6 +109,7 @@ async function drainWithCallbacks(url: string, watch: Watch): Promise<void> {
     `A backlog of ${SESSIONS.toLocaleString('en')}, callbacks delivered to a receiver that answers at once`,
     [
       ...latencies(quiet, draining),
+      p99('p99 when the process has never yet delivered', cold),
       ...longestCalls(quiet, draining),
       { name: 'callbacks a second', unit: '', values: [perSecond] },
     ],

@@ -33,6 +33,8 @@ export interface Stream {
   /** Phase k exists when 0 <= k < phases, and where it is live from `live.oldest` on. */
   readonly phases: number;
   readonly live: { readonly oldest: number; readonly start: number } | undefined;
+  /** Nothing will be added to it. */
+  readonly ended: boolean;
   readonly segmentCount: number;
   /** `index` is one that exists. */
   phase(index: number): Phase;
@@ -52,6 +54,7 @@ export class PhasedStream implements Stream {
   readonly durationSeconds: number | undefined;
   readonly phases: number;
   readonly live: Stream['live'];
+  readonly ended: boolean;
   private readonly phaseMicros: number;
   /** For each segment the microsecond at which it starts. */
   private readonly starts: readonly number[];
@@ -74,6 +77,7 @@ export class PhasedStream implements Stream {
     this.phaseMicros = Math.round(phaseSeconds * MICROSECONDS);
     this.phases = Math.ceil(end / this.phaseMicros);
     const { growing, first } = this.options;
+    this.ended = !growing;
     this.kind = growing ? 'live' : 'vod';
     this.durationSeconds = growing ? undefined : end / MICROSECONDS;
     const edge = first + Math.max(0, segments.length - BEHIND_EDGE);
@@ -125,6 +129,7 @@ export class LiveStream implements Stream {
   readonly durationSeconds = undefined;
   readonly phases: number;
   readonly live: { readonly oldest: number; readonly start: number };
+  readonly ended: boolean;
   private readonly perPhase: number;
   private readonly first: number;
   private readonly targetSeconds: number;
@@ -133,10 +138,15 @@ export class LiveStream implements Stream {
     readonly streamId: string,
     private readonly segments: readonly Segment[],
     readonly phaseSeconds: number,
-    { first, targetSeconds }: { readonly first: number; readonly targetSeconds: number },
+    {
+      first,
+      targetSeconds,
+      ended,
+    }: { readonly first: number; readonly targetSeconds: number; readonly ended: boolean },
   ) {
     this.first = first;
     this.targetSeconds = targetSeconds;
+    this.ended = ended;
     this.perPhase = Math.max(1, Math.round(phaseSeconds / targetSeconds));
     const newest = this.phaseAt(first + segments.length - 1);
     this.phases = newest + 1;
@@ -157,7 +167,7 @@ export class LiveStream implements Stream {
       index,
       startSeconds: from * this.targetSeconds,
       durationSeconds: segments.reduce((sum, { durationSeconds }) => sum + durationSeconds, 0),
-      last: false,
+      last: this.ended && index === this.phases - 1,
       segments,
     };
   }

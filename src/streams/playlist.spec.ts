@@ -137,15 +137,19 @@ describe('a live playlist', () => {
     expect(live(14, 6).stream.phase(5).segments).toEqual(stream.phase(5).segments);
   });
 
-  it('may end in parts of a segment that is not there yet', () => {
-    const playlist = media([
-      '#EXT-X-MEDIA-SEQUENCE:4',
-      '#EXTINF:4,',
-      '4.ts',
+  it('is told without low latency, which a gate that holds no answer back cannot keep', () => {
+    const lines = ['#EXT-X-MEDIA-SEQUENCE:4', '#EXTINF:4,', '4.ts'];
+    const fast = [
+      '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3',
+      '#EXT-X-PART-INF:PART-TARGET=1',
+      ...lines,
       '#EXT-X-PART:DURATION=1,URI="5.0.ts"',
-    ]);
+      '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="5.1.ts"',
+      '#EXT-X-RENDITION-REPORT:URI="../low/index.m3u8",LAST-MSN=4,LAST-PART=0',
+    ];
+    const playlist = media(fast);
     expect([...playlist.segments.keys()]).toEqual([4]);
-    expect([...playlist.assets.values()]).toEqual(['film/720p/5.0.ts']);
+    expect(playlist.template.write('', '')).toBe(media(lines).template.write('', ''));
   });
 
   it('is refused where its numbers do not fit', () => {

@@ -11,6 +11,9 @@ export type Playlist = MultivariantPlaylist | MediaPlaylist;
 export interface MultivariantPlaylist {
   readonly kind: 'multivariant';
   readonly template: Template;
+  readonly digest: string;
+  /** What players fetch ahead of any rendition (session keys and data) by the name that the template gives it. */
+  readonly assets: Assets;
   /** The playlists of its variants, audio, subtitles and trick modes, in the order in which it names them. */
   readonly renditions: readonly URL[];
   /** The rendition that is played where nobody chooses. */
@@ -20,14 +23,18 @@ export interface MultivariantPlaylist {
 export interface MediaPlaylist {
   readonly kind: 'media';
   readonly template: Template;
+  readonly digest: string;
   readonly stream: Stream;
   /** Each segment by its media sequence number; of a live one those too that have just left the window. */
   readonly segments: ReadonlyMap<number, Segment>;
-  /** Keys, initialisation sections and the like by the name that the template gives them: where each is. */
-  readonly assets: ReadonlyMap<string, string>;
+  /** Keys, initialisation sections and the like by the name that the template gives them. */
+  readonly assets: Assets;
   /** Seconds; how often a live playlist may have something new. */
   readonly targetSeconds: number;
 }
+
+/** Where each is, below the origin's root. */
+export type Assets = ReadonlyMap<string, string>;
 
 /** A text with its URIs taken out. */
 class Template {
@@ -48,6 +55,7 @@ class Template {
 /** Where a playlist was found, and what is needed to read it. */
 export interface PlaylistSource {
   readonly streamId: string;
+  /** What its relative URIs are relative to. */
   readonly url: URL;
   /** Nothing outside it is read, signed or handed out. */
   readonly root: URL;
@@ -59,8 +67,17 @@ export interface PlaylistSource {
 /** Rejects what cannot be served. */
 export function readPlaylist(text: string, source: PlaylistSource): Playlist {
   if (!text.startsWith('#EXTM3U')) throw new Error('what the origin sent is not a playlist');
+  // Most reloads of a growing one find nothing new, and reading costs far more than this.
+  const digest = createHash('sha256').update(text).update(source.url.href).digest('base64url');
+  if (source.former?.digest === digest) return source.former;
   const parsed = hls.parse(text);
-  return parsed.isMasterPlaylist ? readMultivariant(text, parsed, source) : readMedia(text, parsed, source);
+  const taken = { text, digest };
+  return parsed.isMasterPlaylist ? readMultivariant(taken, parsed, source) : readMedia(taken, parsed, source);
+}
+
+interface Taken {
+  readonly text: string;
+  readonly digest: string;
 }
 
 // The parser complains to the console of what it reads past; what matters is checked here.
@@ -69,13 +86,18 @@ hls.setOptions({ silent: true });
 /** Their URI is another playlist, and it may be left out. */
 const RENDITION_TAGS = ['#EXT-X-MEDIA:', '#EXT-X-I-FRAME-STREAM-INF:'];
 /** Their URI is something to fetch. */
-const ASSET_TAGS = [
-  '#EXT-X-KEY:',
-  '#EXT-X-SESSION-KEY:',
-  '#EXT-X-SESSION-DATA:',
-  '#EXT-X-MAP:',
+const ASSET_TAGS = ['#EXT-X-KEY:', '#EXT-X-SESSION-KEY:', '#EXT-X-SESSION-DATA:', '#EXT-X-MAP:'];
+/**
+ * Of low latency. It cannot be kept by a gate that reads a playlist once for all its viewers, half a target duration old
+ * at most, and holds back no answer: players told of it would ask without pause. Without these lines it is an ordinary
+ * live stream.
+ */
+const LOW_LATENCY_TAGS = [
+  '#EXT-X-SERVER-CONTROL:',
+  '#EXT-X-PART-INF:',
   '#EXT-X-PART:',
   '#EXT-X-PRELOAD-HINT:',
+  '#EXT-X-RENDITION-REPORT:',
 ];
 /** Key servers have hosts and schemes of their own, and their own ways to know who may ask: left as they are. */
 const MAY_LEAD_OUT = ['#EXT-X-KEY:', '#EXT-X-SESSION-KEY:', '#EXT-X-SESSION-DATA:'];
@@ -90,17 +112,28 @@ function cut(text: string, name: (uri: Uri) => string | undefined): Template {
   const pieces: string[] = [];
   const names: string[] = [];
   let rest = 0;
+  let kept = '';
   const replace = (from: number, to: number, tag: string | undefined): void => {
     const given = name({ tag, uri: text.slice(from, to) });
     if (given === undefined) return;
-    pieces.push(text.slice(rest, from));
+    pieces.push(kept + text.slice(rest, from));
     names.push(given);
+    kept = '';
     rest = to;
   };
-  for (const line of text.matchAll(/[^\r\n]+/g)) {
-    const [content] = line;
+  const leaveOut = (from: number, to: number): void => {
+    kept += text.slice(rest, from);
+    rest = to;
+  };
+  for (const line of text.matchAll(/[^\r\n]+(\r?\n)?/g)) {
+    const [whole] = line;
+    const content = whole.trimEnd();
     const trimmed = content.trim();
     if (trimmed === '') continue;
+    if (LOW_LATENCY_TAGS.some((one) => content.startsWith(one))) {
+      leaveOut(line.index, line.index + whole.length);
+      continue;
+    }
     if (!content.startsWith('#')) {
       const from = line.index + content.indexOf(trimmed);
       replace(from, from + trimmed.length, undefined);
@@ -112,19 +145,22 @@ function cut(text: string, name: (uri: Uri) => string | undefined): Template {
     const from = line.index + attribute.index + attribute[0].length - 1 - attribute[1]!.length;
     replace(from, from + attribute[1]!.length, tag);
   }
-  pieces.push(text.slice(rest));
+  pieces.push(kept + text.slice(rest));
   return new Template(pieces, names);
 }
 
 function readMultivariant(
-  text: string,
+  { text, digest }: Taken,
   parsed: hls.types.MasterPlaylist,
   { url, root }: PlaylistSource,
 ): MultivariantPlaylist {
   const found = new Map<string, number>();
+  const assets = new Map<string, string>();
   const template = cut(text, ({ tag, uri }) => {
-    // What a session key or data leads to is small, and nobody's place depends on it.
-    if (tag !== undefined && !RENDITION_TAGS.includes(tag)) return undefined;
+    if (tag !== undefined && !RENDITION_TAGS.includes(tag)) {
+      if (!isBelow(root, uri, url)) return undefined;
+      return nameAsset(assets, below(root, uri, url).href.slice(root.href.length));
+    }
     const { href } = below(root, uri, url);
     if (!found.has(href)) found.set(href, found.size);
     return `${found.get(href)}/index.m3u8`;
@@ -135,12 +171,18 @@ function readMultivariant(
   return {
     kind: 'multivariant',
     template,
+    digest,
+    assets,
     renditions: [...found.keys()].map((href) => new URL(href)),
     first,
   };
 }
 
-function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: PlaylistSource): MediaPlaylist {
+function readMedia(
+  { text, digest }: Taken,
+  parsed: hls.types.MediaPlaylist,
+  source: PlaylistSource,
+): MediaPlaylist {
   const { url, root, streamId, phaseSeconds, former } = source;
   const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
   // The last one of a low-latency playlist may consist of parts alone.
@@ -160,38 +202,45 @@ function readMedia(text: string, parsed: hls.types.MediaPlaylist, source: Playli
   let count = 0;
   const template = cut(text, ({ tag, uri }) => {
     if (tag === undefined) {
-      const segment = listed[count];
-      if (segment?.path !== path(uri)) throw new Error('the playlist cannot be taken apart');
-      return `${base + count++}${extensionOf(segment.path)}`;
+      if (complete[count]?.uri !== uri) throw new Error('the playlist cannot be taken apart');
+      return `${base + count}${extensionOf(listed[count++]!.path)}`;
     }
     if (MAY_LEAD_OUT.includes(tag) && !isBelow(root, uri, url)) return undefined;
-    const asset = path(uri);
-    const name = `a-${createHash('sha256').update(asset).digest('base64url').slice(0, 12)}${extensionOf(asset)}`;
-    assets.set(name, asset);
-    return name;
+    return nameAsset(assets, path(uri));
   });
   if (count !== listed.length) throw new Error('the playlist cannot be taken apart');
 
   const segments = new Map(listed.map((segment, at) => [base + at, segment]));
-  if (!parsed.endlist && former?.kind === 'media') {
+  const begun = former?.kind === 'media' ? former : undefined;
+  // One that slid while it lived goes on by the numbers that its viewers know when it ends.
+  const slid = begun ? begun.stream instanceof LiveStream : base > 0;
+  const whole = parsed.playlistType === 'EVENT' || (parsed.endlist && !slid);
+  if (begun && !whole) {
     // Players at the end of the window ask for what has left it since.
-    for (const [sequence, segment] of former.segments)
+    for (const [sequence, segment] of begun.segments)
       if (sequence < base && sequence >= base - listed.length) segments.set(sequence, segment);
-    for (const [name, asset] of former.assets) if (assets.size < 2 * listed.length) assets.set(name, asset);
+    for (const [name, asset] of begun.assets) if (assets.size < 2 * listed.length) assets.set(name, asset);
   }
   if (base + listed.length >= MAX_SEQUENCE) throw new Error('the media sequence numbers are too large');
   const targetSeconds = parsed.targetDuration || Math.max(...durations);
-  const whole = parsed.endlist || parsed.playlistType === 'EVENT';
   return {
     kind: 'media',
     template,
+    digest,
     segments,
     assets,
     targetSeconds,
     stream: whole
       ? new PhasedStream(streamId, listed, phaseSeconds, { first: base, growing: !parsed.endlist })
-      : new LiveStream(streamId, listed, phaseSeconds, { first: base, targetSeconds }),
+      : new LiveStream(streamId, listed, phaseSeconds, { first: base, targetSeconds, ended: parsed.endlist }),
   };
+}
+
+function nameAsset(assets: Map<string, string>, path: string): string {
+  const digest = createHash('sha256').update(path).digest('base64url');
+  const name = `a-${digest.slice(0, 12)}${extensionOf(path)}`;
+  assets.set(name, path);
+  return name;
 }
 
 /** Players judge by it what they are given. */
@@ -205,8 +254,8 @@ function isBelow(root: URL, uri: string, base: URL): boolean {
 
 /** Nothing outside the origin's root is read, signed or handed out, whatever a playlist says. */
 function below(root: URL, uri: string, base: URL): URL {
-  if (!isBelow(root, uri, base)) throw new Error(`a URI leads out of the origin: ${uri}`);
-  const url = new URL(uri, base);
-  url.hash = ''; // a signature after it would reach nobody
+  const url = URL.parse(uri, base.href);
+  if (!url?.href.startsWith(root.href)) throw new Error(`a URI leads out of the origin: ${uri}`);
+  if (url.hash !== '') url.hash = ''; // a signature after it would reach nobody
   return url;
 }

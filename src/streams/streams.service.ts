@@ -238,6 +238,6 @@ function weightOf(known: KnownPlaylist): number {
 
 function ttlOf(known: KnownPlaylist): number {
   if (known.outcome === 'not-found') return MISSING_TTL_MS;
-  if (known.playlist.kind === 'multivariant' || known.playlist.stream.kind === 'vod') return FINISHED_TTL_MS;
+  if (known.playlist.kind === 'multivariant' || known.playlist.stream.ended) return FINISHED_TTL_MS;
   return Math.max(SHORTEST_TTL_MS, known.playlist.targetSeconds * 1_000 * LIVE_TTL);
 }
