@@ -91,6 +91,11 @@ function isRedisUrl(value: unknown): boolean {
   return /^\/?$|^\/(\d|1[0-5])$/.test(pathname);
 }
 
+/** A list with commas between. */
+function split({ value }: { value: unknown }): unknown {
+  return typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value;
+}
+
 const HTTP = ['http:', 'https:'];
 
 /** What a secret of Standard Webhooks begins with. */
@@ -113,6 +118,10 @@ function areEventTypes(value: unknown): boolean {
   return (
     Array.isArray(value) && value.length > 0 && value.every((type) => EVENT_TYPES.includes(type as EventType))
   );
+}
+
+function isHttpOrigin(value: unknown): boolean {
+  return isUrl(value, HTTP, 'refused') && new URL(value).origin === value;
 }
 
 function isOrigin(value: unknown): boolean {
@@ -190,6 +199,13 @@ export class Config {
   )
   readonly STREAM_ORIGIN: string = resolve(__dirname, '../samples/streams');
 
+  @Transform(split)
+  @Satisfies(
+    'must be of the form https://host or https://host:port, with commas between: where STREAM_ORIGIN may redirect to',
+    (value) => Array.isArray(value) && value.every(isHttpOrigin),
+  )
+  readonly STREAM_ORIGIN_REDIRECTS: readonly string[] = [];
+
   @ValidateIf(
     ({ MEDIA_BASE_URL, STREAM_ORIGIN, signsForAnother }: Config) =>
       MEDIA_BASE_URL !== undefined || (signsForAnother && !/^https?:/.test(STREAM_ORIGIN)),
@@ -252,9 +268,7 @@ export class Config {
   )
   readonly CALLBACK_SECRET?: string;
 
-  @Transform(({ value }: { value: unknown }) =>
-    typeof value === 'string' ? value.split(',').map((type) => type.trim()) : value,
-  )
+  @Transform(split)
   @Satisfies(`must be of ${EVENT_TYPES.join(', ')}, with commas between`, areEventTypes)
   readonly CALLBACK_EVENTS: readonly EventType[] = ['session.expired', 'session.ended'];
 

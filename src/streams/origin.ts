@@ -6,28 +6,44 @@ import { type Config } from '../config.js';
 /** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
 const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;
 
+/** An origin that sends on and on is none. */
+const MAX_REDIRECTS = 3;
+
+interface Found {
+  readonly text: string;
+  /** What the relative URIs in it are relative to. */
+  readonly url: URL;
+}
+
 /** Where streams come from. Whatever goes wrong in `read`, a time-out included, rejects; only absence is data. */
 export interface Origin {
   /** What the paths of segments are relative to; ends in a slash. Nothing outside it is read or handed out. */
   readonly root: URL;
   /** Where the playlist of a stream is. */
   playlistUrl(streamId: string): URL;
-  /** The text at a URL below the root; undefined where there is nothing. */
-  read(url: URL, signal: AbortSignal): Promise<string | undefined>;
+  /** What is at a URL below the root; undefined where there is nothing. */
+  read(url: URL, signal: AbortSignal): Promise<Found | undefined>;
   /** The streams that there are. */
   list(): Promise<readonly string[] | 'unknown'>;
 }
 
-/** `origin` is a folder holding `{stream_id}/index.m3u8`, or an http(s) URL with `{stream_id}` in it. */
-export function openOrigin(origin: string): Origin & { readonly folder: string | undefined } {
-  return /^https?:/.test(origin) ? new HttpOrigin(origin) : new FolderOrigin(origin);
+/** STREAM_ORIGIN is a folder holding `{stream_id}/index.m3u8`, or an http(s) URL with `{stream_id}` in it. */
+export function openOrigin({
+  STREAM_ORIGIN,
+  STREAM_ORIGIN_REDIRECTS,
+}: Pick<Config, 'STREAM_ORIGIN' | 'STREAM_ORIGIN_REDIRECTS'>): Origin & {
+  readonly folder: string | undefined;
+} {
+  return /^https?:/.test(STREAM_ORIGIN)
+    ? new HttpOrigin(STREAM_ORIGIN, STREAM_ORIGIN_REDIRECTS)
+    : new FolderOrigin(STREAM_ORIGIN);
 }
 
 /** What the URL of each segment begins with, ending in a slash; undefined where that is this service's own address. */
-export function mediaBaseOf({ MEDIA_BASE_URL, STREAM_ORIGIN }: Config): string | undefined {
+export function mediaBaseOf(config: Config): string | undefined {
   // As clients send it, since signatures may cover it.
-  if (MEDIA_BASE_URL !== undefined) return new URL(MEDIA_BASE_URL).href.replace(/\/*$/, '/');
-  const { folder, root } = openOrigin(STREAM_ORIGIN);
+  if (config.MEDIA_BASE_URL !== undefined) return new URL(config.MEDIA_BASE_URL).href.replace(/\/*$/, '/');
+  const { folder, root } = openOrigin(config);
   return folder === undefined ? root.href : undefined;
 }
 
@@ -44,14 +60,14 @@ class FolderOrigin implements Origin {
     return new URL(`${encodeURIComponent(streamId)}/index.m3u8`, this.root);
   }
 
-  async read(url: URL, signal: AbortSignal): Promise<string | undefined> {
+  async read(url: URL, signal: AbortSignal): Promise<Found | undefined> {
     try {
       await using file = await open(fileURLToPath(url));
       const { size } = await file.stat();
       if (size > MAX_PLAYLIST_BYTES)
         throw new Error(`the playlist is larger than ${MAX_PLAYLIST_BYTES} bytes`);
       signal.throwIfAborted();
-      return await file.readFile('utf8');
+      return { text: await file.readFile('utf8'), url };
     } catch (error) {
       if (isAbsent(error)) return undefined;
       throw error;
@@ -79,7 +95,11 @@ class HttpOrigin implements Origin {
   readonly root: URL;
   readonly folder = undefined;
 
-  constructor(private readonly template: string) {
+  /** `redirects` are other origins, as in `https://host:port`, that this one may send on to. */
+  constructor(
+    private readonly template: string,
+    private readonly redirects: readonly string[],
+  ) {
     this.root = new URL('.', template.slice(0, template.indexOf('{stream_id}')) + 'x');
   }
 
@@ -87,8 +107,15 @@ class HttpOrigin implements Origin {
     return new URL(this.template.replaceAll('{stream_id}', encodeURIComponent(streamId)));
   }
 
-  async read(url: URL, signal: AbortSignal): Promise<string | undefined> {
-    const response = await fetch(url, { signal, redirect: 'error' });
+  async read(url: URL, signal: AbortSignal): Promise<Found | undefined> {
+    let at = url;
+    let response = await fetch(at, { signal, redirect: 'manual' });
+    for (let sent = 0; response.status >= 300 && response.status < 400; sent++) {
+      await response.body?.cancel();
+      if (sent === MAX_REDIRECTS) throw new Error('the origin redirects again and again');
+      at = this.follow(at, response.headers.get('location') ?? '');
+      response = await fetch(at, { signal, redirect: 'manual' });
+    }
     if (response.status === 404 || response.status === 410) {
       await response.body?.cancel();
       return undefined;
@@ -105,7 +132,21 @@ class HttpOrigin implements Origin {
       if (size > MAX_PLAYLIST_BYTES)
         throw new Error(`the playlist is larger than ${MAX_PLAYLIST_BYTES} bytes`);
     }
-    return Buffer.concat(chunks).toString('utf8');
+    // What another origin sends is read as if it lay here, where its media are.
+    return { text: Buffer.concat(chunks).toString('utf8'), url: this.isBelow(at) ? at : url };
+  }
+
+  /** Nowhere but where the operator said: a stream id must not lead to what only this service can reach. */
+  private follow(from: URL, location: string): URL {
+    const target = URL.parse(location, from.href);
+    if (target && (this.isBelow(target) || this.redirects.includes(target.origin))) return target;
+    throw new Error(
+      `the origin redirects to ${target?.origin ?? 'no URL'}, which STREAM_ORIGIN_REDIRECTS does not name`,
+    );
+  }
+
+  private isBelow(url: URL): boolean {
+    return url.href.startsWith(this.root.href);
   }
 
   async list(): Promise<'unknown'> {

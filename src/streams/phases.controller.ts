@@ -75,14 +75,16 @@ export class PhasesController {
   ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
-    const lookup = this.streams.known(body.stream_id) ?? (await this.streams.find(body.stream_id));
+    const { stream_id, rendition } = body;
+    const lookup =
+      this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
     // A stream that failed is asked for with no phases: the store then refuses as it would have, and takes no place.
     const admission = await this.sessions.admit({
       userId: body.user_id,
       sessionId: body.session_id,
-      streamId: body.stream_id,
+      streamId: stream_id,
       phase: body.phase,
       phases: lookup.outcome === 'found' ? lookup.stream.phases : 0,
       live: lookup.outcome === 'found' ? lookup.stream.live : undefined,
@@ -92,7 +94,7 @@ export class PhasesController {
 
     const { session, live, created, place } = admission;
     void this.sessions.settle(place, delivered(reply.raw));
-    const phase = this.streams.issue(lookup.stream, session.phase);
+    const phase = this.streams.issue(lookup.stream, session.phase, rendition);
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
     return {

@@ -11,6 +11,7 @@ import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { IsId } from '../http/validation.js';
+import { SessionRepository } from '../sessions/session.repository.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
 import { SessionsService } from '../sessions/sessions.service.js';
@@ -49,6 +50,10 @@ class RenditionParams extends StreamParams {
   @Matches(/^\d{1,4}$/, { message: 'must be a rendition that the playlist names' })
   readonly rendition: string;
 
+  readonly name: string;
+}
+
+class NameParams extends StreamParams {
   readonly name: string;
 }
 
@@ -99,6 +104,7 @@ export class PlayController {
 
   constructor(
     private readonly sessions: SessionsService,
+    private readonly repository: SessionRepository,
     private readonly streams: StreamsService,
     private readonly signer: MediaSigner,
     private readonly clock: Clock,
@@ -159,10 +165,10 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    if (query.session_id === undefined)
-      throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
+    requireSession(query);
     this.untouched.delete(clientOf(request, stream_id, query));
-    const lookup = await this.streams.find(stream_id, Number(rendition));
+    const at = Number(rendition);
+    const lookup = this.streams.known(stream_id, at) ?? (await this.streams.find(stream_id, at));
     if (lookup.outcome !== 'found') {
       await this.admit(reply, stream_id, query, 'same', undefined);
       throw streamProblem(lookup.outcome);
@@ -178,6 +184,32 @@ export class PlayController {
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
     await this.admit(reply, stream_id, query, phase, path === undefined ? undefined : stream);
+    this.sendOn(path, request, reply);
+  }
+
+  @Get(':name')
+  @ApiOperation({
+    summary: 'What the first playlist names that is no playlist',
+    description: 'A key or data of the session: a redirect to where it is, by a URL that lives for X.',
+  })
+  @ApiParam({ name: 'name', schema: { type: 'string' } })
+  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  async fetchOfSession(
+    @Param() { stream_id, name }: NameParams,
+    @Query() query: ViewerQuery,
+    @Req() request: PlayRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    requireSession(query);
+    const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
+    const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
+    const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
+    await this.admit(reply, stream_id, query, 'same', stream);
+    if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
+    this.sendOn(path, request, reply);
+  }
+
+  private sendOn(path: string | undefined, request: PlayRequest, reply: FastifyReply): void {
     if (path === undefined) throw movedOn();
     const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
@@ -186,6 +218,20 @@ export class PlayController {
   private forget(query: ViewerQuery): void {
     this.ended.delete(keyOf(query));
     this.denials.delete(keyOf(query));
+  }
+
+  /** Whoever was ended may have been admitted again by POST /v1/phases, here or elsewhere: the store is asked once in X. */
+  private async stillEnded(userId: string, sessionId: string): Promise<Problem | undefined> {
+    const key = keyOf({ user_id: userId, session_id: sessionId });
+    const ended = this.ended.get(key);
+    if (!ended) return undefined;
+    const sessions = await this.repository.list(userId);
+    if (!sessions.some((session) => session.sessionId === sessionId)) {
+      this.denials.set(key, ended, { ttl: this.urlLifeMs });
+      return ended;
+    }
+    this.ended.delete(key);
+    return undefined;
   }
 
   /** Throws what the player is told where it may not have it. Without a stream: only what comes before its absence. */
@@ -197,7 +243,7 @@ export class PlayController {
     stream: Stream | undefined,
   ): Promise<void> {
     const key = keyOf({ user_id: userId, session_id: sessionId });
-    const denied = this.ended.get(key) ?? this.denials.get(key);
+    const denied = this.denials.get(key) ?? (await this.stillEnded(userId, sessionId!));
     if (denied) throw denied;
     const admission = await this.sessions.admit({
       userId,
@@ -224,15 +270,19 @@ export class PlayController {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
         const { code, detail, members } = refusal(admission, this.limit);
         const denial = new Problem(code, detail, { members, status: 403 });
-        if (admission.outcome === 'session-ended') this.ended.set(key, denial);
-        else
-          this.denials.set(key, denial, {
-            ttl: Math.max(1, Math.min(DENIAL_MS, admission.retryAt - admission.now)),
-          });
+        const ended = admission.outcome === 'session-ended';
+        if (ended) this.ended.set(key, denial);
+        const ttl = ended ? this.urlLifeMs : Math.min(DENIAL_MS, admission.retryAt - admission.now);
+        this.denials.set(key, denial, { ttl: Math.max(1, ttl) });
         throw denial;
       }
     }
   }
+}
+
+function requireSession({ session_id }: ViewerQuery): void {
+  if (session_id === undefined)
+    throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
 }
 
 /** What a browser fetches for a page says so. */

@@ -77,7 +77,7 @@ describe('a playlist as the gate writes it', () => {
       'high.m3u8',
     ].join('\n');
     const playlist = read(text) as MultivariantPlaylist;
-    expect(playlist.renditions.map(({ pathname }) => pathname.split('720p/')[1])).toEqual([
+    expect(playlist.renditions.map(({ url }) => url.pathname.split('720p/')[1])).toEqual([
       'audio/en.m3u8',
       'subs/en.m3u8',
       'iframes.m3u8',

@@ -14,10 +14,22 @@ export interface MultivariantPlaylist {
   readonly digest: string;
   /** What players fetch ahead of any rendition (session keys and data) by the name that the template gives it. */
   readonly assets: Assets;
-  /** The playlists of its variants, audio, subtitles and trick modes, in the order in which it names them. */
-  readonly renditions: readonly URL[];
+  /** Its variants, audio, subtitles and trick modes, in the order in which it names them. */
+  readonly renditions: readonly Rendition[];
   /** The rendition that is played where nobody chooses. */
   readonly first: number;
+}
+
+/** One playlist of a multivariant one, and what that says of it. */
+interface Rendition {
+  readonly url: URL;
+  readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
+  /** Bits a second. */
+  readonly bandwidth?: number;
+  readonly codecs?: string;
+  readonly resolution?: { readonly width: number; readonly height: number };
+  readonly name?: string;
+  readonly language?: string;
 }
 
 export interface MediaPlaylist {
@@ -34,7 +46,7 @@ export interface MediaPlaylist {
 }
 
 /** Where each is, below the origin's root. */
-export type Assets = ReadonlyMap<string, string>;
+type Assets = ReadonlyMap<string, string>;
 
 /** A text with its URIs taken out. */
 class Template {
@@ -154,6 +166,7 @@ function readMultivariant(
   parsed: hls.types.MasterPlaylist,
   { url, root }: PlaylistSource,
 ): MultivariantPlaylist {
+  const told = whatIsToldOfRenditions(parsed, (uri) => URL.parse(uri, url.href)?.href ?? '');
   const found = new Map<string, number>();
   const assets = new Map<string, string>();
   const template = cut(text, ({ tag, uri }) => {
@@ -173,9 +186,33 @@ function readMultivariant(
     template,
     digest,
     assets,
-    renditions: [...found.keys()].map((href) => new URL(href)),
+    renditions: [...found.keys()].map((href) => ({ url: new URL(href), ...told.get(href)! })),
     first,
   };
+}
+
+/** By the URL of each. What several say of one, the first says. */
+function whatIsToldOfRenditions(
+  { variants }: hls.types.MasterPlaylist,
+  resolve: (uri: string) => string,
+): Map<string, Omit<Rendition, 'url'>> {
+  const told = new Map<string, Omit<Rendition, 'url'>>();
+  const tell = (uri: string | undefined, what: Omit<Rendition, 'url'>): void => {
+    if (uri && !told.has(resolve(uri))) told.set(resolve(uri), what);
+  };
+  for (const { uri, isIFrameOnly, bandwidth, codecs, resolution, audio, video, subtitles } of variants) {
+    tell(uri, {
+      type: isIFrameOnly === true ? 'trick-play' : 'variant',
+      bandwidth,
+      ...(codecs === undefined ? {} : { codecs }),
+      ...(resolution === undefined ? {} : { resolution }),
+    });
+    const groups = { audio, video, subtitles };
+    for (const type of ['audio', 'video', 'subtitles'] as const)
+      for (const { uri: other, name, language } of groups[type])
+        tell(other, { type, name, ...(language === undefined ? {} : { language }) });
+  }
+  return told;
 }
 
 function readMedia(

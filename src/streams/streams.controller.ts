@@ -2,7 +2,7 @@ import { Controller, Get, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { ApiProblems } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
-import { STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
+import { RENDITION_LIST, STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
 import { type StreamSummary, StreamsService } from './streams.service.js';
 
@@ -38,6 +38,23 @@ export class StreamsController {
     const lookup = await this.streams.find(stream_id);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     return streamJson(lookup.stream);
+  }
+
+  @Get(':stream_id/renditions')
+  @ApiOperation({
+    summary: 'Which renditions does this stream have?',
+    description: 'What its playlist names, in that order; the first variant is played where nobody chooses.',
+  })
+  @ApiParam({ name: 'stream_id', schema: STREAM_ID })
+  @ApiOkResponse({ description: 'Its renditions.', schema: RENDITION_LIST })
+  @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
+  async listRenditions(@Param() { stream_id }: StreamParams): Promise<{ renditions: object[] }> {
+    const root = await this.streams.open(stream_id);
+    if (root.outcome !== 'found') throw streamProblem(root.outcome);
+    const { playlist } = root;
+    const named = playlist.kind === 'media' ? [{ type: 'variant' }] : playlist.renditions;
+    // Where it is at the origin is nobody's business.
+    return { renditions: named.map((told, rendition) => ({ rendition, ...told, url: undefined })) };
   }
 }
 

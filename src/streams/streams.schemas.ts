@@ -5,6 +5,7 @@ import { type IssuedPhase } from './streams.service.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
 const MAX_PHASE = 2_147_483_647;
+const MAX_RENDITION = 9_999;
 const MAX_END_SESSION_IDS = 100;
 
 export const STREAM_ID = idSchema('Something watchable.', 'test-pattern');
@@ -24,6 +25,13 @@ export const PHASE_REQUEST: JsonSchema = {
       maximum: MAX_PHASE,
       description: 'Absent: the next one after the last that this session took of the stream that it plays.',
     },
+    rendition: {
+      type: 'integer',
+      minimum: 0,
+      maximum: MAX_RENDITION,
+      description:
+        'Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant.',
+    },
     end_session_ids: {
       type: 'array',
       maxItems: MAX_END_SESSION_IDS,
@@ -39,6 +47,7 @@ export interface PhaseRequestJson {
   stream_id: string;
   session_id?: string;
   phase?: number;
+  rendition?: number;
   end_session_ids?: string[];
 }
 
@@ -166,7 +175,7 @@ export const PHASE_REPLY: JsonSchema = {
     playback_url: {
       type: 'string',
       format: 'uri',
-      description: 'The playlist of this session for a player that knows nothing of phases. Not served yet.',
+      description: 'The playlist of this session, for a player that knows nothing of phases.',
     },
   },
 };
@@ -189,4 +198,34 @@ export const STREAM_LIST: JsonSchema = {
   additionalProperties: false,
   required: ['streams'],
   properties: { streams: { type: 'array', items: STREAM } },
+};
+
+export const RENDITION_LIST: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['renditions'],
+  properties: {
+    renditions: {
+      type: 'array',
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['rendition', 'type'],
+        properties: {
+          rendition: { type: 'integer', minimum: 0, maximum: MAX_RENDITION },
+          type: { enum: ['variant', 'trick-play', 'audio', 'video', 'subtitles'] },
+          bandwidth: { type: 'integer', minimum: 0, description: 'Bits a second.' },
+          codecs: { type: 'string' },
+          resolution: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['width', 'height'],
+            properties: { width: { type: 'integer' }, height: { type: 'integer' } },
+          },
+          name: { type: 'string' },
+          language: { type: 'string' },
+        },
+      },
+    },
+  },
 };

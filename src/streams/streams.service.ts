@@ -1,5 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
+import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { ID } from '../http/fields.js';
@@ -27,10 +28,12 @@ const ENTRY_SEGMENTS = 20;
 /** Signed, about 500 bytes a segment: 50 MB at the worst. */
 const MAX_ISSUED_SEGMENTS = 100_000;
 const MAX_SEEN_STREAMS = 10_000;
-/** Of a list: files and connections are few. */
-const READS_AT_ONCE = 16;
+/** Of the origin, whose connections and files are few; a list waits for fewer, so that viewers get in between. */
+const READS_AT_ONCE = 64;
+const LISTED_AT_ONCE = 16;
 
 type NotFound = { readonly outcome: 'not-found' };
+const NOT_FOUND: NotFound = { outcome: 'not-found' };
 type Unavailable = { readonly outcome: 'unavailable' };
 type KnownPlaylist = { readonly outcome: 'found'; readonly playlist: Playlist } | NotFound;
 type KnownStream =
@@ -61,6 +64,8 @@ export class StreamsService {
   });
   private readonly seen = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
   private readonly externalMediaBase: string | undefined;
+  /** Stream ids may be made up, by the thousand: the origin has so many requests of this instance at once, and no more. */
+  private readonly reads = pLimit(READS_AT_ONCE);
   private readonly urlLifeMs: number;
   private readonly shareMs: number;
 
@@ -69,7 +74,7 @@ export class StreamsService {
     private readonly clock: Clock,
     private readonly signer: MediaSigner,
   ) {
-    this.origin = openOrigin(config.STREAM_ORIGIN);
+    this.origin = openOrigin(config);
     this.externalMediaBase = mediaBaseOf(config);
     this.urlLifeMs = config.policy.expireAfterMs;
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
@@ -84,19 +89,20 @@ export class StreamsService {
     });
   }
 
-  /** The stream of the first rendition where it is in memory, without waiting: nearly always all that is needed. */
-  known(streamId: string): StreamLookup | undefined {
+  /** What `find` finds where it is in memory, without waiting: nearly always all that is needed. */
+  known(streamId: string, rendition?: number): StreamLookup | undefined {
     const root = this.playlists.get(streamId);
-    if (root?.outcome !== 'found' || 'stream' in root) return root;
+    if (root?.outcome !== 'found') return root;
+    if ('stream' in root) return rendition === undefined || rendition === 0 ? root : NOT_FOUND;
     const { playlist } = root;
     if (playlist.kind === 'media') return undefined;
-    return this.playlists.get(`${streamId}/${playlist.first}`) as KnownStream | undefined;
+    return this.playlists.get(`${streamId}/${rendition ?? playlist.first}`) as KnownStream | undefined;
   }
 
   /** What a stream begins with: its multivariant playlist, or its only one. Never rejects: see `find`. */
   async open(streamId: string): Promise<PlaylistLookup> {
     // Dots would name the origin's own folder, or the one above it.
-    if (/^\.+$/.test(streamId)) return { outcome: 'not-found' };
+    if (/^\.+$/.test(streamId)) return NOT_FOUND;
     return this.read(streamId, { streamId, url: this.origin.playlistUrl(streamId), isFirst: true });
   }
 
@@ -107,15 +113,15 @@ export class StreamsService {
   async find(streamId: string, rendition?: number): Promise<StreamLookup> {
     const root = await this.open(streamId);
     if (root.outcome !== 'found' || 'stream' in root)
-      return rendition === undefined || rendition === 0 ? (root as StreamLookup) : { outcome: 'not-found' };
+      return rendition === undefined || rendition === 0 ? (root as StreamLookup) : NOT_FOUND;
     const { playlist } = root;
     if (playlist.kind === 'media') throw new Error('a media playlist is a stream');
     const at = rendition ?? playlist.first;
-    const url = playlist.renditions[at];
-    if (url === undefined) return { outcome: 'not-found' };
+    const chosen = playlist.renditions[at];
+    if (chosen === undefined) return NOT_FOUND;
     return (await this.read(`${streamId}/${at}`, {
       streamId,
-      url,
+      url: chosen.url,
       rendition: at,
       isFirst: at === playlist.first,
     })) as StreamLookup;
@@ -140,8 +146,8 @@ export class StreamsService {
       return [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1));
     const ids = listed.filter((id) => ID.test(id)).toSorted();
     const streams: Stream[] = [];
-    for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
-      const lookups = await Promise.all(ids.slice(at, at + READS_AT_ONCE).map((id) => this.find(id)));
+    for (let at = 0; at < ids.length; at += LISTED_AT_ONCE) {
+      const lookups = await Promise.all(ids.slice(at, at + LISTED_AT_ONCE).map((id) => this.find(id)));
       for (const lookup of lookups) if (lookup.outcome === 'found') streams.push(lookup.stream);
     }
     return streams;
@@ -151,11 +157,11 @@ export class StreamsService {
    * The phase with signed URLs that live n·X at most. A signature costs more than all else here, so those who ask for
    * the same phase within a tenth of X share one, and the later of them get that much less.
    */
-  issue(stream: Stream, index: number): IssuedPhase {
+  issue(stream: Stream, index: number, rendition?: number): IssuedPhase {
     const now = this.clock.now();
     // The newest phase of a live stream grows.
     const grown = stream.live ? stream.phase(index).segments.at(-1)?.path : '';
-    const key = `${stream.streamId}/${index}/${grown}`;
+    const key = `${stream.streamId}/${rendition ?? ''}/${index}/${grown}`;
     const shared = this.issued.get(key);
     const expiresAt = this.signer.endOf(now + this.urlLifeMs);
     // A clock that was set back must not make URLs that live longer.
@@ -197,14 +203,18 @@ export class StreamsService {
     { streamId, url, rendition, isFirst }: PlaylistAddress,
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
-    const text = await this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
-    if (text === undefined) {
-      if (rendition === undefined) return { outcome: 'not-found' };
+    const signal = AbortSignal.timeout(ORIGIN_TIMEOUT_MS);
+    const read = await this.reads(() => {
+      signal.throwIfAborted();
+      return this.origin.read(url, signal);
+    });
+    if (read === undefined) {
+      if (rendition === undefined) return NOT_FOUND;
       throw new Error(`a rendition has no playlist: ${url.pathname}`);
     }
-    const playlist = readPlaylist(text, {
+    const playlist = readPlaylist(read.text, {
       streamId,
-      url,
+      url: read.url,
       root: this.origin.root,
       phaseSeconds: this.config.PHASE_SECONDS,
       former: stale?.outcome === 'found' ? stale.playlist : undefined,

@@ -239,6 +239,31 @@ describe.each(STORES)('the gate, on %s,', (store) => {
   });
 });
 
+describe('the gate, of a session that was ended,', () => {
+  const service = useService('the embedded store', () => ({ PHASE_SECONDS: '0.5' }));
+
+  it('asks the store once in X whether it was admitted again, and then lets it go on', async () => {
+    const player = playerOf(service);
+    await player.get('0/0.ts');
+    await service.send('delete', '/v1/users/ana/sessions/tv');
+    expect((await player.get('0/1.ts')).status).toBe(403);
+    // n·X later the store has forgotten that it was ended; the gate has not, and a segment does not let it in.
+    service.clock.advance(1_501);
+    const [admit, list] = [jest.spyOn(service.sessions, 'admit'), jest.spyOn(service.sessions, 'list')];
+    const from = performance.now();
+    while (performance.now() - from < 1_200) {
+      expect(await player.get('0/1.ts')).toMatchObject({ status: 403, body: { code: 'session-ended' } });
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(admit).not.toHaveBeenCalled();
+    expect(list.mock.calls.length).toBeGreaterThanOrEqual(1);
+    expect(list.mock.calls.length).toBeLessThanOrEqual(3);
+    await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' });
+    await until(async () => (await player.get('0/1.ts')).status === 302);
+    jest.restoreAllMocks();
+  });
+});
+
 describe('the gate of a live stream', () => {
   const origin = new LiveOrigin();
   beforeAll(() => origin.start());
@@ -278,6 +303,34 @@ describe('the gate of a live stream', () => {
   });
 });
 
+describe('a live stream that ends', () => {
+  const origin = new LiveOrigin();
+  beforeAll(() => origin.start());
+  afterAll(() => origin.stop());
+  const service = useService('the embedded store', () => ({
+    STREAM_ORIGIN: origin.template,
+    PHASE_SECONDS: '2',
+  }));
+  const player = playerOf(service, 'news', 'ben');
+  const ask = async (phase?: number) => {
+    const chosen = phase === undefined ? {} : { phase };
+    return (await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'news', ...chosen })).body;
+  };
+
+  it('goes on by the numbers that it had, to its last phase', async () => {
+    origin.first = 100; // to 105: phases 50 to 52
+    expect((await ask()).phase).toMatchObject({ index: 51, last: false });
+    await player.get('index.m3u8');
+    origin.first = 102;
+    origin.ended = true;
+    await until(async () => (await player.get('index.m3u8')).text.includes('#EXT-X-ENDLIST'));
+    expect((await ask()).phase).toMatchObject({ index: 52, last: false });
+    expect((await ask()).phase).toMatchObject({ index: 53, last: true, segments: [{}, {}] });
+    expect(await ask(54)).toMatchObject({ code: 'phase-not-found' });
+    expect((await player.get('0/101.ts')).status).toBe(302);
+  });
+});
+
 describe('the gate of encrypted and fragmented streams', () => {
   const folder = mkdtempSync(join(tmpdir(), 'streamgate-gate-'));
   const put = (path: string, text: string): void => {
@@ -299,6 +352,17 @@ describe('the gate of encrypted and fragmented streams', () => {
       ].join('\n'),
     );
     put('film/1.key', 'key');
+    put('many/session.key', 'of the session');
+    put(
+      'many/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-SESSION-KEY:METHOD=AES-128,URI="session.key"',
+        '#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,URI="skd://keys.example/1"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=1',
+        '../film/index.m3u8',
+      ].join('\n'),
+    );
     put('film/init.mp4', 'init');
     put('film/all.m4s', '0123456789');
   });
@@ -318,5 +382,17 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched(`0/${key}`)).toBe('key');
     expect(await fetched(`0/${init}`)).toBe('init');
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
+  });
+
+  it('leads to keys that the first playlist names, of which those of others stay as they are', async () => {
+    const player = playerOf(service, 'many');
+    const { text } = await player.get('index.m3u8');
+    expect(text).toContain('URI="skd://keys.example/1"');
+    const [, name] = /URI="(a-[\w-]+\.key)\?/.exec(text)!;
+    const { headers } = await player.get(name!);
+    expect(await (await fetch(headers.location!)).text()).toBe('of the session');
+    expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
+    const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
+    expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
   });
 });

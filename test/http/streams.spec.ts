@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
+import { HeldOrigin } from '../support/held-origin.js';
 import { useService } from '../support/service.js';
 
 const SAMPLES = join(__dirname, '../../samples/streams');
@@ -134,11 +135,52 @@ describe('streams whose media is served elsewhere', () => {
   });
 });
 
+describe('streams of an origin that redirects', () => {
+  const [origin, other, stranger] = [new HeldOrigin(), new HeldOrigin(), new HeldOrigin()];
+  beforeAll(() => Promise.all([origin, other, stranger].map(async (one) => one.start())));
+  afterAll(() => Promise.all([origin, other, stranger].map(async (one) => one.stop())));
+  const service = useService('the embedded store', () => ({
+    STREAM_ORIGIN: origin.template,
+    STREAM_ORIGIN_REDIRECTS: `https://never.example, ${new URL(other.template).origin}`,
+  }));
+  const at = (one: HeldOrigin, path: string): string => new URL(path, one.template).href;
+  const ask = async (stream_id: string) => service.ask({ user_id: 'ana', session_id: stream_id, stream_id });
+  const firstUrl = async (stream_id: string): Promise<string> =>
+    (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
+
+  it('are read where they moved to within it', async () => {
+    origin.redirects.set('moved', '/vod/v7/here/index.m3u8');
+    expect(await firstUrl('moved')).toBe(at(origin, '/vod/v7/here/0.ts'));
+  });
+
+  it('are read from where STREAM_ORIGIN_REDIRECTS allows, as if they lay where they were asked for', async () => {
+    origin.redirects.set('lent', at(other, '/elsewhere/lent/index.m3u8'));
+    expect(await firstUrl('lent')).toBe(at(origin, '/vod/lent/0.ts'));
+    expect(other.requestsFor('lent')).toBe(1);
+  });
+
+  it.each([
+    ['to an origin that is not named', () => at(stranger, '/vod/secret/index.m3u8')],
+    ['to another folder of its own', () => '/private/secret/index.m3u8'],
+    ['to where only this service can reach', () => 'http://169.254.169.254/latest/meta-data/'],
+    ['to no URL', () => 'http://['],
+    ['to itself', () => 'index.m3u8'],
+  ])('are refused where they lead %s', async (where, location) => {
+    const stream = where.replaceAll(' ', '-');
+    origin.redirects.set(stream, location());
+    expect((await ask(stream)).body).toMatchObject({ status: 502, code: 'origin-unavailable' });
+    expect([stranger.requestsFor('secret'), origin.requestsFor('secret')]).toEqual([0, 0]);
+    expect(origin.requestsFor(stream)).toBeLessThan(5);
+  });
+});
+
 describe('streams of a folder', () => {
   const folder = mkdtempSync(join(tmpdir(), 'streamgate-origin-'));
   const put = (path: string, ...lines: string[]): void => {
     mkdirSync(join(folder, dirname(path)), { recursive: true });
-    writeFileSync(join(folder, path), ['#EXTM3U', '#EXT-X-TARGETDURATION:10', ...lines, ''].join('\n'));
+    const isMedia = lines.some((line) => line.startsWith('#EXTINF')) || lines.length === 1;
+    const head = ['#EXTM3U', ...(isMedia ? ['#EXT-X-TARGETDURATION:10'] : [])];
+    writeFileSync(join(folder, path), [...head, ...lines, ''].join('\n'));
   };
   beforeAll(() => {
     put('plain/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts?v=2', '#EXT-X-ENDLIST');
@@ -157,6 +199,16 @@ describe('streams of a folder', () => {
     put('empty/index.m3u8', '#EXT-X-ENDLIST');
     put('timeless/index.m3u8', '#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST');
     put('backwards/index.m3u8', '#EXTINF:-5,', 'a.ts', '#EXTINF:10,', 'b.ts', '#EXT-X-ENDLIST');
+    put(
+      'choice/index.m3u8',
+      '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",LANGUAGE="en",URI="en/index.m3u8"',
+      '#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS="avc1.64001e,mp4a.40.2",AUDIO="a"',
+      'mid/index.m3u8',
+      '#EXT-X-STREAM-INF:BANDWIDTH=300000,AUDIO="a"',
+      'low/index.m3u8',
+    );
+    for (const rendition of ['en', 'mid', 'low'])
+      put(`choice/${rendition}/index.m3u8`, '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts', '#EXT-X-ENDLIST');
     put('lost/index.m3u8', '#EXT-X-STREAM-INF:BANDWIDTH=1', 'nowhere/index.m3u8');
     put('climbs/index.m3u8', '#EXTINF:10,', 'file:///etc/passwd', '#EXT-X-ENDLIST');
     put('odd:name@1/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXT-X-ENDLIST');
@@ -174,6 +226,7 @@ describe('streams of a folder', () => {
   it('are those that hold a playlist that can be watched', async () => {
     const { body } = await service.send('get', '/v1/streams');
     expect(body.streams.map(({ stream_id }: { stream_id: string }) => stream_id)).toEqual([
+      'choice',
       'live',
       'mp4',
       'odd:name@1',
@@ -189,6 +242,45 @@ describe('streams of a folder', () => {
   it('keep the query of a segment, and sign its path', async () => {
     const [{ url }] = (await phase('plain', 1)).phase.segments;
     expect(url).toMatch(/\/media\/plain\/b\.ts\?v=2&expires=\d+&signature=[\w-]{43}$/);
+  });
+
+  it('may have renditions, of which a session chooses for each phase', async () => {
+    const ask = async (rendition?: number) => {
+      const chosen = rendition === undefined ? {} : { rendition };
+      return (
+        await service.ask({ user_id: 'chooser', session_id: 'tv', stream_id: 'choice', phase: 1, ...chosen })
+      ).body;
+    };
+    const played = async (rendition?: number): Promise<string> =>
+      new URL((await ask(rendition)).phase.segments[0].url as string).pathname;
+    expect(await played()).toBe('/media/choice/mid/b.ts');
+    expect(await Promise.all([0, 1, 2].map(played))).toEqual([
+      '/media/choice/en/b.ts',
+      '/media/choice/mid/b.ts',
+      '/media/choice/low/b.ts',
+    ]);
+    expect(await ask(3)).toMatchObject({ status: 404, code: 'stream-not-found' });
+    expect(await ask(-1)).toMatchObject({ status: 422, errors: [{ field: 'rendition' }] });
+    expect(await service.sessions.list('chooser')).toHaveLength(1);
+    expect((await service.send('get', '/v1/streams/choice/renditions')).body).toEqual({
+      renditions: [
+        { rendition: 0, type: 'audio', name: 'English', language: 'en' },
+        {
+          rendition: 1,
+          type: 'variant',
+          bandwidth: 900_000,
+          codecs: 'avc1.64001e,mp4a.40.2',
+          resolution: { width: 640, height: 360 },
+        },
+        { rendition: 2, type: 'variant', bandwidth: 300_000 },
+      ],
+    });
+    expect((await service.send('get', '/v1/streams/plain/renditions')).body).toEqual({
+      renditions: [{ rendition: 0, type: 'variant' }],
+    });
+    const known = { user_id: 'chooser', session_id: 'tv', stream_id: 'plain', rendition: 1 };
+    expect((await service.ask(known)).body).toMatchObject({ code: 'stream-not-found' });
+    expect((await service.send('get', '/v1/streams/never/renditions')).body).toMatchObject({ status: 404 });
   });
 
   it('may be live: phases by media sequence, from the edge on', async () => {

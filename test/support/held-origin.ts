@@ -7,7 +7,7 @@ export class HeldOrigin {
   private readonly counts = new Map<string, number>();
   private readonly held = new Map<string, (release: () => void) => void>();
   private readonly server = createServer((request, response) => {
-    const stream = request.url!.split('/')[2]!;
+    const stream = request.url!.split('/').at(-2)!;
     this.counts.set(stream, this.requestsFor(stream) + 1);
     const announce = this.held.get(stream);
     this.held.delete(stream);
@@ -17,6 +17,8 @@ export class HeldOrigin {
       });
     else this.answer(stream, response);
   });
+  /** Where a stream has moved to. */
+  readonly redirects = new Map<string, string>();
   template = '';
 
   async start(): Promise<void> {
@@ -42,6 +44,11 @@ export class HeldOrigin {
   }
 
   private answer(stream: string, response: ServerResponse): void {
+    const location = this.redirects.get(stream);
+    if (location !== undefined) {
+      response.writeHead(302, { location }).end();
+      return;
+    }
     switch (stream) {
       case 'fault.answers-500':
         response.writeHead(500).end();

@@ -6,6 +6,7 @@ import { type AddressInfo } from 'node:net';
 export class LiveOrigin {
   /** The media sequence number that the window begins with. */
   first = 100;
+  ended = false;
   reads = 0;
   private readonly server = createServer(({ url }, response) => {
     if (url === '/live/news/index.m3u8') {
@@ -35,6 +36,7 @@ export class LiveOrigin {
       '#EXT-X-TARGETDURATION:1',
       `#EXT-X-MEDIA-SEQUENCE:${this.first}`,
       ...segments,
+      ...(this.ended ? ['#EXT-X-ENDLIST'] : []),
       '',
     ].join('\n');
   }
