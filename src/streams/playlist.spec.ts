@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { type MediaPlaylist, type MultivariantPlaylist, readPlaylist } from './playlist.js';
 
 const ROOT = new URL('https://origin.example/vod/');
-const read = (text: string, former?: MediaPlaylist) =>
+const read = (text: string, former?: MediaPlaylist, variables?: MultivariantPlaylist['variables']) =>
   readPlaylist(text, {
     streamId: 'film',
     url: new URL('film/720p/index.m3u8', ROOT),
     root: ROOT,
     phaseSeconds: 10,
+    variables,
     former,
   });
 const media = (lines: string[], former?: MediaPlaylist) =>
@@ -115,6 +116,39 @@ describe('a playlist as the gate writes it', () => {
   it('has a last segment without a duration in its last phase', () => {
     const { stream } = media(['#EXTINF:10,', 'a.ts', '#EXTINF:0,', 'b.ts', '#EXT-X-ENDLIST']);
     expect([stream.phases, stream.phaseOf(1)]).toEqual([1, 0]);
+  });
+
+  it('has its variables expanded in URIs, and nowhere else', () => {
+    const root = read(
+      [
+        '#EXTM3U',
+        '#EXT-X-DEFINE:NAME="q",VALUE="high"',
+        '#EXT-X-DEFINE:NAME="dir",VALUE="v7"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=1,VIDEO-RANGE=SDR',
+        '{$q}/{$dir}.m3u8',
+      ].join('\n'),
+    ) as MultivariantPlaylist;
+    expect(root.renditions).toMatchObject([{ type: 'variant', bandwidth: 1 }]);
+    expect(root.renditions[0]!.url.pathname).toBe('/vod/film/720p/high/v7.m3u8');
+    const lines = [
+      '#EXT-X-DEFINE:IMPORT="dir"',
+      '#EXT-X-MAP:URI="{$dir}/init.mp4"',
+      '#EXTINF:4,{$dir}',
+      '{$dir}/a.m4s',
+    ];
+    const text = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', ...lines, ''].join('\n');
+    const playlist = read(text, undefined, root.variables) as MediaPlaylist;
+    expect(playlist.segments.get(0)).toMatchObject({
+      path: 'film/720p/v7/a.m4s',
+      initPath: 'film/720p/v7/init.mp4',
+    });
+    expect(playlist.template.write('', '')).toContain('#EXT-X-DEFINE:IMPORT="dir"\n');
+    expect(playlist.template.write('', '')).toContain('#EXTINF:4,{$dir}\n0.m4s\n');
+    expect(() => read(text)).toThrow('that nothing gives');
+    expect(() => media(['#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts'])).toThrow('from a query');
+    expect(() => media(['#EXT-X-DEFINE:NAME="a",VALUE="/other/"', '#EXTINF:4,', '{$a}x.ts'])).toThrow(
+      'leads out',
+    );
   });
 
   it('is refused where a URI leads out of the origin, and names no one else’s key', () => {

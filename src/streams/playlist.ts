@@ -12,6 +12,8 @@ export interface MultivariantPlaylist {
   readonly kind: 'multivariant';
   readonly template: Template;
   readonly digest: string;
+  /** What EXT-X-DEFINE defines, for its renditions to import. */
+  readonly variables: Variables;
   /** What players fetch ahead of any rendition (session keys and data) by the name that the template gives it. */
   readonly assets: Assets;
   /** Its variants, audio, subtitles and trick modes, in the order in which it names them. */
@@ -45,6 +47,8 @@ export interface MediaPlaylist {
   readonly targetSeconds: number;
 }
 
+type Variables = ReadonlyMap<string, string>;
+
 /** Where each is, below the origin's root. */
 type Assets = ReadonlyMap<string, string>;
 
@@ -72,6 +76,8 @@ export interface PlaylistSource {
   /** Nothing outside it is read, signed or handed out. */
   readonly root: URL;
   readonly phaseSeconds: number;
+  /** Of the multivariant playlist that names it. */
+  readonly variables: Variables | undefined;
   /** What was read there before: of a live stream, what has just left the window is remembered. */
   readonly former: Playlist | undefined;
 }
@@ -80,7 +86,8 @@ export interface PlaylistSource {
 export function readPlaylist(text: string, source: PlaylistSource): Playlist {
   if (!text.startsWith('#EXTM3U')) throw new Error('what the origin sent is not a playlist');
   // Most reloads of a growing one find nothing new, and reading costs far more than this.
-  const digest = createHash('sha256').update(text).update(source.url.href).digest('base64url');
+  const context = JSON.stringify([source.url.href, ...(source.variables ?? [])]);
+  const digest = createHash('sha256').update(text).update(context).digest('base64url');
   if (source.former?.digest === digest) return source.former;
   const parsed = hls.parse(text);
   const taken = { text, digest };
@@ -166,10 +173,15 @@ function readMultivariant(
   parsed: hls.types.MasterPlaylist,
   { url, root }: PlaylistSource,
 ): MultivariantPlaylist {
-  const told = whatIsToldOfRenditions(parsed, (uri) => URL.parse(uri, url.href)?.href ?? '');
+  const variables = readVariables(parsed, undefined);
+  const told = whatIsToldOfRenditions(
+    parsed,
+    (uri) => URL.parse(expand(uri, variables), url.href)?.href ?? '',
+  );
   const found = new Map<string, number>();
   const assets = new Map<string, string>();
-  const template = cut(text, ({ tag, uri }) => {
+  const template = cut(text, ({ tag, uri: written }) => {
+    const uri = expand(written, variables);
     if (tag !== undefined && !RENDITION_TAGS.includes(tag)) {
       if (!isBelow(root, uri, url)) return undefined;
       return nameAsset(assets, below(root, uri, url).href.slice(root.href.length));
@@ -179,12 +191,13 @@ function readMultivariant(
     return `${found.get(href)}/index.m3u8`;
   });
   const variant = parsed.variants.find(({ isIFrameOnly }) => isIFrameOnly !== true);
-  const first = variant && found.get(below(root, variant.uri, url).href);
+  const first = variant && found.get(below(root, expand(variant.uri, variables), url).href);
   if (first === undefined) throw new Error('the multivariant playlist names no rendition');
   return {
     kind: 'multivariant',
     template,
     digest,
+    variables,
     assets,
     renditions: [...found.keys()].map((href) => ({ url: new URL(href), ...told.get(href)! })),
     first,
@@ -221,7 +234,8 @@ function readMedia(
   source: PlaylistSource,
 ): MediaPlaylist {
   const { url, root, streamId, phaseSeconds, former } = source;
-  const path = (uri: string): string => below(root, uri, url).href.slice(root.href.length);
+  const variables = readVariables(parsed, source.variables);
+  const path = (uri: string): string => below(root, expand(uri, variables), url).href.slice(root.href.length);
   // The last one of a low-latency playlist may consist of parts alone.
   const complete = parsed.segments.filter(({ uri }) => uri);
   const durations = complete.map(({ duration }) => duration);
@@ -242,7 +256,7 @@ function readMedia(
       if (complete[count]?.uri !== uri) throw new Error('the playlist cannot be taken apart');
       return `${base + count}${extensionOf(listed[count++]!.path)}`;
     }
-    if (MAY_LEAD_OUT.includes(tag) && !isBelow(root, uri, url)) return undefined;
+    if (MAY_LEAD_OUT.includes(tag) && !isBelow(root, expand(uri, variables), url)) return undefined;
     return nameAsset(assets, path(uri));
   });
   if (count !== listed.length) throw new Error('the playlist cannot be taken apart');
@@ -278,6 +292,38 @@ function nameAsset(assets: Map<string, string>, path: string): string {
   const name = `a-${digest.slice(0, 12)}${extensionOf(path)}`;
   assets.set(name, path);
   return name;
+}
+
+/** What EXT-X-DEFINE defines (RFC 8216bis, 4.4.2.3): the lines stay, since players may need them elsewhere. */
+function readVariables(
+  { defines = [] }: { readonly defines?: readonly Define[] },
+  imported: Variables | undefined,
+): Variables {
+  const variables = new Map<string, string>();
+  for (const { NAME, VALUE, IMPORT } of defines) {
+    const name = NAME ?? IMPORT;
+    const value = NAME === undefined ? imported?.get(IMPORT ?? '') : VALUE;
+    // By QUERYPARAM a player would take it from the gate's own URL, which has other queries.
+    if (name === undefined || value === undefined)
+      throw new Error('the playlist defines a variable that nothing gives, or from a query');
+    variables.set(name, value);
+  }
+  return variables;
+}
+
+interface Define {
+  readonly NAME?: string;
+  readonly VALUE?: string;
+  readonly IMPORT?: string;
+}
+
+function expand(uri: string, variables: Variables): string {
+  if (variables.size === 0) return uri;
+  return uri.replace(/\{\$([\w-]+)\}/g, (_, name: string) => {
+    const value = variables.get(name);
+    if (value === undefined) throw new Error('a URI has a variable that the playlist does not define');
+    return value;
+  });
 }
 
 /** Players judge by it what they are given. */

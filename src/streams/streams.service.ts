@@ -7,7 +7,7 @@ import { ID } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
 import { mediaBaseOf, openOrigin } from './origin.js';
 import { type Phase, type Segment, type Stream } from './phases.js';
-import { type MediaPlaylist, type Playlist, readPlaylist } from './playlist.js';
+import { type MediaPlaylist, type MultivariantPlaylist, type Playlist, readPlaylist } from './playlist.js';
 
 /** Where this service serves the media of a folder. */
 export const MEDIA_PATH = 'media';
@@ -122,6 +122,7 @@ export class StreamsService {
     return (await this.read(`${streamId}/${at}`, {
       streamId,
       url: chosen.url,
+      variables: playlist.variables,
       rendition: at,
       isFirst: at === playlist.first,
     })) as StreamLookup;
@@ -200,7 +201,7 @@ export class StreamsService {
   }
 
   private async load(
-    { streamId, url, rendition, isFirst }: PlaylistAddress,
+    { streamId, url, variables, rendition, isFirst }: PlaylistAddress,
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
     const signal = AbortSignal.timeout(ORIGIN_TIMEOUT_MS);
@@ -217,6 +218,7 @@ export class StreamsService {
       url: read.url,
       root: this.origin.root,
       phaseSeconds: this.config.PHASE_SECONDS,
+      variables,
       former: stale?.outcome === 'found' ? stale.playlist : undefined,
     });
     if (playlist.kind === 'multivariant') {
@@ -236,6 +238,7 @@ interface PlaylistAddress {
   readonly url: URL;
   /** Of what a multivariant playlist names. */
   readonly rendition?: number;
+  readonly variables?: MultivariantPlaylist['variables'];
   /** What is told of the stream is told of this one. */
   readonly isFirst: boolean;
 }
