@@ -121,6 +121,9 @@ describe('the configuration', () => {
     ['STREAM_ORIGIN', 'https://user:password@origin.example/{stream_id}/index.m3u8'],
     ['STREAM_ORIGIN', 'https://{stream_id}.example/index.m3u8'],
     ['STREAM_ORIGIN', '/no/such/folder'],
+    ['STREAM_ORIGIN_REDIRECTS', 'other.example'],
+    ['STREAM_ORIGIN_REDIRECTS', 'https://other.example/vod'],
+    ['STREAM_ORIGIN_REDIRECTS', 'https://other.example,file:///etc'],
     ['STREAM_ORIGIN', __filename],
     ['INTERNAL_API_TOKEN', 'a token with spaces'],
   ])('refuses %s=%s', (name, value) => {

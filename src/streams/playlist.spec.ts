@@ -203,6 +203,31 @@ describe('a live playlist', () => {
     expect([...live(30, 6, later).segments.keys()]).toEqual([30, 31, 32, 33, 34, 35]);
   });
 
+  it('is read once as long as it does not change', () => {
+    const first = live(13, 6);
+    expect(live(13, 6, first)).toBe(first);
+    expect(live(14, 6, first)).not.toBe(first);
+  });
+
+  it('keeps its numbers when it ends, where it slid or was seen to live', () => {
+    const end = (first: number, former?: MediaPlaylist) =>
+      media(
+        [
+          `#EXT-X-MEDIA-SEQUENCE:${first}`,
+          ...Array.from({ length: 6 }, (_, at) => ['#EXTINF:4,', `${first + at}.ts`]).flat(),
+          '#EXT-X-ENDLIST',
+        ],
+        former,
+      ).stream;
+    const live0 = live(0, 6);
+    for (const stream of [end(13), end(13, live(13, 6)), end(0, live0)])
+      expect(stream).toMatchObject({ kind: 'live', ended: true, phases: stream.phaseOf(1e6) + 1 });
+    expect(end(13).phase(6)).toMatchObject({ startSeconds: 72, last: true });
+    expect(end(13).phase(5)).toMatchObject({ last: false });
+    expect(end(0, media(['#EXTINF:4,', 'a.ts', '#EXT-X-ENDLIST']))).toMatchObject({ kind: 'vod' });
+    expect(end(0)).toMatchObject({ kind: 'vod', phases: 3 });
+  });
+
   it('that keeps all goes by time, is joined at its edge, and is finished when it ends', () => {
     const lines = [
       '#EXT-X-PLAYLIST-TYPE:EVENT',

@@ -327,6 +327,11 @@ describe('a live stream that ends', () => {
     expect((await ask()).phase).toMatchObject({ index: 52, last: false });
     expect((await ask()).phase).toMatchObject({ index: 53, last: true, segments: [{}, {}] });
     expect(await ask(54)).toMatchObject({ code: 'phase-not-found' });
+    // Nothing will be added: it is not read again every half a target duration.
+    const { reads } = origin;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await player.get('index.m3u8');
+    expect(origin.reads).toBe(reads);
     expect((await player.get('0/101.ts')).status).toBe(302);
   });
 });

@@ -148,6 +148,15 @@ describe('streams of an origin that redirects', () => {
   const firstUrl = async (stream_id: string): Promise<string> =>
     (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
 
+  it('are asked for by 64 requests at once, and what waited for 5 s is given up', async () => {
+    const ids = Array.from({ length: 200 }, (_, at) => `made-up-${at}`);
+    for (const id of ids) void origin.hold(id);
+    const replies = await Promise.all(ids.map(ask));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([502]));
+    expect(ids.filter((id) => origin.requestsFor(id) > 0)).toHaveLength(64);
+    expect((await ask('film')).status).toBe(201);
+  }, 30_000);
+
   it('are read where they moved to within it', async () => {
     origin.redirects.set('moved', '/vod/v7/here/index.m3u8');
     expect(await firstUrl('moved')).toBe(at(origin, '/vod/v7/here/0.ts'));
