@@ -205,10 +205,7 @@ export class StreamsService {
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
     const signal = AbortSignal.timeout(ORIGIN_TIMEOUT_MS);
-    const read = await this.reads(() => {
-      signal.throwIfAborted();
-      return this.origin.read(url, signal);
-    });
+    const read = await this.reads(() => this.origin.read(url, signal));
     if (read === undefined) {
       if (rendition === undefined) return NOT_FOUND;
       throw new Error(`a rendition has no playlist: ${url.pathname}`);
