@@ -144,7 +144,7 @@ describe('streams of an origin that redirects', () => {
     STREAM_ORIGIN_REDIRECTS: `https://never.example, ${new URL(other.template).origin}`,
   }));
   const at = (one: HeldOrigin, path: string): string => new URL(path, one.template).href;
-  const ask = async (stream_id: string) => service.ask({ user_id: 'ana', session_id: stream_id, stream_id });
+  const ask = async (stream_id: string) => service.ask({ user_id: stream_id, stream_id });
   const firstUrl = async (stream_id: string): Promise<string> =>
     (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
 
