@@ -12,8 +12,26 @@ export interface Asked {
   readonly phase: number;
 }
 
-/** Says what is wrong with a reply; undefined where nothing is. */
+/** Says what is wrong with a renewal's reply; undefined where nothing is. */
 export type Check = (asked: Asked, status: number, body: string) => string | undefined;
+
+/** A request, and what says of its reply what is wrong with it. */
+export interface Exchange {
+  readonly request: autocannon.Request;
+  readonly check: (
+    status: number,
+    body: string,
+    headers: Readonly<Record<string, string>>,
+  ) => string | undefined;
+}
+
+/** What is sent for a while. */
+export interface Load {
+  /** Of every right reply. */
+  readonly status: number;
+  /** For each connection what it asks for, over and over. */
+  readonly exchanges: readonly (readonly Exchange[])[];
+}
 
 /** For each connection what it asks for, over and over: every phase of the stream for each of its own users. */
 export const ASKED: readonly (readonly Asked[])[] = Array.from({ length: CONNECTIONS }, (_, connection) =>
@@ -57,17 +75,29 @@ function toRequest(asked: Asked) {
   } as const;
 }
 
+/** Every phase, by everybody. */
+export function renewals(check: Check): Load {
+  const exchanges = ASKED.map((list) =>
+    list.map((asked) => ({
+      request: toRequest(asked),
+      check: (status: number, body: string) => check(asked, status, body),
+    })),
+  );
+  return { status: 200, exchanges };
+}
+
 /**
  * Sends this many requests and gives how many a second were answered. It waits for the last reply: one that is broken
  * off has its admission undone. Throws where any status, or the body of any in ten, was not right.
  */
-export async function fire(url: string, amount: number, check: Check): Promise<number> {
+export async function fire(url: string, amount: number, load: Load): Promise<number> {
   const faults: string[] = [];
-  const examined = (asked: Asked): autocannon.Request => ({
-    ...toRequest(asked),
-    onResponse: (status, body) => {
-      const fault = check(asked, status, body);
-      if (fault !== undefined) faults.push(`${fault} for ${JSON.stringify(asked)}: ${body}`);
+  const examined = ({ request, check }: Exchange): autocannon.Request => ({
+    ...request,
+    onResponse: (status, body, _context, headers) => {
+      const fault = check(status, body, headers as Record<string, string>);
+      if (fault !== undefined)
+        faults.push(`${fault} for ${JSON.stringify(request)}: ${body.slice(0, 1_000)}`);
     },
   });
   let connection = 0;
@@ -82,17 +112,21 @@ export async function fire(url: string, amount: number, check: Check): Promise<n
     // Milliseconds: how soon autocannon notices that it is done.
     sampleInt: 20,
     setupClient: (client) => {
-      // One in ten: every phase, each for another user.
-      const list = ASKED[connection++]!.map((asked, at) => (at % 11 === 0 ? examined : toRequest)(asked));
+      // One in ten: of renewals every phase, each for another user.
+      const list = load.exchanges[connection++]!.map((exchange, at) =>
+        at % 11 === 0 ? examined(exchange) : exchange.request,
+      );
       client.setRequests(list);
       client.on('response', () => (ended = performance.now()));
       // The last of them counts: nothing is sent before all are set up.
       started = performance.now();
     },
   });
-  const right = statusCodeStats?.['200']?.count ?? 0;
+  const right = statusCodeStats?.[`${load.status}`]?.count ?? 0;
   if (right !== amount || errors > 0)
-    faults.push(`${right} of ${amount} were 200, ${errors} errors: ${JSON.stringify(statusCodeStats)}`);
+    faults.push(
+      `${right} of ${amount} were ${load.status}, ${errors} errors: ${JSON.stringify(statusCodeStats)}`,
+    );
   if (faults.length > 0) throw new Error(`${faults.length} wrong answers. The first: ${faults[0]}`);
   return (amount / (ended - started)) * 1_000;
 }

@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
 import { Redis } from 'ioredis';
 import { startOwnRedis } from '../test/support/redis-server.ts';
 
@@ -63,4 +65,31 @@ export async function takeCalls(redis: Redis, script: string): Promise<Calls> {
   const micros = (ofScript: boolean): number[] =>
     calls.filter(([, , , [, hash]]) => (hash === script) === ofScript).map(([, , took]) => took);
   return { ofScript: micros(true), others: micros(false) };
+}
+
+/**
+ * How many commands clients send while this runs. MONITOR tells them from those that scripts run inside, which
+ * `INFO commandstats` counts as well.
+ */
+export async function countCommands(
+  { url, redis }: RedisUnderTest,
+  work: () => Promise<void>,
+): Promise<number> {
+  const { hostname, port } = new URL(url);
+  // Not ioredis, which takes what a busy server tells at once for a reply.
+  const monitor = connect(Number(port), hostname);
+  const lines = createInterface(monitor)[Symbol.asyncIterator]();
+  monitor.write('MONITOR\r\n');
+  await lines.next(); // OK
+  await work();
+  await redis.echo('the end');
+  for (let commands = 0; ;) {
+    const { value, done } = await lines.next();
+    if (done) throw new Error('Redis ended MONITOR');
+    if (value.includes('] "echo" ')) {
+      monitor.destroy();
+      return commands;
+    }
+    if (!/^\+\S+ \[\d+ lua\]/.test(value)) commands++;
+  }
 }

@@ -2,56 +2,46 @@ import { strictEqual } from 'node:assert';
 import { availableParallelism, cpus } from 'node:os';
 import { Redis } from 'ioredis';
 import { startRedis } from '../test/support/redis-server.ts';
-import { ASKED, type Check, CONNECTIONS, ask, checkRenewal, fire } from './load.mts';
-import { redisCpu } from './redis.mts';
-import { type Row, type Sample, median, ratios, ratioTable, table } from './report.mts';
-import { ENVIRONMENT, type Server, pin, startServer } from './servers.mts';
+import { ASKED, type Check, ask, checkRenewal, renewals } from './load.mts';
+import { median, ratios, ratioTable, table } from './report.mts';
+import { type Variant, runRounds, variantOf } from './rounds.mts';
+import { ENVIRONMENT, giveLastCpu, leaveLastCpu, startServer } from './servers.mts';
 
 /**
  * What a renewal on Redis costs in this service, beside the same route written by hand and beside one that only
  * answers. README.md says how to read it. Exits 1 where an answer was wrong, never for a figure.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
-const SLICE_SECONDS = 1;
-const WARM_UP_SECONDS = 0.15;
 /** What the service manages on a CPU over what the route written by hand does. */
 const AIM = 0.75;
 /** What differs between equal answers: addresses, instants, and what is made of them. */
 const VARYING = /127\.0\.0\.1:\d+|\d{4}-\d\d-\d\dT[\d:.]+Z|expires=\d+&signature=[\w-]+/g;
 
-interface Variant extends Row {
-  readonly server: Server;
+interface Contender extends Variant {
   readonly check: Check;
-  readonly samples: Sample[];
-  /** Requests a second of its last burst, to tell how many fill a slice. */
-  pace: number;
 }
 
 async function main(resources: AsyncDisposableStack): Promise<void> {
-  // A CPU for the server that is measured, the others for what measures it; Redis inherits the latter.
-  const lastCpu = availableParallelism() - 1;
-  let pinned = lastCpu > 0 && pin(process.pid, `0-${lastCpu - 1}`);
+  const cpuCount = availableParallelism();
+  let pinned = leaveLastCpu();
   const redisServer = await startRedis(['path', 'docker', 'apt']);
   resources.defer(() => redisServer.stop());
   const redis = resources.adopt(new Redis(redisServer.url), (connection) => connection.disconnect());
 
   const variants = await startVariants(redisServer.url, resources);
-  for (const { server } of variants) pinned &&= pin(server.pid, String(lastCpu));
+  for (const { server } of variants) pinned &&= giveLastCpu(server);
   console.log(
     `Node ${process.versions.node}; Redis ${/redis_version:(\S+)/.exec(await redis.info('server'))?.[1]}; ` +
-      `${lastCpu + 1} CPUs, ${cpus()[0]?.model.trim()}; ` +
+      `${cpuCount} CPUs, ${cpus()[0]?.model.trim()}; ` +
       (pinned ? 'servers on one CPU, load and Redis on the rest' : 'no CPUs set apart'),
   );
   await checkAnswers(variants);
-  // The first bursts are slow and short; by the third the code is compiled and the pace is known.
-  for (const variant of [...variants, ...variants, ...variants]) await burst(variant, 1);
-  for (let round = 0; round < ROUNDS; round++)
-    for (const variant of shuffle(variants)) variant.samples.push(await slice(variant, redis));
+  await runRounds(variants, ROUNDS, redis);
   await checkAnswers(variants);
   report(variants);
 }
 
-async function startVariants(redisUrl: string, resources: AsyncDisposableStack): Promise<Variant[]> {
+async function startVariants(redisUrl: string, resources: AsyncDisposableStack): Promise<Contender[]> {
   const start = async (
     name: string,
     file: string,
@@ -59,12 +49,12 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
     check = checkRenewal,
   ) => {
     const server = resources.use(await startServer(file, { ...ENVIRONMENT, ...environment }));
-    return { name, server, check, samples: [], pace: 3_000 };
+    return { ...variantOf(name, server, renewals(check)), check };
   };
   // A database each, so that none finds the sessions of another.
   const [one, two, three] = [1, 2, 3].map((database) => ({ REDIS_URL: `${redisUrl}/${database}` }));
   const quiet = { LOG_LEVEL: 'warn' };
-  const variants: Variant[] = [
+  const variants: Contender[] = [
     await start('handwritten', 'servers/handwritten.mts', { ...one }),
     await start('streamgate', '../dist/main.js', { ...two, ...quiet }),
     await start('streamgate, requests logged', '../dist/main.js', { ...three }),
@@ -87,7 +77,7 @@ async function createSessions(url: string): Promise<void> {
 }
 
 /** One user asks each server for each phase; and what was written by hand must answer as the service does. */
-async function checkAnswers(variants: readonly Variant[]): Promise<void> {
+async function checkAnswers(variants: readonly Contender[]): Promise<void> {
   for (const asked of ASKED[0]!.filter((_, at) => at % 10 === 0)) {
     const bodies = new Map<string, string>();
     for (const { name, server, check } of variants) {
@@ -100,40 +90,9 @@ async function checkAnswers(variants: readonly Variant[]): Promise<void> {
   }
 }
 
-async function slice(variant: Variant, redis: Redis): Promise<Sample> {
-  const { server } = variant;
-  await burst(variant, WARM_UP_SECONDS);
-  const [cpuBefore, redisBefore] = [await server.cpu(), await redisCpu(redis)];
-  const requests = await burst(variant, SLICE_SECONDS);
-  const [cpuAfter, redisAfter] = [await server.cpu(), await redisCpu(redis)];
-  const cpuMicros = (cpuAfter - cpuBefore) / requests;
-  return {
-    cpuMicros,
-    perSecond: variant.pace,
-    busy: (cpuMicros * variant.pace) / 1e6,
-    redisMicros: (redisAfter - redisBefore) / requests,
-  };
-}
-
-/** About this long of load; gives how many requests it were. */
-async function burst(variant: Variant, seconds: number): Promise<number> {
-  const requests = Math.max(1, Math.round((variant.pace * seconds) / CONNECTIONS)) * CONNECTIONS;
-  variant.pace = await fire(variant.server.url, requests, variant.check).catch((cause: unknown) => {
-    throw new Error(`${variant.name} failed`, { cause });
-  });
-  return requests;
-}
-
-function shuffle<T>(items: readonly T[]): T[] {
-  return items
-    .map((item) => ({ item, at: Math.random() }))
-    .toSorted((a, b) => a.at - b.at)
-    .map(({ item }) => item);
-}
-
 /** The verdict is by CPU: requests a second tell the same, but only where nothing else held the servers up. */
-function report(variants: readonly Variant[]): void {
-  const [, handwritten, streamgate] = variants as [Variant, Variant, Variant];
+function report(variants: readonly Contender[]): void {
+  const [, handwritten, streamgate] = variants as [Contender, Contender, Contender];
   const byCpu = 1 / median(ratios(streamgate, handwritten, 'cpuMicros'));
   const byRequests = median(ratios(streamgate, handwritten, 'perSecond'));
   console.log(`\nMedian (least-most) of ${ROUNDS} rounds\n\n${table(variants)}\n`);

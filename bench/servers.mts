@@ -1,6 +1,6 @@
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { constants, setPriority } from 'node:os';
+import { availableParallelism, constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../test/support/redis-server.ts';
 
@@ -10,6 +10,13 @@ export interface Server extends AsyncDisposable {
   readonly pid: number;
   /** Microseconds of CPU that the process has used so far. */
   cpu(): Promise<number>;
+  memory(): Promise<Memory>;
+}
+
+/** Bytes, garbage left out. */
+export interface Memory {
+  readonly rss: number;
+  readonly heap: number;
 }
 
 /** What every server is given; those written by hand take what they know. */
@@ -36,14 +43,16 @@ export async function startServer(
   const exited = once(child, 'exit');
   setPriority(child.pid!, priority);
   const url = `http://127.0.0.1:${port}`;
+  const tell = async <T,>(what: 'cpu' | 'memory'): Promise<T> => {
+    child.send(what);
+    const [told] = (await once(child, 'message')) as [T];
+    return told;
+  };
   const server: Server = {
     url,
     pid: child.pid!,
-    async cpu() {
-      child.send('cpu');
-      const [used] = (await once(child, 'message')) as [number];
-      return used;
-    },
+    cpu: async () => tell<number>('cpu'),
+    memory: async () => tell<Memory>('memory'),
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL');
       await exited;
@@ -60,8 +69,19 @@ export async function startServer(
   return server;
 }
 
+const LAST_CPU = availableParallelism() - 1;
+
+/** Leaves the last CPU to the servers that are measured, and keeps what is started from now on off it. */
+export function leaveLastCpu(): boolean {
+  return LAST_CPU > 0 && pin(process.pid, `0-${LAST_CPU - 1}`);
+}
+
+export function giveLastCpu({ pid }: Server): boolean {
+  return LAST_CPU > 0 && pin(pid, String(LAST_CPU));
+}
+
 /** Keeps a process and what it starts from now on to these CPUs; false where that cannot be done. */
-export function pin(pid: number, cpus: string): boolean {
+function pin(pid: number, cpus: string): boolean {
   try {
     execFileSync('taskset', ['-a', '-c', '-p', cpus, String(pid)], { stdio: 'ignore' });
     return true;

@@ -34,7 +34,7 @@ output "redis_endpoint" {
 }
 
 output "secret_arns" {
-  description = "Where the secrets are: whoever checks signed URLs needs MEDIA_SIGNING_SECRET, a receiver CALLBACK_SECRET."
+  description = "Where the secrets are: whoever checks signed URLs needs MEDIA_SIGNING_SECRET, a receiver CALLBACK_SECRET, and CLOUDFRONT_PRIVATE_KEY waits to be put."
   value       = { for name, secret in aws_secretsmanager_secret.app : name => secret.arn }
 }
 

@@ -1,25 +1,27 @@
-# Made here once and kept: each plan draws anew, and the first draw stays. To draw again, replace the version.
 locals {
-  secrets = merge(
+  # Made here once and kept: each plan draws anew, and the first draw stays. To draw again, replace the version.
+  drawn_secrets = merge(
     {
-      REDIS_PASSWORD       = ""
-      MEDIA_SIGNING_SECRET = ""
-      INTERNAL_API_TOKEN   = ""
+      REDIS_PASSWORD     = ""
+      INTERNAL_API_TOKEN = ""
     },
+    contains(["hmac", "secure-link"], var.media_signing) ? { MEDIA_SIGNING_SECRET = "" } : {},
     # 64 letters and digits are base64 of 48 bytes, because 64 is a multiple of 4.
     var.callback_url == null ? {} : { CALLBACK_SECRET = "whsec_" },
   )
+  # Put by hand (README.md), and never in the state: the public half was given to CloudFront before.
+  given_secrets = var.media_signing == "cloudfront" ? ["CLOUDFRONT_PRIVATE_KEY"] : []
 }
 
 data "aws_secretsmanager_random_password" "app" {
-  for_each = local.secrets
+  for_each = local.drawn_secrets
 
   password_length     = 64
   exclude_punctuation = true
 }
 
 resource "aws_secretsmanager_secret" "app" {
-  for_each = local.secrets
+  for_each = toset(concat(keys(local.drawn_secrets), local.given_secrets))
 
   # A prefix: a name cannot be made again until days after it was destroyed.
   name_prefix = "${var.name}/${each.key}-"
@@ -27,7 +29,7 @@ resource "aws_secretsmanager_secret" "app" {
 }
 
 resource "aws_secretsmanager_secret_version" "app" {
-  for_each = local.secrets
+  for_each = local.drawn_secrets
 
   secret_id     = aws_secretsmanager_secret.app[each.key].id
   secret_string = "${each.value}${data.aws_secretsmanager_random_password.app[each.key].random_password}"

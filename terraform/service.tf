@@ -15,6 +15,13 @@ locals {
     },
     local.redis_clustered ? { REDIS_CLUSTER = "true" } : {},
     var.media_base_url == null ? {} : { MEDIA_BASE_URL = var.media_base_url },
+    var.media_signing == "hmac" ? {} : { MEDIA_SIGNING = var.media_signing },
+    var.cloudfront_key_pair_id == null ? {} : { CLOUDFRONT_KEY_PAIR_ID = var.cloudfront_key_pair_id },
+    var.auth_mode == "none" ? {} : {
+      AUTH_JWKS_URL = var.auth_jwks_url
+      AUTH_ISSUER   = var.auth_issuer
+      AUTH_AUDIENCE = var.auth_audience
+    },
     var.callback_url == null ? {} : { CALLBACK_URL = var.callback_url },
     length(var.callback_events) == 0 ? {} : { CALLBACK_EVENTS = join(",", var.callback_events) },
   )

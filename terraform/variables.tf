@@ -40,10 +40,9 @@ variable "auth_mode" {
   description = "How viewers are authenticated. Without a default, so that nobody runs without by oversight."
   type        = string
 
-  # Add jwt with the version of the service that knows it.
   validation {
-    condition     = contains(["none"], var.auth_mode)
-    error_message = "Give auth_mode as none: the service knows no other yet, so put what authenticates in front."
+    condition     = contains(["jwt", "none"], var.auth_mode)
+    error_message = "Give auth_mode as jwt, or as none where something in front authenticates."
   }
 }
 
@@ -101,6 +100,70 @@ variable "media_base_url" {
   }
 }
 
+variable "media_signing" {
+  description = "How segment URLs are signed: hmac, secure-link for nginx, cloudfront, or none."
+  type        = string
+  default     = "hmac"
+
+  validation {
+    condition     = contains(["hmac", "secure-link", "cloudfront", "none"], var.media_signing)
+    error_message = "Give media_signing as hmac, secure-link, cloudfront or none."
+  }
+}
+
+variable "cloudfront_key_pair_id" {
+  description = "Id of the public key in CloudFront. The private one is put into its secret by hand: README.md."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.cloudfront_key_pair_id == null || can(regex("^[A-Za-z0-9]+$", var.cloudfront_key_pair_id))
+    error_message = "Give cloudfront_key_pair_id as CloudFront shows it: letters and digits."
+  }
+  validation {
+    condition     = (var.cloudfront_key_pair_id != null) == (var.media_signing == "cloudfront")
+    error_message = "Give cloudfront_key_pair_id where media_signing is cloudfront, and nowhere else."
+  }
+}
+
+variable "auth_jwks_url" {
+  description = "Where the keys are that viewers' tokens are checked with."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.auth_jwks_url == null || can(regex("^https://[^/?#@:\\s]+(/[^\\s]*)?$", var.auth_jwks_url))
+    error_message = "Give auth_jwks_url as an https URL without credentials or a port: tasks reach port 443 and no other."
+  }
+  validation {
+    condition     = (var.auth_jwks_url != null) == (var.auth_mode == "jwt")
+    error_message = "Give auth_jwks_url where auth_mode is jwt, and nowhere else."
+  }
+}
+
+variable "auth_issuer" {
+  description = "Who must have issued a viewer's token: its iss."
+  type        = string
+  default     = null
+
+  # An empty variable would count as none, and tokens of every issuer pass.
+  validation {
+    condition     = can(regex("\\S", var.auth_issuer)) == (var.auth_mode == "jwt")
+    error_message = "Give auth_issuer where auth_mode is jwt, and nowhere else."
+  }
+}
+
+variable "auth_audience" {
+  description = "Whom a viewer's token must be for: its aud."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("\\S", var.auth_audience)) == (var.auth_mode == "jwt")
+    error_message = "Give auth_audience where auth_mode is jwt, and nowhere else."
+  }
+}
+
 variable "callback_url" {
   description = "Where events are posted. Nothing is posted where it is not given."
   type        = string
@@ -147,7 +210,8 @@ variable "app_environment" {
 
 locals {
   reserved_names = [
-    "AUTH_MODE", "CALLBACK_EVENTS", "CALLBACK_SECRET", "CALLBACK_URL", "HOST", "INTERNAL_API_TOKEN", "MEDIA_BASE_URL",
+    "AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_JWKS_URL", "AUTH_MODE", "CALLBACK_EVENTS", "CALLBACK_SECRET", "CALLBACK_URL",
+    "CLOUDFRONT_KEY_PAIR_ID", "CLOUDFRONT_PRIVATE_KEY", "HOST", "INTERNAL_API_TOKEN", "MEDIA_BASE_URL", "MEDIA_SIGNING",
     "MEDIA_SIGNING_SECRET", "NODE_ENV", "PORT", "REDIS_CLUSTER", "REDIS_PASSWORD", "REDIS_URL", "SESSION_STORE",
     "STREAM_ORIGIN",
   ]

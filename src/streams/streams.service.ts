@@ -21,10 +21,15 @@ const LIVE_TTL = 0.5;
 const SHORTEST_TTL_MS = 100;
 /** Long enough to spare the origin a loop of requests, short enough for a stream that was just published. */
 const MISSING_TTL_MS = 1_000;
-/** The cache is bounded by segments, the bulk of a stream: about 200 bytes each, so 200 MB at the worst. */
-const MAX_CACHED_SEGMENTS = 1_000_000;
-/** What an entry weighs by itself, a stream that is missing included: as much as so many segments, and rather more. */
-const ENTRY_SEGMENTS = 20;
+/**
+ * Playlists are kept up to about so many bytes: some 300 of a thousand segments. A task of 512 MB, the smallest, has a
+ * heap of half of that, which must hold what is under way as well. bench/README.md has what was measured.
+ */
+const MAX_CACHED_BYTES = 100_000_000;
+/** What an entry takes by itself, a stream that is missing included; rather more than less. */
+const ENTRY_BYTES = 4_000;
+/** What a segment takes beside its text; some 100 more with an initialisation section and a range. */
+const SEGMENT_BYTES = 270;
 /** Signed, about 500 bytes a segment: 50 MB at the worst. */
 const MAX_ISSUED_SEGMENTS = 100_000;
 const MAX_SEEN_STREAMS = 10_000;
@@ -79,8 +84,8 @@ export class StreamsService {
     this.urlLifeMs = config.policy.expireAfterMs;
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
     this.playlists = new LRUCache({
-      maxSize: MAX_CACHED_SEGMENTS,
-      sizeCalculation: (known) => weightOf(known) + ENTRY_SEGMENTS,
+      maxSize: MAX_CACHED_BYTES,
+      sizeCalculation: bytesOf,
       fetchMethod: async (_key, stale, { options, context }) => {
         const known = await this.load(context, stale);
         options.ttl = ttlOf(known);
@@ -240,10 +245,16 @@ interface PlaylistAddress {
   readonly isFirst: boolean;
 }
 
-/** In segments, which are the bulk of a playlist. */
-function weightOf(known: KnownPlaylist): number {
-  if (known.outcome === 'not-found') return 0;
-  return known.playlist.kind === 'media' ? known.playlist.segments.size : known.playlist.renditions.length;
+/** About what it takes of memory, its text too: the addresses of segments may well be the most of it. */
+function bytesOf(known: KnownPlaylist): number {
+  if (known.outcome === 'not-found') return ENTRY_BYTES;
+  const { playlist } = known;
+  let bytes = ENTRY_BYTES + playlist.template.write('', '').length;
+  if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
+  // An address is kept twice: where the playlist was cut, and as a path.
+  for (const { path, initPath = '' } of playlist.segments.values())
+    bytes += SEGMENT_BYTES + 2 * (path.length + initPath.length);
+  return bytes;
 }
 
 function ttlOf(known: KnownPlaylist): number {

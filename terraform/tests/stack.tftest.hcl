@@ -490,6 +490,7 @@ run "stack" {
 
 run "full_environment" {
   variables {
+    media_signing   = "secure-link"
     media_base_url  = "https://cdn.example.com"
     callback_url    = "https://receiver.example.com/hooks"
     callback_events = ["session.started", "session.moved", "session.ended", "session.expired", "session.refused"]
@@ -522,6 +523,89 @@ run "full_environment" {
       concat(keys(jsondecode(file("./tests/environment.json")).full.environment), keys(jsondecode(file("./tests/environment.json")).full.secrets)),
       concat(local.reserved_names, keys(var.app_environment))
     )) == 0
+    error_message = "app_environment may overwrite what the stack gives: add its name to reserved_names."
+  }
+}
+
+run "cloudfront" {
+  variables {
+    media_base_url         = "https://d111111abcdef8.cloudfront.net"
+    media_signing          = "cloudfront"
+    cloudfront_key_pair_id = "K2JCJMDEHXQW5F"
+  }
+
+  assert {
+    condition = (
+      { for one in jsondecode(aws_ecs_task_definition.app.container_definitions)[0].environment : one.name => one.value }
+      == { for name, value in jsondecode(file("./tests/environment.json")).cloudfront.environment : name => value }
+    )
+    error_message = "The environment is not that of tests/environment.json, which src/config.ts is held against as well."
+  }
+  assert {
+    condition = (
+      { for name, version in aws_secretsmanager_secret_version.app : name => version.secret_string }
+      == { for name, value in jsondecode(file("./tests/environment.json")).cloudfront.secrets : name => value }
+    )
+    error_message = "Terraform draws a secret that it is given, which would be in its state, or one that nobody needs."
+  }
+  assert {
+    condition = (
+      { for one in jsondecode(aws_ecs_task_definition.app.container_definitions)[0].secrets : one.name => one.valueFrom }
+      == { for name, secret in aws_secretsmanager_secret.app : name => secret.arn }
+    )
+    error_message = "A secret is not given, or another one in its place."
+  }
+  assert {
+    condition = toset(keys(aws_secretsmanager_secret.app)) == toset(concat(
+      keys(jsondecode(file("./tests/environment.json")).cloudfront.secrets),
+      jsondecode(file("./tests/environment.json")).cloudfront.given
+    ))
+    error_message = "There is no secret to put the private key into, or one that nobody needs."
+  }
+  assert {
+    condition = alltrue([for secret in aws_secretsmanager_secret.app :
+      contains(flatten([for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Resource]), secret.arn)
+    ])
+    error_message = "A task may not read a secret that it names."
+  }
+  assert {
+    condition     = length(setsubtract(concat(keys(local.environment), keys(aws_secretsmanager_secret.app)), local.reserved_names)) == 0
+    error_message = "app_environment may overwrite what the stack gives: add its name to reserved_names."
+  }
+}
+
+run "media_that_nobody_signs" {
+  variables {
+    media_signing = "none"
+  }
+
+  assert {
+    condition     = contains(jsondecode(aws_ecs_task_definition.app.container_definitions)[0].environment, { name = "MEDIA_SIGNING", value = "none" })
+    error_message = "The service signs all the same."
+  }
+  assert {
+    condition     = toset(keys(aws_secretsmanager_secret.app)) == toset(["INTERNAL_API_TOKEN", "REDIS_PASSWORD"])
+    error_message = "There is a secret that nobody needs."
+  }
+}
+
+run "authentication" {
+  variables {
+    auth_mode     = "jwt"
+    auth_jwks_url = "https://issuer.example.com/.well-known/jwks.json"
+    auth_issuer   = "https://issuer.example.com"
+    auth_audience = "streamgate"
+  }
+
+  assert {
+    condition = (
+      { for one in jsondecode(aws_ecs_task_definition.app.container_definitions)[0].environment : one.name => one.value }
+      == { for name, value in jsondecode(file("./tests/environment.json")).jwt.environment : name => value }
+    )
+    error_message = "The environment is not that of tests/environment.json, which src/config.ts is held against as well."
+  }
+  assert {
+    condition     = length(setsubtract(keys(local.environment), local.reserved_names)) == 0
     error_message = "app_environment may overwrite what the stack gives: add its name to reserved_names."
   }
 }

@@ -17,7 +17,13 @@ run "the_ends_of_what_is_allowed" {
     media_base_url          = "http://cdn.example.com:8080/media"
     callback_url            = "https://receiver.example.com/hooks?tenant=1"
     callback_events         = ["session.refused"]
-    app_environment         = { AUTH_ISSUER = "https://issuer.example.com" }
+    media_signing           = "cloudfront"
+    cloudfront_key_pair_id  = "K2JCJMDEHXQW5F"
+    auth_mode               = "jwt"
+    auth_jwks_url           = "https://issuer.example.com"
+    auth_issuer             = "our issuer"
+    auth_audience           = "a"
+    app_environment         = { LOG_LEVEL = "warn" }
     task_cpu                = 2048
     task_memory             = 16384
     min_tasks               = 1
@@ -84,10 +90,89 @@ run "authentication_that_is_not_there" {
   command = plan
 
   variables {
-    auth_mode = "jwt"
+    auth_mode = "basic"
   }
 
   expect_failures = [var.auth_mode]
+}
+
+run "signer_that_is_not_there" {
+  command = plan
+
+  variables {
+    media_signing = "akamai"
+  }
+
+  expect_failures = [var.media_signing]
+}
+
+run "name_for_a_key_pair" {
+  command = plan
+
+  variables {
+    media_signing          = "cloudfront"
+    cloudfront_key_pair_id = "our key"
+  }
+
+  expect_failures = [var.cloudfront_key_pair_id]
+}
+
+run "cloudfront_without_its_key" {
+  command = plan
+
+  variables {
+    media_signing = "cloudfront"
+  }
+
+  expect_failures = [var.cloudfront_key_pair_id]
+}
+
+run "keys_in_the_clear" {
+  command = plan
+
+  variables {
+    auth_mode     = "jwt"
+    auth_jwks_url = "http://issuer.example.com"
+    auth_issuer   = "https://issuer.example.com"
+    auth_audience = "streamgate"
+  }
+
+  expect_failures = [var.auth_jwks_url]
+}
+
+run "tokens_without_keys" {
+  command = plan
+
+  variables {
+    auth_mode     = "jwt"
+    auth_issuer   = "https://issuer.example.com"
+    auth_audience = "streamgate"
+  }
+
+  expect_failures = [var.auth_jwks_url]
+}
+
+run "tokens_of_any_issuer" {
+  command = plan
+
+  variables {
+    auth_mode     = "jwt"
+    auth_jwks_url = "https://issuer.example.com"
+    auth_issuer   = ""
+    auth_audience = "streamgate"
+  }
+
+  expect_failures = [var.auth_issuer]
+}
+
+run "audience_for_nobody" {
+  command = plan
+
+  variables {
+    auth_audience = "streamgate"
+  }
+
+  expect_failures = [var.auth_audience]
 }
 
 run "name_too_long_for_a_load_balancer" {

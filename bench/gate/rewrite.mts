@@ -1,0 +1,59 @@
+import { createRequire } from 'node:module';
+import { quantile, show } from '../figures.mts';
+import { ORIGINAL, SEGMENTS, keyIn, rewritten } from './playlist.mts';
+
+const built = createRequire(import.meta.url);
+const { readPlaylist } = built(
+  '../../dist/streams/playlist.js',
+) as typeof import('../../src/streams/playlist.ts');
+
+const RUNS = 5;
+const TIMES = 2_000;
+const READS = 200;
+const QUERY = `?user_id=${'u'.repeat(36)}&session_id=${'s'.repeat(36)}`;
+
+/** One playlist that is in memory, written for one viewer; and read, which is once for all of them. */
+export async function measureRewrite(): Promise<void> {
+  const { template } = read();
+  const key = keyIn(template.write('', ''));
+  const runs = Array.from({ length: RUNS }, () =>
+    // Its bytes as well: the text is in pieces until somebody wants them.
+    millis(
+      TIMES,
+      () => Buffer.from(template.write('', QUERY)),
+      (bytes) => bytes.toString() === rewritten(key, QUERY),
+    ),
+  );
+  const reads = millis(READS, read, ({ segments }) => segments.size === SEGMENTS);
+  const inMillis = { unit: 'ms', digits: 2 } as const;
+  const aim = { below: 1, by: 'worst' } as const;
+  show(`A cached playlist of ${SEGMENTS} segments, written for a viewer ${TIMES} times, ${RUNS} runs`, [
+    { name: 'median', ...inMillis, aim, values: runs.map((times) => quantile(times, 0.5)) },
+    { name: '99th percentile', ...inMillis, aim, values: runs.map((times) => quantile(times, 0.99)) },
+    { name: 'and to read it, once for all its viewers', ...inMillis, values: [quantile(reads, 0.5)] },
+  ]);
+}
+
+function read() {
+  const playlist = readPlaylist(ORIGINAL, {
+    streamId: 'long',
+    url: new URL('https://origin.example/long/index.m3u8'),
+    root: new URL('https://origin.example/'),
+    phaseSeconds: 10,
+    former: undefined,
+  });
+  if (playlist.kind !== 'media') throw new Error('not a media playlist');
+  return playlist;
+}
+
+/** How long each takes; the last answer is checked. */
+function millis<T>(times: number, work: () => T, isRight: (made: T) => boolean): number[] {
+  const took: number[] = [];
+  for (let time = 0; time < times; time++) {
+    const started = performance.now();
+    const made = work();
+    took.push(performance.now() - started);
+    if (time === times - 1 && !isRight(made)) throw new Error('a wrong answer');
+  }
+  return took;
+}
