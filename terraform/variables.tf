@@ -40,10 +40,17 @@ variable "auth_mode" {
   description = "How viewers are authenticated. Without a default, so that nobody runs without by oversight."
   type        = string
 
-  # Add jwt with the version of the service that knows it.
   validation {
-    condition     = contains(["none"], var.auth_mode)
-    error_message = "Give auth_mode as none: the service knows no other yet, so put what authenticates in front."
+    condition     = contains(["jwt", "none"], var.auth_mode)
+    error_message = "Give auth_mode as jwt, or as none where something in front authenticates."
+  }
+  # A secret of HS256 would stand in the task definition in plain.
+  validation {
+    condition = var.auth_mode != "jwt" || (
+      length(setintersection(keys(var.app_environment), ["AUTH_ISSUER", "AUTH_AUDIENCE"])) == 2
+      && length(setintersection(keys(var.app_environment), ["AUTH_JWKS_URL", "AUTH_JWT_PUBLIC_KEY"])) == 1
+    )
+    error_message = "Give AUTH_ISSUER, AUTH_AUDIENCE and one of AUTH_JWKS_URL and AUTH_JWT_PUBLIC_KEY in app_environment for auth_mode jwt."
   }
 }
 

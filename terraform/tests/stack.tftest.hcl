@@ -493,7 +493,14 @@ run "full_environment" {
     media_base_url  = "https://cdn.example.com"
     callback_url    = "https://receiver.example.com/hooks"
     callback_events = ["session.started", "session.moved", "session.ended", "session.expired", "session.refused"]
-    app_environment = { LOG_LEVEL = "warn", MAX_SESSIONS_PER_USER = "5" }
+    auth_mode       = "jwt"
+    app_environment = {
+      AUTH_AUDIENCE         = "streamgate"
+      AUTH_ISSUER           = "https://issuer.example.com"
+      AUTH_JWKS_URL         = "https://issuer.example.com/keys"
+      LOG_LEVEL             = "warn"
+      MAX_SESSIONS_PER_USER = "5"
+    }
   }
 
   assert {

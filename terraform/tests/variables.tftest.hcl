@@ -84,7 +84,18 @@ run "authentication_that_is_not_there" {
   command = plan
 
   variables {
-    auth_mode = "jwt"
+    auth_mode = "basic"
+  }
+
+  expect_failures = [var.auth_mode]
+}
+
+run "authentication_without_an_issuer" {
+  command = plan
+
+  variables {
+    auth_mode       = "jwt"
+    app_environment = { AUTH_JWKS_URL = "https://issuer.example.com/keys", AUTH_AUDIENCE = "streamgate" }
   }
 
   expect_failures = [var.auth_mode]

@@ -32,17 +32,17 @@ describe('the platform', () => {
   });
 
   it.each([
-    ['none', {}],
-    ['another', { authorization: 'Bearer another-token' }],
-    ['another scheme', { authorization: `Basic ${TOKEN}` }],
-    ['an empty one', { authorization: 'Bearer ' }],
-    ['a longer one', { authorization: `Bearer ${TOKEN}x` }],
-  ])('401 from /internal with %s for a token', async (_, headers) => {
+    ['none', {}, 'Bearer'],
+    ['another', { authorization: 'Bearer another-token' }, 'Bearer error="invalid_token"'],
+    ['another scheme', { authorization: `Basic ${TOKEN}` }, 'Bearer'],
+    ['an empty one', { authorization: 'Bearer ' }, 'Bearer'],
+    ['a longer one', { authorization: `Bearer ${TOKEN}x` }, 'Bearer error="invalid_token"'],
+  ])('401 from /internal with %s for a token', async (_, headers, challenge) => {
     const reply = await service.send('post', '/internal/expire-idle-sessions', headers);
     expect([reply.status, reply.body.code, reply.headers['www-authenticate']]).toEqual([
       401,
       'unauthorized',
-      'Bearer',
+      challenge,
     ]);
   });
 
@@ -99,6 +99,7 @@ describe('the documentation', () => {
       'POST /internal/expiry/pause',
       'POST /internal/expiry/resume',
       'POST /v1/phases',
+      'POST /v1/tickets',
       'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
     ]);
   });

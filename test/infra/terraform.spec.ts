@@ -21,7 +21,9 @@ const TIMEOUTS = read('timeouts.json') as Record<'idle' | 'drain' | 'stop', numb
 
 /** What the service does not start without in production, and by which name it says so. */
 const REQUIRED: Variables = {
-  AUTH_MODE: 'AUTH_MODE',
+  AUTH_AUDIENCE: 'AUTH_AUDIENCE',
+  AUTH_ISSUER: 'AUTH_ISSUER',
+  AUTH_JWKS_URL: 'AUTH_JWKS_URL',
   CALLBACK_SECRET: 'CALLBACK_SECRET',
   INTERNAL_API_TOKEN: 'INTERNAL_API_TOKEN',
   MEDIA_SIGNING_SECRET: 'MEDIA_SIGNING_SECRET',
@@ -41,16 +43,20 @@ const faultsOf = (variables: Variables): string[] => {
 };
 
 describe.each(Object.entries(TASKS))('the environment of the task definition, %s', (_case, task) => {
-  const names = Object.keys(all(task));
+  // The default is jwt, which one of them names and the other does not want.
+  const names = Object.keys(all(task)).filter((name) => name !== 'AUTH_MODE');
 
-  it('is what the service starts with, on the Redis of the stack, without a word of warning', () => {
+  it('is what the service starts with, on the Redis of the stack, with a word of warning where it is open', () => {
     const config = readConfig(all(task));
     expect(config).toMatchObject({
       production: true,
       SESSION_STORE: 'redis',
       HOST: '0.0.0.0',
     } satisfies Partial<Config>);
-    expect(config.warnings).toEqual([]);
+    expect(config.AUTH_MODE).toBe(task.environment.AUTH_MODE);
+    expect(config.warnings.map((warning) => warning.split(':', 1)[0])).toEqual(
+      config.AUTH_MODE === 'jwt' ? [] : ['AUTH_MODE is none'],
+    );
   });
 
   it.each(names.filter((name) => name in REQUIRED))('is not enough without %s', (name) => {
@@ -73,8 +79,13 @@ it('refuses cluster mode, as Terraform does for it: remove redis_cluster_ready w
   expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual(['REDIS_CLUSTER']);
 });
 
-it('knows no authentication but none, as Terraform says: widen auth_mode when this fails', () => {
-  expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'jwt' })).toEqual(['AUTH_MODE']);
+it('needs for jwt what Terraform asks for, and knows nothing beside jwt and none', () => {
+  expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'jwt' })).toEqual([
+    'AUTH_JWKS_URL',
+    'AUTH_ISSUER',
+    'AUTH_AUDIENCE',
+  ]);
+  expect(faultsOf({ ...all(TASKS.full), AUTH_MODE: 'basic' })).toEqual(['AUTH_MODE']);
 });
 
 describe('the paths of the load balancer', () => {
