@@ -1,23 +1,13 @@
 import { createHash, createHmac } from 'node:crypto';
-import { type CryptoKey } from 'jose';
 import { type Response } from 'supertest';
 import { openEventSource } from '../support/event-source.js';
-import { Issuer, newKeyPair, pemOf } from '../support/issuer.js';
+import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
 import { LiveOrigin } from '../support/live-origin.js';
 import { type Service, useService } from '../support/service.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
 
 const STREAM = 'test-pattern';
-const SECRET = 'a-secret-of-thirty-two-characters-or-more';
-const HS256 = { alg: 'HS256', privateKey: new TextEncoder().encode(SECRET) as unknown as CryptoKey };
-const BY_SECRET = {
-  AUTH_MODE: 'jwt',
-  AUTH_JWT_SECRET: SECRET,
-  AUTH_ISSUER: Issuer.NAME,
-  AUTH_AUDIENCE: Issuer.AUDIENCE,
-};
-
 const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const bearer = (token: string | undefined): Record<string, string> =>
   token === undefined ? {} : { authorization: `Bearer ${token}` };
@@ -160,8 +150,8 @@ describe('a viewer, by a public key,', () => {
     pem = await pemOf(pair.publicKey);
   });
   const service = useService('the embedded store', () => {
-    const { AUTH_JWT_SECRET: _, ...rest } = BY_SECRET;
-    return { ...rest, AUTH_JWT_PUBLIC_KEY: pem };
+    const { AUTH_JWT_SECRET: _, ...others } = BY_SECRET;
+    return { ...others, AUTH_JWT_PUBLIC_KEY: pem };
   });
   const { phase } = viewerOf(service);
 

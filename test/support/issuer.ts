@@ -17,6 +17,13 @@ interface KeyPair {
   readonly privateKey: CryptoKey;
 }
 
+/** What signs a token. */
+interface Signer {
+  readonly alg: string;
+  readonly kid?: string;
+  readonly privateKey: CryptoKey | Uint8Array;
+}
+
 /** An issuer of tokens with a real JWKS endpoint, whose clock is the test's. */
 export class Issuer {
   static readonly NAME = 'https://id.example';
@@ -59,19 +66,13 @@ export class Issuer {
 
   /** A token for Ana, good for an hour, but for what is said otherwise. */
   async token(
-    { alg, kid, privateKey }: Pick<KeyPair, 'alg' | 'privateKey'> & { readonly kid?: string },
+    { alg, kid, privateKey }: Signer,
     claims: Record<string, unknown> = {},
     header: Partial<JWTHeaderParameters> = {},
   ): Promise<string> {
-    return this.signed(privateKey, claims, { alg, ...(kid === undefined ? {} : { kid }), ...header });
-  }
-
-  async signed(
-    key: CryptoKey | Uint8Array,
-    claims: Record<string, unknown>,
-    header: JWTHeaderParameters,
-  ): Promise<string> {
-    return new SignJWT(this.claims(claims)).setProtectedHeader(header).sign(key);
+    return new SignJWT(this.claims(claims))
+      .setProtectedHeader({ alg, ...(kid === undefined ? {} : { kid }), ...header })
+      .sign(privateKey);
   }
 
   claims(more: Record<string, unknown> = {}): Record<string, unknown> {
@@ -87,3 +88,16 @@ export async function newKeyPair(alg: string): Promise<{ publicKey: CryptoKey; p
 export async function pemOf(key: CryptoKey): Promise<string> {
   return exportSPKI(key);
 }
+
+const SECRET = 'a-secret-of-thirty-two-characters-or-more';
+
+/** A service that shares a secret with the issuer. */
+export const BY_SECRET = {
+  AUTH_MODE: 'jwt',
+  AUTH_JWT_SECRET: SECRET,
+  // One secret for both, as nobody should: neither token passes for the other all the same.
+  TICKET_SECRET: SECRET,
+  AUTH_ISSUER: Issuer.NAME,
+  AUTH_AUDIENCE: Issuer.AUDIENCE,
+};
+export const HS256 = { alg: 'HS256', privateKey: new TextEncoder().encode(SECRET) };
