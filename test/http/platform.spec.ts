@@ -104,6 +104,36 @@ describe('the documentation', () => {
     ]);
   });
 
+  it('says which routes take which token', async () => {
+    const { body } = await service.send('get', '/docs/openapi.json');
+    const takers = (scheme: string): string[] =>
+      Object.entries(body.paths as Record<string, Record<string, { security?: object[] }>>).flatMap(
+        ([path, methods]) =>
+          Object.entries(methods)
+            .filter(([, { security = [] }]) => security.some((one) => scheme in one))
+            .map(([method]) => `${method.toUpperCase()} ${path}`),
+      );
+    expect(Object.keys(body.components.securitySchemes as object)).toEqual(['api-token', 'viewer-token']);
+    const forBoth = [
+      'DELETE /v1/users/{user_id}/sessions',
+      'DELETE /v1/users/{user_id}/sessions/{session_id}',
+      'GET /v1/users/{user_id}/events',
+      'GET /v1/users/{user_id}/sessions',
+    ];
+    expect(takers('viewer-token').toSorted()).toEqual([
+      ...forBoth,
+      'POST /v1/phases',
+      'POST /v1/tickets',
+      'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
+    ]);
+    const internal = Object.entries(body.paths as object).flatMap(([path, methods]) =>
+      Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(takers('api-token').toSorted()).toEqual(
+      [...forBoth, ...internal.filter((name) => /\/(internal|metrics)/.test(name))].toSorted(),
+    );
+  });
+
   it('has a page for people', async () => {
     const page = await service.app.inject('/docs');
     expect([page.statusCode, page.headers['content-type']]).toEqual([
