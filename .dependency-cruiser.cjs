@@ -27,6 +27,13 @@ module.exports = {
       to: {},
     },
     {
+      name: 'auth-knows-who-and-not-what',
+      comment: 'It tells who asks, to any module; what they may have is for the module that has it.',
+      severity: 'error',
+      from: { path: '^src/auth/' },
+      to: { path: '^src/(sessions|streams|expiry)/' },
+    },
+    {
       name: 'sessions-know-nobody',
       comment: 'Streams and Expiry build on Sessions; a way back would make the three one.',
       severity: 'error',
@@ -70,7 +77,7 @@ module.exports = {
       comment: 'Only readiness asks the store; the rest of http/ would serve any API.',
       severity: 'error',
       from: { path: '^src/http/', pathNot: '^src/http/health\\.controller\\.ts$' },
-      to: { path: '^src/(sessions|streams|expiry)/' },
+      to: { path: '^src/(auth|sessions|streams|expiry)/' },
     },
     {
       name: 'config-is-a-leaf',

@@ -28,8 +28,11 @@ export class AppModule {
         StreamsModule,
         ExpiryModule,
       ],
-      // A page at / shows it all, but not to the world.
-      controllers: config.production ? [HealthController] : [HealthController, DemoController],
+      // A page at / shows it all, but not to the world; it has no token to show.
+      controllers:
+        config.production || config.AUTH_MODE === 'jwt'
+          ? [HealthController]
+          : [HealthController, DemoController],
       providers: [
         { provide: Config, useExisting: settings.KEY },
         { provide: Clock, useValue: clock },

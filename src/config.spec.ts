@@ -63,7 +63,7 @@ describe('the configuration', () => {
     );
   });
 
-  it.each(Object.keys(PRODUCTION).filter((name) => name !== 'NODE_ENV'))(
+  it.each(Object.keys(PRODUCTION).filter((name) => !['NODE_ENV', 'AUTH_MODE'].includes(name)))(
     'does without %s nowhere in production',
     (name) => {
       expect(faults({ ...PRODUCTION, [name]: undefined })).toEqual([
@@ -138,10 +138,7 @@ describe('the configuration', () => {
     );
   });
 
-  it.each(['AUTH_JWKS_URL', 'STREAM_LIMIT_CLAIM'])('tells that %s has no effect yet', (name) => {
-    expect(readConfig({ [name]: '1' }).warnings).toEqual([
-      expect.stringContaining(`${name} has no effect: `),
-    ]);
+  it('takes nothing of the environment for what it finds out itself', () => {
     expect(readConfig({ warnings: 'x', production: 'x' })).toMatchObject({
       warnings: [],
       production: false,
@@ -375,5 +372,124 @@ describe('the configuration of callbacks', () => {
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(23) })).toEqual(short);
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: `${secretOf(24)} ${secretOf(23)}` })).toEqual(short);
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(24) })).toEqual([]);
+  });
+});
+
+describe('the configuration of who may ask', () => {
+  const pemOf = (type: 'rsa' | 'ec' | 'ed25519', options: object, which: 'publicKey' | 'privateKey') => {
+    const pair = generateKeyPairSync(type as 'rsa', options as { modulusLength: number });
+    return pair[which].export({
+      type: which === 'publicKey' ? 'spki' : 'pkcs8',
+      format: 'pem',
+    } as never) as unknown as string;
+  };
+  const RSA = pemOf('rsa', { modulusLength: 2_048 }, 'publicKey');
+  const JWT = { AUTH_MODE: 'jwt', AUTH_ISSUER: 'https://id.example', AUTH_AUDIENCE: 'streamgate' };
+  const JWKS = { ...JWT, AUTH_JWKS_URL: 'https://id.example/keys' };
+  const SECRET = 's'.repeat(32);
+
+  it('is jwt in production unless none is named, which is warned of', () => {
+    const jwt = { ...PRODUCTION, ...JWKS, AUTH_MODE: undefined };
+    expect(readConfig(jwt)).toMatchObject({ AUTH_MODE: 'jwt', warnings: [] });
+    expect(faults({ ...PRODUCTION, AUTH_MODE: undefined })).toEqual([
+      'AUTH_JWKS_URL',
+      'AUTH_ISSUER',
+      'AUTH_AUDIENCE',
+    ]);
+    expect(readConfig(PRODUCTION).warnings).toEqual([expect.stringContaining('AUTH_MODE is none')]);
+    expect(readConfig({})).toMatchObject({ AUTH_MODE: 'none', warnings: [] });
+  });
+
+  it('needs an issuer, an audience and one key', () => {
+    for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH_JWKS_URL'])
+      expect(faults({ ...JWKS, [name]: undefined })).toEqual([name]);
+    expect(faults({ ...JWKS, AUTH_JWT_PUBLIC_KEY: RSA })).toEqual(['AUTH_JWT_PUBLIC_KEY']);
+    expect(faults({ ...JWKS, AUTH_JWT_SECRET: SECRET })).toEqual(['AUTH_JWT_SECRET']);
+    expect(faults({ ...JWT, AUTH_JWT_PUBLIC_KEY: RSA, AUTH_JWT_SECRET: SECRET })).toEqual([
+      'AUTH_JWT_SECRET',
+    ]);
+  });
+
+  it.each([
+    ['AUTH_JWT_SECRET', SECRET, ['HS256']],
+    ['AUTH_JWT_PUBLIC_KEY', RSA, ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']],
+    [
+      'AUTH_JWT_PUBLIC_KEY',
+      RSA.replaceAll('\n', '\\n'),
+      ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+    ],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('ec', { namedCurve: 'P-256' }, 'publicKey'), ['ES256']],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('ec', { namedCurve: 'P-384' }, 'publicKey'), ['ES384']],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('ec', { namedCurve: 'P-521' }, 'publicKey'), ['ES512']],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('ed25519', {}, 'publicKey'), ['EdDSA', 'Ed25519']],
+  ])('pins the algorithms by the kind of key: %s', (name, value, algorithms) => {
+    expect(readConfig({ ...JWT, [name]: value }).jwtAlgorithms).toEqual(algorithms);
+  });
+
+  it('takes no symmetric algorithm for published keys', () => {
+    expect(readConfig(JWKS).jwtAlgorithms.filter((name) => /^HS|^none$/.test(name))).toEqual([]);
+  });
+
+  it.each([
+    ['AUTH_JWKS_URL', 'value.example/keys'],
+    ['AUTH_JWKS_URL', 'https://user:value@id.example/keys'],
+    ['AUTH_JWT_SECRET', 'value-that-is-too-short'],
+    ['AUTH_JWT_PUBLIC_KEY', 'value'],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('rsa', { modulusLength: 2_048 }, 'privateKey')],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('rsa', { modulusLength: 1_024 }, 'publicKey')],
+    ['AUTH_JWT_PUBLIC_KEY', pemOf('ec', { namedCurve: 'secp256k1' }, 'publicKey')],
+    ['MAX_SESSIONS_CEILING', '0'],
+    ['MAX_SESSIONS_CEILING', '2'],
+    ['API_TOKENS', 'value'],
+    ['API_TOKENS', `ops:sessions:read:${'0'.repeat(63)}`],
+    ['API_TOKENS', `ops:sessions:value:${'0'.repeat(64)}`],
+    ['API_TOKENS', `ops::${'0'.repeat(64)}`],
+    ['API_TOKENS', `ops:metrics:${'0'.repeat(64)},value:metrics:${'0'.repeat(64)}`],
+  ])('refuses %s=%s, by name and never by value', (name, value) => {
+    const told = tell({ ...(name.startsWith('AUTH_JWT') ? JWT : JWKS), [name]: value });
+    expect(told).toMatch(new RegExp(`^${name}: must [^\n]+$`));
+    expect(told).not.toMatch(/value|-----|MII|000/);
+  });
+
+  it('takes API tokens from a variable or a file, one a line, several of one name', () => {
+    const entry = (name: string, scopes: string, byte: string) => `${name}:${scopes}:${byte.repeat(32)}`;
+    const entries = [entry('ops', 'sessions:read,sessions:end', 'AB'), entry('ops', 'metrics', 'cd')];
+    const expected = [
+      { name: 'ops', scopes: ['sessions:read', 'sessions:end'], sha256: Buffer.alloc(32, 0xab) },
+      { name: 'ops', scopes: ['metrics'], sha256: Buffer.alloc(32, 0xcd) },
+    ];
+    expect(readConfig({ API_TOKENS: entries.join(' ') }).apiTokens).toEqual(expected);
+    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'tokens');
+    writeFileSync(file, `${entries.join('\n')}\n`);
+    expect(readConfig({ API_TOKENS_FILE: file }).apiTokens).toEqual(expected);
+    expect(readConfig({}).apiTokens).toEqual([]);
+  });
+
+  it('needs a secret for tickets where instances must agree on one, and has it from the other where there is one', () => {
+    const cloudFront = {
+      ...PRODUCTION,
+      ...JWKS,
+      MEDIA_SIGNING: 'cloudfront',
+      MEDIA_SIGNING_SECRET: undefined,
+      MEDIA_BASE_URL: 'https://media.example',
+      CLOUDFRONT_KEY_PAIR_ID: 'K2JCJMDEHXQW5F',
+      CLOUDFRONT_PRIVATE_KEY: pemOf('rsa', { modulusLength: 2_048 }, 'privateKey'),
+    };
+    expect(faults(cloudFront)).toEqual(['TICKET_SECRET']);
+    expect(readConfig({ ...cloudFront, TICKET_SECRET: SECRET })).toMatchObject({ TICKET_SECRET: SECRET });
+    expect(readConfig({ ...PRODUCTION, ...JWKS }).TICKET_SECRET).toBe(PRODUCTION.MEDIA_SIGNING_SECRET);
+    expect(faults({ ...cloudFront, AUTH_MODE: 'none' })).toEqual([]);
+    expect(readConfig({}).TICKET_SECRET).not.toBe(readConfig({}).TICKET_SECRET);
+    expect(readConfig({ TICKET_SECRET: 'short' }).warnings).toEqual([
+      'TICKET_SECRET is short: give at least 16 random characters',
+    ]);
+  });
+
+  it('warns of keys that come in plain, and tells what has no effect without tokens', () => {
+    const plain = { ...PRODUCTION, ...JWKS, AUTH_JWKS_URL: 'http://id.example/keys' };
+    expect(readConfig(plain).warnings).toEqual([expect.stringContaining('AUTH_JWKS_URL is not https')]);
+    const { AUTH_MODE: _, ...ofJwt } = { ...JWKS, STREAM_LIMIT_CLAIM: 'plan', MAX_SESSIONS_CEILING: '9' };
+    for (const [name, value] of Object.entries(ofJwt))
+      expect(readConfig({ [name]: value }).warnings).toEqual([`${name} has no effect: AUTH_MODE is none`]);
   });
 });

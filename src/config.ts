@@ -1,4 +1,4 @@
-import { createPrivateKey, randomBytes } from 'node:crypto';
+import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
@@ -13,6 +13,8 @@ const LEASE_MS = 5_000;
 const SAFE_LENGTH = 16;
 /** As Standard Webhooks has it, in bytes. */
 const SAFE_KEY = 24;
+/** A key of HS256 has as many bytes as the hash (RFC 7518, 3.2). */
+const SHORTEST_JWT_SECRET = 32;
 
 const MEDIA_SIGNERS = ['hmac', 'secure-link', 'cloudfront', 'none'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
@@ -23,7 +25,11 @@ const SECRETS = [
   'REDIS_PASSWORD',
   'MEDIA_SIGNING_SECRET',
   'CLOUDFRONT_PRIVATE_KEY',
+  'AUTH_JWT_PUBLIC_KEY',
+  'AUTH_JWT_SECRET',
+  'TICKET_SECRET',
   'INTERNAL_API_TOKEN',
+  'API_TOKENS',
   'CALLBACK_URL',
   'CALLBACK_SECRET',
 ] as const;
@@ -31,12 +37,29 @@ const SECRETS = [
 /** What the contract names and this version does not do yet: said at start, rather than passed over in silence. */
 const NOT_YET: readonly (readonly [names: RegExp, reason: string])[] = [
   [/^RATE_LIMIT_PER_(USER|ADDRESS)$/, 'rates are not limited yet'],
-  [
-    /^AUTH_(JWKS_URL|JWT_PUBLIC_KEY|JWT_SECRET|ISSUER|AUDIENCE)(_FILE)?$/,
-    'viewers are not authenticated yet',
-  ],
-  [/^(STREAM_LIMIT_CLAIM|MAX_SESSIONS_CEILING)$/, 'every user has the same limit yet'],
 ];
+
+/** Where the keys of viewers' tokens come from: exactly one of these. */
+const JWT_KEYS = ['AUTH_JWKS_URL', 'AUTH_JWT_PUBLIC_KEY', 'AUTH_JWT_SECRET'] as const;
+/** What says something about viewers' tokens, and nothing where there are none. */
+const OF_JWT = [
+  ...JWT_KEYS,
+  'AUTH_ISSUER',
+  'AUTH_AUDIENCE',
+  'STREAM_LIMIT_CLAIM',
+  'MAX_SESSIONS_CEILING',
+] as const;
+
+/** What the bearer of an API token may do. */
+export const SCOPES = ['sessions:read', 'sessions:end', 'expiry:run', 'expiry:pause', 'metrics'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** One entry of API_TOKENS; several may have one name, while a token is being changed. */
+export interface ApiToken {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly sha256: Buffer;
+}
 
 /** One message a variable, whatever is wrong with it: a message that tells what to give. */
 function Satisfies(message: string, test: (value: unknown, config: Config) => boolean): PropertyDecorator {
@@ -114,6 +137,10 @@ function webhookKeys(secrets: string): Buffer[] {
   return secrets.split(' ').map((secret) => Buffer.from(secret.slice(WEBHOOK_SECRET.length), 'base64'));
 }
 
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
 function areEventTypes(value: unknown): boolean {
   return (
     Array.isArray(value) && value.length > 0 && value.every((type) => EVENT_TYPES.includes(type as EventType))
@@ -129,6 +156,59 @@ function isOrigin(value: unknown): boolean {
   if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
   // The id belongs in the path: the root of the origin is what stands before it.
   return isUrl(value, HTTP, 'refused') && /^https?:\/\/[^/?#]+\/[^?#]*\{stream_id\}/.test(value);
+}
+
+/** Both ends of a pair read as a public key, but whoever gives the private one has mistaken it. */
+function isPublicKey(value: unknown): boolean {
+  if (typeof value !== 'string' || value.includes('PRIVATE KEY')) return false;
+  try {
+    return algorithmsOf(value).length > 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The algorithms that a public key may verify (RFC 7518, 3.1; RFC 8037), none where it is unfit: a token must not choose
+ * how its own key is used.
+ */
+function algorithmsOf(publicKey: string): readonly string[] {
+  const { asymmetricKeyType, asymmetricKeyDetails = {} } = createPublicKey(publicKey);
+  const { modulusLength = 0, namedCurve } = asymmetricKeyDetails;
+  if (asymmetricKeyType === 'rsa' && modulusLength >= 2_048) return RSA;
+  if (asymmetricKeyType === 'ec')
+    return { prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512'] }[namedCurve ?? ''] ?? [];
+  return asymmetricKeyType === 'ed25519' ? EDWARDS : [];
+}
+
+const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
+const EDWARDS = ['EdDSA', 'Ed25519'];
+const ASYMMETRIC = [...RSA, 'ES256', 'ES384', 'ES512', ...EDWARDS];
+
+function areApiTokens(value: unknown): boolean {
+  return (
+    typeof value === 'string' &&
+    value
+      .trim()
+      .split(/\s+/)
+      .every((entry) => apiToken(entry) !== undefined)
+  );
+}
+
+/** Of `name:scope,scope:sha256-hex`; scopes have colons of their own. */
+function apiToken(entry: string): ApiToken | undefined {
+  const [, name, scopes, hex] = /^([\w.-]{1,64}):([a-z:,]+):([0-9a-fA-F]{64})$/.exec(entry) ?? [];
+  if (name === undefined || scopes === undefined || hex === undefined) return undefined;
+  const named = scopes.split(',') as Scope[];
+  if (!named.every((scope) => SCOPES.includes(scope))) return undefined;
+  return { name, scopes: named, sha256: Buffer.from(hex, 'hex') };
+}
+
+/** Whoever passes a PEM through a variable of one line writes \n for the ends of lines. */
+function Lines(): PropertyDecorator {
+  return Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' ? value.replaceAll('\\n', '\n') : value,
+  );
 }
 
 /** CloudFront takes no RSA key of another size. */
@@ -233,10 +313,7 @@ export class Config {
   )
   readonly CLOUDFRONT_KEY_PAIR_ID?: string;
 
-  // Whoever passes it through a variable of one line writes \n for the ends of lines.
-  @Transform(({ value }: { value: unknown }) =>
-    typeof value === 'string' ? value.replaceAll('\\n', '\n') : value,
-  )
+  @Lines()
   @ValidateIf((config: Config) => config.MEDIA_SIGNING === 'cloudfront')
   @Satisfies('must be a private RSA key of 2048 bits in PEM, without a passphrase', isCloudFrontKey)
   readonly CLOUDFRONT_PRIVATE_KEY?: string;
@@ -244,11 +321,68 @@ export class Config {
   @IsIn(['closed'], { message: 'must be closed: open is not available yet' })
   readonly STORE_DOWN_POLICY = 'closed';
 
-  @IsIn(['none'], {
-    message:
-      'must be none, by name in production: jwt is not available yet, so put what authenticates in front',
+  @IsIn(['jwt', 'none'], {
+    message: 'must be jwt, or none where something in front authenticates; in production none only by name',
   })
-  readonly AUTH_MODE: 'none';
+  readonly AUTH_MODE: 'jwt' | 'none';
+
+  @ValidateIf((config: Config) => config.givesJwtKey('AUTH_JWKS_URL') || config.lacksJwtKey)
+  @Satisfies(
+    'must be an http(s):// URL without credentials; AUTH_MODE=jwt, the default in production, needs it, or ' +
+      'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; AUTH_MODE=none is for who has authentication in front',
+    (value) => isUrl(value, HTTP, 'refused'),
+  )
+  readonly AUTH_JWKS_URL?: string;
+
+  @Lines()
+  @ValidateIf((config: Config) => config.givesJwtKey('AUTH_JWT_PUBLIC_KEY'))
+  @Satisfies(
+    'must not be beside AUTH_JWKS_URL: give one of them',
+    (_, config) => config.AUTH_JWKS_URL === undefined,
+  )
+  @Satisfies(
+    'must be a public key in PEM: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519',
+    isPublicKey,
+  )
+  readonly AUTH_JWT_PUBLIC_KEY?: string;
+
+  @ValidateIf((config: Config) => config.givesJwtKey('AUTH_JWT_SECRET'))
+  @Satisfies(
+    'must not be beside AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY: give one of them',
+    (_, config) => (config.AUTH_JWKS_URL ?? config.AUTH_JWT_PUBLIC_KEY) === undefined,
+  )
+  @Satisfies(
+    `must have at least ${SHORTEST_JWT_SECRET} characters, at random: it is the key of HS256`,
+    (value) => typeof value === 'string' && value.length >= SHORTEST_JWT_SECRET,
+  )
+  readonly AUTH_JWT_SECRET?: string;
+
+  @ValidateIf((config: Config) => config.AUTH_MODE === 'jwt')
+  @Satisfies('is missing: AUTH_MODE=jwt takes tokens of one issuer, as their iss has it', isText)
+  readonly AUTH_ISSUER?: string;
+
+  @ValidateIf((config: Config) => config.AUTH_MODE === 'jwt')
+  @Satisfies('is missing: AUTH_MODE=jwt takes tokens for this service, as their aud has it', isText)
+  readonly AUTH_AUDIENCE?: string;
+
+  @IsString()
+  readonly STREAM_LIMIT_CLAIM: string = 'max_sessions';
+
+  @ValidateIf((config: Config) => config.AUTH_MODE === 'jwt')
+  @WholeNumber(1, 1_000)
+  @Satisfies(
+    'must be at least MAX_SESSIONS_PER_USER',
+    (value, config) => (value as number) >= config.MAX_SESSIONS_PER_USER,
+  )
+  readonly MAX_SESSIONS_CEILING: number = 20;
+
+  // Its default, where there is one to be had.
+  @ValidateIf((config: Config) => config.MEDIA_SIGNING_SECRET !== undefined)
+  @Satisfies(
+    'is missing: production needs it with AUTH_MODE=jwt, the same for all instances, unless MEDIA_SIGNING_SECRET is set',
+    isText,
+  )
+  readonly TICKET_SECRET: string;
 
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
   @Satisfies(
@@ -256,6 +390,13 @@ export class Config {
     (value) => typeof value === 'string' && /^\S+$/.test(value),
   )
   readonly INTERNAL_API_TOKEN?: string;
+
+  @IsOptional()
+  @Satisfies(
+    `must be name:scope,scope:hash with white space between, the hash SHA-256 in hex, the scopes of ${SCOPES.join(', ')}`,
+    areApiTokens,
+  )
+  readonly API_TOKENS?: string;
 
   @IsOptional()
   @Satisfies('must be an http(s):// URL without credentials', (value) => isUrl(value, HTTP, 'refused'))
@@ -287,6 +428,28 @@ export class Config {
 
   @IsOptional()
   readonly production: boolean;
+
+  givesJwtKey(name: (typeof JWT_KEYS)[number]): boolean {
+    return this.AUTH_MODE === 'jwt' && this[name] !== undefined;
+  }
+
+  get lacksJwtKey(): boolean {
+    return this.AUTH_MODE === 'jwt' && !JWT_KEYS.some((name) => this.givesJwtKey(name));
+  }
+
+  /** The algorithms that tokens of viewers may be signed with, pinned by the kind of key. */
+  get jwtAlgorithms(): readonly string[] {
+    if (this.AUTH_JWT_SECRET !== undefined) return ['HS256'];
+    return this.AUTH_JWT_PUBLIC_KEY === undefined ? ASYMMETRIC : algorithmsOf(this.AUTH_JWT_PUBLIC_KEY);
+  }
+
+  get apiTokens(): readonly ApiToken[] {
+    return (
+      this.API_TOKENS?.trim()
+        .split(/\s+/)
+        .map((entry) => apiToken(entry)!) ?? []
+    );
+  }
 
   /** X, in milliseconds. */
   get phaseMs(): number {
@@ -331,7 +494,9 @@ export class ConfigError extends Error {
 
 /** Reads and validates the whole configuration at once. An empty variable counts as unset. */
 export function readConfig(environment: NodeJS.ProcessEnv): Config {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== '' && value !== undefined),
+  );
   const faults = readSecretFiles(given);
   const production = given.NODE_ENV === 'production';
   const defaults = {
@@ -341,12 +506,18 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
       production && !['none', 'cloudfront'].includes(given.MEDIA_SIGNING ?? '')
         ? undefined
         : randomBytes(32).toString('base64url'),
-    AUTH_MODE: production ? undefined : 'none',
+    AUTH_MODE: authenticates(given) ? 'jwt' : 'none',
+    TICKET_SECRET:
+      given.MEDIA_SIGNING_SECRET ??
+      (production && authenticates(given) ? undefined : randomBytes(32).toString('base64url')),
     CALLBACK_SECRET:
       production || !given.CALLBACK_URL ? undefined : WEBHOOK_SECRET + randomBytes(32).toString('base64'),
     LOG_FORMAT: production ? 'json' : 'pretty',
   };
-  const derived = { production, warnings: [...findWithoutEffect(given), ...findGuessable(given)] };
+  const derived = {
+    production,
+    warnings: [...findWithoutEffect(given), ...findGuessable(given), ...findOpen(given, production)],
+  };
   const config = plainToInstance(
     Config,
     { ...defaults, ...given, ...derived },
@@ -356,6 +527,10 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     faults.push(`${property}: ${Object.values(constraints ?? {}).join('; ')}`);
   if (faults.length > 0) throw new ConfigError(faults);
   return config;
+}
+
+function authenticates({ AUTH_MODE, NODE_ENV }: Record<string, string | undefined>): boolean {
+  return AUTH_MODE === undefined ? NODE_ENV === 'production' : AUTH_MODE === 'jwt';
 }
 
 /** A rate of 0 is off, which is what it is. */
@@ -370,11 +545,24 @@ function findWithoutEffect(given: Record<string, string | undefined>): string[] 
   const ofCloudFront = ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY']
     .filter((name) => given[name] !== undefined && given.MEDIA_SIGNING !== 'cloudfront')
     .map((name) => `${name} has no effect: MEDIA_SIGNING is not cloudfront`);
-  return [...notYet, ...ofCallbacks, ...ofCloudFront];
+  const ofJwt = OF_JWT.filter((name) => given[name] !== undefined && !authenticates(given)).map(
+    (name) => `${name} has no effect: AUTH_MODE is none`,
+  );
+  return [...notYet, ...ofCallbacks, ...ofCloudFront, ...ofJwt];
+}
+
+/** What lets in more than most would want. */
+function findOpen(given: Record<string, string | undefined>, production: boolean): string[] {
+  const open: string[] = [];
+  if (production && given.AUTH_MODE === 'none')
+    open.push('AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user');
+  if (production && given.AUTH_JWKS_URL?.startsWith('http:'))
+    open.push('AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own');
+  return open;
 }
 
 function findGuessable(given: Record<string, string | undefined>): string[] {
-  const short = ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET']
+  const short = ['INTERNAL_API_TOKEN', 'MEDIA_SIGNING_SECRET', 'TICKET_SECRET']
     .filter((name) => given[name] !== undefined && given[name].length < SAFE_LENGTH)
     .map((name) => `${name} is short: give at least ${SAFE_LENGTH} random characters`);
   if (given.MEDIA_SIGNING === 'secure-link' && given.MEDIA_SIGNING_SECRET === undefined)

@@ -16,8 +16,9 @@ async function main(): Promise<void> {
   });
   for (const warning of config.warnings) log.warn(warning);
   const url = await app.getUrl();
+  const whom = config.AUTH_MODE === 'none' ? 'whoever asks (AUTH_MODE=none)' : 'viewers with a token';
   log.log(
-    `Streamgate serves ${url} on the ${config.SESSION_STORE} store; its documentation is at ${url}/docs`,
+    `Streamgate serves ${url} to ${whom} on the ${config.SESSION_STORE} store; its documentation is at ${url}/docs`,
   );
 }
 

@@ -40,6 +40,7 @@ function read() {
     url: new URL('https://origin.example/long/index.m3u8'),
     root: new URL('https://origin.example/'),
     phaseSeconds: 10,
+    variables: undefined,
     former: undefined,
   });
   if (playlist.kind !== 'media') throw new Error('not a media playlist');

@@ -1,9 +1,9 @@
-import { Body, Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { ApiProblems, INTERNAL_TOKEN } from '../http/docs.js';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { NeedsScope } from '../auth/scope.guard.js';
+import { ApiProblems } from '../http/docs.js';
 import { instant } from '../http/fields.js';
-import { InternalTokenGuard } from '../http/internal-token.guard.js';
 import { CallbackOutbox, messageId } from '../sessions/session-events.js';
 import { eventJson } from '../sessions/sessions.schemas.js';
 import { DEAD_LETTERS, MAX_LISTED, OUTBOX, REPLAYED, REPLAY_REQUEST } from './callbacks.schemas.js';
@@ -11,9 +11,8 @@ import { CallbacksService } from './callbacks.service.js';
 
 @ApiTags('internal')
 @Controller('internal/callbacks')
-@UseGuards(InternalTokenGuard)
-@ApiBearerAuth(INTERNAL_TOKEN)
-@ApiProblems('unauthorized', 'store-unavailable')
+@NeedsScope('expiry:pause')
+@ApiProblems('store-unavailable')
 export class CallbacksController {
   constructor(
     private readonly outbox: CallbackOutbox,

@@ -1,10 +1,10 @@
-import { Body, Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { NeedsScope } from '../auth/scope.guard.js';
 import { Clock } from '../clock.js';
-import { ApiProblems, INTERNAL_TOKEN } from '../http/docs.js';
+import { ApiProblems } from '../http/docs.js';
 import { type JsonSchema, instant } from '../http/fields.js';
-import { InternalTokenGuard } from '../http/internal-token.guard.js';
 import { Problem } from '../http/problem.js';
 import { type Pause } from '../sessions/session.repository.js';
 import { ExpiryService } from './expiry.service.js';
@@ -53,9 +53,8 @@ interface StatusJson {
 
 @ApiTags('internal')
 @Controller('internal')
-@UseGuards(InternalTokenGuard)
-@ApiBearerAuth(INTERNAL_TOKEN)
-@ApiProblems('unauthorized', 'store-unavailable')
+@NeedsScope('expiry:pause')
+@ApiProblems('store-unavailable')
 export class ExpiryController {
   constructor(
     private readonly expiry: ExpiryService,
@@ -63,6 +62,7 @@ export class ExpiryController {
   ) {}
 
   @Post('expire-idle-sessions')
+  @NeedsScope('expiry:run')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Run one bounded sweep now',

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { CallbackSender } from './callback-sender.js';
 import { CallbacksController } from './callbacks.controller.js';
@@ -9,7 +10,7 @@ import { MetricsController } from './metrics.controller.js';
 
 /** What happens to sessions that fell silent: the sweep, from the clock and from outside, and who is told. */
 @Module({
-  imports: [SessionsModule],
+  imports: [AuthModule, SessionsModule],
   controllers: [ExpiryController, CallbacksController, MetricsController],
   providers: [ExpiryService, CallbacksService, CallbackSender],
 })

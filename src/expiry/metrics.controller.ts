@@ -2,6 +2,7 @@ import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply } from 'fastify';
 import { Counter, Gauge, Registry } from 'prom-client';
+import { NeedsScope } from '../auth/scope.guard.js';
 import { Clock } from '../clock.js';
 import { EventStreams } from '../sessions/event-streams.js';
 import { CallbackOutbox } from '../sessions/session-events.js';
@@ -9,6 +10,7 @@ import { SessionRepository } from '../sessions/session.repository.js';
 
 /** What the whole system holds, as any instance can tell it: for Prometheus, read from the store at each scrape. */
 @ApiTags('platform')
+@NeedsScope('metrics')
 @Controller('metrics')
 export class MetricsController {
   private readonly instance = new Registry();

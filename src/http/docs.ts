@@ -49,6 +49,9 @@ function problemSchema({ code, members, status }: Required<DocumentedProblem>): 
   };
 }
 
+/** What is told whoever asks for a user without being that user. */
+export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'keys-unavailable'] as const;
+
 const FIELD_ERRORS: JsonSchema = {
   type: 'array',
   minItems: 1,
@@ -60,8 +63,9 @@ const FIELD_ERRORS: JsonSchema = {
   },
 };
 
-/** The guarded part of the API: documents that it takes the internal token. */
-export const INTERNAL_TOKEN = 'internal-token';
+/** Who may ask, as the documentation names it: services and operators, and viewers. */
+export const API_TOKEN = 'api-token';
+export const VIEWER_TOKEN = 'viewer-token';
 
 /** Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends. */
 export function useDocs(app: INestApplication, webhooks: JsonSchema): void {
@@ -80,8 +84,22 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema): void {
     .addTag('internal', 'For the scheduled job and operators, never for clients.')
     .addTag('platform', 'For load balancers and monitoring.')
     .addBearerAuth(
-      { type: 'http', scheme: 'bearer', bearerFormat: 'opaque', description: 'INTERNAL_API_TOKEN' },
-      INTERNAL_TOKEN,
+      {
+        type: 'http',
+        scheme: 'bearer',
+        bearerFormat: 'opaque',
+        description: 'INTERNAL_API_TOKEN, or one of API_TOKENS with the scope',
+      },
+      API_TOKEN,
+    )
+    .addBearerAuth(
+      {
+        type: 'http',
+        scheme: 'bearer',
+        bearerFormat: 'JWT',
+        description: 'With AUTH_MODE=jwt: a token of the issuer, of which `sub` is the user.',
+      },
+      VIEWER_TOKEN,
     )
     .build();
   const document = SwaggerModule.createDocument(app, settings, {

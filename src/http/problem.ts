@@ -7,6 +7,8 @@ import { HttpException } from '@nestjs/common';
 export const PROBLEMS = {
   'malformed-request': { status: 400, title: 'The request cannot be read' },
   unauthorized: { status: 401, title: 'A token is needed' },
+  'not-your-session': { status: 403, title: 'This is not yours to ask for' },
+  forbidden: { status: 403, title: 'The token does not allow this' },
   'url-invalid': { status: 403, title: 'This URL was not signed by us' },
   'url-expired': { status: 403, title: 'This URL has expired' },
   'not-found': { status: 404, title: 'There is nothing at this path' },
@@ -24,6 +26,7 @@ export const PROBLEMS = {
   'headers-too-large': { status: 431, title: 'The path and headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong on our side' },
   'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },
+  'keys-unavailable': { status: 503, title: 'Tokens cannot be checked right now' },
   'store-unavailable': { status: 503, title: 'Sessions cannot be checked right now' },
   'too-many-streams': { status: 503, title: 'Too many streams of events are open' },
   'not-ready': { status: 503, title: 'The service is not ready' },

@@ -9,7 +9,7 @@
  */
 
 export interface Policy {
-  /** How many sessions one user may hold at once. */
+  /** How many sessions one user may hold at once, unless a plan says otherwise. */
   readonly limit: number;
   /** X: a session that asked for nothing for so long is idle. */
   readonly idleAfterMs: number;
@@ -71,6 +71,8 @@ export interface Ask {
   readonly live?: { readonly oldest: number; readonly start: number } | undefined;
   /** Sessions of the same user to end if, and only if, this one is admitted. */
   readonly endSessionIds: readonly string[];
+  /** How many sessions the user's plan allows; undefined: as many as the policy does. */
+  readonly limit?: number | undefined;
 }
 
 export type Decision =
@@ -130,6 +132,7 @@ export function oldestFirst(
  * run. Where several refusals apply: ended, then limit, then phase.
  */
 export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
+  const { limit = policy.limit } = ask;
   const own = records.find((record) => record.sessionId === ask.sessionId);
   if (own?.status === 'ended' && now < dueAt(own, policy))
     return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
@@ -137,9 +140,9 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   const holdsOwn = own !== undefined && holdsPlace(own, policy, now);
   const holders = live(records, policy, now).filter((record) => record !== own);
   const staying = holders.filter((record) => !ask.endSessionIds.includes(record.sessionId));
-  if (!holdsOwn && staying.length >= policy.limit) {
+  if (!holdsOwn && staying.length >= limit) {
     const expiries = holders.map((record) => expiresAt(record, policy)).toSorted((a, b) => a - b);
-    return { outcome: 'limit-reached', holders, retryAt: expiries[holders.length - policy.limit]! };
+    return { outcome: 'limit-reached', holders, retryAt: expiries[holders.length - limit]! };
   }
 
   // An expired session whose expiry nobody has claimed goes on where it was; a lapsed reservation never began.
@@ -166,7 +169,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
       (other): other is HeldRecord => other !== own && other.status !== 'ended' && !holders.includes(other),
     )
     .toSorted((a, b) => a.lastActivityAt - b.lastActivityAt || compare(a.sessionId, b.sessionId));
-  const surplus = staying.length + overdue.length + 1 - policy.limit;
+  const surplus = staying.length + overdue.length + 1 - limit;
   const claimed = overdue.slice(0, Math.max(0, surplus));
 
   const others = records

@@ -1,7 +1,8 @@
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { ApiProblems } from '../http/docs.js';
+import { Viewers } from '../auth/viewers.js';
+import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { EventStreams } from './event-streams.js';
 import { UserParams } from './sessions.controller.js';
@@ -10,9 +11,14 @@ import { USER_ID } from './sessions.schemas.js';
 const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
 
 @ApiTags('sessions')
+@ApiBearerAuth(VIEWER_TOKEN)
+@ApiBearerAuth(API_TOKEN)
 @Controller('v1/users/:user_id/events')
 export class EventStreamsController {
-  constructor(private readonly streams: EventStreams) {}
+  constructor(
+    private readonly streams: EventStreams,
+    private readonly viewers: Viewers,
+  ) {}
 
   @Get()
   @ApiOperation({
@@ -34,7 +40,7 @@ export class EventStreamsController {
     description: 'The stream, until either side leaves.',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
   })
-  @ApiProblems('invalid-request', 'store-unavailable', 'too-many-streams', 'not-ready')
+  @ApiProblems('invalid-request', ...OF_VIEWERS, 'store-unavailable', 'too-many-streams', 'not-ready')
   async streamEvents(
     @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
@@ -45,6 +51,7 @@ export class EventStreamsController {
       throw Problem.invalidRequest([
         { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
       ]);
+    const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')
@@ -52,7 +59,7 @@ export class EventStreamsController {
       .header('x-accel-buffering', 'no');
     if (request.method === 'HEAD') return void reply.send();
     for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value!);
-    await this.streams.stream(user_id, lastEventId as string | undefined, reply.raw);
+    await this.streams.stream(user_id, lastEventId as string | undefined, reply.raw, viewer?.until);
     void reply.hijack();
   }
 }

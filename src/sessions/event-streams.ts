@@ -1,6 +1,7 @@
 import { type ServerResponse } from 'node:http';
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
+import { Clock } from '../clock.js';
 import { Problem, retryAfter } from '../http/problem.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
 import { eventJson } from './sessions.schemas.js';
@@ -19,6 +20,8 @@ const RETRY_MS = 2_000;
 interface EventStream {
   readonly userId: string;
   readonly response: ServerResponse;
+  /** When whoever listens has to show a token anew, Unix milliseconds. */
+  readonly until: number;
   /** Where it would resume. */
   last: string;
 }
@@ -31,25 +34,33 @@ export class EventStreams implements BeforeApplicationShutdown {
   private open = 0;
   private stopping = false;
 
-  constructor(private readonly events: SessionEvents) {}
+  constructor(
+    private readonly events: SessionEvents,
+    private readonly clock: Clock,
+  ) {}
 
   get size(): number {
     return this.open;
   }
 
   /**
-   * Sends the user's events from now on, or after `lastEventId`, until the client leaves. Throws a problem before
+   * Sends the user's events from now on, or after `lastEventId`, until the client leaves, or `until`. Throws a problem before
    * anything is sent where it cannot. Of too many streams of one user the oldest gives way: it is most likely one
    * whose client is long gone.
    */
-  async stream(userId: string, lastEventId: string | undefined, response: ServerResponse): Promise<void> {
+  async stream(
+    userId: string,
+    lastEventId: string | undefined,
+    response: ServerResponse,
+    until = Infinity,
+  ): Promise<void> {
     if (this.stopping) throw new Problem('not-ready', 'The service is draining: ask again.');
     if (this.open >= MAX_STREAMS)
       throw new Problem('too-many-streams', 'Ask again after the time in Retry-After.', {
         headers: { 'retry-after': retryAfter(RETRY_MS / 1_000) },
       });
     this.open++;
-    const stream: EventStream = { userId, response, last: '' };
+    const stream: EventStream = { userId, response, until, last: '' };
     let early: SessionEvent[] | undefined = [];
     try {
       const watch = await this.events.watch(userId, lastEventId, (event) => {
@@ -70,7 +81,7 @@ export class EventStreams implements BeforeApplicationShutdown {
     }
   }
 
-  /** Streams never end by themselves: without this, a shutdown would wait for all of them. */
+  /** Streams hardly end by themselves: without this, a shutdown would wait for all of them. */
   beforeApplicationShutdown(): void {
     this.stopping = true;
     for (const streams of this.byUser.values()) for (const { response } of streams) response.end();
@@ -100,12 +111,16 @@ export class EventStreams implements BeforeApplicationShutdown {
     }
   }
 
-  /** Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. */
+  /**
+   * Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. Ends those
+   * whose token has expired: they resume with a fresh one.
+   */
   @Interval('event-streams-heartbeat', HEARTBEAT_MS)
   async beat(): Promise<void> {
     if (this.open === 0) return;
     await this.events.refresh().catch(() => undefined); // the store says itself that it is away
     for (const stream of [...this.byUser.values()].flat()) {
+      if (stream.until <= this.clock.now()) stream.response.end();
       const position = this.events.position(stream.userId);
       if (isAfter(position, stream.last)) stream.last = position;
       write(stream, `:\nid: ${stream.last}\n\n`);

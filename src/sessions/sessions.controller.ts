@@ -1,9 +1,18 @@
-import { Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
-import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { Controller, Delete, Get, HttpCode, Param, Post, Req } from '@nestjs/common';
+import {
+  ApiBearerAuth,
+  ApiNoContentResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiParam,
+  ApiTags,
+} from '@nestjs/swagger';
+import { type FastifyRequest } from 'fastify';
+import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config.js';
-import { ApiProblems } from '../http/docs.js';
+import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
-import { ALL_SESSIONS } from './admission.js';
+import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
 import {
@@ -28,22 +37,32 @@ class SessionParams extends UserParams {
 
 @ApiTags('sessions')
 @ApiParam({ name: 'user_id', schema: USER_ID })
-@ApiProblems('invalid-request', 'store-unavailable')
+@ApiBearerAuth(VIEWER_TOKEN)
+@ApiProblems('invalid-request', ...OF_VIEWERS, 'store-unavailable')
 @Controller('v1/users/:user_id/sessions')
 export class SessionsController {
   constructor(
     private readonly sessions: SessionRepository,
+    private readonly viewers: Viewers,
     private readonly config: Config,
   ) {}
 
   @Get()
   @ApiOperation({ summary: 'Who is watching?' })
-  @ApiOkResponse({ description: "The user's live sessions.", schema: SESSION_LIST })
+  @ApiBearerAuth(API_TOKEN)
+  @ApiOkResponse({
+    description:
+      "The user's live sessions. A service, which does not know the user's plan, is told the usual limit.",
+    schema: SESSION_LIST,
+  })
   async listSessions(
     @Param() { user_id }: UserParams,
+    @Req() request: FastifyRequest,
   ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
+    const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
     const sessions = await this.sessions.list(user_id);
-    return { user_id, limit: this.config.MAX_SESSIONS_PER_USER, sessions: sessions.map(sessionJson) };
+    const limit = viewer?.limit ?? this.config.MAX_SESSIONS_PER_USER;
+    return { user_id, limit, sessions: sessions.map(sessionJson) };
   }
 
   @Delete(':session_id')
@@ -52,20 +71,25 @@ export class SessionsController {
     summary: 'End one session',
     description: 'Its place is free at once; its client gets 410. Repeated within n·X seconds: 204 again.',
   })
+  @ApiBearerAuth(API_TOKEN)
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
   @ApiNoContentResponse({ description: 'It is ended.' })
   @ApiProblems('session-not-found')
-  async endSession(@Param() { user_id, session_id }: SessionParams): Promise<void> {
-    const result = await this.sessions.end(user_id, [session_id], 'user');
+  async endSession(
+    @Param() { user_id, session_id }: SessionParams,
+    @Req() request: FastifyRequest,
+  ): Promise<void> {
+    const result = await this.sessions.end(user_id, [session_id], await this.whoEnds(request, user_id));
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
 
   @Delete()
   @HttpCode(204)
   @ApiOperation({ summary: 'End all sessions of a user' })
+  @ApiBearerAuth(API_TOKEN)
   @ApiNoContentResponse({ description: 'The user holds no session.' })
-  async endAllSessions(@Param() { user_id }: UserParams): Promise<void> {
-    await this.sessions.end(user_id, ALL_SESSIONS, 'user');
+  async endAllSessions(@Param() { user_id }: UserParams, @Req() request: FastifyRequest): Promise<void> {
+    await this.sessions.end(user_id, ALL_SESSIONS, await this.whoEnds(request, user_id));
   }
 
   @Post(':session_id/keepalive')
@@ -79,7 +103,11 @@ export class SessionsController {
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
   @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: KEPT_SESSION })
   @ApiProblems('session-not-found', SESSION_ENDED)
-  async keepSessionAlive(@Param() { user_id, session_id }: SessionParams): Promise<{ session: SessionJson }> {
+  async keepSessionAlive(
+    @Param() { user_id, session_id }: SessionParams,
+    @Req() request: FastifyRequest,
+  ): Promise<{ session: SessionJson }> {
+    await this.viewers.of(request, user_id);
     const answer = await this.sessions.keepAlive(user_id, session_id);
     switch (answer.outcome) {
       case 'kept':
@@ -89,5 +117,10 @@ export class SessionsController {
       case 'session-not-found':
         throw sessionNotFound();
     }
+  }
+
+  private async whoEnds(request: FastifyRequest, userId: string): Promise<EndReason> {
+    const viewer = await this.viewers.orService(request, userId, 'sessions:end');
+    return viewer === undefined ? 'operator' : 'user';
   }
 }

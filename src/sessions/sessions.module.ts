@@ -1,4 +1,5 @@
 import { Logger, Module, type Provider } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { EventStreamsController } from './event-streams.controller.js';
@@ -25,6 +26,7 @@ const STORE = Symbol('the session store');
 
 /** Who is watching. The only place that names a store. */
 @Module({
+  imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController],
   providers: [
     SessionsService,

@@ -1,14 +1,17 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { Controller, Get, Param, Query, Req, Res } from '@nestjs/common';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
-import { IsOptional, Matches } from 'class-validator';
+import { IsOptional, IsString, Matches } from 'class-validator';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { LRUCache } from 'lru-cache';
+import { unauthorized } from '../auth/bearer.js';
+import { type TicketUse, Tickets } from '../auth/tickets.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { addressOf } from '../http/connections.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
+import { ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { IsId } from '../http/validation.js';
 import { SessionRepository } from '../sessions/session.repository.js';
@@ -17,11 +20,11 @@ import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/s
 import { SessionsService } from '../sessions/sessions.service.js';
 import { MediaSigner } from './media-signer.js';
 import { type Stream } from './phases.js';
+import { PLAY_PATH, playbackQuery } from './playback.js';
 import { STREAM_ID } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
 import { StreamsService } from './streams.service.js';
 
-export const PLAY_PATH = 'v1/play';
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
 
@@ -58,12 +61,25 @@ class NameParams extends StreamParams {
 }
 
 class ViewerQuery {
+  @IsOptional()
+  @IsString({ message: 'must be one ticket' })
+  readonly ticket?: string;
+
+  @IsOptional()
   @IsId()
-  readonly user_id: string;
+  readonly user_id?: string;
 
   @IsOptional()
   @IsId()
   readonly session_id?: string;
+}
+
+/** Who plays, as a ticket says it, or the URL itself. */
+interface Player {
+  readonly user_id: string;
+  readonly session_id?: string | undefined;
+  readonly limit: number;
+  readonly ticketed: boolean;
 }
 
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
@@ -75,9 +91,17 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
  */
 @ApiTags('play')
 @ApiParam({ name: 'stream_id', schema: STREAM_ID })
-@ApiQuery({ name: 'user_id', schema: USER_ID })
+@ApiQuery({
+  name: 'ticket',
+  schema: TEXT,
+  required: false,
+  description: 'Of POST /v1/tickets; with AUTH_MODE=jwt needed, and enough.',
+})
+@ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Needed without a ticket.' })
 @ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Left out: a new one.' })
 @ApiProblems(
+  'unauthorized',
+  'not-your-session',
   { ...LIMIT_REACHED, status: 403 },
   { ...SESSION_ENDED, status: 403 },
   'stream-not-found',
@@ -99,6 +123,7 @@ export class PlayController {
     ttl: ENDED_MS,
     updateAgeOnGet: true,
   });
+  private readonly byTicket: boolean;
   private readonly limit: number;
   private readonly urlLifeMs: number;
 
@@ -107,9 +132,11 @@ export class PlayController {
     private readonly repository: SessionRepository,
     private readonly streams: StreamsService,
     private readonly signer: MediaSigner,
+    private readonly tickets: Tickets,
     private readonly clock: Clock,
     config: Config,
   ) {
+    this.byTicket = config.AUTH_MODE === 'jwt';
     this.limit = config.MAX_SESSIONS_PER_USER;
     this.urlLifeMs = config.phaseMs;
   }
@@ -118,8 +145,8 @@ export class PlayController {
   @ApiOperation({
     summary: 'The playlist of a stream, for any HLS player',
     description:
-      'Give a player this URL with a user_id. It is sent on to the same URL with a session_id, by which all that it ' +
-      'fetches from then on is one session.',
+      'Give a player this URL with a ticket; or, with AUTH_MODE=none, with a user_id. It is sent on to the same URL ' +
+      'with a session_id, by which all that it fetches from then on is one session.',
   })
   @ApiResponse({ status: 200, description: 'The playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
   @ApiResponse({ status: 302, description: 'To the same URL with a session_id.' })
@@ -129,8 +156,9 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    if (query.session_id === undefined) {
-      const client = clientOf(request, stream_id, query);
+    const player = await this.identify(query, stream_id, 'playlist');
+    if (player.session_id === undefined) {
+      const client = clientOf(request, stream_id, player);
       const given = isPage(request) ? undefined : this.untouched.get(client);
       const session_id = given ?? randomUUIDv7();
       if (given === undefined) this.untouched.set(client, session_id); // or it would last for as long as somebody asks
@@ -141,12 +169,24 @@ export class PlayController {
     const root = await this.streams.open(stream_id);
     const lookup = root.outcome === 'found' ? await this.streams.find(stream_id) : root;
     // A first playlist is somebody's try, and no loop: whatever was refused a moment ago, the store is asked.
-    this.forget(query);
-    await this.admit(reply, stream_id, query, 'same', lookup.outcome === 'found' ? lookup.stream : undefined);
+    this.forget(player);
+    await this.admit(
+      reply,
+      stream_id,
+      player,
+      'same',
+      lookup.outcome === 'found' ? lookup.stream : undefined,
+    );
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     const folder = root.playlist.kind === 'media' ? '0/' : '';
-    sendPlaylist(reply, root.playlist.template.write(folder, viewerOf(query)));
+    const own = await this.queryOf(player, stream_id);
+    sendPlaylist(
+      reply,
+      player.ticketed && folder
+        ? leadOn(`${folder}index.m3u8${own}`)
+        : root.playlist.template.write(folder, own),
+    );
   }
 
   @Get(':rendition/:name')
@@ -165,25 +205,26 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    requireSession(query);
-    this.untouched.delete(clientOf(request, stream_id, query));
+    const player = await this.identify(query, stream_id, 'media');
+    requireSession(player);
+    this.untouched.delete(clientOf(request, stream_id, player));
     const at = Number(rendition);
     const lookup = this.streams.known(stream_id, at) ?? (await this.streams.find(stream_id, at));
     if (lookup.outcome !== 'found') {
-      await this.admit(reply, stream_id, query, 'same', undefined);
+      await this.admit(reply, stream_id, player, 'same', undefined);
       throw streamProblem(lookup.outcome);
     }
     const { playlist, stream } = lookup;
     if (name === 'index.m3u8') {
-      await this.admit(reply, stream_id, query, 'same', stream);
-      sendPlaylist(reply, playlist.template.write('', viewerOf(query)));
+      await this.admit(reply, stream_id, player, 'same', stream);
+      sendPlaylist(reply, playlist.template.write('', await this.queryOf(player, stream_id)));
       return;
     }
     const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
     const path =
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
-    await this.admit(reply, stream_id, query, phase, path === undefined ? undefined : stream);
+    await this.admit(reply, stream_id, player, phase, path === undefined ? undefined : stream);
     this.sendOn(path, request, reply);
   }
 
@@ -200,11 +241,12 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    requireSession(query);
+    const player = await this.identify(query, stream_id, 'media');
+    requireSession(player);
     const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
-    await this.admit(reply, stream_id, query, 'same', stream);
+    await this.admit(reply, stream_id, player, 'same', stream);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     this.sendOn(path, request, reply);
   }
@@ -215,9 +257,42 @@ export class PlayController {
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
   }
 
-  private forget(query: ViewerQuery): void {
-    this.ended.delete(keyOf(query));
-    this.denials.delete(keyOf(query));
+  /** A ticket says whose session it is; what stands beside it may say the same, and nothing else. */
+  private async identify(
+    { ticket, user_id, session_id }: ViewerQuery,
+    streamId: string,
+    use: TicketUse,
+  ): Promise<Player> {
+    if (ticket === undefined) {
+      if (this.byTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
+      if (user_id === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
+      return { user_id, session_id, limit: this.limit, ticketed: false };
+    }
+    const { userId, sessionId, limit, ...opened } = await this.tickets.open(use, ticket);
+    if (
+      opened.streamId !== streamId ||
+      (user_id ?? userId) !== userId ||
+      (session_id ?? sessionId) !== sessionId
+    )
+      throw new Problem(
+        'not-your-session',
+        'The ticket is for another stream, user or session: ask for one for this.',
+      );
+    return { user_id: userId, session_id: sessionId, limit, ticketed: true };
+  }
+
+  /** What the URIs of a playlist tell of the player that loads them. */
+  private async queryOf({ user_id, session_id, limit, ticketed }: Player, streamId: string): Promise<string> {
+    const session = { userId: user_id, sessionId: session_id!, streamId };
+    return playbackQuery(
+      session,
+      ticketed ? await this.tickets.issue('media', { ...session, limit }) : undefined,
+    );
+  }
+
+  private forget(player: Player): void {
+    this.ended.delete(keyOf(player));
+    this.denials.delete(keyOf(player));
   }
 
   /** Whoever was ended may have been admitted again by POST /v1/phases, here or elsewhere: the store is asked once in X. */
@@ -238,7 +313,7 @@ export class PlayController {
   private async admit(
     reply: FastifyReply,
     streamId: string,
-    { user_id: userId, session_id: sessionId }: ViewerQuery,
+    { user_id: userId, session_id: sessionId, limit }: Player,
     phase: number | 'same',
     stream: Stream | undefined,
   ): Promise<void> {
@@ -253,6 +328,7 @@ export class PlayController {
       phases: stream?.phases ?? 0,
       live: stream?.live,
       endSessionIds: [],
+      limit,
     });
     switch (admission.outcome) {
       case 'admitted':
@@ -268,7 +344,7 @@ export class PlayController {
       case 'session-ended':
       case 'limit-reached': {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
-        const { code, detail, members } = refusal(admission, this.limit);
+        const { code, detail, members } = refusal(admission, limit);
         const denial = new Problem(code, detail, { members, status: 403 });
         const ended = admission.outcome === 'session-ended';
         if (ended) this.ended.set(key, denial);
@@ -280,7 +356,7 @@ export class PlayController {
   }
 }
 
-function requireSession({ session_id }: ViewerQuery): void {
+function requireSession({ session_id }: Player): void {
   if (session_id === undefined)
     throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
 }
@@ -290,16 +366,21 @@ function isPage({ headers }: PlayRequest): boolean {
   return (headers.origin ?? headers.referer ?? headers['sec-fetch-mode']) !== undefined;
 }
 
-function clientOf({ ip, headers }: PlayRequest, streamId: string, { user_id }: ViewerQuery): string {
+function clientOf({ ip, headers }: PlayRequest, streamId: string, { user_id }: Player): string {
   return [user_id, streamId, ip, headers['user-agent']?.slice(0, 100)].join(' ');
 }
 
-function keyOf({ user_id, session_id }: ViewerQuery): string {
+function keyOf({ user_id, session_id }: Pick<Player, 'user_id' | 'session_id'>): string {
   return `${user_id} ${session_id}`;
 }
 
-function viewerOf({ user_id, session_id }: ViewerQuery): string {
-  return `?user_id=${encodeURIComponent(user_id)}&session_id=${encodeURIComponent(session_id!)}`;
+/**
+ * A live playlist is loaded again by the URL that the player began with, and a ticket opens that for minutes only. So
+ * the player is led on to one that the longer ticket opens. What its bandwidth is nobody knows, and with one variant
+ * nobody asks.
+ */
+function leadOn(uri: string): string {
+  return `#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000000\n${uri}\n`;
 }
 
 /** What left the window of a live stream, or never was in it. */

@@ -54,11 +54,16 @@ type Assets = ReadonlyMap<string, string>;
 
 /** A text with its URIs taken out. */
 class Template {
+  /** In characters, without what goes around the names. */
+  readonly length: number;
+
   /** `text` has one piece more than there are names. A name is what stands in the URI's place. */
   constructor(
     private readonly text: readonly string[],
     private readonly names: readonly string[],
-  ) {}
+  ) {
+    this.length = [...text, ...names].reduce((sum, piece) => sum + piece.length, 0);
+  }
 
   /** `before` and `after` go around every name: the folder that it is in, and the query. */
   write(before: string, after: string): string {

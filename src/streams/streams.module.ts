@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
 import { Config } from '../config.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { MediaController } from './media.controller.js';
@@ -7,11 +8,12 @@ import { PhasesController } from './phases.controller.js';
 import { PlayController } from './play.controller.js';
 import { StreamsController } from './streams.controller.js';
 import { StreamsService } from './streams.service.js';
+import { TicketsController } from './tickets.controller.js';
 
 /** What is watched: where streams come from, how they are cut into phases, and who gets the next one. */
 @Module({
-  imports: [SessionsModule],
-  controllers: [PhasesController, PlayController, StreamsController, MediaController],
+  imports: [AuthModule, SessionsModule],
+  controllers: [PhasesController, PlayController, TicketsController, StreamsController, MediaController],
   providers: [StreamsService, { provide: MediaSigner, inject: [Config], useFactory: openSigner }],
 })
 export class StreamsModule {}

@@ -10,13 +10,19 @@ const MAX_END_SESSION_IDS = 100;
 
 export const STREAM_ID = idSchema('Something watchable.', 'test-pattern');
 
+const REQUEST_USER_ID = {
+  ...USER_ID,
+  description:
+    'Whoever the limit is for. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.',
+};
+
 /** The body of a request for a phase; Fastify compiles it, the documentation shows it. */
 export const PHASE_REQUEST: JsonSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['user_id', 'stream_id'],
   properties: {
-    user_id: USER_ID,
+    user_id: REQUEST_USER_ID,
     stream_id: STREAM_ID,
     session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
     phase: {
@@ -43,13 +49,52 @@ export const PHASE_REQUEST: JsonSchema = {
 };
 
 export interface PhaseRequestJson {
-  user_id: string;
+  user_id?: string;
   stream_id: string;
   session_id?: string;
   phase?: number;
   rendition?: number;
   end_session_ids?: string[];
 }
+
+/** The body of a request for a ticket, as above. */
+export const TICKET_REQUEST: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['user_id', 'stream_id'],
+  properties: {
+    user_id: REQUEST_USER_ID,
+    stream_id: STREAM_ID,
+    session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
+  },
+};
+
+export interface TicketRequestJson {
+  user_id?: string;
+  stream_id: string;
+  session_id?: string;
+}
+
+export interface TicketReplyJson {
+  ticket: string;
+  playback_url: string;
+  expires_at: string;
+}
+
+export const TICKET_REPLY: JsonSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['ticket', 'playback_url', 'expires_at'],
+  properties: {
+    ticket: { type: 'string', description: 'A JWT for this user, session and stream, and for nothing else.' },
+    playback_url: {
+      type: 'string',
+      format: 'uri',
+      description: 'The playlist of this session: with the ticket, or with AUTH_MODE=none by name.',
+    },
+    expires_at: instantSchema('Until when the ticket opens the playlist; what is open by then plays on.'),
+  },
+};
 
 /** To try out, in this order. */
 export const PHASE_EXAMPLES = {
@@ -175,7 +220,9 @@ export const PHASE_REPLY: JsonSchema = {
     playback_url: {
       type: 'string',
       format: 'uri',
-      description: 'The playlist of this session, for a player that knows nothing of phases.',
+      description:
+        'The playlist of this session, for a player that knows nothing of phases; with AUTH_MODE=jwt it has to be ' +
+        'opened within minutes.',
     },
   },
 };

@@ -249,7 +249,7 @@ interface PlaylistAddress {
 function bytesOf(known: KnownPlaylist): number {
   if (known.outcome === 'not-found') return ENTRY_BYTES;
   const { playlist } = known;
-  let bytes = ENTRY_BYTES + playlist.template.write('', '').length;
+  let bytes = ENTRY_BYTES + playlist.template.length;
   if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
   // An address is kept twice: where the playlist was cut, and as a path.
   for (const { path, initPath = '' } of playlist.segments.values())

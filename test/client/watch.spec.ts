@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
+import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { until } from '../support/until.js';
 import { told, useStage } from '../support/viewer.js';
 
@@ -259,6 +260,32 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
       // So that it outlives the page.
       ['DELETE', 'Bearer token-2', true],
     ]);
+  });
+});
+
+describe('a viewing of whom the token names', () => {
+  const stage = useStage({ ...BY_SECRET, PHASE_SECONDS: '0.3', IDLE_PHASES: '10' });
+  const issuer = new Issuer(() => Date.now());
+  const placesOf = async (user: string): Promise<number> => (await stage.sessions.list(user)).length;
+
+  it('needs no user beside it, and gives the place back', async () => {
+    const token = async (): Promise<string> => issuer.token(HS256, { sub: 'named' });
+    const viewing = stage.watch({ userId: undefined, token });
+    const results = viewing[Symbol.asyncIterator]();
+    expect([await told(results), await told(results)]).toEqual(['test-pattern 0', 'test-pattern 1']);
+    expect(await placesOf('named')).toBe(1);
+    await viewing.stop();
+    expect(await placesOf('named')).toBe(0);
+  });
+
+  it('throws where it is another, or the token is no good', async () => {
+    for (const [claims, code] of [
+      [{ sub: 'ben' }, 'not-your-session'],
+      [{ exp: 1 }, 'unauthorized'],
+    ] as const) {
+      const results = stage.watch({ token: await issuer.token(HS256, claims) })[Symbol.asyncIterator]();
+      await expect(results.next()).rejects.toMatchObject({ code });
+    }
   });
 });
 

@@ -84,7 +84,7 @@ const MAX_MEGABYTES = 90;
     const container = await start({});
     expect(await docker('wait', container)).toBe('1');
     const { stderr } = await run('docker', ['logs', container]);
-    for (const name of ['SESSION_STORE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN', 'AUTH_MODE'])
+    for (const name of ['SESSION_STORE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN', 'AUTH_JWKS_URL'])
       expect(stderr).toContain(name);
   }, 60_000);
 

@@ -41,6 +41,7 @@ const step = fc.oneof(
         freq: 2,
       }),
       end: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, { weight: 1, arbitrary: ids }),
+      plan: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined, freq: 2 }),
     }),
   },
   {
@@ -84,7 +85,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 // prettier-ignore
 const ADMIT_BEN: Step = {
-  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, phases: 4, live: undefined, end: [],
+  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, phases: 4, live: undefined, end: [], plan: undefined,
 };
 /** What chance found once is tried always. */
 const FOUND: [Step[], number][] = [
@@ -206,7 +207,9 @@ async function play(
           phases: one.phases,
           live: one.live,
           endSessionIds: one.end,
+          limit: one.plan,
         };
+        const limit = one.plan ?? policy.limit;
         const before = await rule.list(one.user);
         const expected = await rule.admit(request);
         expect(await stores[one.process]!.admit(request)).toEqual(expected);
@@ -215,10 +218,10 @@ async function play(
         const others = before.filter(({ sessionId }) => sessionId !== one.session);
         const holds = others.length < before.length;
         if (expected.outcome === 'limit-reached')
-          expect([holds, others.length >= policy.limit]).toEqual([false, true]);
+          expect([holds, others.length >= limit]).toEqual([false, true]);
         if (expected.outcome === 'admitted') {
           // Those who held a place when the limit was lowered keep it.
-          expect(expected.live).toBeLessThanOrEqual(Math.max(policy.limit, before.length));
+          expect(expected.live).toBeLessThanOrEqual(Math.max(limit, before.length));
           expect(expected.created).toBe(!holds);
           inFlight.push(expected.place);
         }

@@ -71,6 +71,24 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
     });
 
+    it('goes by the limit of the plan where there is one, in every request anew', async () => {
+      for (const id of ['a', 'b', 'c']) await watch(id, { limit: 5 });
+      expect(await ask('d')).toMatchObject({ outcome: 'limit-reached' });
+      for (const id of ['d', 'e'])
+        expect(await ask(id, { limit: 5 })).toMatchObject({ outcome: 'admitted', created: true });
+      clock.advance(1_000);
+      // A plan that was lowered: who is running goes on, and nobody is let in until enough have left.
+      expect(await ask('a', { limit: 2 })).toMatchObject({ outcome: 'admitted', created: false, live: 5 });
+      expect(await ask('f', { limit: 2 })).toMatchObject({
+        outcome: 'limit-reached',
+        retryAt: clock.now() - 1_000 + POLICY.expireAfterMs,
+      });
+      await store.end(userId, ['b', 'c', 'd'], 'user');
+      expect(await ask('f', { limit: 2 })).toMatchObject({ outcome: 'limit-reached' });
+      await store.end(userId, ['e'], 'user');
+      expect(await ask('f', { limit: 2 })).toMatchObject({ outcome: 'admitted', live: 2 });
+    });
+
     it('refuses beyond the limit, lists the holders oldest first and tells when a place would be free', async () => {
       for (const id of ['c', 'a', 'b']) {
         await watch(id);

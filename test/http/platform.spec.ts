@@ -32,17 +32,17 @@ describe('the platform', () => {
   });
 
   it.each([
-    ['none', {}],
-    ['another', { authorization: 'Bearer another-token' }],
-    ['another scheme', { authorization: `Basic ${TOKEN}` }],
-    ['an empty one', { authorization: 'Bearer ' }],
-    ['a longer one', { authorization: `Bearer ${TOKEN}x` }],
-  ])('401 from /internal with %s for a token', async (_, headers) => {
+    ['none', {}, 'Bearer'],
+    ['another', { authorization: 'Bearer another-token' }, 'Bearer error="invalid_token"'],
+    ['another scheme', { authorization: `Basic ${TOKEN}` }, 'Bearer'],
+    ['an empty one', { authorization: 'Bearer ' }, 'Bearer'],
+    ['a longer one', { authorization: `Bearer ${TOKEN}x` }, 'Bearer error="invalid_token"'],
+  ])('401 from /internal with %s for a token', async (_, headers, challenge) => {
     const reply = await service.send('post', '/internal/expire-idle-sessions', headers);
     expect([reply.status, reply.body.code, reply.headers['www-authenticate']]).toEqual([
       401,
       'unauthorized',
-      'Bearer',
+      challenge,
     ]);
   });
 
@@ -101,8 +101,39 @@ describe('the documentation', () => {
       'POST /internal/expiry/pause',
       'POST /internal/expiry/resume',
       'POST /v1/phases',
+      'POST /v1/tickets',
       'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
     ]);
+  });
+
+  it('says which routes take which token', async () => {
+    const { body } = await service.send('get', '/docs/openapi.json');
+    const takers = (scheme: string): string[] =>
+      Object.entries(body.paths as Record<string, Record<string, { security?: object[] }>>).flatMap(
+        ([path, methods]) =>
+          Object.entries(methods)
+            .filter(([, { security = [] }]) => security.some((one) => scheme in one))
+            .map(([method]) => `${method.toUpperCase()} ${path}`),
+      );
+    expect(Object.keys(body.components.securitySchemes as object)).toEqual(['api-token', 'viewer-token']);
+    const forBoth = [
+      'DELETE /v1/users/{user_id}/sessions',
+      'DELETE /v1/users/{user_id}/sessions/{session_id}',
+      'GET /v1/users/{user_id}/events',
+      'GET /v1/users/{user_id}/sessions',
+    ];
+    expect(takers('viewer-token').toSorted()).toEqual([
+      ...forBoth,
+      'POST /v1/phases',
+      'POST /v1/tickets',
+      'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
+    ]);
+    const internal = Object.entries(body.paths as object).flatMap(([path, methods]) =>
+      Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(takers('api-token').toSorted()).toEqual(
+      [...forBoth, ...internal.filter((name) => /\/(internal|metrics)/.test(name))].toSorted(),
+    );
   });
 
   it('has a page for people', async () => {

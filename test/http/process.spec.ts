@@ -38,7 +38,7 @@ describe('the configuration', () => {
       MEDIA_SIGNING: 'md5-value',
       MEDIA_BASE_URL: 'ftp-value',
       LOG_LEVEL: 'loud-value',
-      AUTH_MODE: 'jwt',
+      AUTH_MODE: 'basic-value',
       STORE_DOWN_POLICY: 'open',
       REDIS_CLUSTER: 'true',
       INTERNAL_API_TOKEN_FILE: '/nonexistent',
@@ -62,15 +62,23 @@ describe('the configuration', () => {
         'STORE_DOWN_POLICY',
       ].toSorted(),
     );
-    expect(output).not.toMatch(/70000|sqlite|secret@|0\.1|2\.5|md5|ftp-value|loud-value/);
+    expect(output).not.toMatch(/70000|sqlite|secret@|0\.1|2\.5|md5|ftp-value|loud-value|basic-value/);
     expect(output).not.toMatch(/^\s+at /m);
   });
 
   it('of production names what must be decided: store, authentication, secret, token', async () => {
     const { code, output } = await failToStart({ NODE_ENV: 'production' });
     expect(code).toBe(1);
-    for (const name of ['SESSION_STORE', 'AUTH_MODE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN'])
+    for (const name of [
+      'SESSION_STORE',
+      'AUTH_JWKS_URL',
+      'AUTH_ISSUER',
+      'AUTH_AUDIENCE',
+      'MEDIA_SIGNING_SECRET',
+      'INTERNAL_API_TOKEN',
+    ])
       expect(output).toContain(`  ${name}: `);
+    expect(output).toContain('AUTH_MODE=none is for who has authentication in front');
   });
 
   it('takes secrets from files, an empty variable as unset, and warns of what has no effect yet', async () => {
@@ -93,7 +101,7 @@ describe('the configuration', () => {
     expect([await sweep('from-a-file-of-some-length'), await sweep('wrong')]).toEqual([200, 401]);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(409);
-    expect(service.output()).toContain('AUTH_AUDIENCE has no effect: viewers are not authenticated yet');
+    expect(service.output()).toContain('AUTH_AUDIENCE has no effect: AUTH_MODE is none');
     expect(service.output()).not.toContain('RATE_LIMIT');
   });
 

@@ -19,10 +19,7 @@ const read = (file: string): unknown =>
 
 // Terraform's own tests hold the stack against the same files.
 /** What the task definition gives. */
-const { jwt: TASK_OF_JWT, ...TASKS } = read('environment.json') as Record<
-  'minimal' | 'full' | 'cloudfront' | 'jwt',
-  Task
->;
+const TASKS = read('environment.json') as Record<'minimal' | 'full' | 'cloudfront' | 'jwt', Task>;
 /** What somebody puts where Terraform only makes the place. */
 const GIVEN: Variables = {
   CLOUDFRONT_PRIVATE_KEY: generateKeyPairSync('rsa', { modulusLength: 2_048 })
@@ -36,7 +33,9 @@ const TIMEOUTS = read('timeouts.json') as Record<'idle' | 'drain' | 'stop', numb
 
 /** What the service does not start without in production, and by which name it says so. */
 const REQUIRED: Variables = {
-  AUTH_MODE: 'AUTH_MODE',
+  AUTH_AUDIENCE: 'AUTH_AUDIENCE',
+  AUTH_ISSUER: 'AUTH_ISSUER',
+  AUTH_JWKS_URL: 'AUTH_JWKS_URL',
   CALLBACK_SECRET: 'CALLBACK_SECRET',
   CLOUDFRONT_KEY_PAIR_ID: 'CLOUDFRONT_KEY_PAIR_ID',
   CLOUDFRONT_PRIVATE_KEY: 'CLOUDFRONT_PRIVATE_KEY',
@@ -62,16 +61,20 @@ const faultsOf = (variables: Variables): string[] => {
 };
 
 describe.each(Object.entries(TASKS))('the environment of the task definition, %s', (_case, task) => {
-  const names = Object.keys(all(task));
+  // The default is jwt, which one of them names and the others do not want.
+  const names = Object.keys(all(task)).filter((name) => name !== 'AUTH_MODE');
 
-  it('is what the service starts with, on the Redis of the stack, without a word of warning', () => {
+  it('is what the service starts with, on the Redis of the stack, with a word of warning where it is open', () => {
     const config = readConfig(all(task));
     expect(config).toMatchObject({
       production: true,
       SESSION_STORE: 'redis',
       HOST: '0.0.0.0',
     } satisfies Partial<Config>);
-    expect(config.warnings).toEqual([]);
+    expect(config.AUTH_MODE).toBe(task.environment.AUTH_MODE);
+    expect(config.warnings.map((warning) => warning.split(':', 1)[0])).toEqual(
+      config.AUTH_MODE === 'jwt' ? [] : ['AUTH_MODE is none'],
+    );
   });
 
   it.each(names.filter((name) => name in REQUIRED))('is not enough without %s', (name) => {
@@ -96,8 +99,8 @@ it('refuses cluster mode, as Terraform does for it: remove redis_cluster_ready w
   expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual(['REDIS_CLUSTER']);
 });
 
-it('knows no authentication but none yet: hold the task of jwt against it as the others when this fails', () => {
-  expect(faultsOf(all(TASK_OF_JWT))).toEqual(['AUTH_MODE']);
+it('knows no authentication but jwt and none', () => {
+  expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'basic' })).toEqual(['AUTH_MODE']);
 });
 
 describe('the paths of the load balancer', () => {

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { createApp } from '../../src/app.js';
+import { Tickets } from '../../src/auth/tickets.js';
 import { readConfig } from '../../src/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 import { until } from '../support/until.js';
@@ -46,19 +47,39 @@ hls.loadSource(new URLSearchParams(location.search).get('src'));
 hls.attachMedia(video);
 </script>`;
 
+const start = async (environment: Record<string, string> = {}): Promise<NestFastifyApplication> => {
+  const app = await createApp(
+    readConfig({ LOG_LEVEL: 'silent', PHASE_SECONDS: String(X_MS / 1_000), ...environment }),
+  );
+  await app.listen(0, '127.0.0.1');
+  return app;
+};
+
 let app: NestFastifyApplication;
+/** Serves a stream that has one playlist alone, from which a player with a ticket is led on. */
+let other: NestFastifyApplication;
 let gate: string;
 let sessions: SessionRepository;
 beforeAll(async () => {
-  app = await createApp(readConfig({ LOG_LEVEL: 'silent', PHASE_SECONDS: String(X_MS / 1_000) }));
-  await app.listen(0, '127.0.0.1');
+  app = await start();
+  other = await start({ STREAM_ORIGIN: join(__dirname, '../../samples/streams/test-pattern') });
   gate = `${await app.getUrl()}/v1/play/test-pattern/index.m3u8`;
   sessions = app.get(SessionRepository);
 });
-afterAll(() => app.close());
+afterAll(() => Promise.all([app.close(), other.close()]));
 
-const held = async (user: string): Promise<string[]> =>
-  (await sessions.list(user)).map(({ sessionId }) => sessionId);
+const held = async (user: string, on = app): Promise<string[]> =>
+  (await on.get(SessionRepository).list(user)).map(({ sessionId }) => sessionId);
+const byName = (user: string): string => `${gate}?user_id=${user}`;
+const byTicket = async (user: string): Promise<string> => {
+  const { ticket } = await other.get(Tickets).issue('playlist', {
+    userId: user,
+    sessionId: 'tv',
+    streamId: '360p',
+    limit: 1,
+  });
+  return `${await other.getUrl()}/v1/play/360p/index.m3u8?ticket=${ticket}`;
+};
 
 (browserPath === undefined ? describe.skip : describe)('hls.js in Chromium', () => {
   let browser: Browser;
@@ -85,11 +106,12 @@ const held = async (user: string): Promise<string[]> =>
     site?.close();
   });
 
-  const open = async (user: string): Promise<Page> => {
+  const load = async (src: string): Promise<Page> => {
     const page = await browser.newPage();
-    await page.goto(`${home}/?${new URLSearchParams({ src: `${gate}?user_id=${user}` }).toString()}`);
+    await page.goto(`${home}/?${new URLSearchParams({ src }).toString()}`);
     return page;
   };
+  const open = async (user: string): Promise<Page> => load(byName(user));
   const position = async (page: Page): Promise<number> =>
     page.evaluate(
       () => (globalThis as unknown as { hls: { media: { currentTime: number } } }).hls.media.currentTime,
@@ -140,6 +162,13 @@ const held = async (user: string): Promise<string[]> =>
     await page.close();
   }, 90_000);
 
+  it('plays with a ticket for a URL', async () => {
+    const page = await load(await byTicket('joe'));
+    await plays(page);
+    expect(await held('joe', other)).toEqual(['tv']);
+    await page.close();
+  }, 60_000);
+
   it('has lost the media once its session is ended, and does not come back by itself', async () => {
     const page = await open('eve');
     await plays(page);
@@ -157,35 +186,39 @@ const held = async (user: string): Promise<string[]> =>
 });
 
 (ffmpeg === undefined ? describe.skip : describe)('ffmpeg', () => {
-  const decode = async (user: string) =>
-    run(ffmpeg!, ['-v', 'error', '-t', '12', '-i', `${gate}?user_id=${user}`, '-f', 'null', '-'], {
+  const decode = async (url: string) =>
+    run(ffmpeg!, ['-v', 'error', '-t', '12', '-i', url, '-f', 'null', '-'], {
       timeout: 60_000,
     });
 
   it('plays as one session, and is refused as a fourth', async () => {
-    expect((await decode('fred')).stderr).toBe('');
+    expect((await decode(byName('fred'))).stderr).toBe('');
     expect(await held('fred')).toHaveLength(1);
     for (const session of ['a', 'b', 'c']) await fetch(`${gate}?user_id=gus&session_id=${session}`);
-    await expect(decode('gus')).rejects.toThrow('403 Forbidden');
+    await expect(decode(byName('gus'))).rejects.toThrow('403 Forbidden');
     expect((await held('gus')).toSorted()).toEqual(['a', 'b', 'c']);
   }, 90_000);
+
+  it('plays with a ticket for a URL', async () => {
+    expect((await decode(await byTicket('kim'))).stderr).toBe('');
+    expect(await held('kim', other)).toEqual(['tv']);
+  }, 60_000);
 });
 
 (mpv === undefined ? describe.skip : describe)('mpv', () => {
-  const play = async (user: string) =>
-    run(
-      mpv!,
-      ['--no-config', '--vo=null', '--ao=null', '--untimed', '--length=3', `${gate}?user_id=${user}`],
-      {
-        timeout: 60_000,
-      },
-    );
+  const play = async (url: string) =>
+    run(mpv!, ['--no-config', '--vo=null', '--ao=null', '--untimed', '--length=3', url], { timeout: 60_000 });
 
   it('plays as one session, and is refused as a fourth', async () => {
-    await play('hal'); // it loads the first URL twice
+    await play(byName('hal')); // it loads the first URL twice
     expect(await held('hal')).toHaveLength(1);
     for (const session of ['a', 'b', 'c']) await fetch(`${gate}?user_id=ida&session_id=${session}`);
-    await expect(play('ida')).rejects.toThrow('mpv');
+    await expect(play(byName('ida'))).rejects.toThrow('mpv');
     expect((await held('ida')).toSorted()).toEqual(['a', 'b', 'c']);
   }, 90_000);
+
+  it('plays with a ticket for a URL', async () => {
+    await play(await byTicket('liv'));
+    expect(await held('liv', other)).toEqual(['tv']);
+  }, 60_000);
 });

@@ -70,7 +70,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
 
   override async admit(request: AdmissionRequest): Promise<Admission> {
     const { userId, sessionId, streamId, phase, phases, live: range, endSessionIds } = request;
-    const { limit, expireAfterMs, leaseMs } = this.policy;
+    const { expireAfterMs, leaseMs } = this.policy;
+    const { limit = this.policy.limit } = request;
     const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     sendTogether(this.redis);
     const reply = await this.ask(

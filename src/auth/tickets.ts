@@ -1,0 +1,99 @@
+import { hkdfSync } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { SignJWT, errors, jwtVerify } from 'jose';
+import { LRUCache } from 'lru-cache';
+import { Clock } from '../clock.js';
+import { Config } from '../config.js';
+import { unauthorized } from './bearer.js';
+
+/**
+ * What a ticket opens. `playlist`: the first playlist, which is where a player begins. `media`: what a playlist names;
+ * a player loads that of a film once, so this one has to outlive the film and a long pause.
+ */
+export type TicketUse = 'playlist' | 'media';
+
+const LIFE_MS: Readonly<Record<TicketUse, number>> = { playlist: 10 * 60_000, media: 12 * 3_600_000 };
+/**
+ * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
+ * player that loads a live playlist again would take a key or an initialisation section at a new URL for another.
+ */
+const STEP_MS: Readonly<Record<TicketUse, number>> = { playlist: 60_000, media: 3_600_000 };
+/** About a kilobyte each. */
+const MAX_KNOWN = 20_000;
+
+/** What a ticket is bound to: it opens nothing else. */
+export interface TicketClaims {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly streamId: string;
+  /** The user's plan as it was when the ticket was made. */
+  readonly limit: number;
+}
+
+export interface Ticket {
+  readonly ticket: string;
+  /** Unix milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** Playback tickets: short JWTs of our own, for players that cannot send a header. */
+@Injectable()
+export class Tickets {
+  private readonly key: Uint8Array;
+  private readonly issued = new LRUCache<string, Ticket>({ max: MAX_KNOWN });
+  private readonly opened = new LRUCache<string, TicketClaims & { readonly expiresAt: number }>({
+    max: MAX_KNOWN,
+  });
+
+  constructor(
+    { TICKET_SECRET }: Config,
+    private readonly clock: Clock,
+  ) {
+    // A key of its own, also where the secret signs something else: neither passes for the other.
+    this.key = new Uint8Array(hkdfSync('sha256', TICKET_SECRET, '', 'streamgate playback ticket', 32));
+  }
+
+  /** For the same claims the same ticket, until its end moves on. */
+  async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
+    const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
+    const { userId, sessionId, streamId, limit } = claims;
+    const key = [use, userId, sessionId, streamId, limit, expiresAt].join(' ');
+    const known = this.issued.get(key);
+    if (known !== undefined) return known;
+    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject(userId)
+      .setAudience(use)
+      .setExpirationTime(expiresAt / 1_000)
+      .sign(this.key);
+    const issued = { ticket, expiresAt };
+    this.issued.set(key, issued);
+    return issued;
+  }
+
+  /** What the ticket is bound to: 401 where it is none of ours, is for another use, or has expired. */
+  async open(use: TicketUse, ticket: string): Promise<TicketClaims> {
+    const known = this.opened.get(`${use} ${ticket}`);
+    if (known !== undefined && this.clock.now() < known.expiresAt) return known;
+    try {
+      const { payload } = await jwtVerify<{ sid: string; stream: string; limit: number }>(ticket, this.key, {
+        algorithms: ['HS256'],
+        audience: use,
+        currentDate: new Date(this.clock.now()),
+      });
+      const { sub, sid, stream, limit, exp } = payload;
+      const claims = { userId: sub!, sessionId: sid, streamId: stream, limit };
+      this.opened.set(`${use} ${ticket}`, { ...claims, expiresAt: exp! * 1_000 });
+      return claims;
+    } catch (error) {
+      if (error instanceof errors.JOSEError)
+        throw unauthorized(
+          error instanceof errors.JWTExpired
+            ? 'The ticket has expired: ask for another one, by POST /v1/tickets or /v1/phases.'
+            : 'The ticket is none of this service, or not for this: ask for one by POST /v1/tickets.',
+          'token',
+        );
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import {
+  type CryptoKey,
+  type FlattenedJWSInput,
+  type JWSHeaderParameters,
+  type JWTPayload,
+  createRemoteJWKSet,
+  errors,
+  jwtVerify,
+} from 'jose';
+import { type Clock } from '../clock.js';
+import { type Config } from '../config.js';
+import { Problem } from '../http/problem.js';
+import { unauthorized } from './bearer.js';
+
+/** Clocks of issuers differ from ours by so much. */
+const CLOCK_TOLERANCE_SECONDS = 5;
+const JWKS_TIMEOUT_MS = 5_000;
+/** A token of a key that nobody knows has the keys fetched again, at most so often. */
+const JWKS_COOLDOWN_MS = 30_000;
+/** After so long the keys are fetched anew, so that one that was withdrawn goes. */
+const JWKS_MAX_AGE_MS = 10 * 60_000;
+const JWKS_RETRY_SECONDS = 5;
+
+type KeyOf = (header?: JWSHeaderParameters, token?: FlattenedJWSInput) => Promise<CryptoKey | KeyObject>;
+
+/** Checks what an issuer signed: signature, algorithm, `iss`, `aud`, `exp` and `nbf`. */
+export class TokenVerifier {
+  private readonly keyOf: KeyOf;
+  private readonly algorithms: string[];
+
+  constructor(
+    private readonly config: Config,
+    private readonly clock: Clock,
+  ) {
+    this.algorithms = [...config.jwtAlgorithms];
+    this.keyOf = openKeys(config, clock);
+  }
+
+  /** The claims, `exp` and some `sub` among them. 401 for a token that is not good, 503 where its key cannot be fetched. */
+  async verify(token: string): Promise<JWTPayload & { readonly exp: number }> {
+    try {
+      const { payload } = await jwtVerify(token, this.keyOf, {
+        // Pinned here: what a token says of itself is for the attacker to choose (RFC 8725, 3.1).
+        algorithms: this.algorithms,
+        issuer: this.config.AUTH_ISSUER!,
+        audience: this.config.AUTH_AUDIENCE!,
+        requiredClaims: ['sub', 'exp'],
+        clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        currentDate: new Date(this.clock.now()),
+      });
+      return payload as JWTPayload & { exp: number };
+    } catch (error) {
+      if (error instanceof errors.JOSEError) throw unauthorized(whatIsWrong(error), 'token');
+      throw error;
+    }
+  }
+}
+
+/** For who holds the token: never more than its holder can read in it. */
+function whatIsWrong(error: errors.JOSEError): string {
+  if (error instanceof errors.JWTExpired) return 'The token has expired: get a fresh one from its issuer.';
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return `The claim ${error.claim} of the token is missing or not what this service takes.`;
+  return 'The token is not one that this service takes: it was signed otherwise, by another, or changed since.';
+}
+
+function openKeys(config: Config, clock: Clock): KeyOf {
+  const { AUTH_JWKS_URL, AUTH_JWT_PUBLIC_KEY, AUTH_JWT_SECRET } = config;
+  if (AUTH_JWKS_URL !== undefined) return remoteKeys(new URL(AUTH_JWKS_URL), clock);
+  const key =
+    AUTH_JWT_PUBLIC_KEY === undefined
+      ? createSecretKey(Buffer.from(AUTH_JWT_SECRET!))
+      : createPublicKey(AUTH_JWT_PUBLIC_KEY);
+  return () => Promise.resolve(key);
+}
+
+/**
+ * The keys that an issuer publishes, chosen by `kid`. They are fetched beside the requests, so that those that are known
+ * go on working, and nobody waits, while the issuer does not answer. A key that nobody knows has to wait for it.
+ */
+function remoteKeys(url: URL, clock: Clock): KeyOf {
+  const log = new Logger('Auth');
+  const keys = createRemoteJWKSet(url, {
+    timeoutDuration: JWKS_TIMEOUT_MS,
+    cooldownDuration: JWKS_COOLDOWN_MS,
+    cacheMaxAge: Infinity,
+  });
+  let renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
+  const renew = async (): Promise<void> => {
+    renewAt = clock.monotonic() + JWKS_COOLDOWN_MS;
+    try {
+      await keys.reload();
+      renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
+    } catch (error) {
+      log.warn({ reason: (error as Error).message, msg: 'the keys of AUTH_JWKS_URL cannot be renewed' });
+    }
+  };
+  return async (header, token) => {
+    if (clock.monotonic() >= renewAt) void renew();
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+        throw error;
+      throw new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
+        headers: { 'retry-after': String(JWKS_RETRY_SECONDS) },
+        cause: error,
+      });
+    }
+  };
+}

@@ -1,0 +1,62 @@
+import { randomUUIDv7 } from 'node:crypto';
+import { Controller, Post, Req } from '@nestjs/common';
+import { RouteSchema } from '@nestjs/platform-fastify';
+import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { type FastifyRequest } from 'fastify';
+import { Tickets } from '../auth/tickets.js';
+import { Viewers } from '../auth/viewers.js';
+import { Config } from '../config.js';
+import { addressOf } from '../http/connections.js';
+import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { instant } from '../http/fields.js';
+import { playbackUrl } from './playback.js';
+import {
+  TICKET_REPLY,
+  TICKET_REQUEST,
+  type TicketReplyJson,
+  type TicketRequestJson,
+} from './streams.schemas.js';
+
+/** For players that cannot send a header: what the viewer may watch, as a URL. */
+@ApiTags('play')
+@ApiBearerAuth(VIEWER_TOKEN)
+@Controller('v1/tickets')
+export class TicketsController {
+  private readonly byTicket: boolean;
+
+  constructor(
+    private readonly viewers: Viewers,
+    private readonly tickets: Tickets,
+    config: Config,
+  ) {
+    this.byTicket = config.AUTH_MODE === 'jwt';
+  }
+
+  @Post()
+  @RouteSchema({ body: TICKET_REQUEST })
+  @ApiOperation({
+    summary: 'A URL for a player that cannot send a token',
+    description: 'Takes no place: that is for the first playlist to ask for, within minutes.',
+  })
+  @ApiBody({ schema: TICKET_REQUEST as object })
+  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: TICKET_REPLY })
+  @ApiProblems(
+    'malformed-request',
+    ...OF_VIEWERS,
+    'payload-too-large',
+    'unsupported-media-type',
+    'invalid-request',
+  )
+  async issueTicket(@Req() request: FastifyRequest<{ Body: TicketRequestJson }>): Promise<TicketReplyJson> {
+    const { user_id, stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
+    const self = addressOf(request);
+    const { userId, limit } = await this.viewers.of(request, user_id);
+    const session = { userId, sessionId, streamId };
+    const ticket = await this.tickets.issue('playlist', { ...session, limit });
+    return {
+      ticket: ticket.ticket,
+      playback_url: playbackUrl(self, session, this.byTicket ? ticket : undefined),
+      expires_at: instant(ticket.expiresAt),
+    };
+  }
+}

@@ -1,0 +1,634 @@
+import { createHash, createHmac } from 'node:crypto';
+import { type Response } from 'supertest';
+import { openEventSource } from '../support/event-source.js';
+import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
+import { LiveOrigin } from '../support/live-origin.js';
+import { type Service, useService } from '../support/service.js';
+import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { until } from '../support/until.js';
+
+const STREAM = 'test-pattern';
+const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+const bearer = (token: string | undefined): Record<string, string> =>
+  token === undefined ? {} : { authorization: `Bearer ${token}` };
+const told = ({ status, body, headers }: Response) => [status, body.code, headers['www-authenticate']];
+const NONE_SENT = [401, 'unauthorized', 'Bearer'];
+const NOT_GOOD = [401, 'unauthorized', 'Bearer error="invalid_token"'];
+const NOT_YOURS = [403, 'not-your-session', undefined];
+
+/** Asks as a viewer does, whose token is given. */
+function viewerOf(service: Service) {
+  const post = (path: string) => (token: string | undefined, body: object) =>
+    service.send('post', path, bearer(token), { stream_id: STREAM, ...body });
+  return {
+    phase: (token: string | undefined, body: object = {}) => post('/v1/phases')(token, body),
+    ticket: (token: string | undefined, body: object = {}) => post('/v1/tickets')(token, body),
+    get: (url: string, token?: string) => service.send('get', pathOf(url), bearer(token)),
+  };
+}
+
+function pathOf(url: string): string {
+  const { pathname, search } = new URL(url, 'http://a');
+  return pathname + search;
+}
+
+describe('a viewer, by keys that the issuer publishes,', () => {
+  const issuer = new Issuer(() => service.clock.now());
+  let key: Awaited<ReturnType<Issuer['addKey']>>;
+  const others: Record<string, typeof key> = {};
+  beforeAll(async () => {
+    await issuer.start();
+    key = await issuer.addKey('one');
+    for (const alg of ['ES256', 'PS256', 'EdDSA']) others[alg] = await issuer.addKey(`by-${alg}`, alg);
+  });
+  afterAll(() => issuer.stop());
+  afterEach(() => jest.restoreAllMocks());
+  const service = useService('the embedded store', () => issuer.environment);
+  const { phase, get } = viewerOf(service);
+
+  it('is who the token says, named or not', async () => {
+    const token = await issuer.token(key, { sub: 'named' });
+    const first = await phase(token, { session_id: 'tv' });
+    expect([first.status, first.body.session.user_id]).toEqual([201, 'named']);
+    expect((await phase(token, { session_id: 'tv', user_id: 'named' })).status).toBe(200);
+    expect((await get('/v1/users/named/sessions', token)).body.sessions).toHaveLength(1);
+  });
+
+  it('may have a token of any algorithm that is safe with a public key', async () => {
+    for (const pair of Object.values(others))
+      expect((await phase(await issuer.token(pair))).status).toBe(201);
+  });
+
+  it('costs the issuer one question, however many come', async () => {
+    for (const sub of ['a', 'b', 'c'])
+      expect((await phase(await issuer.token(key, { sub }))).status).toBe(201);
+    expect(issuer.reads).toBe(1);
+  });
+
+  it('is known by a key that has just been published, after half a minute at most', async () => {
+    const rotated = await issuer.addKey('two');
+    const token = await issuer.token(rotated, { sub: 'rotated' });
+    const now = Date.now();
+    jest.spyOn(Date, 'now').mockReturnValue(now + 25_000);
+    const reads = issuer.reads;
+    expect(told(await phase(token))).toEqual(NOT_GOOD);
+    expect(issuer.reads).toBe(reads);
+    jest.spyOn(Date, 'now').mockReturnValue(now + 31_000);
+    expect((await phase(token)).status).toBe(201);
+    expect(issuer.reads).toBe(reads + 1);
+    expect((await phase(await issuer.token(key, { sub: 'still' }))).status).toBe(201);
+  });
+
+  it('is no longer known by a key that was withdrawn, when the keys are fetched anew', async () => {
+    const withdrawn = others.ES256!;
+    issuer.published.splice(
+      issuer.published.findIndex(({ kid }) => kid === withdrawn.kid),
+      1,
+    );
+    const ask = async () => (await phase(await issuer.token(withdrawn, { sub: 'late' }))).status;
+    expect(await ask()).toBe(201);
+    const now = service.clock.monotonic();
+    jest.spyOn(service.clock, 'monotonic').mockReturnValue(now + 600_001);
+    const reads = issuer.reads;
+    await phase(await issuer.token(key, { sub: 'passer-by' })); // by the way, keeping nobody
+    await until(() => issuer.reads === reads + 1);
+    service.clock.advance(60_000); // what was verified is looked at again
+    await until(async () => (await ask()) === 401);
+  });
+
+  it('goes on while the issuer does not answer, and where only it could tell, that is no 401', async () => {
+    issuer.status = 500;
+    try {
+      const now = service.clock.monotonic();
+      jest.spyOn(service.clock, 'monotonic').mockReturnValue(now + 1_300_000);
+      jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 1_300_000);
+      const reads = issuer.reads;
+      expect((await phase(await issuer.token(key, { sub: 'known' }))).status).toBe(201);
+      await until(() => issuer.reads > reads);
+      expect((await phase(await issuer.token(key, { sub: 'known-too' }))).status).toBe(201);
+      const unknown = { ...(await newKeyPair('RS256')), alg: 'RS256', kid: 'three' };
+      const reply = await phase(await issuer.token(unknown));
+      expect([reply.status, reply.body.code, reply.headers['retry-after']]).toEqual([
+        503,
+        'keys-unavailable',
+        '5',
+      ]);
+    } finally {
+      issuer.status = 200;
+    }
+  });
+
+  it.each([
+    ['a path', '../../../../dev/null'],
+    ['a URL', 'http://127.0.0.1:1/keys'],
+    ['SQL', "' OR '1'='1"],
+    ['an unknown one', 'nobody'],
+    ['none, where there are several', undefined],
+  ])('is not known by a token with %s for a kid', async (_, kid) => {
+    const { privateKey } = await newKeyPair('RS256');
+    expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
+      NOT_GOOD,
+    );
+  });
+
+  it('is not known by a key that the token brings along or points to', async () => {
+    const { privateKey, publicKey } = await newKeyPair('RS256');
+    const jwk = await crypto.subtle.exportKey('jwk', publicKey);
+    for (const header of [{ jwk }, { jku: 'http://127.0.0.1:1/keys' }, { x5u: 'http://127.0.0.1:1/cert' }])
+      expect(
+        told(await phase(await issuer.token({ alg: 'RS256', kid: 'one', privateKey }, {}, header as object))),
+      ).toEqual(NOT_GOOD);
+  });
+});
+
+describe('a viewer, by a public key,', () => {
+  const issuer = new Issuer(() => service.clock.now());
+  let pair: Awaited<ReturnType<typeof newKeyPair>>;
+  let pem: string;
+  beforeAll(async () => {
+    pair = await newKeyPair('RS256');
+    pem = await pemOf(pair.publicKey);
+  });
+  const service = useService('the embedded store', () => {
+    const { AUTH_JWT_SECRET: _, ...others } = BY_SECRET;
+    return { ...others, AUTH_JWT_PUBLIC_KEY: pem };
+  });
+  const { phase } = viewerOf(service);
+
+  it('is known by what its other half signed', async () => {
+    const token = await issuer.token({ alg: 'RS256', privateKey: pair.privateKey });
+    expect((await phase(token)).status).toBe(201);
+  });
+
+  it('is not known by a token that was signed with the public key as if it were a secret', async () => {
+    for (const secret of [pem, pem.trim(), pem.replaceAll('\n', '')]) {
+      const content = `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url(issuer.claims())}`;
+      const signature = createHmac('sha256', secret).update(content).digest('base64url');
+      expect(told(await phase(`${content}.${signature}`))).toEqual(NOT_GOOD);
+    }
+  });
+
+  it('is not known by a token that says it needs no signature', async () => {
+    for (const alg of ['none', 'None', 'NONE', ''])
+      expect(told(await phase(`${base64url({ alg })}.${base64url(issuer.claims())}.`))).toEqual(NOT_GOOD);
+  });
+
+  it('is not known by claims that were changed, or by a part of a token', async () => {
+    const token = await issuer.token({ alg: 'RS256', privateKey: pair.privateKey });
+    const [header, , signature] = token.split('.');
+    for (const forged of [
+      `${header}.${base64url(issuer.claims({ sub: 'ben' }))}.${signature}`,
+      `${header}.${base64url(issuer.claims())}.`,
+      `${header}.${base64url(issuer.claims())}`,
+      'x',
+      '..',
+    ])
+      expect(told(await phase(forged))).toEqual(NOT_GOOD);
+  });
+});
+
+describe('a viewer, by a secret,', () => {
+  const issuer = new Issuer(() => service.clock.now());
+  const service = useService('the embedded store', () => ({ ...BY_SECRET, MAX_SESSIONS_CEILING: '5' }));
+  const { phase, ticket, get } = viewerOf(service);
+  const token = (claims: object = {}) => issuer.token(HS256, { ...claims });
+  const seconds = (): number => service.clock.now() / 1_000;
+
+  it.each([
+    ['phases', 'post', '/v1/phases'],
+    ['tickets', 'post', '/v1/tickets'],
+    ['sessions', 'get', '/v1/users/ana/sessions'],
+    ['the end of one', 'delete', '/v1/users/ana/sessions/tv'],
+    ['the end of all', 'delete', '/v1/users/ana/sessions'],
+    ['keepalives', 'post', '/v1/users/ana/sessions/tv/keepalive'],
+    ['events', 'get', '/v1/users/ana/events'],
+  ] as const)('has to show a token for %s, and a good one', async (_, method, path) => {
+    const body = /phases|tickets/.test(path) ? { user_id: 'ana', stream_id: STREAM } : undefined;
+    const send = async (headers: Record<string, string>) =>
+      told(await service.send(method, path, headers, body));
+    expect(await send({})).toEqual(NONE_SENT);
+    expect(await send({ authorization: `Basic ${await token()}` })).toEqual(NONE_SENT);
+    expect(await send(bearer('x.y.z'))).toEqual(NOT_GOOD);
+    expect(await send(bearer(await token({ sub: 'ben' })))).toEqual(NOT_YOURS);
+    expect((await service.send(method, `${path}?access_token=${await token()}`, {}, body)).status).toBe(401);
+  });
+
+  it('shows none for what is open to all', async () => {
+    for (const path of ['/v1/streams', '/health/live', '/metrics', '/docs/openapi.json'])
+      expect([path, (await service.app.inject(path)).statusCode]).toEqual([path, 200]);
+  });
+
+  it.each([
+    ['has expired', () => ({ exp: seconds() - 5 }), 401],
+    ['has just expired by a clock that differs', () => ({ exp: seconds() - 4 }), 'watches'],
+    ['never expires', () => ({ exp: undefined }), 401],
+    ['is not valid yet', () => ({ nbf: seconds() + 6 }), 401],
+    ['is valid in a moment, by a clock that differs', () => ({ nbf: seconds() + 5 }), 'watches'],
+    ['is for another service', () => ({ aud: 'another' }), 401],
+    ['is for several, this one among them', () => ({ aud: ['another', Issuer.AUDIENCE] }), 'watches'],
+    ['is for nobody', () => ({ aud: undefined }), 401],
+    ['is of another issuer', () => ({ iss: `${Issuer.NAME}/` }), 401],
+    ['is of no issuer', () => ({ iss: undefined }), 401],
+    ['names nobody', () => ({ sub: undefined }), 401],
+    ['names somebody who cannot be named', () => ({ sub: 'auth0|ana' }), 401],
+    ['names somebody by a number', () => ({ sub: 7 }), 401],
+  ])('whose token %s', async (_, claims, outcome) => {
+    const { status } = await phase(await token({ sub: 'timed', ...claims() }), { session_id: 'tv' });
+    expect(status < 300 ? 'watches' : status).toBe(outcome);
+  });
+
+  it('is told what to do about a token that is no good, and nothing of the token', async () => {
+    const detail = async (claims: object) => (await phase(await token(claims))).body.detail as string;
+    expect(await detail({ exp: seconds() - 60 })).toContain('expired');
+    expect(await detail({ aud: 'another' })).toContain('aud');
+    expect(await detail({ sub: 'auth0|ana' })).toMatch(/sub .*1 to 64 characters/);
+    expect(await detail({ sub: 'auth0|ana' })).not.toContain('auth0');
+  });
+
+  it('is not known a moment longer than the token is good, though it was known a moment ago', async () => {
+    const short = await token({ sub: 'short', exp: seconds() + 10 });
+    expect((await phase(short, { session_id: 'tv' })).status).toBe(201);
+    service.clock.advance(9_000);
+    expect((await phase(short, { session_id: 'tv' })).status).toBe(200);
+    service.clock.advance(6_000);
+    expect(told(await phase(short, { session_id: 'tv' }))).toEqual(NOT_GOOD);
+  });
+
+  it('is told what is wrong with a request first, then about the token, then what became of the session', async () => {
+    expect((await phase(undefined, { session_id: '' })).status).toBe(422);
+    expect((await service.send('get', '/v1/users/a%20b/sessions')).status).toBe(422);
+    expect((await phase(undefined, { stream_id: 'nowhere' })).status).toBe(401);
+    expect((await phase(await token(), { user_id: 'ben', stream_id: 'nowhere' })).status).toBe(403);
+    expect((await phase(await token(), { stream_id: 'nowhere' })).status).toBe(404);
+  });
+
+  it('cannot act as another, nor tell who else watches', async () => {
+    const [ana, ben] = [await token(), await token({ sub: 'ben' })];
+    await phase(ana, { session_id: 'secret' });
+    for (const id of ['secret', 'no-such-session']) {
+      const send = (method: 'post' | 'delete', path: string) => service.send(method, path, bearer(ben));
+      expect(told(await send('delete', `/v1/users/ana/sessions/${id}`))).toEqual(NOT_YOURS);
+      expect(told(await send('post', `/v1/users/ana/sessions/${id}/keepalive`))).toEqual(NOT_YOURS);
+      expect((await send('delete', `/v1/users/ben/sessions/${id}`)).body.code).toBe('session-not-found');
+    }
+    expect(told(await phase(ben, { user_id: 'ana', session_id: 'secret' }))).toEqual(NOT_YOURS);
+    // One name, two sessions: what Ben does with his is nothing to Ana's, also where he names hers to end.
+    expect((await phase(ben, { session_id: 'secret' })).status).toBe(201);
+    expect((await phase(ben, { session_id: 'other', end_session_ids: ['secret'] })).status).toBe(201);
+    expect((await phase(ana, { session_id: 'secret' })).status).toBe(200);
+  });
+
+  describe('with a plan', () => {
+    const places = async (claims: object): Promise<number> => {
+      const sub = `plan-${JSON.stringify(claims).replaceAll(/[^a-z0-9]/gi, '-')}`;
+      const mine = await token({ sub, ...claims });
+      for (let taken = 0; ; taken++) {
+        const reply = await phase(mine);
+        if (reply.status !== 201) {
+          expect([reply.status, reply.body.limit]).toEqual([409, taken]);
+          expect((await get(`/v1/users/${sub}/sessions`, mine)).body.limit).toBe(taken);
+          return taken;
+        }
+        expect(reply.body.sessions.limit).toBeLessThanOrEqual(5);
+      }
+    };
+
+    it.each([
+      ['of one', { max_sessions: 1 }, 1],
+      ['as text, as some issuers write it', { max_sessions: '2' }, 2],
+      ['up to the ceiling', { max_sessions: 5 }, 5],
+      ['beyond the ceiling', { max_sessions: 6 }, 5],
+      ['far beyond it', { max_sessions: 1e300 }, 5],
+      ['that says nothing', {}, 3],
+    ])('%s watches so many', async (_, claims, limit) => {
+      expect(await places(claims)).toBe(limit);
+    });
+
+    it.each([0, -1, 1.5, '-1', '1e3', 'many', '', true, null, [3], { limit: 3 }])(
+      'of %j is refused, and not given a guess',
+      async (max_sessions) => {
+        const reply = await phase(await token({ max_sessions }));
+        expect(told(reply)).toEqual(NOT_GOOD);
+        expect(reply.body.detail).toContain('max_sessions');
+      },
+    );
+
+    it('that was lowered starts nothing new, and ends nothing', async () => {
+      const [large, small] = [
+        await token({ sub: 'mover', max_sessions: 3 }),
+        await token({ sub: 'mover', max_sessions: 1 }),
+      ];
+      for (const session_id of ['a', 'b', 'c']) expect((await phase(large, { session_id })).status).toBe(201);
+      expect((await phase(small, { session_id: 'd' })).status).toBe(409);
+      const renewed = await phase(small, { session_id: 'c' });
+      expect([renewed.status, renewed.body.sessions]).toEqual([200, { live: 3, limit: 1 }]);
+    });
+  });
+
+  it('hears of events as long as the token is good', async () => {
+    const url = `${await service.app.getUrl()}/v1/users/hearer/events`;
+    const mine = await token({ sub: 'hearer', exp: seconds() + 60 });
+    const source = await openEventSource(url, bearer(mine));
+    expect(source.status).toBe(200);
+    const { EventStreams } = await import('../../src/sessions/event-streams.js');
+    const streams = service.app.get(EventStreams);
+    await streams.beat();
+    await until(() => source.comments() > 0);
+    service.clock.advance(60_000);
+    await streams.beat();
+    await source.ended;
+    service.clock.advance(5_000);
+    expect((await openEventSource(url, bearer(mine))).status).toBe(401);
+  });
+
+  describe('with a ticket', () => {
+    const playlists = (text: string): string[] =>
+      text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    const at = (url: string, name: string): string => new URL(name, new URL(url, 'http://a')).href;
+    const ticketOf = (url: string): string => new URL(url, 'http://a').searchParams.get('ticket')!;
+    const opened = async (sub: string, body: object = {}) => {
+      const { body: reply } = await ticket(await token({ sub, max_sessions: 1 }), {
+        session_id: 'tv',
+        ...body,
+      });
+      const root = await get(reply.playback_url);
+      const rendition = at(reply.playback_url, playlists(root.text)[0]!);
+      const segment = at(rendition, playlists((await get(rendition)).text)[3]!);
+      return { ...reply, rendition, segment } as Record<
+        'playback_url' | 'ticket' | 'rendition' | 'segment',
+        string
+      >;
+    };
+
+    it('plays without a header, as the session that the ticket names, at the limit of the plan', async () => {
+      const reply = await ticket(await token({ sub: 'player', max_sessions: 1 }));
+      expect(reply.status).toBe(201);
+      expect(Date.parse(reply.body.expires_at) - service.clock.now()).toBeLessThanOrEqual(11 * 60_000);
+      expect(ticketOf(reply.body.playback_url)).toBe(reply.body.ticket);
+      expect(await service.sessions.list('player')).toEqual([]);
+      const { segment } = await opened('player', { session_id: 'tv' });
+      const redirect = await get(segment);
+      expect(redirect.status).toBe(302);
+      expect(redirect.headers.location).toContain('/media/test-pattern/');
+      expect(redirect.headers.location).not.toContain('ticket');
+      expect(await service.sessions.list('player')).toMatchObject([{ sessionId: 'tv', phase: 1 }]);
+      const second = await ticket(await token({ sub: 'player', max_sessions: 1 }), { session_id: 'phone' });
+      expect(await get(second.body.playback_url)).toMatchObject({
+        status: 403,
+        body: { code: 'session-limit-reached', limit: 1 },
+      });
+    });
+
+    it('is given one with each phase, the same until it is replaced', async () => {
+      const mine = await token({ sub: 'renewer' });
+      const ask = async () => (await phase(mine, { session_id: 'tv' })).body.playback_url as string;
+      const first = await ask();
+      expect(await ask()).toBe(first);
+      expect((await get(first)).status).toBe(200);
+      service.clock.advance(61_000);
+      expect(await ask()).not.toBe(first);
+    });
+
+    it('begins within minutes, and plays a film to its end however long it pauses', async () => {
+      const { playback_url, rendition, segment } = await opened('slow');
+      service.clock.advance(11 * 60_000);
+      expect(told(await get(playback_url))).toEqual(NOT_GOOD);
+      service.clock.advance(11.7 * 3_600_000);
+      expect((await get(segment)).status).toBe(302);
+      expect((await get(rendition)).status).toBe(200);
+      service.clock.advance(2 * 3_600_000);
+      for (const url of [segment, rendition]) expect(told(await get(url))).toEqual(NOT_GOOD);
+    });
+
+    it('has a fresh one in a playlist that is loaded again, and the same URLs meanwhile', async () => {
+      const { rendition } = await opened('reloader');
+      const load = async () => ticketOf(playlists((await get(rendition)).text)[0]!);
+      const first = await load();
+      service.clock.advance(1_000);
+      expect(await load()).toBe(first);
+      service.clock.advance(3_600_000);
+      expect(await load()).not.toBe(first);
+    });
+
+    it('cannot watch by name', async () => {
+      for (const path of [
+        'index.m3u8?user_id=ana&session_id=tv',
+        'index.m3u8?user_id=ana',
+        'index.m3u8',
+        '0/0.ts?user_id=ana&session_id=tv',
+      ])
+        expect(told(await get(`/v1/play/${STREAM}/${path}`))).toEqual(NONE_SENT);
+    });
+
+    it('plays what it is for, and nothing else', async () => {
+      const { playback_url, ticket: mine, segment } = await opened('bound');
+      const other = (query: string, stream = STREAM, name = 'index.m3u8') =>
+        `/v1/play/${stream}/${name}?${query}`;
+      const media = ticketOf(segment);
+      // Another stream.
+      expect(told(await get(other(`ticket=${mine}`, 'colour-bars')))).toEqual(NOT_YOURS);
+      expect(told(await get(other(`ticket=${media}`, 'colour-bars', '0/0.ts')))).toEqual(NOT_YOURS);
+      // Another user or session, beside it.
+      for (const more of ['user_id=ana', 'session_id=phone', 'user_id=bound&session_id=phone'])
+        expect(told(await get(`${playback_url}&${more}`))).toEqual(NOT_YOURS);
+      expect((await get(`${playback_url}&user_id=bound&session_id=tv`)).status).toBe(200);
+      // Another use: what stands in a playlist begins nothing, and what begins fetches nothing.
+      expect(told(await get(other(`ticket=${media}`)))).toEqual(NOT_GOOD);
+      expect(told(await get(other(`ticket=${mine}`, STREAM, '0/0.ts')))).toEqual(NOT_GOOD);
+      expect((await get(`${playback_url}&ticket=${mine}`)).status).toBe(422);
+    });
+
+    it('is no bearer of tokens, nor the other way round', async () => {
+      const { ticket: mine, segment } = await opened('crossed');
+      for (const wrong of [mine, ticketOf(segment)]) {
+        expect(told(await phase(wrong, { user_id: 'crossed' }))).toEqual(NOT_GOOD);
+        expect(told(await get('/v1/users/crossed/sessions', wrong))).toEqual(NOT_GOOD);
+      }
+      for (const aud of [Issuer.AUDIENCE, 'playlist']) {
+        const wrong = await token({ sub: 'crossed', aud, sid: 'tv', stream: STREAM, limit: 99 });
+        expect(told(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${wrong}`))).toEqual(NOT_GOOD);
+      }
+    });
+
+    it('cannot make one', async () => {
+      const { ticket: mine } = await opened('forger');
+      const [header, payload, signature] = mine.split('.') as [string, string, string];
+      const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
+      const content = `${base64url({ alg: 'none' })}.${payload}`;
+      for (const forged of [
+        `${header}.${base64url({ ...claims, limit: 99 })}.${signature}`,
+        `${header}.${base64url({ ...claims, sub: 'ana' })}.${signature}`,
+        `${content}.`,
+        `${content}.${signature}`,
+        'x',
+        '',
+      ])
+        expect(told(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${forged}`))).toEqual(NOT_GOOD);
+    });
+
+    it('is stopped as any other when the session is ended', async () => {
+      const { segment, rendition } = await opened('ended');
+      const mine = await token({ sub: 'ended' });
+      await service.send('delete', '/v1/users/ended/sessions/tv', bearer(mine));
+      for (const url of [segment, rendition])
+        expect(await get(url)).toMatchObject({ status: 403, body: { code: 'session-ended' } });
+    });
+  });
+});
+
+describe('a player of a live stream with one playlist', () => {
+  const origin = new LiveOrigin();
+  beforeAll(() => origin.start());
+  afterAll(() => origin.stop());
+  const issuer = new Issuer(() => service.clock.now());
+  const service = useService('the embedded store', () => ({ ...BY_SECRET, STREAM_ORIGIN: origin.template }));
+
+  it('loads it for hours by the URL that it was led on to', async () => {
+    const { ticket, get } = viewerOf(service);
+    const { body } = await ticket(await issuer.token(HS256), { stream_id: 'news' });
+    const [, , media] = (await get(body.playback_url)).text.split('\n') as [string, string, string];
+    const url = new URL(media, body.playback_url).href;
+    expect((await get(url)).text).toContain('100.ts?ticket=');
+    service.clock.advance(3 * 3_600_000);
+    expect((await get(url)).text).toContain('100.ts?ticket=');
+  });
+});
+
+describe('services and operators', () => {
+  const INTERNAL = 'an-internal-token-of-some-length';
+  const entry = (name: string, scopes: string, token = name): string =>
+    `${name}:${scopes}:${createHash('sha256').update(token).digest('hex')}`;
+  const issuer = new Issuer(() => service.clock.now());
+  const service = useService('the embedded store', () => ({
+    ...BY_SECRET,
+    INTERNAL_API_TOKEN: INTERNAL,
+    API_TOKENS: [
+      entry('reader', 'sessions:read'),
+      entry('ender', 'sessions:end'),
+      entry('runner', 'expiry:run', 'runner-old'),
+      entry('runner', 'expiry:run', 'runner-new'),
+      entry('pauser', 'expiry:pause'),
+      entry('scraper', 'metrics'),
+    ].join('\n'),
+  }));
+  const { phase } = viewerOf(service);
+  beforeEach(async () => {
+    await phase(await issuer.token(HS256, { max_sessions: 1 }), { session_id: 'tv' });
+  });
+
+  const everybody = ['reader', 'ender', 'runner-old', 'runner-new', 'pauser', 'scraper', INTERNAL];
+  it.each([
+    ['get', '/v1/users/ana/sessions', ['reader']],
+    ['delete', '/v1/users/ana/sessions/tv', ['ender']],
+    ['delete', '/v1/users/ana/sessions', ['ender']],
+    ['post', '/internal/expire-idle-sessions', ['runner-old', 'runner-new']],
+    ['get', '/internal/expiry', ['pauser']],
+    ['post', '/internal/expiry/pause', ['pauser']],
+    ['post', '/internal/expiry/resume', ['pauser']],
+    ['get', '/internal/callbacks', ['pauser']],
+    ['get', '/internal/callbacks/dead-letters', ['pauser']],
+    ['post', '/internal/callbacks/dead-letters/replay', ['pauser']],
+    ['get', '/metrics', ['scraper']],
+  ] as const)('%s %s is for who has the scope', async (method, path, allowed) => {
+    for (const token of everybody) {
+      const { status, body } = await service.send(method, path, bearer(token));
+      const may = token === INTERNAL || (allowed as readonly string[]).includes(token);
+      expect([token, may ? status < 300 : [status, body.code]]).toEqual([
+        token,
+        may ? true : [403, 'forbidden'],
+      ]);
+    }
+    expect(told(await service.send(method, path))).toEqual(NONE_SENT);
+    expect(told(await service.send(method, path, bearer('reader-not')))).toEqual(NOT_GOOD);
+    // The hash is no token: whoever reads the configuration has nothing to show.
+    const hash = createHash('sha256').update(allowed[0]).digest('hex');
+    expect(told(await service.send(method, path, bearer(hash)))).toEqual(NOT_GOOD);
+  });
+
+  it('hear the events of any user with the scope', async () => {
+    const url = `${await service.app.getUrl()}/v1/users/ana/events`;
+    const source = await openEventSource(url, bearer('reader'));
+    expect(source.status).toBe(200);
+    source.close();
+    expect((await openEventSource(url, bearer('ender'))).status).toBe(403);
+  });
+
+  it('do not watch', async () => {
+    for (const token of everybody) {
+      expect(told(await phase(token, { user_id: 'ana' }))).toEqual(NOT_GOOD);
+      const kept = await service.send('post', '/v1/users/ana/sessions/tv/keepalive', bearer(token));
+      expect(told(kept)).toEqual(NOT_GOOD);
+    }
+  });
+
+  it('see the usual limit, and end as an operator', async () => {
+    await phase(await issuer.token(HS256, { sub: 'seen', max_sessions: 1 }), { session_id: 'tv' });
+    const listed = await service.send('get', '/v1/users/seen/sessions', bearer('reader'));
+    expect(listed.body).toMatchObject({ limit: 3, sessions: [{ session_id: 'tv' }] });
+    const session_id = 'ended-by-operator';
+    const token = await issuer.token(HS256, { sub: 'ben' });
+    await phase(token, { session_id });
+    await service.send('delete', `/v1/users/ben/sessions/${session_id}`, bearer('ender'));
+    expect((await phase(token, { session_id })).body).toMatchObject({
+      code: 'session-ended',
+      reason: 'operator',
+    });
+  });
+});
+
+describe('with AUTH_MODE=none', () => {
+  const service = useService('the embedded store');
+  const { ticket, phase, get } = viewerOf(service);
+
+  it('a user is whoever the request says, and has to be named', async () => {
+    expect((await phase(undefined, { user_id: 'ana' })).status).toBe(201);
+    expect((await phase('x.y.z', { user_id: 'ana' })).status).toBe(201);
+    for (const ask of [phase, ticket])
+      expect((await ask(undefined)).body).toMatchObject({ status: 422, errors: [{ field: 'user_id' }] });
+  });
+
+  it('a ticket is to be had all the same, for a player that is given a URL', async () => {
+    const { body } = await ticket(undefined, { user_id: 'ben', session_id: 'tv' });
+    expect(new URL(body.playback_url as string).search).toBe('?user_id=ben&session_id=tv');
+    expect((await get(body.playback_url)).text).toContain('0/index.m3u8?user_id=ben&session_id=tv');
+    const byTicket = await get(`/v1/play/${STREAM}/index.m3u8?ticket=${body.ticket}`);
+    expect([byTicket.status, byTicket.text.includes('0/index.m3u8?ticket=')]).toEqual([200, true]);
+    expect((await get(`/v1/play/${STREAM}/index.m3u8?ticket=x&user_id=ben`)).status).toBe(401);
+  });
+});
+
+describe('the log', () => {
+  afterEach(endServiceProcesses);
+
+  it('holds neither tokens nor tickets, also of what is refused, and names the API token that acts', async () => {
+    const service = await startServiceProcess({
+      ...BY_SECRET,
+      LOG_LEVEL: 'trace',
+      API_TOKENS: `night-watch:sessions:end:${createHash('sha256').update('SECRET-API-TOKEN').digest('hex')}`,
+    });
+    const issuer = new Issuer(() => Date.now());
+    const token = await issuer.token(HS256);
+    const expired = await issuer.token(HS256, { exp: 1 });
+    const send = (path: string, init: RequestInit = {}) => fetch(new URL(path, service.url), init);
+    const ask = (given: string) =>
+      send('/v1/phases', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...bearer(given) },
+        body: JSON.stringify({ stream_id: STREAM }),
+      });
+    const { playback_url } = (await (await ask(token)).json()) as { playback_url: string };
+    await ask(expired);
+    const media = /ticket=[\w.-]+/.exec(await (await send(playback_url)).text())![0];
+    await send(`/v1/play/${STREAM}/0/0.ts?${media}`);
+    await send(`/v1/play/colour-bars/0/0.ts?${media}`);
+    await send(`/v1/play/${STREAM}/0/0.ts/nowhere?${media}`);
+    await send(`/v1/users/ana/sessions?access_token=${token}`);
+    await send('/v1/users/ana/sessions', { method: 'DELETE', headers: bearer('SECRET-API-TOKEN') });
+    await service.end();
+    const log = service.output();
+    expect(log).toContain('"token":"night-watch"');
+    for (const secret of [token, expired, media, new URL(playback_url).searchParams.get('ticket')!])
+      for (const part of secret.split('.').slice(1)) expect(log).not.toContain(part);
+    expect(log).not.toMatch(/SECRET-API-TOKEN|ticket=/);
+  });
+});
