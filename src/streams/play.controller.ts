@@ -208,8 +208,8 @@ export class PlayController {
     const player = await this.identify(query, stream_id, 'media');
     requireSession(player);
     this.untouched.delete(clientOf(request, stream_id, player));
-    const at = Number(rendition);
-    const lookup = this.streams.known(stream_id, at) ?? (await this.streams.find(stream_id, at));
+    const index = Number(rendition);
+    const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
     if (lookup.outcome !== 'found') {
       await this.admit(reply, stream_id, player, 'same', undefined);
       throw streamProblem(lookup.outcome);
