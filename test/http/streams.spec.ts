@@ -149,7 +149,7 @@ describe('streams of an origin that redirects', () => {
     (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
 
   it('are asked for by 64 requests at once, and what waited for 5 s is given up', async () => {
-    const ids = Array.from({ length: 200 }, (_, at) => `made-up-${at}`);
+    const ids = Array.from({ length: 200 }, (_, n) => `made-up-${n}`);
     for (const id of ids) void origin.hold(id);
     const replies = await Promise.all(ids.map(ask));
     expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([502]));
