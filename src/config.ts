@@ -376,7 +376,7 @@ export class Config {
   )
   readonly MAX_SESSIONS_CEILING: number = 20;
 
-  // Its default, where there is one to be had.
+  // Where the secret that it defaults to is missing itself, one complaint is enough.
   @ValidateIf((config: Config) => config.MEDIA_SIGNING_SECRET !== undefined)
   @Satisfies(
     'is missing: production needs it with AUTH_MODE=jwt, the same for all instances, unless MEDIA_SIGNING_SECRET is set',
