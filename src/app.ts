@@ -21,6 +21,7 @@ import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
+import { RateLimits } from './http/rate-limits.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
@@ -35,6 +36,8 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bodyLimit: BODY_LIMIT,
     // Nothing in here is Express middleware, which every request would pay for.
     skipMiddie: true,
+    // Only these may say for whom they ask, and by which protocol and host.
+    trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
     genReqId: () => randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -61,6 +64,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   useHttpLog(fastify);
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH]);
+  await app.get(RateLimits).register(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });

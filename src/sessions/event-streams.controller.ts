@@ -3,6 +3,7 @@ import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from './event-streams.js';
 import { UserParams } from './sessions.controller.js';
 import { USER_ID } from './sessions.schemas.js';
@@ -12,7 +13,10 @@ const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
 @ApiTags('sessions')
 @Controller('v1/users/:user_id/events')
 export class EventStreamsController {
-  constructor(private readonly streams: EventStreams) {}
+  constructor(
+    private readonly streams: EventStreams,
+    private readonly limits: RateLimits,
+  ) {}
 
   @Get()
   @ApiOperation({
@@ -34,7 +38,7 @@ export class EventStreamsController {
     description: 'The stream, until either side leaves.',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
   })
-  @ApiProblems('invalid-request', 'store-unavailable', 'too-many-streams', 'not-ready')
+  @ApiProblems('invalid-request', 'rate-limited', 'store-unavailable', 'too-many-streams', 'not-ready')
   async streamEvents(
     @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
@@ -45,6 +49,7 @@ export class EventStreamsController {
       throw Problem.invalidRequest([
         { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
       ]);
+    await this.limits.ofUser(request, reply, user_id);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')

@@ -1,7 +1,9 @@
-import { Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Controller, Delete, Get, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
 import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Config } from '../config.js';
 import { ApiProblems } from '../http/docs.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';
 import { ALL_SESSIONS } from './admission.js';
 import { SessionRepository } from './session.repository.js';
@@ -28,11 +30,12 @@ class SessionParams extends UserParams {
 
 @ApiTags('sessions')
 @ApiParam({ name: 'user_id', schema: USER_ID })
-@ApiProblems('invalid-request', 'store-unavailable')
+@ApiProblems('invalid-request', 'rate-limited', 'store-unavailable')
 @Controller('v1/users/:user_id/sessions')
 export class SessionsController {
   constructor(
     private readonly sessions: SessionRepository,
+    private readonly limits: RateLimits,
     private readonly config: Config,
   ) {}
 
@@ -41,7 +44,10 @@ export class SessionsController {
   @ApiOkResponse({ description: "The user's live sessions.", schema: SESSION_LIST })
   async listSessions(
     @Param() { user_id }: UserParams,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
+    await this.limits.ofUser(request, reply, user_id);
     const sessions = await this.sessions.list(user_id);
     return { user_id, limit: this.config.MAX_SESSIONS_PER_USER, sessions: sessions.map(sessionJson) };
   }
@@ -55,7 +61,12 @@ export class SessionsController {
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
   @ApiNoContentResponse({ description: 'It is ended.' })
   @ApiProblems('session-not-found')
-  async endSession(@Param() { user_id, session_id }: SessionParams): Promise<void> {
+  async endSession(
+    @Param() { user_id, session_id }: SessionParams,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    await this.limits.ofUser(request, reply, user_id);
     const result = await this.sessions.end(user_id, [session_id], 'user');
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
@@ -64,7 +75,12 @@ export class SessionsController {
   @HttpCode(204)
   @ApiOperation({ summary: 'End all sessions of a user' })
   @ApiNoContentResponse({ description: 'The user holds no session.' })
-  async endAllSessions(@Param() { user_id }: UserParams): Promise<void> {
+  async endAllSessions(
+    @Param() { user_id }: UserParams,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    await this.limits.ofUser(request, reply, user_id);
     await this.sessions.end(user_id, ALL_SESSIONS, 'user');
   }
 
@@ -79,7 +95,12 @@ export class SessionsController {
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
   @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: KEPT_SESSION })
   @ApiProblems('session-not-found', SESSION_ENDED)
-  async keepSessionAlive(@Param() { user_id, session_id }: SessionParams): Promise<{ session: SessionJson }> {
+  async keepSessionAlive(
+    @Param() { user_id, session_id }: SessionParams,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<{ session: SessionJson }> {
+    await this.limits.ofUser(request, reply, user_id);
     const answer = await this.sessions.keepAlive(user_id, session_id);
     switch (answer.outcome) {
       case 'kept':

@@ -7,6 +7,7 @@ import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
@@ -33,6 +34,7 @@ export class PhasesController {
   constructor(
     private readonly sessions: SessionsService,
     private readonly streams: StreamsService,
+    private readonly limits: RateLimits,
     config: Config,
   ) {
     const { limit, expireAfterMs } = config.policy;
@@ -65,6 +67,7 @@ export class PhasesController {
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
+    'rate-limited',
     'origin-unavailable',
     'store-unavailable',
   )
@@ -75,6 +78,7 @@ export class PhasesController {
   ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
+    await this.limits.ofUser(request, reply, body.user_id);
     const lookup = this.streams.known(body.stream_id) ?? (await this.streams.find(body.stream_id));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 

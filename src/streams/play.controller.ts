@@ -10,6 +10,7 @@ import { addressOf } from '../http/connections.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
@@ -78,6 +79,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
   'stream-not-found',
   'phase-not-found',
   'invalid-request',
+  'rate-limited',
   'origin-unavailable',
   'store-unavailable',
 )
@@ -102,6 +104,7 @@ export class PlayController {
     private readonly streams: StreamsService,
     private readonly signer: MediaSigner,
     private readonly clock: Clock,
+    private readonly limits: RateLimits,
     config: Config,
   ) {
     this.limit = config.MAX_SESSIONS_PER_USER;
@@ -123,6 +126,7 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
+    await this.limits.ofUser(request, reply, query.user_id);
     if (query.session_id === undefined) {
       const client = clientOf(request, stream_id, query);
       const given = isPage(request) ? undefined : this.untouched.get(client);
@@ -161,6 +165,7 @@ export class PlayController {
   ): Promise<void> {
     if (query.session_id === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
+    await this.limits.ofUser(request, reply, query.user_id);
     this.untouched.delete(clientOf(request, stream_id, query));
     const lookup = await this.streams.find(stream_id, Number(rendition));
     if (lookup.outcome !== 'found') {
