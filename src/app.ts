@@ -16,7 +16,7 @@ import { Clock } from './clock.js';
 import { type Config } from './config.js';
 import { CALLBACKS } from './expiry/callbacks.schemas.js';
 import { KEEP_ALIVE_MS, REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
-import { openToPages } from './http/cors.js';
+import { MEDIA, control, openToPages } from './http/cors.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
 import { Problem } from './http/problem.js';
@@ -29,6 +29,8 @@ import { PLAY_PATH } from './streams/play.controller.js';
 import { MEDIA_PATH } from './streams/streams.service.js';
 
 const BODY_LIMIT = 16 * 1024;
+/** What pages of other origins ask, where they may. */
+const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
 export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
@@ -63,7 +65,8 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   takeJsonOnly(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
-  openToPages(fastify, [PLAY_PATH, MEDIA_PATH]);
+  openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
+  openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
   await app.get(RateLimits).register(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.

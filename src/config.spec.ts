@@ -85,6 +85,16 @@ describe('the configuration', () => {
     ]);
   });
 
+  it('lets in no page of another origin but those that are named, and in production not all', () => {
+    expect(readConfig({}).CORS_ALLOWED_ORIGINS).toEqual([]);
+    expect(readConfig({ CORS_ALLOWED_ORIGINS: '*' }).CORS_ALLOWED_ORIGINS).toEqual(['*']);
+    expect(faults({ ...PRODUCTION, CORS_ALLOWED_ORIGINS: '*' })).toEqual(['CORS_ALLOWED_ORIGINS']);
+    const named = ['https://example.com', 'http://localhost:8080'];
+    expect(
+      readConfig({ ...PRODUCTION, CORS_ALLOWED_ORIGINS: named.join(', ') }).CORS_ALLOWED_ORIGINS,
+    ).toEqual(named);
+  });
+
   it('takes Redis where it has a URL', () => {
     expect(readConfig({ REDIS_URL: 'redis://127.0.0.1:6379/1' }).SESSION_STORE).toBe('redis');
     expect(faults({ SESSION_STORE: 'redis' })).toEqual(['REDIS_URL']);
@@ -139,6 +149,12 @@ describe('the configuration', () => {
     ['RATE_LIMIT_PER_USER', '-1'],
     ['RATE_LIMIT_PER_USER', '0.5'],
     ['RATE_LIMIT_PER_ADDRESS', '1000001'],
+    ['CORS_ALLOWED_ORIGINS', 'example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://example.com/'],
+    ['CORS_ALLOWED_ORIGINS', 'https://EXAMPLE.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://user@example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://*.example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'null'],
     ['TRUSTED_PROXIES', 'loopback'],
     ['TRUSTED_PROXIES', 'balancer.example'],
     ['TRUSTED_PROXIES', '10.0.0.0/33'],

@@ -132,6 +132,11 @@ function isAddressRange(value: string): boolean {
   return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most);
 }
 
+/** What a browser says in `Origin`, to the letter: it is compared, never understood. */
+function isPageOrigin(value: string): boolean {
+  return isUrl(value, HTTP, 'refused') && new URL(value).origin === value && !value.includes('*');
+}
+
 function isOrigin(value: unknown): boolean {
   if (typeof value !== 'string') return false;
   if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
@@ -259,6 +264,12 @@ export class Config {
 
   @List('must be addresses or ranges as 10.0.0.0/16, with commas between', isAddressRange)
   readonly TRUSTED_PROXIES: readonly string[] = [];
+
+  @List(
+    'must be origins as https://example.com, with commas between; or *, which production does not take',
+    (origin, config) => isPageOrigin(origin) || (origin === '*' && !config.production),
+  )
+  readonly CORS_ALLOWED_ORIGINS: readonly string[] = [];
 
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
   @Satisfies(
