@@ -15,10 +15,17 @@ import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
 import { type Config } from './config.js';
 import { CALLBACKS } from './expiry/callbacks.schemas.js';
-import { KEEP_ALIVE_MS, REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
+import {
+  CHECK_CONNECTIONS_MS,
+  KEEP_ALIVE_MS,
+  REQUEST_TIMEOUT_MS,
+  drainOnClose,
+  refuseConnection,
+} from './http/connections.js';
 import { MEDIA, control, openToPages } from './http/cors.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
+import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
 import { RateLimits } from './http/rate-limits.js';
@@ -45,7 +52,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
     // Told by a problem of ours, where it matters.
-    http: { requireHostHeader: false },
+    http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Bodies are refused, never mended; all their faults are told together.
@@ -68,6 +75,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
   openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
   await app.get(RateLimits).register(fastify);
+  await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });

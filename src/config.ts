@@ -336,6 +336,17 @@ export class Config {
     return this.CALLBACK_URL === undefined ? [] : this.CALLBACK_EVENTS;
   }
 
+  /** All that must not be read in a log: each secret, its lines and words by themselves, and the password of a URL. */
+  get secrets(): readonly string[] {
+    const password = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
+    const whole = [...SECRETS.flatMap((name) => this[name] ?? []), password, decodeURIComponent(password)];
+    const parts = whole.flatMap((secret) => secret.split(/\s+|\\n/));
+    // The longest first: one may be a part of another. Without what is shorter than a word, or no line could be read.
+    return [...new Set([...whole, ...parts])]
+      .filter((secret) => secret.length >= 8)
+      .toSorted((a, b) => b.length - a.length);
+  }
+
   /** The keys that sign callbacks, one signature each. */
   get callbackKeys(): readonly Buffer[] {
     return webhookKeys(this.CALLBACK_SECRET ?? '');
