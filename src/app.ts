@@ -15,12 +15,20 @@ import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
 import { type Config } from './config.js';
 import { CALLBACKS } from './expiry/callbacks.schemas.js';
-import { KEEP_ALIVE_MS, REQUEST_TIMEOUT_MS, drainOnClose, refuseConnection } from './http/connections.js';
-import { openToPages } from './http/cors.js';
+import {
+  CHECK_CONNECTIONS_MS,
+  KEEP_ALIVE_MS,
+  REQUEST_TIMEOUT_MS,
+  drainOnClose,
+  refuseConnection,
+} from './http/connections.js';
+import { MEDIA, control, openToPages } from './http/cors.js';
 import { useDocs } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
+import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
+import { RateLimits } from './http/rate-limits.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
@@ -28,6 +36,8 @@ import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/streams.service.js';
 
 const BODY_LIMIT = 16 * 1024;
+/** What pages of other origins ask, where they may. */
+const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
 export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
@@ -35,12 +45,14 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bodyLimit: BODY_LIMIT,
     // Nothing in here is Express middleware, which every request would pay for.
     skipMiddie: true,
+    // Only these may say for whom they ask, and by which protocol and host.
+    trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
     genReqId: () => randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
     // Told by a problem of ours, where it matters.
-    http: { requireHostHeader: false },
+    http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Bodies are refused, never mended; all their faults are told together.
@@ -61,7 +73,10 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   if (config.AUTH_MODE === 'jwt') letTokensNameUsers(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
-  openToPages(fastify, [PLAY_PATH, MEDIA_PATH]);
+  openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
+  openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
+  await app.get(RateLimits).register(fastify);
+  await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
   await app.register(fastifyStatic, { root: __dirname, serve: false });

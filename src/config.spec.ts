@@ -72,6 +72,29 @@ describe('the configuration', () => {
     },
   );
 
+  it('limits how often users and addresses ask, and takes nobody for a proxy, unless told otherwise', () => {
+    expect(readConfig({})).toMatchObject({
+      RATE_LIMIT_PER_USER: 50,
+      RATE_LIMIT_PER_ADDRESS: 2_000,
+      TRUSTED_PROXIES: [],
+    });
+    expect(readConfig({ TRUSTED_PROXIES: '10.0.0.0/16, 192.0.2.1,2001:db8::/32' }).TRUSTED_PROXIES).toEqual([
+      '10.0.0.0/16',
+      '192.0.2.1',
+      '2001:db8::/32',
+    ]);
+  });
+
+  it('lets in no page of another origin but those that are named, and in production not all', () => {
+    expect(readConfig({}).CORS_ALLOWED_ORIGINS).toEqual([]);
+    expect(readConfig({ CORS_ALLOWED_ORIGINS: '*' }).CORS_ALLOWED_ORIGINS).toEqual(['*']);
+    expect(faults({ ...PRODUCTION, CORS_ALLOWED_ORIGINS: '*' })).toEqual(['CORS_ALLOWED_ORIGINS']);
+    const named = ['https://example.com', 'http://localhost:8080'];
+    expect(
+      readConfig({ ...PRODUCTION, CORS_ALLOWED_ORIGINS: named.join(', ') }).CORS_ALLOWED_ORIGINS,
+    ).toEqual(named);
+  });
+
   it('takes Redis where it has a URL', () => {
     expect(readConfig({ REDIS_URL: 'redis://127.0.0.1:6379/1' }).SESSION_STORE).toBe('redis');
     expect(faults({ SESSION_STORE: 'redis' })).toEqual(['REDIS_URL']);
@@ -126,6 +149,23 @@ describe('the configuration', () => {
     ['STREAM_ORIGIN_REDIRECTS', 'https://other.example,file:///etc'],
     ['STREAM_ORIGIN', __filename],
     ['INTERNAL_API_TOKEN', 'a token with spaces'],
+    ['RATE_LIMIT_PER_USER', '-1'],
+    ['RATE_LIMIT_PER_USER', '0.5'],
+    ['RATE_LIMIT_PER_ADDRESS', '1000001'],
+    ['CORS_ALLOWED_ORIGINS', 'example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://example.com/'],
+    ['CORS_ALLOWED_ORIGINS', 'https://EXAMPLE.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://user@example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'https://*.example.com'],
+    ['CORS_ALLOWED_ORIGINS', 'null'],
+    ['TRUSTED_PROXIES', 'loopback'],
+    ['TRUSTED_PROXIES', 'balancer.example'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['TRUSTED_PROXIES', '10.0.0.0/8/8'],
+    ['TRUSTED_PROXIES', '10.0.0.1,'],
+    ['TRUSTED_PROXIES', '0.0.0.0/0'],
+    ['TRUSTED_PROXIES', '::/0'],
+    ['TRUSTED_PROXIES', 'fe80::1%eth0'],
   ])('refuses %s=%s', (name, value) => {
     expect(faults({ [name]: value })).toEqual([name]);
   });

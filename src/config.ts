@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
 import { IsIn, IsOptional, IsString, ValidateBy, ValidateIf, validateSync } from 'class-validator';
@@ -33,11 +34,6 @@ const SECRETS = [
   'CALLBACK_URL',
   'CALLBACK_SECRET',
 ] as const;
-
-/** What the contract names and this version does not do yet: said at start, rather than passed over in silence. */
-const NOT_YET: readonly (readonly [names: RegExp, reason: string])[] = [
-  [/^RATE_LIMIT_PER_(USER|ADDRESS)$/, 'rates are not limited yet'],
-];
 
 /** Where the keys of viewers' tokens come from: exactly one of these. */
 const JWT_KEYS = ['AUTH_JWKS_URL', 'AUTH_JWT_PUBLIC_KEY', 'AUTH_JWT_SECRET'] as const;
@@ -84,6 +80,21 @@ function Decimal(message: string, test: (value: number) => boolean): PropertyDec
   };
 }
 
+/** Of several, with commas between. */
+function List(message: string, test: (one: string, config: Config) => boolean): PropertyDecorator {
+  const parse = Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' ? value.split(',').map((one) => one.trim()) : value,
+  );
+  const check = Satisfies(
+    message,
+    (value, config) => Array.isArray(value) && value.every((one) => test(one as string, config)),
+  );
+  return (target, property) => {
+    parse(target, property);
+    check(target, property);
+  };
+}
+
 function WholeNumber(least: number, most: number): PropertyDecorator {
   return Decimal(
     `must be a whole number from ${least} to ${most}`,
@@ -114,11 +125,6 @@ function isRedisUrl(value: unknown): boolean {
   return /^\/?$|^\/(\d|1[0-5])$/.test(pathname);
 }
 
-/** A list with commas between. */
-function split({ value }: { value: unknown }): unknown {
-  return typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value;
-}
-
 const HTTP = ['http:', 'https:'];
 
 /** What a secret of Standard Webhooks begins with. */
@@ -141,14 +147,17 @@ function isText(value: unknown): value is string {
   return typeof value === 'string';
 }
 
-function areEventTypes(value: unknown): boolean {
-  return (
-    Array.isArray(value) && value.length > 0 && value.every((type) => EVENT_TYPES.includes(type as EventType))
-  );
+/** An address, or a range of them in the form of CIDR. A range of all is refused: whoever asks would be a proxy. */
+function isAddressRange(value: string): boolean {
+  const [address = '', bits, ...rest] = value.split('/');
+  const most = { 0: 0, 4: 32, 6: 128 }[isIP(address)]!;
+  if (most === 0 || address.includes('%') || rest.length > 0) return false;
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most);
 }
 
-function isHttpOrigin(value: unknown): boolean {
-  return isUrl(value, HTTP, 'refused') && new URL(value).origin === value;
+/** As a browser says it in `Origin`, to the letter: it is compared, never understood. */
+function isHttpOrigin(value: string): boolean {
+  return isUrl(value, HTTP, 'refused') && new URL(value).origin === value && !value.includes('*');
 }
 
 function isOrigin(value: unknown): boolean {
@@ -279,10 +288,9 @@ export class Config {
   )
   readonly STREAM_ORIGIN: string = resolve(__dirname, '../samples/streams');
 
-  @Transform(split)
-  @Satisfies(
+  @List(
     'must be of the form https://host or https://host:port, with commas between: where STREAM_ORIGIN may redirect to',
-    (value) => Array.isArray(value) && value.every(isHttpOrigin),
+    isHttpOrigin,
   )
   readonly STREAM_ORIGIN_REDIRECTS: readonly string[] = [];
 
@@ -384,6 +392,21 @@ export class Config {
   )
   readonly TICKET_SECRET: string;
 
+  @WholeNumber(0, 1_000_000)
+  readonly RATE_LIMIT_PER_USER: number = 50;
+
+  @WholeNumber(0, 1_000_000)
+  readonly RATE_LIMIT_PER_ADDRESS: number = 2_000;
+
+  @List('must be addresses or ranges as 10.0.0.0/16, with commas between', isAddressRange)
+  readonly TRUSTED_PROXIES: readonly string[] = [];
+
+  @List(
+    'must be origins as https://example.com, with commas between; or *, which production does not take',
+    (origin, config) => isHttpOrigin(origin) || (origin === '*' && !config.production),
+  )
+  readonly CORS_ALLOWED_ORIGINS: readonly string[] = [];
+
   @ValidateIf((config: Config) => config.production || config.INTERNAL_API_TOKEN !== undefined)
   @Satisfies(
     'must be a token without a space; production does not start with /internal unguarded',
@@ -409,8 +432,9 @@ export class Config {
   )
   readonly CALLBACK_SECRET?: string;
 
-  @Transform(split)
-  @Satisfies(`must be of ${EVENT_TYPES.join(', ')}, with commas between`, areEventTypes)
+  @List(`must be of ${EVENT_TYPES.join(', ')}, with commas between`, (type) =>
+    EVENT_TYPES.includes(type as EventType),
+  )
   readonly CALLBACK_EVENTS: readonly EventType[] = ['session.expired', 'session.ended'];
 
   @WholeNumber(1, 100)
@@ -477,6 +501,17 @@ export class Config {
     return this.CALLBACK_URL === undefined ? [] : this.CALLBACK_EVENTS;
   }
 
+  /** All that must not be read in a log: each secret, its lines and words by themselves, and the password of a URL. */
+  get secrets(): readonly string[] {
+    const password = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
+    const whole = [...SECRETS.flatMap((name) => this[name] ?? []), password, decodeURIComponent(password)];
+    const parts = whole.flatMap((secret) => secret.split(/\s+|\\n/));
+    // The longest first: one may be a part of another. Without what is shorter than a word, or no line could be read.
+    return [...new Set([...whole, ...parts])]
+      .filter((secret) => secret.length >= 8)
+      .toSorted((a, b) => b.length - a.length);
+  }
+
   /** The keys that sign callbacks, one signature each. */
   get callbackKeys(): readonly Buffer[] {
     return webhookKeys(this.CALLBACK_SECRET ?? '');
@@ -533,22 +568,18 @@ function authenticates({ AUTH_MODE, NODE_ENV }: Record<string, string | undefine
   return AUTH_MODE === undefined ? NODE_ENV === 'production' : AUTH_MODE === 'jwt';
 }
 
-/** A rate of 0 is off, which is what it is. */
 function findWithoutEffect(given: Record<string, string | undefined>): string[] {
-  const notYet = Object.keys(given).flatMap((name) => {
-    const [, reason] = NOT_YET.find(([names]) => names.test(name) && given[name] !== '0') ?? [];
-    return reason === undefined ? [] : [`${name} has no effect: ${reason}`];
-  });
-  const ofCallbacks = ['CALLBACK_SECRET', 'CALLBACK_EVENTS', 'CALLBACK_MAX_TRIES']
-    .filter((name) => given[name] !== undefined && given.CALLBACK_URL === undefined)
-    .map((name) => `${name} has no effect: CALLBACK_URL is not set`);
-  const ofCloudFront = ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY']
-    .filter((name) => given[name] !== undefined && given.MEDIA_SIGNING !== 'cloudfront')
-    .map((name) => `${name} has no effect: MEDIA_SIGNING is not cloudfront`);
-  const ofJwt = OF_JWT.filter((name) => given[name] !== undefined && !authenticates(given)).map(
-    (name) => `${name} has no effect: AUTH_MODE is none`,
-  );
-  return [...notYet, ...ofCallbacks, ...ofCloudFront, ...ofJwt];
+  const without = (names: readonly string[], reason: string): string[] =>
+    names.filter((name) => given[name] !== undefined).map((name) => `${name} has no effect: ${reason}`);
+  return [
+    ...(given.CALLBACK_URL === undefined
+      ? without(['CALLBACK_SECRET', 'CALLBACK_EVENTS', 'CALLBACK_MAX_TRIES'], 'CALLBACK_URL is not set')
+      : []),
+    ...(given.MEDIA_SIGNING === 'cloudfront'
+      ? []
+      : without(['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'], 'MEDIA_SIGNING is not cloudfront')),
+    ...(authenticates(given) ? [] : without(OF_JWT, 'AUTH_MODE is none')),
+  ];
 }
 
 /** What lets in more than most would want. */

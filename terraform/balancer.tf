@@ -4,6 +4,10 @@ resource "aws_lb" "main" {
   security_groups            = [aws_security_group.alb.id]
   subnets                    = [for subnet in aws_subnet.public : subnet.id]
   drop_invalid_header_fields = true
+  # The service takes the last address in X-Forwarded-For that is none of the VPC's for the client's; what stands before
+  # it, a client may have made up. X-Forwarded-Proto is overwritten; X-Forwarded-Host is passed on as a client sends it,
+  # who thereby changes the URLs that it is given itself, as it may by Host.
+  xff_header_processing_mode = "append"
   enable_deletion_protection = var.deletion_protection
   # Shorter than the service keeps a connection open, or requests meet its end and are answered 502; and longer than an
   # event stream is silent. tests/timeouts.json says the same, and is held against the service.

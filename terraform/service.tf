@@ -12,6 +12,8 @@ locals {
       REDIS_URL     = "rediss://${local.redis_endpoint}:${local.redis_port}"
       AUTH_MODE     = var.auth_mode
       STREAM_ORIGIN = var.stream_origin
+      # The load balancer asks from its subnets. What it appends to X-Forwarded-For is the client's address.
+      TRUSTED_PROXIES = aws_vpc.main.cidr_block
     },
     local.redis_clustered ? { REDIS_CLUSTER = "true" } : {},
     var.media_base_url == null ? {} : { MEDIA_BASE_URL = var.media_base_url },

@@ -4,6 +4,7 @@ import { type FastifyReply } from 'fastify';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { NeedsScope } from '../auth/scope.guard.js';
 import { Clock } from '../clock.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from '../sessions/event-streams.js';
 import { CallbackOutbox } from '../sessions/session-events.js';
 import { SessionRepository } from '../sessions/session.repository.js';
@@ -26,6 +27,12 @@ export class MetricsController {
     help: 'Streams of events open on this instance.',
     registers: [this.instance],
   });
+  private readonly rateLimited = new Counter({
+    name: 'streamgate_rate_limited_total',
+    help: 'Requests that this instance refused because one user or address asked too often.',
+    labelNames: ['limit'],
+    registers: [this.instance],
+  });
   private readonly live = this.gauge('sessions_live', 'Sessions that hold a place, or expired unclaimed.');
   private readonly started = this.counter('sessions_started_total', 'Sessions whose place was taken.');
   private readonly expired = this.counter('sessions_expired_total', 'Sessions whose expiry was claimed.');
@@ -45,17 +52,22 @@ export class MetricsController {
     private readonly sessions: SessionRepository,
     private readonly outbox: CallbackOutbox,
     private readonly eventStreams: EventStreams,
+    private readonly limits: RateLimits,
     private readonly clock: Clock,
   ) {}
 
   @Get()
   @ApiOperation({ summary: 'Metrics for Prometheus' })
   @ApiOkResponse({
-    description: 'All but those of the event streams are of the whole system, not of this instance.',
+    description:
+      'All but those of the event streams and of the limits on asking are of the whole system, not of this instance.',
     content: { 'text/plain': { schema: { type: 'string' } } },
   })
   async showMetrics(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     this.streams.set(this.eventStreams.size);
+    this.rateLimited.reset(); // the limits tell totals
+    for (const [limit, refused] of Object.entries(this.limits.refused))
+      this.rateLimited.inc({ limit }, refused);
     const answered = await this.readStore().then(
       () => true,
       () => false,

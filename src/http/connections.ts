@@ -7,6 +7,8 @@ import { problemBody } from './problem.filter.js';
 
 /** How long a request may take to arrive whole; then it is answered 408. */
 export const REQUEST_TIMEOUT_MS = 10_000;
+/** How often that is looked for: at Node's own pace, every 30 s, a slow request would have four times as long. */
+export const CHECK_CONNECTIONS_MS = 1_000;
 /**
  * How long a connection stays open between two requests. Longer than a load balancer keeps it (60 s, most of them): the
  * one who ends it must be the one who sends, or a request meets the end of its connection and is answered 502.

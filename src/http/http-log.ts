@@ -14,6 +14,7 @@ export function logParams(config: Config): Params {
   const options = {
     level: config.LOG_LEVEL,
     base: null,
+    hooks: { streamWrite: harmless(config.secrets) },
     // A fresh object each time: pino writes the line's own fields into it.
     mixin: readable ? () => ({ ...context.getStore(), at: callSite() }) : () => ({ ...context.getStore() }),
   };
@@ -27,6 +28,22 @@ export function logParams(config: Config): Params {
     sync: true,
   });
   return { forRoutes: [], pinoHttp: [options, stream] };
+}
+
+/**
+ * What a line must not hold, whoever wrote it. No line is meant to hold a secret; but messages of libraries do as they
+ * like, and errors are logged whole. And JSON leaves characters as they are that end a line to some readers, or that a
+ * terminal obeys.
+ */
+function harmless(secrets: readonly string[]): (line: string) => string {
+  const written = secrets.map((secret) => JSON.stringify(secret).slice(1, -1));
+  return (line) => {
+    for (const secret of written) if (line.includes(secret)) line = line.replaceAll(secret, '[secret]');
+    return line.replace(
+      /[\u007f-\u009f\u2028\u2029]/g,
+      (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+  };
 }
 
 /**

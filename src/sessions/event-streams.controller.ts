@@ -4,6 +4,7 @@ import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Viewers } from '../auth/viewers.js';
 import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from './event-streams.js';
 import { UserParams } from './sessions.controller.js';
 import { USER_ID } from './sessions.schemas.js';
@@ -18,6 +19,7 @@ export class EventStreamsController {
   constructor(
     private readonly streams: EventStreams,
     private readonly viewers: Viewers,
+    private readonly limits: RateLimits,
   ) {}
 
   @Get()
@@ -40,7 +42,14 @@ export class EventStreamsController {
     description: 'The stream, until either side leaves.',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
   })
-  @ApiProblems('invalid-request', ...OF_VIEWERS, 'store-unavailable', 'too-many-streams', 'not-ready')
+  @ApiProblems(
+    'invalid-request',
+    ...OF_VIEWERS,
+    'rate-limited',
+    'store-unavailable',
+    'too-many-streams',
+    'not-ready',
+  )
   async streamEvents(
     @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
@@ -52,6 +61,7 @@ export class EventStreamsController {
         { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
       ]);
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
+    await this.limits.ofUser(request, reply, user_id);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')

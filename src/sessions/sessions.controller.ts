@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, HttpCode, Param, Post, Req } from '@nestjs/common';
+import { Controller, Delete, Get, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
 import {
   ApiBearerAuth,
   ApiNoContentResponse,
@@ -7,10 +7,11 @@ import {
   ApiParam,
   ApiTags,
 } from '@nestjs/swagger';
-import { type FastifyRequest } from 'fastify';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config.js';
 import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
@@ -38,12 +39,13 @@ class SessionParams extends UserParams {
 @ApiTags('sessions')
 @ApiParam({ name: 'user_id', schema: USER_ID })
 @ApiBearerAuth(VIEWER_TOKEN)
-@ApiProblems('invalid-request', ...OF_VIEWERS, 'store-unavailable')
+@ApiProblems('invalid-request', ...OF_VIEWERS, 'rate-limited', 'store-unavailable')
 @Controller('v1/users/:user_id/sessions')
 export class SessionsController {
   constructor(
     private readonly sessions: SessionRepository,
     private readonly viewers: Viewers,
+    private readonly limits: RateLimits,
     private readonly config: Config,
   ) {}
 
@@ -58,8 +60,10 @@ export class SessionsController {
   async listSessions(
     @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
+    await this.limits.ofUser(request, reply, user_id);
     const sessions = await this.sessions.list(user_id);
     const limit = viewer?.limit ?? this.config.MAX_SESSIONS_PER_USER;
     return { user_id, limit, sessions: sessions.map(sessionJson) };
@@ -78,8 +82,11 @@ export class SessionsController {
   async endSession(
     @Param() { user_id, session_id }: SessionParams,
     @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const result = await this.sessions.end(user_id, [session_id], await this.whoEnds(request, user_id));
+    const reason = await this.whoEnds(request, user_id);
+    await this.limits.ofUser(request, reply, user_id);
+    const result = await this.sessions.end(user_id, [session_id], reason);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
 
@@ -88,8 +95,14 @@ export class SessionsController {
   @ApiOperation({ summary: 'End all sessions of a user' })
   @ApiBearerAuth(API_TOKEN)
   @ApiNoContentResponse({ description: 'The user holds no session.' })
-  async endAllSessions(@Param() { user_id }: UserParams, @Req() request: FastifyRequest): Promise<void> {
-    await this.sessions.end(user_id, ALL_SESSIONS, await this.whoEnds(request, user_id));
+  async endAllSessions(
+    @Param() { user_id }: UserParams,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    const reason = await this.whoEnds(request, user_id);
+    await this.limits.ofUser(request, reply, user_id);
+    await this.sessions.end(user_id, ALL_SESSIONS, reason);
   }
 
   @Post(':session_id/keepalive')
@@ -106,8 +119,10 @@ export class SessionsController {
   async keepSessionAlive(
     @Param() { user_id, session_id }: SessionParams,
     @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ session: SessionJson }> {
     await this.viewers.of(request, user_id);
+    await this.limits.ofUser(request, reply, user_id);
     const answer = await this.sessions.keepAlive(user_id, session_id);
     switch (answer.outcome) {
       case 'kept':

@@ -2,12 +2,14 @@ import { Logger, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { RedisCallbackOutbox } from './redis/redis-callback-outbox.js';
 import { Availability, connectRedis } from './redis/redis-connection.js';
+import { RedisRateTally } from './redis/redis-rate-tally.js';
 import { RedisSessionEvents } from './redis/redis-session-events.js';
 import { RedisSessionRepository } from './redis/redis-session.repository.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
@@ -20,6 +22,8 @@ interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
   readonly outbox: CallbackOutbox;
+  /** What all instances count together is kept where the sessions are. */
+  readonly limits: RateLimits;
 }
 
 const STORE = Symbol('the session store');
@@ -35,8 +39,9 @@ const STORE = Symbol('the session store');
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
     port(CallbackOutbox, ({ outbox }) => outbox),
+    port(RateLimits, ({ limits }) => limits),
   ],
-  exports: [SessionRepository, SessionsService, CallbackOutbox, EventStreams],
+  exports: [SessionRepository, SessionsService, CallbackOutbox, EventStreams, RateLimits],
 })
 export class SessionsModule {}
 
@@ -48,13 +53,20 @@ function openStore(config: Config, clock: Clock): Store {
   const { policy, wantedEvents } = config;
   if (config.SESSION_STORE === 'memory') {
     const events = new MemoryEventLog(policy, clock, wantedEvents);
-    return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
+    return {
+      sessions: new MemorySessionRepository(policy, clock, events),
+      events,
+      outbox: events.outbox,
+      limits: new RateLimits(config, clock),
+    };
   }
-  const availability = new Availability(new Logger('Redis'));
+  const log = new Logger('Redis');
+  const availability = new Availability(log);
   const redis = connectRedis(config, availability);
   return {
     sessions: new RedisSessionRepository(redis, policy, clock, availability, wantedEvents),
     events: new RedisSessionEvents(redis, policy, availability),
     outbox: new RedisCallbackOutbox(redis, policy, availability),
+    limits: new RateLimits(config, clock, new RedisRateTally(redis, availability, log)),
   };
 }

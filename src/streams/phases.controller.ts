@@ -9,6 +9,7 @@ import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
@@ -39,6 +40,7 @@ export class PhasesController {
     private readonly streams: StreamsService,
     private readonly viewers: Viewers,
     private readonly tickets: Tickets,
+    private readonly limits: RateLimits,
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
@@ -71,6 +73,7 @@ export class PhasesController {
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
+    'rate-limited',
     'origin-unavailable',
     'store-unavailable',
   )
@@ -83,6 +86,8 @@ export class PhasesController {
     const self = addressOf(request);
     const viewer =
       this.viewers.known(request, body.user_id) ?? (await this.viewers.of(request, body.user_id));
+    const exceeded = this.limits.ofUser(request, reply, viewer.userId);
+    if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
     const lookup =
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));

@@ -13,6 +13,7 @@ import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { refusal } from '../sessions/sessions.errors.js';
@@ -107,6 +108,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
   'stream-not-found',
   'phase-not-found',
   'invalid-request',
+  'rate-limited',
   'origin-unavailable',
   'store-unavailable',
 )
@@ -134,6 +136,7 @@ export class PlayController {
     private readonly signer: MediaSigner,
     private readonly tickets: Tickets,
     private readonly clock: Clock,
+    private readonly limits: RateLimits,
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
@@ -157,6 +160,7 @@ export class PlayController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const player = await this.identify(query, stream_id, 'playlist');
+    await this.limits.ofUser(request, reply, player.user_id);
     if (player.session_id === undefined) {
       const client = clientOf(request, stream_id, player);
       const given = isPage(request) ? undefined : this.untouched.get(client);
@@ -207,6 +211,7 @@ export class PlayController {
   ): Promise<void> {
     const player = await this.identify(query, stream_id, 'media');
     requireSession(player);
+    await this.limits.ofUser(request, reply, player.user_id);
     this.untouched.delete(clientOf(request, stream_id, player));
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
@@ -243,6 +248,7 @@ export class PlayController {
   ): Promise<void> {
     const player = await this.identify(query, stream_id, 'media');
     requireSession(player);
+    await this.limits.ofUser(request, reply, player.user_id);
     const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;

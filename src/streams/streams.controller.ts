@@ -12,6 +12,7 @@ class StreamParams {
 }
 
 @ApiTags('streams')
+@ApiProblems('rate-limited')
 @Controller('v1/streams')
 export class StreamsController {
   constructor(private readonly streams: StreamsService) {}

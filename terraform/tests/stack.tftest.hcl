@@ -142,6 +142,13 @@ run "stack" {
     error_message = "Redis has another parameter group than ours."
   }
 
+  # The load balancer
+
+  assert {
+    condition     = aws_lb.main.xff_header_processing_mode == "append" && aws_lb.main.drop_invalid_header_fields
+    error_message = "The address of a client is not what the load balancer appends to X-Forwarded-For."
+  }
+
   # The task: image, environment, secrets
 
   assert {

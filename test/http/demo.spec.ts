@@ -11,6 +11,26 @@ describe('the demo', () => {
     for (const file of files) expect([file, (await fetch(url + file)).status]).toEqual([file, 200]);
   });
 
+  it('tells browsers what it may load, as the documentation does, and nobody what is data', async () => {
+    const headersOf = async (path: string) => (await service.app.inject(path)).headers;
+    for (const path of ['/', '/demo/demo.js', '/docs', '/docs/swagger-ui-bundle.js']) {
+      const headers = await headersOf(path);
+      expect([path, headers]).toMatchObject([
+        path,
+        { 'x-content-type-options': 'nosniff', 'x-frame-options': 'SAMEORIGIN' },
+      ]);
+      expect(String(headers['content-security-policy']).split(';')).toEqual(
+        expect.arrayContaining([
+          "default-src 'self'",
+          "script-src 'self'",
+          "frame-ancestors 'self'",
+          "object-src 'none'",
+        ]),
+      );
+    }
+    expect(await headersOf('/v1/streams')).not.toHaveProperty('content-security-policy');
+  });
+
   it('serves nothing else', async () => {
     const url = await service.app.getUrl();
     for (const path of [

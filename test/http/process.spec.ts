@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync, mkdtempSync } from 'node:fs';
 import { Agent, request } from 'node:http';
@@ -89,7 +90,6 @@ describe('the configuration', () => {
       REDIS_URL: '',
       MAX_SESSIONS_PER_USER: '1',
       AUTH_AUDIENCE: 'players',
-      RATE_LIMIT_PER_USER: '0',
     });
     const sweep = async (token: string): Promise<number> =>
       (
@@ -102,7 +102,6 @@ describe('the configuration', () => {
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(409);
     expect(service.output()).toContain('AUTH_AUDIENCE has no effect: AUTH_MODE is none');
-    expect(service.output()).not.toContain('RATE_LIMIT');
   });
 
   it('says so when its port is taken', async () => {
@@ -153,6 +152,57 @@ describe('the log', () => {
     );
     expect(lines).toContainEqual(expect.objectContaining({ msg: 'request', status: 404 }));
     expect(service.output()).not.toContain('SECRET');
+  });
+
+  it('holds no secret, whole or in part, even where somebody writes one down', async () => {
+    const key = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey.export({
+      type: 'pkcs8',
+      format: 'pem',
+    });
+    const secrets = {
+      REDIS_URL: 'redis://:SECRET-in%20a-url@127.0.0.1:1',
+      MEDIA_SIGNING_SECRET: 'SECRET-of-media "quoted"',
+      INTERNAL_API_TOKEN: 'SECRET-of-operators',
+      CALLBACK_URL: 'http://127.0.0.1:1/SECRET-path?SECRET-query',
+      CALLBACK_SECRET: 'whsec_SECRETofcallbacksSECRETofcallbac whsec_SECRETofyesterdaySECRETofyesterd',
+      CLOUDFRONT_PRIVATE_KEY: String(key),
+    };
+    const service = await startServiceProcess({
+      ...PRODUCTION,
+      SESSION_STORE: 'redis',
+      LOG_LEVEL: 'trace',
+      ...secrets,
+    });
+    const internal = (by: string) =>
+      fetch(`${service.url}/internal/expiry/pause`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${secrets.INTERNAL_API_TOKEN}`,
+          'content-type': 'application/json',
+        },
+        body: JSON.stringify({ by }),
+      });
+    expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(503);
+    expect((await internal('nobody')).status).toBe(503);
+    await service.end();
+
+    // On a store that answers, what an operator gives for a name is logged.
+    const other = await startServiceProcess({ ...PRODUCTION, ...secrets, LOG_LEVEL: 'trace' });
+    for (const by of [...Object.values(secrets), 'SECRET-in a-url', String(key).split('\n')[3]!])
+      await fetch(`${other.url}/internal/expiry/pause`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${secrets.INTERNAL_API_TOKEN}`,
+          'content-type': 'application/json',
+        },
+        body: JSON.stringify({ by: by.slice(0, 100) }),
+      });
+    await other.end();
+    expect(other.output()).toContain('sweeps are paused');
+    for (const output of [service.output(), other.output()]) {
+      expect(output).not.toContain('SECRET');
+      for (const line of String(key).trim().split('\n').slice(1, -1)) expect(output).not.toContain(line);
+    }
   });
 
   it('tells a developer the file and line of each statement, as the source has them', async () => {

@@ -36,6 +36,9 @@ export function useService(
   beforeAll(async () => {
     const config = readConfig({
       LOG_LEVEL: 'silent',
+      // While the test's clock stands still, all of its requests are of one second.
+      RATE_LIMIT_PER_USER: '0',
+      RATE_LIMIT_PER_ADDRESS: '0',
       ...(database ? { REDIS_URL: database.url } : {}),
       ...environment(),
     });

@@ -79,6 +79,11 @@ export function partitionOf(userId: string): number {
   return Math.floor(keySlot(userId) / BUCKETS);
 }
 
+/** STRING: how often somebody asked within a second: see count.lua. It meets no other key, so any slot will do. */
+export function rateKey(key: string): string {
+  return `sg:r:${key}`;
+}
+
 /** The channel on which watchers are told of a user's events. */
 export function userChannel(userId: string): string {
   return `sg:u:${userId}`;

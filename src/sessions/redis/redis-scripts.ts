@@ -49,6 +49,7 @@ declare module 'ioredis' {
     sgTake(...args: RedisValue[]): Result<[entry: StreamEntry, given: number][], Context>;
     sgSettle(...args: RedisValue[]): Result<number, Context>;
     sgRelease(...args: RedisValue[]): Result<number, Context>;
+    sgCount(...args: RedisValue[]): Result<number, Context>;
     sgReplay(...args: RedisValue[]): Result<number, Context>;
   }
 }
@@ -66,6 +67,7 @@ export const SCRIPT_NAMES = [
   'settle',
   'release',
   'replay',
+  'count',
 ] as const;
 type ScriptName = (typeof SCRIPT_NAMES)[number];
 

@@ -1,0 +1,194 @@
+import rateLimit, {
+  type FastifyRateLimitStore,
+  type FastifyRateLimitStoreCtor,
+  normalizeIP,
+} from '@fastify/rate-limit';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { LRUCache } from 'lru-cache';
+import { type Clock } from '../clock.js';
+import { type Config } from '../config.js';
+import { Problem } from './problem.js';
+
+const WINDOW_MS = 1_000;
+/** A tenth of a limit is what an instance lets a key ask before it speaks of it to the others, and between two words. */
+const SHARES = 10;
+/** What probes, monitoring and operators ask, who must get through when nobody else does. */
+const UNLIMITED = /^\/(health|internal)\/|^\/metrics$/;
+
+/** Sums what all instances count. */
+export abstract class RateTally {
+  /** Adds to a count and gives the sum; undefined where nobody can tell. Never rejects. */
+  abstract add(key: string, count: number): Promise<number | undefined>;
+}
+
+/** How often one key asked within the current second. */
+interface Count {
+  /** Of this instance. */
+  own: number;
+  /** How many of these the others were told of. */
+  told: number;
+  /** What the others had told by then. */
+  others: number;
+  telling: boolean;
+}
+
+type Name = 'user' | 'address';
+
+/**
+ * How often each user or address may ask in a second. Whoever asks less than a tenth of the limit, as every viewer does, is
+ * counted in memory and no more. Beyond, @fastify/rate-limit takes over with this as its store: headers, and the refusal.
+ * It would cost every request half a microsecond, which is why it does not see them all.
+ *
+ * The others are told in steps of a tenth of the limit, and nobody waits for what they say: a Redis that is slow delays
+ * no request, and one that is away leaves each instance with its own count. So the sum of all instances is off by a tenth
+ * of the limit for each of them, at most.
+ */
+class RateLimit implements FastifyRateLimitStore {
+  refused = 0;
+  private readonly share: number;
+  /** Forgotten whole with the second, so that it never holds more than what can be asked in one. */
+  private counts = new Map<string, Count>();
+  private second = 0;
+  private readonly keys = new WeakMap<FastifyRequest, string>();
+  private handler: ReturnType<FastifyInstance['rateLimit']>;
+
+  constructor(
+    private readonly name: Name,
+    private readonly limit: number,
+    private readonly clock: Clock,
+    private readonly tally: RateTally | undefined,
+  ) {
+    this.share = Math.floor(limit / SHARES);
+  }
+
+  /** Each limit in a scope of its own: the plugin looks at a request once, and for some there are two limits. */
+  async register(fastify: FastifyInstance): Promise<void> {
+    await fastify.register(async (scope) => {
+      await scope.register(rateLimit, {
+        global: false,
+        enableDraftSpec: true,
+        max: this.limit,
+        timeWindow: WINDOW_MS,
+        store: makes(this),
+        keyGenerator: (request) => this.keys.get(request)!,
+        onExceeded: () => this.refused++,
+        errorResponseBuilder: () =>
+          new Problem(
+            'rate-limited',
+            `Ask again after the time in Retry-After, and then less often: one ${this.name} may ask ${this.limit} times a second.`,
+          ),
+      });
+      this.handler = scope.rateLimit();
+    });
+  }
+
+  /** Counts a request; rejects with a problem where it is one too many. Undefined, which costs no turn, where it is not. */
+  check(key: string, request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
+    if (this.limit === 0) return undefined;
+    const count = this.countOf(key);
+    if (count.own < this.share) {
+      count.own++;
+      return undefined;
+    }
+    this.keys.set(request, key);
+    return this.handler.call(request.server, request, reply);
+  }
+
+  incr(key: string, done: Parameters<FastifyRateLimitStore['incr']>[1]): void {
+    const count = this.countOf(key);
+    count.own++;
+    void this.tell(key, count);
+    done(null, { current: count.own + count.others, ttl: WINDOW_MS - (this.clock.now() % WINDOW_MS) });
+  }
+
+  child(): this {
+    return this;
+  }
+
+  private countOf(key: string): Count {
+    const second = Math.floor(this.clock.now() / WINDOW_MS);
+    if (second !== this.second) {
+      this.second = second;
+      this.counts = new Map();
+    }
+    let count = this.counts.get(key);
+    if (count === undefined) this.counts.set(key, (count = { own: 0, told: 0, others: 0, telling: false }));
+    return count;
+  }
+
+  private async tell(key: string, count: Count): Promise<void> {
+    const untold = count.own - count.told;
+    if (this.tally === undefined || count.telling || untold < this.share) return;
+    // Who is refused here for the rest of the second was told of often enough to be refused elsewhere.
+    if (count.own + count.others > this.limit) return;
+    count.telling = true;
+    count.told += untold;
+    // By the second of this machine: where clocks differ, one who goes on asking meets the same sum in each second.
+    const sum = await this.tally.add(`${this.name}:${key}:${this.second}`, untold);
+    if (sum !== undefined) count.others = sum - count.told;
+    count.telling = false;
+  }
+}
+
+/** The plugin makes its store by `new`; it gets the one that there is. */
+function makes(store: FastifyRateLimitStore): FastifyRateLimitStoreCtor {
+  return function constructor() {
+    return store;
+  } as unknown as FastifyRateLimitStoreCtor;
+}
+
+/** The limits on asking: per address before anything of a request is read, per user as soon as the user is known. */
+export class RateLimits {
+  private readonly user: RateLimit;
+  private readonly address: RateLimit;
+  /** A host has 2^64 addresses of IPv6 to ask from: its network counts. To find that takes longer than to remember it. */
+  private readonly networks = new LRUCache<string, string>({
+    max: 10_000,
+    memoMethod: (ip) => normalizeIP(ip),
+  });
+
+  /** Without a `tally`, each instance counts alone. */
+  constructor(config: Config, clock: Clock, tally?: RateTally) {
+    this.user = new RateLimit('user', config.RATE_LIMIT_PER_USER, clock, tally);
+    this.address = new RateLimit('address', config.RATE_LIMIT_PER_ADDRESS, clock, tally);
+  }
+
+  /** How many requests this instance has refused so far. */
+  get refused(): Record<Name, number> {
+    return { user: this.user.refused, address: this.address.refused };
+  }
+
+  async register(fastify: FastifyInstance): Promise<void> {
+    await this.user.register(fastify);
+    await this.address.register(fastify);
+    fastify.addHook('onRequest', (request, reply, done) => {
+      const exceeded = UNLIMITED.test(request.routeOptions.url ?? '')
+        ? undefined
+        : this.ofAddress(request, reply);
+      if (exceeded === undefined) done();
+      else void finish(exceeded, done);
+    });
+  }
+
+  /**
+   * Call it where the user is known and the request is valid; throws a problem where the user asks too often. Answers
+   * undefined at once for whoever asks as seldom as viewers do.
+   */
+  ofUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<unknown> | undefined {
+    return this.user.check(userId, request, reply);
+  }
+
+  private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
+    const { ip } = request;
+    return this.address.check(ip.includes(':') ? this.networks.memo(ip) : ip, request, reply);
+  }
+}
+
+async function finish(work: Promise<unknown>, done: (error?: Error) => void): Promise<void> {
+  done(
+    await work.then(
+      () => undefined,
+      (error: Error) => error,
+    ),
+  );
+}

@@ -1,0 +1,259 @@
+import { type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createApp } from '../../src/app.js';
+import { readConfig } from '../../src/config.js';
+import { RedisRateTally } from '../../src/sessions/redis/redis-rate-tally.js';
+import { Availability, connectRedis } from '../../src/sessions/redis/redis-connection.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { useRedisDatabase } from '../support/redis-database.js';
+import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
+import { type StoreName, STORES, useService } from '../support/service.js';
+import { until } from '../support/until.js';
+
+const JSON_TYPE = { 'content-type': 'application/json' };
+const phaseOf = (user_id: string) => ({ user_id, session_id: 'tv', stream_id: 'test-pattern' });
+
+describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
+  const service = useService(store, () => ({ RATE_LIMIT_PER_USER: '20' }));
+  const sessionsOf = (user: string) => service.send('get', `/v1/users/${user}/sessions`);
+  const askOften = async (user: string, times: number) => {
+    for (let at = 0; at < times; at++) await sessionsOf(user);
+  };
+  beforeEach(() => {
+    service.clock.advance(1_000);
+  });
+
+  it('answers as many as it allows in a second, then 429 with Retry-After, and goes on in the next', async () => {
+    await askOften('ana', 19);
+    const last = await sessionsOf('ana');
+    expect([last.status, last.headers]).toMatchObject([
+      200,
+      { 'ratelimit-limit': '20', 'ratelimit-remaining': '0', 'ratelimit-reset': '1' },
+    ]);
+    const refused = await sessionsOf('ana');
+    expect([refused.status, refused.body, refused.headers]).toMatchObject([
+      429,
+      { code: 'rate-limited', instance: refused.headers['x-request-id'] },
+      { 'content-type': 'application/problem+json', 'retry-after': '1', 'ratelimit-remaining': '0' },
+    ]);
+    service.clock.advance(1_000);
+    expect((await sessionsOf('ana')).status).toBe(200);
+  });
+
+  it('refuses nobody else for it', async () => {
+    await askOften('ana', 25);
+    expect([(await sessionsOf('ana')).status, (await sessionsOf('ben')).status]).toEqual([429, 200]);
+  });
+
+  it('counts whatever a user asks for, and changes nothing where it refuses', async () => {
+    await service.ask(phaseOf('cem'));
+    await askOften('cem', 19);
+    const before = await service.sessions.list('cem');
+    const url = '/v1/play/test-pattern';
+    const replies = [
+      await service.ask({ ...phaseOf('cem'), session_id: 'phone' }),
+      await service.send('delete', '/v1/users/cem/sessions'),
+      await service.send('delete', '/v1/users/cem/sessions/tv'),
+      await service.send('post', '/v1/users/cem/sessions/tv/keepalive'),
+      await service.send('get', '/v1/users/cem/events'),
+      await service.send('get', `${url}/index.m3u8?user_id=cem`),
+      await service.send('get', `${url}/index.m3u8?user_id=cem&session_id=phone`),
+      await service.send('get', `${url}/0/0.ts?user_id=cem&session_id=phone`),
+    ];
+    for (const { status, body, headers } of replies)
+      expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
+    expect(await service.sessions.list('cem')).toEqual(before);
+  });
+
+  it('comes after 400 and 422, and before 409 and 404', async () => {
+    await askOften('dan', 21);
+    const ask = async (body: object) => (await service.ask({ ...phaseOf('dan'), ...body })).status;
+    expect([await ask({ phase: -1 }), await ask({ stream_id: 'none' })]).toEqual([422, 429]);
+  });
+
+  it('says nothing of itself to a viewer who asks as seldom as viewers do', async () => {
+    const reply = await sessionsOf('eve');
+    expect(Object.keys(reply.headers).filter((name) => name.startsWith('ratelimit'))).toEqual([]);
+  });
+});
+
+describe('the limit per address', () => {
+  const service = useService('the embedded store', () => ({
+    RATE_LIMIT_PER_ADDRESS: '20',
+    TRUSTED_PROXIES: '127.0.0.1',
+    INTERNAL_API_TOKEN: 'a-token-of-the-test',
+  }));
+  beforeEach(() => {
+    service.clock.advance(1_000);
+  });
+  const from = async (address: string, path = '/v1/streams') =>
+    (await service.send('get', path, { 'x-forwarded-for': address })).status;
+  const askOften = async (address: string, times: number, path?: string) => {
+    for (let at = 0; at < times; at++) await from(address, path);
+  };
+
+  it('holds for all that an address asks, what is not there too, and for no other address', async () => {
+    await askOften('192.0.2.1', 20, '/nothing');
+    expect([await from('192.0.2.1'), await from('192.0.2.1', '/nothing'), await from('192.0.2.2')]).toEqual([
+      429, 429, 200,
+    ]);
+  });
+
+  it('comes before anything else of a request is read', async () => {
+    await askOften('192.0.2.1', 20);
+    const reply = await service.app.inject({
+      method: 'POST',
+      url: '/v1/phases',
+      headers: { ...JSON_TYPE, 'x-forwarded-for': '192.0.2.1' },
+      remoteAddress: '127.0.0.1',
+      body: '{',
+    });
+    expect(reply.statusCode).toBe(429);
+  });
+
+  it('counts a network of IPv6 as one address, for a host has all of it', async () => {
+    for (let at = 0; at < 20; at++) await from(`2001:db8:0:7::${at.toString(16)}`);
+    expect([await from('2001:db8:0:7:ffff::1'), await from('2001:db8:0:8::1')]).toEqual([429, 200]);
+  });
+
+  it('is none for probes, monitoring and operators', async () => {
+    await askOften('192.0.2.1', 21);
+    for (const path of ['/health/live', '/health/ready', '/metrics'])
+      expect([path, await from('192.0.2.1', path)]).toEqual([path, 200]);
+    expect(await from('192.0.2.1', '/internal/expiry')).toBe(401);
+    expect(await from('192.0.2.1', '/health/nothing')).toBe(429);
+  });
+
+  it('tells in the metrics how many it refused', async () => {
+    const refused = async () =>
+      Number(
+        /^streamgate_rate_limited_total\{limit="address"\} (\d+)$/m.exec(
+          (await service.send('get', '/metrics')).text,
+        )?.[1],
+      );
+    const before = await refused();
+    await askOften('192.0.2.1', 23);
+    expect((await refused()) - before).toBe(3);
+  });
+});
+
+describe.each([
+  ['no proxy', {}],
+  ['another proxy', { TRUSTED_PROXIES: '10.0.0.0/8,2001:db8::/32' }],
+])('where %s is trusted', (_, environment) => {
+  const service = useService('the embedded store', () => ({ RATE_LIMIT_PER_ADDRESS: '20', ...environment }));
+
+  it('what a client says of its address, protocol and host is not believed', async () => {
+    for (let at = 0; at < 20; at++)
+      await service.send('get', '/v1/streams', { 'x-forwarded-for': `192.0.2.${at}` });
+    expect((await service.send('get', '/v1/streams', { 'x-forwarded-for': '192.0.2.99' })).status).toBe(429);
+    service.clock.advance(1_000);
+    const { headers } = await service.send('get', '/v1/play/test-pattern/index.m3u8?user_id=ana', {
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'evil.example',
+    });
+    expect(headers.location).toMatch(/^http:\/\/127\.0\.0\.1:\d+\//);
+  });
+});
+
+describe('behind a proxy that is trusted', () => {
+  const service = useService('the embedded store', () => ({
+    RATE_LIMIT_PER_ADDRESS: '20',
+    TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.1',
+  }));
+
+  it('clients are given the address that they used', async () => {
+    const { body } = await service.send(
+      'post',
+      '/v1/phases',
+      { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'play.example' },
+      phaseOf('ana'),
+    );
+    expect(body.playback_url).toMatch(/^https:\/\/play\.example\/v1\/play\//);
+    expect(body.phase.segments[0].url).toMatch(/^https:\/\/play\.example\/media\//);
+  });
+
+  it('a client is who the last proxy says, whatever the client put before it', async () => {
+    // Proxies append: what stands left of the first that nobody trusts is the client's own invention.
+    const from = async (forwarded: string) =>
+      (await service.send('get', '/v1/streams', { 'x-forwarded-for': forwarded })).status;
+    service.clock.advance(1_000);
+    for (let at = 0; at < 20; at++) await from(`198.51.100.${at}, 192.0.2.1, 10.0.0.1`);
+    expect([await from('198.51.100.99, 192.0.2.1'), await from('192.0.2.2')]).toEqual([429, 200]);
+  });
+});
+
+describe('instances on one Redis', () => {
+  const database = useRedisDatabase();
+  const clock = new ManualClock();
+  let instances: NestFastifyApplication[];
+  beforeAll(async () => {
+    const config = readConfig({ LOG_LEVEL: 'silent', REDIS_URL: database.url, RATE_LIMIT_PER_USER: '100' });
+    instances = await Promise.all([createApp(config, clock), createApp(config, clock)]);
+  });
+  afterAll(() => Promise.all(instances.map((app) => app.close())));
+  const ask = async (instance: number, user: string) =>
+    (await instances[instance]!.inject(`/v1/users/${user}/sessions`)).statusCode;
+
+  it('count together: a user has one limit, whichever are asked, off by a tenth for each at most', async () => {
+    let answered = 0;
+    for (let at = 0; at < 200; at++) if ((await ask(at % 2, 'ana')) === 200) answered++;
+    expect(answered).toBeGreaterThanOrEqual(100);
+    expect(answered).toBeLessThanOrEqual(120);
+    clock.advance(1_000);
+    expect([await ask(0, 'ana'), await ask(1, 'ana')]).toEqual([200, 200]);
+  });
+
+  it('keep what they count for two seconds at most', async () => {
+    for (let at = 0; at < 50; at++) await ask(0, 'ben');
+    const [key, ...others] = await database.redis.keys('sg:r:user:ben:*');
+    expect(others).toEqual([]);
+    const left = await database.redis.pttl(key!);
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThanOrEqual(2_000);
+  });
+
+  it('ask Redis nothing for who asks as seldom as viewers do', async () => {
+    clock.advance(1_000);
+    for (let at = 0; at < 20; at++) expect(await ask(at % 2, 'cem')).toBe(200);
+    expect(await database.redis.keys(`sg:r:*:${clock.now() / 1_000}`)).toEqual([]);
+  });
+});
+
+describe('a Redis that hangs', () => {
+  let redis: OwnRedisServer;
+  let app: NestFastifyApplication;
+  beforeAll(async () => {
+    redis = await startOwnRedis();
+    const config = readConfig({ LOG_LEVEL: 'silent', REDIS_URL: redis.url, RATE_LIMIT_PER_ADDRESS: '100' });
+    app = await createApp(config, new ManualClock());
+  });
+  afterAll(async () => {
+    redis.resume();
+    await app.close();
+    await redis.stop();
+  });
+
+  it('delays and refuses nobody: each instance goes by its own count', async () => {
+    await app.inject('/v1/streams');
+    redis.pause();
+    const before = performance.now();
+    const statuses: number[] = [];
+    for (let at = 1; at <= 100; at++) statuses.push((await app.inject('/v1/streams')).statusCode);
+    expect(performance.now() - before).toBeLessThan(900); // a call to Redis is given up after a second
+    expect(statuses).toEqual([...Array.from({ length: 99 }, () => 200), 429]);
+  });
+
+  it('is told of in the log once, however often it is asked', async () => {
+    const lines: string[] = [];
+    const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
+    const availability = new Availability(log);
+    const connection = connectRedis({ REDIS_URL: redis.url }, availability);
+    const tally = new RedisRateTally(connection, availability, log);
+    expect([await tally.add('ana', 1), await tally.add('ana', 1)]).toEqual([undefined, undefined]);
+    expect(lines).toEqual([expect.stringContaining('Rates are counted by this instance alone')]);
+    redis.resume();
+    await until(async () => (await tally.add('ana', 5)) !== undefined);
+    expect(await tally.add('ana', 2)).toBe(7);
+    connection.disconnect();
+  });
+});
