@@ -40,6 +40,8 @@ export interface WatchOptions extends ApiOptions {
   readonly sessionId?: string;
   /** Where to begin; by default at the beginning, or where the session was. */
   readonly startPhase?: number;
+  /** Which rendition of the stream, as `GET /v1/streams/{stream_id}/renditions` numbers them; by default the first variant. */
+  readonly rendition?: number;
   /** Aborting it is `stop()`. */
   readonly signal?: AbortSignal;
 }
@@ -74,7 +76,9 @@ export interface Viewing extends AsyncIterable<WatchResult, undefined> {
   resume(): void;
   /** Asks for this phase at once, paused or not; the ones after it follow. */
   seek(phase: number): void;
-  /** Plays another stream, in the same place. */
+  /** Takes this rendition from the next phase on; undefined: the first variant. */
+  choose(rendition: number | undefined): void;
+  /** Plays another stream, in the same place; its first variant until another is chosen. */
   moveTo(streamId: string, phase?: number): void;
   /** Gives the place back; the request for it is on its way when this returns, also while a page is closed. */
   stop(): Promise<void>;
@@ -109,6 +113,7 @@ class WatchedStream implements Viewing {
   #userId: string | undefined;
   #streamId: string;
   #phase: number | undefined;
+  #rendition: number | undefined;
   #endSessionIds: readonly string[] = [];
   /** When the next question is due; undefined: at once. */
   #due: { from: Instant; ms: number } | undefined;
@@ -131,6 +136,7 @@ class WatchedStream implements Viewing {
     this.#userId = options.userId;
     this.#streamId = options.streamId;
     this.#phase = options.startPhase;
+    this.#rendition = options.rendition;
     // Made here, so that asking once more after a lost reply cannot take a second place.
     this.sessionId = options.sessionId ?? randomId();
     this.#results = this.#watch();
@@ -166,8 +172,13 @@ class WatchedStream implements Viewing {
     this.#askAtOnce();
   }
 
+  choose(rendition: number | undefined): void {
+    this.#rendition = rendition;
+  }
+
   moveTo(streamId: string, phase = 0): void {
     this.#streamId = streamId;
+    this.#rendition = undefined;
     this.seek(phase);
   }
 
@@ -286,6 +297,7 @@ class WatchedStream implements Viewing {
             session_id: this.sessionId,
             stream_id: this.#streamId,
             phase: this.#phase,
+            rendition: this.#rendition,
             ...(this.#endSessionIds.length > 0 && { end_session_ids: this.#endSessionIds }),
           },
           impatient(turn, Math.min(leftMs, LONGEST_REQUEST_MS)),

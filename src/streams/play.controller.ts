@@ -166,7 +166,9 @@ export class PlayController {
       const given = isPage(request) ? undefined : this.untouched.get(client);
       const session_id = given ?? randomUUIDv7();
       if (given === undefined) this.untouched.set(client, session_id); // or it would last for as long as somebody asks
-      const search = new URLSearchParams({ ...request.query, session_id });
+      // As it was sent, names that are there twice included.
+      const search = new URLSearchParams(request.url.split('?')[1]);
+      search.set('session_id', session_id);
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
       return;
     }

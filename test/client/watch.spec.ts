@@ -93,6 +93,27 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(await stage.live()).toEqual([viewing.sessionId]);
   });
 
+  it('takes the rendition that was chosen, from the next phase on, and the first of another stream', async () => {
+    const viewing = stage.watch({ rendition: 1 });
+    const results = viewing[Symbol.asyncIterator]();
+    const played = async (): Promise<string> => {
+      const { value } = await results.next();
+      if (value?.type !== 'phase') throw new Error(`it was ${value?.type}`);
+      return new URL(value.phase.segments[0]!.url).pathname.split('/')[3]!;
+    };
+    expect(await played()).toBe('720p');
+    for (const [rendition, name] of [
+      [undefined, '360p'],
+      [1, '720p'],
+    ] as const) {
+      viewing.choose(rendition);
+      viewing.seek(0); // which has a segment: most phases of 0.3 s have none
+      expect(await played()).toBe(name);
+    }
+    viewing.moveTo('colour-bars');
+    expect(await played()).toBe('360p');
+  });
+
   it('is refused with the sessions to choose from, and takes the place of one', async () => {
     const [one, two] = [stage.watch(), stage.watch()].map((viewing) => viewing[Symbol.asyncIterator]());
     await told(one!);

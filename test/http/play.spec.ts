@@ -27,11 +27,11 @@ describe.each(STORES)('the gate, on %s,', (store) => {
 
   it('gives a session on the first playlist, by a redirect that takes no place', async () => {
     const player = fresh();
-    const reply = await player.raw(`?user_id=viewer-${store.length}-${user}&_extra=1`);
+    const reply = await player.raw(`?user_id=viewer-${store.length}-${user}&_extra=1&_extra=2`);
     expect(reply.status).toBe(302);
     const location = new URL(reply.headers.location!);
     expect(location.pathname).toBe('/v1/play/test-pattern/index.m3u8');
-    expect(location.searchParams.get('_extra')).toBe('1');
+    expect(location.searchParams.getAll('_extra')).toEqual(['1', '2']);
     expect(location.searchParams.get('session_id')).toMatch(/^[0-9a-f-]{36}$/);
     expect(await player.sessions()).toEqual([]);
     expect((await service.send('get', location.pathname + location.search)).status).toBe(200);
