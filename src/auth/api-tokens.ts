@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
 import { type ApiToken, Config, SCOPES, type Scope } from '../config.js';
@@ -54,5 +54,5 @@ export class ApiTokens {
 }
 
 function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+  return hash('sha256', text, 'buffer');
 }

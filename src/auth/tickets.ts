@@ -15,9 +15,10 @@ export type TicketUse = 'playlist' | 'media';
 const LIFE_MS: Readonly<Record<TicketUse, number>> = { playlist: 10 * 60_000, media: 12 * 3_600_000 };
 /**
  * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
- * player that loads a live playlist again would take a key or an initialisation section at a new URL for another.
+ * player that loads a live playlist again would take a key or an initialisation section at a new URL for another. And
+ * few renewals have to sign one.
  */
-const STEP_MS: Readonly<Record<TicketUse, number>> = { playlist: 60_000, media: 3_600_000 };
+const STEP_MS: Readonly<Record<TicketUse, number>> = { playlist: 5 * 60_000, media: 3_600_000 };
 /** About a kilobyte each. */
 const MAX_KNOWN = 20_000;
 

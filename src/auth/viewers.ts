@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
 import { type JWTPayload } from 'jose';
@@ -100,5 +100,5 @@ function named(viewer: Viewer, userId: string | undefined): Viewer {
 }
 
 function digest(token: string): string {
-  return createHash('sha256').update(token).digest('base64');
+  return hash('sha256', token, 'base64');
 }
