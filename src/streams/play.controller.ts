@@ -159,8 +159,7 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.identify(query, stream_id, 'playlist');
-    await this.limits.ofUser(request, reply, player.user_id);
+    const player = await this.playerOf(query, request, reply, stream_id, 'playlist');
     if (player.session_id === undefined) {
       const client = clientOf(request, stream_id, player);
       const given = isPage(request) ? undefined : this.untouched.get(client);
@@ -211,9 +210,7 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.identify(query, stream_id, 'media');
-    requireSession(player);
-    await this.limits.ofUser(request, reply, player.user_id);
+    const player = await this.playerOf(query, request, reply, stream_id, 'media');
     this.untouched.delete(clientOf(request, stream_id, player));
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
@@ -248,9 +245,7 @@ export class PlayController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.identify(query, stream_id, 'media');
-    requireSession(player);
-    await this.limits.ofUser(request, reply, player.user_id);
+    const player = await this.playerOf(query, request, reply, stream_id, 'media');
     const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
@@ -263,6 +258,21 @@ export class PlayController {
     if (path === undefined) throw movedOn();
     const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
     redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
+  }
+
+  /** Who plays, where they may ask now; with a session, which what a playlist names is of. */
+  private async playerOf(
+    query: ViewerQuery,
+    request: PlayRequest,
+    reply: FastifyReply,
+    streamId: string,
+    use: TicketUse,
+  ): Promise<Player> {
+    const player = await this.identify(query, streamId, use);
+    if (use === 'media' && player.session_id === undefined)
+      throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
+    await this.limits.ofUser(request, reply, player.user_id);
+    return player;
   }
 
   /** A ticket says whose session it is; what stands beside it may say the same, and nothing else. */
@@ -362,11 +372,6 @@ export class PlayController {
       }
     }
   }
-}
-
-function requireSession({ session_id }: Player): void {
-  if (session_id === undefined)
-    throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
 }
 
 /** What a browser fetches for a page says so. */
