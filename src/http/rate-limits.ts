@@ -46,6 +46,8 @@ type Name = 'user' | 'address';
 class RateLimit implements FastifyRateLimitStore {
   refused = 0;
   private readonly share: number;
+  /** One for all: to make an error costs more than to answer. */
+  private readonly problem: Problem;
   /** Forgotten whole with the second, so that it never holds more than what can be asked in one. */
   private counts = new Map<string, Count>();
   private second = 0;
@@ -59,6 +61,10 @@ class RateLimit implements FastifyRateLimitStore {
     private readonly tally: RateTally | undefined,
   ) {
     this.share = Math.floor(limit / SHARES);
+    this.problem = new Problem(
+      'rate-limited',
+      `Ask again after the time in Retry-After, and then less often: one ${name} may ask ${limit} times a second.`,
+    );
   }
 
   /** Each limit in a scope of its own: the plugin looks at a request once, and for some there are two limits. */
@@ -72,11 +78,7 @@ class RateLimit implements FastifyRateLimitStore {
         store: makes(this),
         keyGenerator: (request) => this.keys.get(request)!,
         onExceeded: () => this.refused++,
-        errorResponseBuilder: () =>
-          new Problem(
-            'rate-limited',
-            `Ask again after the time in Retry-After, and then less often: one ${this.name} may ask ${this.limit} times a second.`,
-          ),
+        errorResponseBuilder: () => this.problem,
       });
       this.handler = scope.rateLimit();
     });
