@@ -145,7 +145,7 @@ run "stack" {
   # The load balancer
 
   assert {
-    condition     = aws_lb.main.xff_header_processing_mode == "append" && aws_lb.main.drop_invalid_header_fields
+    condition     = aws_lb.main.xff_header_processing_mode == "append"
     error_message = "The address of a client is not what the load balancer appends to X-Forwarded-For."
   }
 

@@ -278,22 +278,14 @@ describe('what is made to take long', () => {
 describe('a body without an end', () => {
   const service = useService('the embedded store');
 
-  it('is answered 413 at its limit, and its connection closed', async () => {
-    const socket = open(service);
-    let sent = 0;
-    socket.write(
-      'POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
+  it('is answered 413 as soon as it is past its limit, though it goes on, and its connection closed', async () => {
+    const head = 'POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
+    const bytes = 16 * 1024 + 1;
+    const chunk = `${bytes.toString(16)}\r\n${' '.repeat(bytes)}\r\n`;
+    // What is missing is the last chunk, which says that there are no more.
+    expect(await exchange(service, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk}`)).toMatch(
+      /^HTTP\/1\.1 413 /,
     );
-    const timer = setInterval(() => {
-      if (!socket.writable) return;
-      socket.write(`400\r\n${' '.repeat(1_024)}\r\n`);
-      sent += 1_024;
-    }, 1);
-    const reply = await text(socket).finally(() => {
-      clearInterval(timer);
-    });
-    expect(reply).toMatch(/^HTTP\/1\.1 413 /);
-    expect(sent).toBeLessThan(1024 * 1024);
   });
 });
 

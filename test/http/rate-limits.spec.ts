@@ -39,6 +39,13 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     expect((await sessionsOf('ana')).status).toBe(200);
   });
 
+  it('holds a refusal back, so that who asks again at each asks less often', async () => {
+    await askOften('fay', 20);
+    const before = performance.now();
+    expect((await sessionsOf('fay')).status).toBe(429);
+    expect(performance.now() - before).toBeGreaterThan(90);
+  });
+
   it('refuses nobody else for it', async () => {
     await askOften('ana', 25);
     expect([(await sessionsOf('ana')).status, (await sessionsOf('ben')).status]).toEqual([429, 200]);

@@ -96,6 +96,7 @@ describe('the build', () => {
       'docker build --target dependencies --tag streamgate-dependencies .',
       `docker run --rm --volume ${folder}:/app --volume /app/node_modules streamgate-dependencies npm run check`,
       'docker run --rm streamgate-dependencies npm audit --omit=dev --audit-level=high',
+      'docker run --rm streamgate-dependencies npm run --silent sbom',
       `docker build --tag ${IMAGE} .`,
       `docker push ${IMAGE}`,
       `aws ssm put-parameter --name ${GIVEN.IMAGE_TAG_PARAMETER} --type String --value ${TAG} --overwrite`,
@@ -114,6 +115,7 @@ describe('the build', () => {
     ['the password', 'aws ecr*'],
     ['a check', '*npm run check'],
     ['the audit', '*npm audit*'],
+    ['the list of what is in it', '*npm run --silent sbom'],
     ['the build of the image', 'docker build --tag 1234*'],
     ['the push', 'docker push*'],
     ['the parameter', 'aws ssm*'],
@@ -126,9 +128,9 @@ describe('the build', () => {
     await expect(readFile(join(folder, 'imagedefinitions.json'))).rejects.toThrow('ENOENT');
   });
 
-  it('hands the deployment nothing but the file that names the image', async () => {
+  it('hands on the file that names the image, for the deployment, and the list of what is in it', async () => {
     const { artifacts, phases } = parse(await readFile('buildspec.yml', 'utf8')) as Buildspec;
-    expect(artifacts.files).toEqual(['imagedefinitions.json']);
+    expect(artifacts.files).toEqual(['imagedefinitions.json', 'sbom.cdx.json']);
     expect(Object.values(phases).map((phase) => phase['on-failure'])).toEqual(['ABORT', 'ABORT', 'ABORT']);
   });
 });

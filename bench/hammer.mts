@@ -1,0 +1,143 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { Agent, request } from 'node:http';
+import { constants, setPriority } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import autocannon from 'autocannon';
+import { quantile, show } from './figures.mts';
+import { startRedisForBench } from './redis.mts';
+import { ENVIRONMENT, startServer } from './servers.mts';
+
+/**
+ * Whether one user who asks as fast as it can slows others: how long a hundred others wait for their phases, each asking
+ * twice a second, without the hammer, with it under the default limits, and with it where nothing is limited.
+ * README.md says how to read it. Exits 1 where one of the others was refused, never for a figure.
+ */
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
+const SLICE_MS = 4_000;
+const OTHERS = 100;
+const EVERY_MS = 500;
+const HAMMER_CONNECTIONS = 64;
+
+interface Slice {
+  readonly waits: number[];
+  /** What the hammer was answered, by status. */
+  readonly hammered: Readonly<Record<string, number>>;
+}
+
+async function ask(url: string, agent: Agent, user: string): Promise<number> {
+  const body = bodyOf(user);
+  const sent = request(`${url}/v1/phases`, {
+    agent,
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+  }).end(body);
+  const [reply] = (await once(sent, 'response')) as [NodeJS.ReadableStream & { statusCode: number }];
+  reply.resume();
+  await once(reply, 'end');
+  return reply.statusCode;
+}
+
+/** In a process of its own, which gives way to the one that measures. */
+async function hammerOn(url: string): Promise<Record<string, number>> {
+  const child = fork(fileURLToPath(import.meta.url), [url], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  setPriority(child.pid!, constants.priority.PRIORITY_LOW);
+  const [answered] = (await once(child, 'message')) as [Record<string, number>];
+  return answered;
+}
+
+async function hammer(url: string): Promise<void> {
+  const { statusCodeStats = {} } = await autocannon({
+    url: `${url}/v1/phases`,
+    connections: HAMMER_CONNECTIONS,
+    duration: SLICE_MS / 1_000,
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: bodyOf('hammer'),
+  });
+  process.send!(
+    Object.fromEntries(Object.entries(statusCodeStats).map(([status, { count }]) => [status, count])),
+  );
+}
+
+const bodyOf = (user: string): string =>
+  JSON.stringify({ user_id: user, session_id: 'tv', stream_id: 'test-pattern', phase: 1 });
+
+async function slice(url: string, hammering: boolean): Promise<Slice> {
+  const end = performance.now() + SLICE_MS;
+  const waits: number[] = [];
+  const agent = new Agent({ keepAlive: true });
+  const other = async (_: unknown, at: number): Promise<void> => {
+    // Each at its own moment, and by the clock: who waits long asks no less often.
+    for (let next = performance.now() + (at * EVERY_MS) / OTHERS; next < end; next += EVERY_MS) {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - performance.now())));
+      const status = await ask(url, agent, `viewer-${at}`);
+      if (status !== 200 && status !== 201) throw new Error(`another user was answered ${status}`);
+      waits.push(performance.now() - next);
+    }
+  };
+  const answered = hammering ? hammerOn(url) : undefined;
+  await Promise.all(Array.from({ length: OTHERS }, other));
+  agent.destroy();
+  return { waits, hammered: (await answered) ?? {} };
+}
+
+async function main(): Promise<void> {
+  await using redis = await startRedisForBench();
+  const start = (database: number, limits: Record<string, string>) =>
+    startServer('../dist/main.js', {
+      ...ENVIRONMENT,
+      LOG_LEVEL: 'warn',
+      REDIS_URL: `${redis.url}/${database}`,
+      ...limits,
+    });
+  // All come from the one address of this machine, which is to be no reason here.
+  await using limited = await start(1, { RATE_LIMIT_PER_USER: '50', RATE_LIMIT_PER_ADDRESS: '0' });
+  await using unlimited = await start(2, { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0' });
+
+  const cases = [
+    { name: 'no hammer', url: limited.url, hammering: false, slices: [] as Slice[] },
+    { name: 'a hammer, limited', url: limited.url, hammering: true, slices: [] as Slice[] },
+    { name: 'a hammer, no limit', url: unlimited.url, hammering: true, slices: [] as Slice[] },
+  ];
+  for (const { url, hammering } of cases) await slice(url, hammering);
+  for (let round = 0; round < ROUNDS; round++)
+    for (const one of cases) one.slices.push(await slice(one.url, one.hammering));
+
+  for (const { name, hammering, slices } of cases) {
+    const perSecond = (wanted: (status: number) => boolean): number[] =>
+      slices.map(({ hammered }) => {
+        const counts = Object.entries(hammered).filter(([status]) => wanted(Number(status)));
+        return counts.reduce((sum, [, count]) => sum + count, 0) / (SLICE_MS / 1_000);
+      });
+    show(name, [
+      {
+        name: 'the others wait, median',
+        unit: 'ms',
+        digits: 2,
+        values: slices.map(({ waits }) => quantile(waits, 0.5)),
+      },
+      {
+        name: 'the others wait, 99th percentile',
+        unit: 'ms',
+        digits: 2,
+        values: slices.map(({ waits }) => quantile(waits, 0.99)),
+      },
+      ...(hammering
+        ? [
+            { name: 'the hammer is answered', unit: 'a second', values: perSecond((status) => status < 300) },
+            {
+              name: 'the hammer is refused',
+              unit: 'a second',
+              values: perSecond((status) => status === 429),
+            },
+          ]
+        : []),
+    ]);
+  }
+}
+
+const [, , target] = process.argv;
+await (target === undefined ? main() : hammer(target));
