@@ -188,6 +188,12 @@ describe('a live playlist', () => {
 
   it('is refused where its numbers do not fit', () => {
     expect(() => live(2 ** 32, 3)).toThrow('too large');
+    const long = Array.from({ length: 500_000 }, () => ['#EXTINF:86400,', 'a.ts']).flat();
+    expect(() => media([...long, '#EXT-X-ENDLIST'])).toThrow('too large');
+    for (const duration of ['9'.repeat(400), '86401', '-1'])
+      expect(() => media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST'])).toThrow(
+        'a duration that can be',
+      );
   });
 
   it('is a phase at least, however short its window', () => {

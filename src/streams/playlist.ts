@@ -126,6 +126,9 @@ const LOW_LATENCY_TAGS = [
 /** Key servers have hosts and schemes of their own, and their own ways to know who may ask: left as they are. */
 const MAY_LEAD_OUT = ['#EXT-X-KEY:', '#EXT-X-SESSION-KEY:', '#EXT-X-SESSION-DATA:'];
 
+/** Of so many digits that it is infinite, a duration would be none in JSON. */
+const MAX_SEGMENT_SECONDS = 86_400;
+
 /** A session's phase is kept in four bytes. */
 const MAX_SEQUENCE = 2 ** 32;
 
@@ -244,8 +247,11 @@ function readMedia(
   // The last one of a low-latency playlist may consist of parts alone.
   const complete = parsed.segments.filter(({ uri }) => uri);
   const durations = complete.map(({ duration }) => duration);
-  if (!durations.every((duration) => duration >= 0) || !durations.some((duration) => duration > 0))
-    throw new Error('the playlist has no segments, or some without a duration');
+  if (
+    !durations.every((duration) => duration >= 0 && duration <= MAX_SEGMENT_SECONDS) ||
+    !durations.some((duration) => duration > 0)
+  )
+    throw new Error('the playlist has no segments, or some without a duration that can be');
   const listed: Segment[] = complete.map(({ uri, duration, byterange, map }) => ({
     path: path(uri),
     durationSeconds: duration,
@@ -277,19 +283,13 @@ function readMedia(
       if (sequence < base && sequence >= base - listed.length) segments.set(sequence, segment);
     for (const [name, asset] of begun.assets) if (assets.size < 2 * listed.length) assets.set(name, asset);
   }
-  if (base + listed.length >= MAX_SEQUENCE) throw new Error('the media sequence numbers are too large');
   const targetSeconds = parsed.targetDuration || Math.max(...durations);
-  return {
-    kind: 'media',
-    template,
-    digest,
-    segments,
-    assets,
-    targetSeconds,
-    stream: whole
-      ? new PhasedStream(streamId, listed, phaseSeconds, { first: base, growing: !parsed.endlist })
-      : new LiveStream(streamId, listed, phaseSeconds, { first: base, targetSeconds, ended: parsed.endlist }),
-  };
+  const stream = whole
+    ? new PhasedStream(streamId, listed, phaseSeconds, { first: base, growing: !parsed.endlist })
+    : new LiveStream(streamId, listed, phaseSeconds, { first: base, targetSeconds, ended: parsed.endlist });
+  if (Math.max(base + listed.length, stream.phases) >= MAX_SEQUENCE)
+    throw new Error('the numbers of its segments or phases are too large');
+  return { kind: 'media', template, digest, segments, assets, targetSeconds, stream };
 }
 
 function nameAsset(assets: Map<string, string>, path: string): string {
