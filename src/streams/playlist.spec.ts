@@ -2,12 +2,17 @@ import fc from 'fast-check';
 import { type MediaPlaylist, type MultivariantPlaylist, readPlaylist } from './playlist.js';
 
 const ROOT = new URL('https://origin.example/vod/');
-const read = (text: string, former?: MediaPlaylist, variables?: MultivariantPlaylist['variables']) =>
+const read = (
+  text: string,
+  former?: MediaPlaylist,
+  variables?: MultivariantPlaylist['variables'],
+  phaseSeconds = 10,
+) =>
   readPlaylist(text, {
     streamId: 'film',
     url: new URL('film/720p/index.m3u8', ROOT),
     root: ROOT,
-    phaseSeconds: 10,
+    phaseSeconds,
     variables,
     former,
   });
@@ -188,8 +193,8 @@ describe('a live playlist', () => {
 
   it('is refused where its numbers do not fit', () => {
     expect(() => live(2 ** 32, 3)).toThrow('too large');
-    const long = Array.from({ length: 500_000 }, () => ['#EXTINF:86400,', 'a.ts']).flat();
-    expect(() => media([...long, '#EXT-X-ENDLIST'])).toThrow('too large');
+    const day = '#EXTM3U\n#EXT-X-TARGETDURATION:86400\n#EXTINF:86400,\na.ts\n#EXT-X-ENDLIST';
+    expect(() => read(day, undefined, undefined, 1e-5)).toThrow('too large');
     for (const duration of ['9'.repeat(400), '86401', '-1'])
       expect(() => media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST'])).toThrow(
         'a duration that can be',
