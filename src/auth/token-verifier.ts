@@ -53,6 +53,8 @@ export class TokenVerifier {
       return payload as JWTPayload & { exp: number };
     } catch (error) {
       if (error instanceof errors.JOSEError) throw unauthorized(whatIsWrong(error), 'token');
+      // A key that is published but unfit: too short, or not whole.
+      if (error instanceof TypeError) throw unauthorized(OTHERWISE, 'token');
       throw error;
     }
   }
@@ -63,8 +65,11 @@ function whatIsWrong(error: errors.JOSEError): string {
   if (error instanceof errors.JWTExpired) return 'The token has expired: get a fresh one from its issuer.';
   if (error instanceof errors.JWTClaimValidationFailed)
     return `The claim ${error.claim} of the token is missing or not what this service takes.`;
-  return 'The token is not one that this service takes: it was signed otherwise, by another, or changed since.';
+  return OTHERWISE;
 }
+
+const OTHERWISE =
+  'The token is not one that this service takes: it was signed otherwise, by another, or changed since.';
 
 function openKeys(config: Config, clock: Clock): KeyOf {
   const { AUTH_JWKS_URL, AUTH_JWT_PUBLIC_KEY, AUTH_JWT_SECRET } = config;
@@ -87,6 +92,7 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
     cooldownDuration: JWKS_COOLDOWN_MS,
     cacheMaxAge: Infinity,
   });
+  let retryAt = -Infinity;
   let renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
   const renew = async (): Promise<void> => {
     renewAt = clock.monotonic() + JWKS_COOLDOWN_MS;
@@ -99,15 +105,21 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
   };
   return async (header, token) => {
     if (clock.monotonic() >= renewAt) void renew();
+    const refuse = (cause?: unknown): Problem =>
+      new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
+        headers: { 'retry-after': String(JWKS_RETRY_SECONDS) },
+        cause,
+      });
+    // An issuer that comes back must not be met by a question for each token that somebody makes up.
+    if (keys.jwks() === undefined && clock.monotonic() < retryAt) throw refuse();
     try {
       return await keys(header, token);
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
         throw error;
-      throw new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
-        headers: { 'retry-after': String(JWKS_RETRY_SECONDS) },
-        cause: error,
-      });
+      if (keys.jwks() !== undefined && error instanceof TypeError) throw error;
+      retryAt = clock.monotonic() + JWKS_RETRY_SECONDS * 1_000;
+      throw refuse(error);
     }
   };
 }

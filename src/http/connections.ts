@@ -59,6 +59,8 @@ export function drainOnClose(fastify: FastifyInstance): void {
 
 /** The address that the client used, for the URLs that it is given; a problem where its Host is none. */
 export function addressOf({ protocol, host }: FastifyRequest): string {
-  if (/^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host)) return `${protocol}://${host}`;
+  // What a trusted proxy passes on may be what its client wrote.
+  const isAddress = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host);
+  if (isAddress && /^https?$/.test(protocol)) return `${protocol}://${host}`;
   throw new Problem('malformed-request', 'Say in the header Host where the request is sent.');
 }

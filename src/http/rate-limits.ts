@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isIP } from 'node:net';
 import rateLimit, {
   type FastifyRateLimitStore,
   type FastifyRateLimitStoreCtor,
@@ -11,6 +12,7 @@ import { type Config } from '../config.js';
 import { Problem } from './problem.js';
 
 const WINDOW_MS = 1_000;
+const IPV4 = /^[\d.]+$/;
 /** A tenth of a limit is what an instance lets a key ask before it speaks of it to the others, and between two words. */
 const SHARES = 10;
 /**
@@ -152,7 +154,11 @@ export class RateLimits {
   /** A host has 2^64 addresses of IPv6 to ask from: its network counts. To find that takes longer than to remember it. */
   private readonly networks = new LRUCache<string, string>({
     max: 10_000,
-    memoMethod: (ip) => normalizeIP(ip),
+    memoMethod: (text) => {
+      // Some proxies write the port too. What is no address is one for all who are told by none.
+      const ip = text.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1');
+      return isIP(ip) === 0 ? '' : normalizeIP(ip);
+    },
   });
 
   /** Without a `tally`, each instance counts alone. */
@@ -188,7 +194,7 @@ export class RateLimits {
 
   private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
     const { ip } = request;
-    return this.address.check(ip.includes(':') ? this.networks.memo(ip) : ip, request, reply);
+    return this.address.check(IPV4.test(ip) ? ip : this.networks.memo(ip), request, reply);
   }
 }
 

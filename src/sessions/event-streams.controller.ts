@@ -61,7 +61,7 @@ export class EventStreamsController {
         { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
       ]);
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
-    await this.limits.ofUser(request, reply, user_id);
+    if (viewer) await this.limits.ofUser(request, reply, user_id);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')

@@ -63,7 +63,7 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
-    await this.limits.ofUser(request, reply, user_id);
+    if (viewer) await this.limits.ofUser(request, reply, user_id);
     const sessions = await this.sessions.list(user_id);
     const limit = viewer?.limit ?? this.config.MAX_SESSIONS_PER_USER;
     return { user_id, limit, sessions: sessions.map(sessionJson) };
@@ -84,8 +84,7 @@ export class SessionsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, user_id);
-    await this.limits.ofUser(request, reply, user_id);
+    const reason = await this.whoEnds(request, reply, user_id);
     const result = await this.sessions.end(user_id, [session_id], reason);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
@@ -100,8 +99,7 @@ export class SessionsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, user_id);
-    await this.limits.ofUser(request, reply, user_id);
+    const reason = await this.whoEnds(request, reply, user_id);
     await this.sessions.end(user_id, ALL_SESSIONS, reason);
   }
 
@@ -134,8 +132,11 @@ export class SessionsController {
     }
   }
 
-  private async whoEnds(request: FastifyRequest, userId: string): Promise<EndReason> {
+  /** A service or an operator is not counted as the user: neither uses up what the other may ask. */
+  private async whoEnds(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
     const viewer = await this.viewers.orService(request, userId, 'sessions:end');
-    return viewer === undefined ? 'operator' : 'user';
+    if (viewer === undefined) return 'operator';
+    await this.limits.ofUser(request, reply, userId);
+    return 'user';
   }
 }

@@ -9,7 +9,7 @@ const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;
 /** An origin that sends on and on is none. */
 const MAX_REDIRECTS = 3;
 
-interface Found {
+export interface Found {
   readonly text: string;
   /** What the relative URIs in it are relative to. */
   readonly url: URL;

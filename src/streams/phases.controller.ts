@@ -120,7 +120,7 @@ export class PhasesController {
       phase: phaseJson(phase, this.streams.mediaBase(self)),
       sessions: { live, limit: viewer.limit },
       next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
-      playback_url: playbackUrl(self, session, ticket),
+      playback_url: playbackUrl(self, session, ticket?.ticket),
     };
   }
 

@@ -80,7 +80,8 @@ interface Player {
   readonly user_id: string;
   readonly session_id?: string | undefined;
   readonly limit: number;
-  readonly ticketed: boolean;
+  /** What was shown. */
+  readonly ticket: string | undefined;
 }
 
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
@@ -188,7 +189,7 @@ export class PlayController {
     const own = await this.queryOf(player, stream_id);
     sendPlaylist(
       reply,
-      player.ticketed && folder
+      player.ticket !== undefined && folder
         ? leadOn(`${folder}index.m3u8${own}`)
         : root.playlist.template.write(folder, own),
     );
@@ -221,14 +222,16 @@ export class PlayController {
     const { playlist, stream } = lookup;
     if (name === 'index.m3u8') {
       await this.admit(reply, stream_id, player, 'same', stream);
-      sendPlaylist(reply, playlist.template.write('', await this.queryOf(player, stream_id)));
+      // By the ticket that it was loaded with: a plan, or an account, must not live on from playlist to playlist.
+      const session = { userId: player.user_id, sessionId: player.session_id! };
+      sendPlaylist(reply, playlist.template.write('', playbackQuery(session, player.ticket)));
       return;
     }
     const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
     const path =
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
-    await this.admit(reply, stream_id, player, phase, path === undefined ? undefined : stream);
+    await this.admit(reply, stream_id, player, phase, path === undefined ? undefined : stream, true);
     this.sendOn(path, request, reply);
   }
 
@@ -249,7 +252,7 @@ export class PlayController {
     const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
-    await this.admit(reply, stream_id, player, 'same', stream);
+    await this.admit(reply, stream_id, player, 'same', stream, true);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     this.sendOn(path, request, reply);
   }
@@ -271,7 +274,8 @@ export class PlayController {
     const player = await this.identify(query, streamId, use);
     if (use === 'media' && player.session_id === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
-    await this.limits.ofUser(request, reply, player.user_id);
+    // Apart from what the user asks the API: a player that loops, or a URL that leaked, must not keep them from ending it.
+    await this.limits.ofUser(request, reply, `${player.user_id}/play`);
     return player;
   }
 
@@ -284,7 +288,7 @@ export class PlayController {
     if (ticket === undefined) {
       if (this.byTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
       if (user_id === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-      return { user_id, session_id, limit: this.limit, ticketed: false };
+      return { user_id, session_id, limit: this.limit, ticket };
     }
     const { userId, sessionId, limit, ...opened } = await this.tickets.open(use, ticket);
     if (
@@ -296,16 +300,14 @@ export class PlayController {
         'not-your-session',
         'The ticket is for another stream, user or session: ask for one for this.',
       );
-    return { user_id: userId, session_id: sessionId, limit, ticketed: true };
+    return { user_id: userId, session_id: sessionId, limit, ticket };
   }
 
-  /** What the URIs of a playlist tell of the player that loads them. */
-  private async queryOf({ user_id, session_id, limit, ticketed }: Player, streamId: string): Promise<string> {
+  /** What the URIs of the first playlist tell of the player that loads it. */
+  private async queryOf({ user_id, session_id, limit, ticket }: Player, streamId: string): Promise<string> {
     const session = { userId: user_id, sessionId: session_id!, streamId };
-    return playbackQuery(
-      session,
-      ticketed ? await this.tickets.issue('media', { ...session, limit }) : undefined,
-    );
+    const own = ticket === undefined ? undefined : await this.tickets.issue('media', { ...session, limit });
+    return playbackQuery(session, own?.ticket);
   }
 
   private forget(player: Player): void {
@@ -334,6 +336,7 @@ export class PlayController {
     { user_id: userId, session_id: sessionId, limit }: Player,
     phase: number | 'same',
     stream: Stream | undefined,
+    confirms = false,
   ): Promise<void> {
     const key = keyOf({ user_id: userId, session_id: sessionId });
     const denied = this.denials.get(key) ?? (await this.stillEnded(userId, sessionId!));
@@ -350,11 +353,9 @@ export class PlayController {
     });
     switch (admission.outcome) {
       case 'admitted':
-        // A playlist is no phase yet: a player that only looked loses its place when the lease lapses.
-        // Nor is a HEAD.
-        void this.sessions.settle(admission.place, delivered(reply.raw), {
-          confirms: phase !== 'same' && reply.request.method !== 'HEAD',
-        });
+        // A playlist is no phase yet: a player that only looked loses its place when the lease lapses. A signed URL is
+        // media, whatever it is of and by whatever method it was asked for.
+        void this.sessions.settle(admission.place, delivered(reply.raw), { confirms });
         return;
       case 'phase-not-found':
         if (stream) throw movedOn();

@@ -1,5 +1,3 @@
-import { type Ticket } from '../auth/tickets.js';
-
 export const PLAY_PATH = 'v1/play';
 
 interface PlayedSession {
@@ -11,14 +9,14 @@ interface PlayedSession {
 export function playbackUrl(
   self: string,
   session: PlayedSession & { readonly streamId: string },
-  ticket: Ticket | undefined,
+  ticket: string | undefined,
 ): string {
   return `${self}/${PLAY_PATH}/${session.streamId}/index.m3u8${playbackQuery(session, ticket)}`;
 }
 
 /** How a player tells the gate whose session it plays: by a ticket, or without one by name. */
-export function playbackQuery({ userId, sessionId }: PlayedSession, ticket: Ticket | undefined): string {
+export function playbackQuery({ userId, sessionId }: PlayedSession, ticket: string | undefined): string {
   return ticket === undefined
     ? `?user_id=${encodeURIComponent(userId)}&session_id=${encodeURIComponent(sessionId)}`
-    : `?ticket=${ticket.ticket}`;
+    : `?ticket=${ticket}`;
 }

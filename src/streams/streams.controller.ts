@@ -1,10 +1,15 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import pLimit from 'p-limit';
 import { ApiProblems } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
 import { RENDITION_LIST, STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
 import { type StreamSummary, StreamsService } from './streams.service.js';
+
+/** Of an instance, for streams that are not in memory. */
+const LOOKS_AT_ONCE = 8;
+const MAX_LOOKS_WAITING = 100;
 
 class StreamParams {
   @IsId()
@@ -15,6 +20,8 @@ class StreamParams {
 @ApiProblems('rate-limited')
 @Controller('v1/streams')
 export class StreamsController {
+  private readonly looks = pLimit(LOOKS_AT_ONCE);
+
   constructor(private readonly streams: StreamsService) {}
 
   @Get()
@@ -36,7 +43,7 @@ export class StreamsController {
   @ApiOkResponse({ description: 'The stream.', schema: STREAM })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async getStream(@Param() { stream_id }: StreamParams): Promise<object> {
-    const lookup = await this.streams.find(stream_id);
+    const lookup = this.streams.known(stream_id) ?? (await this.inTurn(() => this.streams.find(stream_id)));
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     return streamJson(lookup.stream);
   }
@@ -50,12 +57,18 @@ export class StreamsController {
   @ApiOkResponse({ description: 'Its renditions.', schema: RENDITION_LIST })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async listRenditions(@Param() { stream_id }: StreamParams): Promise<{ renditions: object[] }> {
-    const root = await this.streams.open(stream_id);
+    const root = await this.inTurn(() => this.streams.open(stream_id));
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
     const { playlist } = root;
     const named = playlist.kind === 'media' ? [{ type: 'variant' }] : playlist.renditions;
     // Where it is at the origin is nobody's business.
     return { renditions: named.map((told, rendition) => ({ rendition, ...told, url: undefined })) };
+  }
+
+  /** Whoever asks here needs no token, and the ids may be made up: viewers must find the way to the origin free. */
+  private async inTurn<T>(look: () => Promise<T>): Promise<T> {
+    if (this.looks.pendingCount >= MAX_LOOKS_WAITING) throw streamProblem('unavailable');
+    return this.looks(look);
   }
 }
 

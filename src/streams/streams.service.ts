@@ -5,7 +5,7 @@ import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { ID } from '../http/fields.js';
 import { MediaSigner } from './media-signer.js';
-import { mediaBaseOf, openOrigin } from './origin.js';
+import { type Found, mediaBaseOf, openOrigin } from './origin.js';
 import { type Phase, type Segment, type Stream } from './phases.js';
 import { type MediaPlaylist, type MultivariantPlaylist, type Playlist, readPlaylist } from './playlist.js';
 
@@ -14,6 +14,8 @@ export const MEDIA_PATH = 'media';
 
 /** How long an origin may take to answer. */
 const ORIGIN_TIMEOUT_MS = 5_000;
+/** How long to wait for one's turn to ask it. */
+const TURN_TIMEOUT_MS = 2_500;
 /** A finished stream does not change; it is read again now and then in case it was replaced. */
 const FINISHED_TTL_MS = 60_000;
 /** A live one may have something new once a target duration; players see it half a one late at most. */
@@ -209,8 +211,17 @@ export class StreamsService {
     { streamId, url, variables, rendition, isFirst }: PlaylistAddress,
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
-    const signal = AbortSignal.timeout(ORIGIN_TIMEOUT_MS);
-    const read = await this.reads(() => this.origin.read(url, signal));
+    const waited = AbortSignal.timeout(TURN_TIMEOUT_MS);
+    const fetch = async (): Promise<Found | undefined> =>
+      this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
+    // What is watched already never waits behind what somebody may have made up.
+    const read =
+      stale?.outcome === 'found'
+        ? await fetch()
+        : await this.reads(async () => {
+            if (waited.aborted) throw new Error('too much was asked of the origin');
+            return fetch();
+          });
     if (read === undefined) {
       if (rendition === undefined) return NOT_FOUND;
       throw new Error(`a rendition has no playlist: ${url.pathname}`);

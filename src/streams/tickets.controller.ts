@@ -1,14 +1,15 @@
 import { randomUUIDv7 } from 'node:crypto';
-import { Controller, Post, Req } from '@nestjs/common';
+import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { type FastifyRequest } from 'fastify';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Tickets } from '../auth/tickets.js';
 import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { instant } from '../http/fields.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from './playback.js';
 import {
   TICKET_REPLY,
@@ -27,6 +28,7 @@ export class TicketsController {
   constructor(
     private readonly viewers: Viewers,
     private readonly tickets: Tickets,
+    private readonly limits: RateLimits,
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
@@ -46,16 +48,21 @@ export class TicketsController {
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
+    'rate-limited',
   )
-  async issueTicket(@Req() request: FastifyRequest<{ Body: TicketRequestJson }>): Promise<TicketReplyJson> {
+  async issueTicket(
+    @Req() request: FastifyRequest<{ Body: TicketRequestJson }>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TicketReplyJson> {
     const { user_id, stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
     const { userId, limit } = await this.viewers.of(request, user_id);
+    await this.limits.ofUser(request, reply, userId);
     const session = { userId, sessionId, streamId };
     const ticket = await this.tickets.issue('playlist', { ...session, limit });
     return {
       ticket: ticket.ticket,
-      playback_url: playbackUrl(self, session, this.byTicket ? ticket : undefined),
+      playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),
       expires_at: instant(ticket.expiresAt),
     };
   }

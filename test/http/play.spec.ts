@@ -220,6 +220,19 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     expect([head.status, await head.text()]).toEqual([200, '']);
   });
 
+  it('counts whatever gives a signed URL, by HEAD too, as watching, and keeps its place', async () => {
+    const player = fresh();
+    const user_id = `viewer-${store.length}-${user}`;
+    const url = `${await service.app.getUrl()}/v1/play/test-pattern/0/0.ts?user_id=${user_id}&session_id=tv`;
+    const reply = await fetch(url, { method: 'HEAD', redirect: 'manual' });
+    expect([reply.status, reply.headers.get('location')]).toEqual([
+      302,
+      expect.stringContaining('segment-000.ts'),
+    ]);
+    service.clock.advance(6_000); // longer than a place is lent for
+    expect(await player.sessions()).toHaveLength(1);
+  });
+
   it('does not count a player that left before the answer', async () => {
     const player = fresh();
     const admit = service.sessions.admit.bind(service.sessions);

@@ -55,20 +55,36 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     await service.ask(phaseOf('cem'));
     await askOften('cem', 19);
     const before = await service.sessions.list('cem');
-    const url = '/v1/play/test-pattern';
     const replies = [
       await service.ask({ ...phaseOf('cem'), session_id: 'phone' }),
       await service.send('delete', '/v1/users/cem/sessions'),
       await service.send('delete', '/v1/users/cem/sessions/tv'),
       await service.send('post', '/v1/users/cem/sessions/tv/keepalive'),
       await service.send('get', '/v1/users/cem/events'),
-      await service.send('get', `${url}/index.m3u8?user_id=cem`),
-      await service.send('get', `${url}/index.m3u8?user_id=cem&session_id=phone`),
-      await service.send('get', `${url}/0/0.ts?user_id=cem&session_id=phone`),
+      await service.send('post', '/v1/tickets', {}, { user_id: 'cem', stream_id: 'test-pattern' }),
     ];
     for (const { status, body, headers } of replies)
       expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
     expect(await service.sessions.list('cem')).toEqual(before);
+  });
+
+  it('counts players apart, so that none of them keeps its user from ending it', async () => {
+    await service.ask({ ...phaseOf('fay'), session_id: 'phone' });
+    service.clock.advance(1_000);
+    const before = await service.sessions.list('fay');
+    const url = '/v1/play/test-pattern';
+    const play = async (path: string) => service.send('get', `${url}/${path}`);
+    for (let asked = 0; asked < 20; asked++) await play('a-none.key?user_id=fay&session_id=phone');
+    const replies = [
+      await play('index.m3u8?user_id=fay'),
+      await play('index.m3u8?user_id=fay&session_id=phone'),
+      await play('a-none.key?user_id=fay&session_id=phone'),
+      await play('0/0.ts?user_id=fay&session_id=phone'),
+    ];
+    for (const { status, body, headers } of replies)
+      expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
+    expect(await service.sessions.list('fay')).toEqual(before);
+    expect((await service.send('delete', '/v1/users/fay/sessions/phone')).status).toBe(204);
   });
 
   it('comes after 400 and 422, and before 409 and 404', async () => {
