@@ -5,6 +5,7 @@ import {
   type FlattenedJWSInput,
   type JWSHeaderParameters,
   type JWTPayload,
+  createLocalJWKSet,
   createRemoteJWKSet,
   errors,
   jwtVerify,
@@ -111,7 +112,13 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
         cause,
       });
     // An issuer that comes back must not be met by a question for each token that somebody makes up.
-    if (keys.jwks() === undefined && clock.monotonic() < retryAt) throw refuse();
+    if (clock.monotonic() < retryAt) {
+      const known = keys.jwks();
+      if (known === undefined) throw refuse();
+      return createLocalJWKSet(known)(header, token).catch((error: unknown) => {
+        throw error instanceof errors.JWKSNoMatchingKey ? refuse(error) : error;
+      });
+    }
     try {
       return await keys(header, token);
     } catch (error) {

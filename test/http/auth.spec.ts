@@ -113,6 +113,12 @@ describe('a viewer, by keys that the issuer publishes,', () => {
         'keys-unavailable',
         '5',
       ]);
+      // Nor is the issuer asked for each token that somebody makes up, while those whose key is known go on.
+      const asked = issuer.reads;
+      for (let made = 0; made < 10; made++)
+        expect((await phase(await issuer.token(unknown, { sub: `made-up-${made}` }))).status).toBe(503);
+      expect((await phase(await issuer.token(key, { sub: 'known-still' }))).status).toBe(201);
+      expect(issuer.reads).toBe(asked);
     } finally {
       issuer.status = 200;
     }
