@@ -96,6 +96,28 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     await until(async () => (await ask()) === 401);
   });
 
+  it.each([
+    ['a path', '../../../../dev/null'],
+    ['a URL', 'http://127.0.0.1:1/keys'],
+    ['SQL', "' OR '1'='1"],
+    ['an unknown one', 'nobody'],
+    ['none, where there are several', undefined],
+  ])('is not known by a token with %s for a kid', async (_, kid) => {
+    const { privateKey } = await newKeyPair('RS256');
+    expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
+      NOT_GOOD,
+    );
+  });
+
+  it('is not known by a key that the token brings along or points to', async () => {
+    const { privateKey, publicKey } = await newKeyPair('RS256');
+    const jwk = await crypto.subtle.exportKey('jwk', publicKey);
+    for (const header of [{ jwk }, { jku: 'http://127.0.0.1:1/keys' }, { x5u: 'http://127.0.0.1:1/cert' }])
+      expect(
+        told(await phase(await issuer.token({ alg: 'RS256', kid: 'one', privateKey }, {}, header as object))),
+      ).toEqual(NOT_GOOD);
+  });
+
   it('goes on while the issuer does not answer, and where only it could tell, that is no 401', async () => {
     issuer.status = 500;
     try {
@@ -122,28 +144,6 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     } finally {
       issuer.status = 200;
     }
-  });
-
-  it.each([
-    ['a path', '../../../../dev/null'],
-    ['a URL', 'http://127.0.0.1:1/keys'],
-    ['SQL', "' OR '1'='1"],
-    ['an unknown one', 'nobody'],
-    ['none, where there are several', undefined],
-  ])('is not known by a token with %s for a kid', async (_, kid) => {
-    const { privateKey } = await newKeyPair('RS256');
-    expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
-      NOT_GOOD,
-    );
-  });
-
-  it('is not known by a key that the token brings along or points to', async () => {
-    const { privateKey, publicKey } = await newKeyPair('RS256');
-    const jwk = await crypto.subtle.exportKey('jwk', publicKey);
-    for (const header of [{ jwk }, { jku: 'http://127.0.0.1:1/keys' }, { x5u: 'http://127.0.0.1:1/cert' }])
-      expect(
-        told(await phase(await issuer.token({ alg: 'RS256', kid: 'one', privateKey }, {}, header as object))),
-      ).toEqual(NOT_GOOD);
   });
 });
 
