@@ -262,10 +262,14 @@ describe('a Redis that hangs', () => {
   it('delays and refuses nobody: each instance goes by its own count', async () => {
     await app.inject('/v1/streams');
     redis.pause();
-    const before = performance.now();
     const statuses: number[] = [];
-    for (let at = 1; at <= 100; at++) statuses.push((await app.inject('/v1/streams')).statusCode);
-    expect(performance.now() - before).toBeLessThan(900); // a call to Redis is given up after a second
+    let longestMs = 0;
+    for (let at = 1; at <= 100; at++) {
+      const before = performance.now();
+      statuses.push((await app.inject('/v1/streams')).statusCode);
+      longestMs = Math.max(longestMs, performance.now() - before);
+    }
+    expect(longestMs).toBeLessThan(900); // a call to Redis is given up after a second
     expect(statuses).toEqual([...Array.from({ length: 99 }, () => 200), 429]);
   });
 
