@@ -173,7 +173,7 @@ export class PlayController {
       return;
     }
     const root = await this.streams.open(stream_id);
-    const lookup = root.outcome === 'found' ? await this.streams.find(stream_id) : root;
+    const lookup = await this.streams.findIn(root, stream_id);
     // A first playlist is somebody's try, and no loop: whatever was refused a moment ago, the store is asked.
     this.forget(player);
     await this.admit(
@@ -249,7 +249,8 @@ export class PlayController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const player = await this.playerOf(query, request, reply, stream_id, 'media');
-    const [root, lookup] = [await this.streams.open(stream_id), await this.streams.find(stream_id)];
+    const root = await this.streams.open(stream_id);
+    const lookup = await this.streams.findIn(root, stream_id);
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
     await this.admit(reply, stream_id, player, 'same', stream, true);

@@ -16,15 +16,20 @@ const REQUEST_USER_ID = {
     'Whoever the limit is for. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.',
 };
 
+/** Who asks for what, of a phase and of a ticket. */
+const ASKED = {
+  user_id: REQUEST_USER_ID,
+  stream_id: STREAM_ID,
+  session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
+};
+
 /** The body of a request for a phase; Fastify compiles it, the documentation shows it. */
 export const PHASE_REQUEST: JsonSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['user_id', 'stream_id'],
   properties: {
-    user_id: REQUEST_USER_ID,
-    stream_id: STREAM_ID,
-    session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
+    ...ASKED,
     phase: {
       type: 'integer',
       minimum: 0,
@@ -48,10 +53,7 @@ export const PHASE_REQUEST: JsonSchema = {
   },
 };
 
-export interface PhaseRequestJson {
-  user_id?: string;
-  stream_id: string;
-  session_id?: string;
+export interface PhaseRequestJson extends TicketRequestJson {
   phase?: number;
   rendition?: number;
   end_session_ids?: string[];
@@ -62,11 +64,7 @@ export const TICKET_REQUEST: JsonSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['user_id', 'stream_id'],
-  properties: {
-    user_id: REQUEST_USER_ID,
-    stream_id: STREAM_ID,
-    session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
-  },
+  properties: ASKED,
 };
 
 export interface TicketRequestJson {

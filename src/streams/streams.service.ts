@@ -118,7 +118,11 @@ export class StreamsService {
    * the log says why. A failure is not remembered.
    */
   async find(streamId: string, rendition?: number): Promise<StreamLookup> {
-    const root = await this.open(streamId);
+    return this.findIn(await this.open(streamId), streamId, rendition);
+  }
+
+  /** As `find`, for who has opened the stream already. */
+  async findIn(root: PlaylistLookup, streamId: string, rendition?: number): Promise<StreamLookup> {
     if (root.outcome !== 'found' || 'stream' in root)
       return rendition === undefined || rendition === 0 ? (root as StreamLookup) : NOT_FOUND;
     const { playlist } = root;
@@ -207,21 +211,25 @@ export class StreamsService {
     }
   }
 
+  private async ask(url: URL): Promise<Found | undefined> {
+    return this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
+  }
+
+  private async askInTurn(url: URL): Promise<Found | undefined> {
+    const waited = AbortSignal.timeout(TURN_TIMEOUT_MS);
+    return this.reads(async () => {
+      if (waited.aborted) throw new Error('too much was asked of the origin');
+      return this.ask(url);
+    });
+  }
+
   private async load(
     { streamId, url, variables, rendition, isFirst }: PlaylistAddress,
     stale: KnownPlaylist | undefined,
   ): Promise<KnownPlaylist | KnownStream> {
-    const waited = AbortSignal.timeout(TURN_TIMEOUT_MS);
-    const fetch = async (): Promise<Found | undefined> =>
-      this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
+    const former = stale?.outcome === 'found' ? stale.playlist : undefined;
     // What is watched already never waits behind what somebody may have made up.
-    const read =
-      stale?.outcome === 'found'
-        ? await fetch()
-        : await this.reads(async () => {
-            if (waited.aborted) throw new Error('too much was asked of the origin');
-            return fetch();
-          });
+    const read = await (former ? this.ask(url) : this.askInTurn(url));
     if (read === undefined) {
       if (rendition === undefined) return NOT_FOUND;
       throw new Error(`a rendition has no playlist: ${url.pathname}`);
@@ -232,7 +240,7 @@ export class StreamsService {
       root: this.origin.root,
       phaseSeconds: this.config.PHASE_SECONDS,
       variables,
-      former: stale?.outcome === 'found' ? stale.playlist : undefined,
+      former,
     });
     if (playlist.kind === 'multivariant') {
       if (rendition !== undefined) throw new Error('a rendition is a multivariant playlist itself');
