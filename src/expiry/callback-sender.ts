@@ -1,6 +1,6 @@
 import { type KeyObject, createHmac, createSecretKey } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Agent, request } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
 import { instant } from '../http/fields.js';
@@ -27,79 +27,134 @@ export type Sent =
 /** Posts events in the form of Standard Webhooks (https://www.standardwebhooks.com), signed with every key. */
 @Injectable()
 export class CallbackSender {
-  private readonly url: string | undefined;
+  private readonly target: { readonly origin: string; readonly path: string } | undefined;
   private readonly keys: readonly KeyObject[];
   /** Its own connections, kept open. */
-  private readonly dispatcher = new Agent();
+  private readonly agent = new Agent();
 
   constructor(
     config: Config,
     private readonly clock: Clock,
   ) {
-    this.url = config.CALLBACK_URL;
+    if (config.CALLBACK_URL !== undefined) {
+      const { origin, pathname, search } = new URL(config.CALLBACK_URL);
+      this.target = { origin, path: pathname + search };
+    }
     this.keys = config.callbackKeys.map((key) => createSecretKey(key));
   }
 
   get enabled(): boolean {
-    return this.url !== undefined;
+    return this.target !== undefined;
   }
 
   /** Never rejects. `signal` breaks it off. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
-    // Not AbortSignal.timeout, which would outlive the request: thousands of them make every garbage collection long.
-    const ending = new AbortController();
-    const end = (): void => ending.abort();
-    let timedOut = false;
-    let timer = setTimeout(() => {
-      timedOut = true;
-      end();
-    }, TIMEOUT_MS);
-    signal.addEventListener('abort', end);
+    const id = messageId(event);
+    const timestamp = String(Math.floor(this.clock.now() / 1_000));
+    const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
+    const sign = (key: KeyObject): string =>
+      `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
+    const headers = {
+      'content-type': 'application/json',
+      'user-agent': 'Streamgate',
+      'webhook-id': id,
+      'webhook-timestamp': timestamp,
+      'webhook-signature': this.keys.map(sign).join(' '),
+    };
+    const post = new Post(this.agent, { ...this.target!, method: 'POST', headers, body });
+    const breakOff = (): void => post.abort('broken off');
+    if (signal.aborted) breakOff();
+    signal.addEventListener('abort', breakOff);
     try {
-      signal.throwIfAborted();
-      const id = messageId(event);
-      const timestamp = String(Math.floor(this.clock.now() / 1_000));
-      const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
-      const sign = (key: KeyObject): string =>
-        `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
-      // Unlike fetch it follows no redirect: what was signed for this receiver is for no other. It takes half the work.
-      const {
-        statusCode,
-        headers,
-        body: answer,
-      } = await request(this.url!, {
-        dispatcher: this.dispatcher,
-        method: 'POST',
-        body,
-        headers: {
-          'content-type': 'application/json',
-          'user-agent': 'Streamgate',
-          'webhook-id': id,
-          'webhook-timestamp': timestamp,
-          'webhook-signature': this.keys.map(sign).join(' '),
-        },
-        signal: ending.signal,
-      });
-      clearTimeout(timer);
-      timer = setTimeout(end, ANSWER_TIMEOUT_MS);
-      // Read to its end, so that the connection can be used again; one that goes on and on is closed.
-      await answer.dump({ limit: MAX_ANSWER_BYTES }).catch(() => undefined);
-      if (statusCode >= 200 && statusCode < 300) return { delivered: true };
-      const seconds = /^\d{1,6}$/.exec(String(headers['retry-after'] ?? ''))?.[0] ?? 0;
+      const { status, retryAfter } = await post.answered;
+      if (status >= 200 && status < 300) return { delivered: true };
       return {
         delivered: false,
-        failure: `the receiver answered ${statusCode}`,
-        retryAfterMs: Number(seconds) * 1_000,
+        failure: `the receiver answered ${status}`,
+        retryAfterMs: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) * 1_000 : 0,
       };
     } catch (error) {
       const { name, code } = error as Error & { code?: string };
-      const failure = timedOut
-        ? `the receiver did not answer within ${TIMEOUT_MS / 1_000} s`
-        : `the receiver could not be reached (${code ?? name})`;
+      const failure =
+        error instanceof NoAnswer ? error.message : `the receiver could not be reached (${code ?? name})`;
       return { delivered: false, failure, retryAfterMs: 0 };
     } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
+      signal.removeEventListener('abort', breakOff);
     }
+  }
+}
+
+class NoAnswer extends Error {}
+
+interface Answer {
+  readonly status: number;
+  readonly retryAfter: string;
+}
+
+/**
+ * One request, and what it is answered. Unlike fetch it follows no redirect: what was signed for this receiver is for no
+ * other. And undici's own `request` leaves behind what lives too long (see ShortLivedCommand).
+ */
+class Post implements Dispatcher.DispatchHandler {
+  /** Once its answer was read to its end, so that the connection can be used again. Rejects where there is none. */
+  readonly answered: Promise<Answer>;
+  private readonly resolve: (answer: Answer) => void;
+  private readonly reject: (error: Error) => void;
+  private controller: Dispatcher.DispatchController | undefined;
+  private aborted: Error | undefined;
+  private answer: Answer | undefined;
+  private bytes = 0;
+  private timer: NodeJS.Timeout;
+
+  constructor(agent: Agent, options: Dispatcher.DispatchOptions) {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    [this.answered, this.resolve, this.reject] = [promise, resolve, reject];
+    this.timer = setTimeout(
+      () => this.abort(`the receiver did not answer within ${TIMEOUT_MS / 1_000} s`),
+      TIMEOUT_MS,
+    );
+    agent.dispatch(options, this);
+  }
+
+  abort(reason: string): void {
+    this.aborted = new NoAnswer(reason);
+    this.controller?.abort(this.aborted);
+    this.settle(this.aborted);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller;
+    if (this.aborted) controller.abort(this.aborted);
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Readonly<Record<string, string | string[] | undefined>>,
+  ): void {
+    if (status < 200) return;
+    this.answer = { status, retryAfter: String(headers['retry-after'] ?? '') };
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.abort('the answer does not end'), ANSWER_TIMEOUT_MS);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, { length }: Buffer): void {
+    this.bytes += length;
+    if (this.bytes > MAX_ANSWER_BYTES) this.abort('the answer is too long');
+  }
+
+  onResponseEnd(): void {
+    this.settle();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.settle(error);
+  }
+
+  /** Whatever became of the rest of it, an answer is its status. */
+  private settle(error?: Error): void {
+    clearTimeout(this.timer);
+    if (this.answer) this.resolve(this.answer);
+    else this.reject(error!);
   }
 }

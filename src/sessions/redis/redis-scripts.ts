@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createHash } from 'node:crypto';
 import { type Redis, type RedisValue, type Result } from 'ioredis';
 import { type EndReason } from '../admission.js';
+import { ShortLivedCommand } from './short-lived-command.js';
 
-/**
- * The Lua scripts as typed commands. Each file under lua/ is one operation; its header says what goes in and out.
- * ioredis sends a script by its hash, and whole where the server does not know it.
- */
+/** The Lua scripts as typed commands. Each file under lua/ is one operation; its header says what goes in and out. */
 
 /** How a session travels in a reply: so many values in a row. */
 export type FlatSession = [
@@ -95,7 +94,24 @@ export function readScript(name: ScriptName): Script {
   };
 }
 
+/** Gives a connection the commands that are declared above. */
 export function defineScripts(redis: Redis): void {
-  for (const name of SCRIPT_NAMES)
-    redis.defineCommand(`sg${name[0]!.toUpperCase()}${name.slice(1)}`, readScript(name));
+  for (const name of SCRIPT_NAMES) {
+    const command = `sg${name[0]!.toUpperCase()}${name.slice(1)}`;
+    Object.assign(redis, { [command]: openScript(redis, readScript(name)) });
+  }
+}
+
+/** Sends a script by its hash, and whole where the server does not know it; then it has not run. */
+function openScript(redis: Redis, { lua, numberOfKeys }: Script) {
+  const hash = createHash('sha1').update(lua).digest('hex');
+  const send = async (name: 'evalsha' | 'eval', script: string, args: RedisValue[]): Promise<unknown> =>
+    redis.sendCommand(
+      new ShortLivedCommand(name, [script, numberOfKeys, ...args], { replyEncoding: 'utf8' }),
+    );
+  return async (...args: RedisValue[]): Promise<unknown> =>
+    send('evalsha', hash, args).catch((error: Error) => {
+      if (!error.message.startsWith('NOSCRIPT')) throw error;
+      return send('eval', lua, args);
+    });
 }
