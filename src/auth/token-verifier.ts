@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import {
   type CryptoKey,
   type FlattenedJWSInput,
+  type JSONWebKeySet,
   type JWSHeaderParameters,
   type JWTPayload,
   createLocalJWKSet,
@@ -54,7 +55,7 @@ export class TokenVerifier {
       return payload as JWTPayload & { exp: number };
     } catch (error) {
       if (error instanceof errors.JOSEError) throw unauthorized(whatIsWrong(error), 'token');
-      // A key that is published but unfit: too short, or not whole.
+      // A key that is too short.
       if (error instanceof TypeError) throw unauthorized(OTHERWISE, 'token');
       throw error;
     }
@@ -124,9 +125,23 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
         throw error;
-      if (keys.jwks() !== undefined && error instanceof TypeError) throw error;
+      if (await isPublished(keys.jwks(), header, token))
+        throw new errors.JWKInvalid('a key that is published is no key', { cause: error });
       retryAt = clock.monotonic() + JWKS_RETRY_SECONDS * 1_000;
       throw refuse(error);
     }
   };
+}
+
+/** Whether there is a key that the token names, fit or not. */
+async function isPublished(
+  keys: JSONWebKeySet | undefined,
+  header: JWSHeaderParameters | undefined,
+  token: FlattenedJWSInput | undefined,
+): Promise<boolean> {
+  if (keys === undefined) return false;
+  return createLocalJWKSet(keys)(header, token).then(
+    () => true,
+    (error: unknown) => !(error instanceof errors.JWKSNoMatchingKey),
+  );
 }

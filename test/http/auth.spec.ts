@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { type Response } from 'supertest';
 import { openEventSource } from '../support/event-source.js';
 import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
@@ -107,6 +107,32 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
       NOT_GOOD,
     );
+  });
+
+  it('is not known by a published key that is unfit, and by the others all the same', async () => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
+    const { kty, n, e } = createPublicKey(privateKey).export({ format: 'jwk' });
+    const published = issuer.published.length;
+    issuer.published.push(
+      { kty: kty!, n: n!, e: e!, kid: 'short', alg: 'RS256' },
+      { kty: 'RSA', e: 'AQAB', kid: 'not-whole', alg: 'RS256' },
+      { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', kid: 'off-the-curve', alg: 'ES256' },
+    );
+    jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 62_000); // late enough for the keys to be fetched again
+    try {
+      for (const [kid, alg] of [
+        ['short', 'RS256'],
+        ['not-whole', 'RS256'],
+        ['off-the-curve', 'ES256'],
+      ] as const) {
+        const content = `${base64url({ alg, kid })}.${base64url(issuer.claims())}`;
+        const signature = sign('sha256', Buffer.from(content), privateKey).toString('base64url');
+        expect([kid, ...told(await phase(`${content}.${signature}`))]).toEqual([kid, ...NOT_GOOD]);
+      }
+      expect((await phase(await issuer.token(key, { sub: 'unharmed' }))).status).toBe(201);
+    } finally {
+      issuer.published.length = published;
+    }
   });
 
   it('is not known by a key that the token brings along or points to', async () => {
