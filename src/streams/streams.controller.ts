@@ -43,7 +43,7 @@ export class StreamsController {
   @ApiOkResponse({ description: 'The stream.', schema: STREAM })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async getStream(@Param() { stream_id }: StreamParams): Promise<object> {
-    const lookup = this.streams.known(stream_id) ?? (await this.inTurn(() => this.streams.find(stream_id)));
+    const lookup = await this.inTurn(stream_id, () => this.streams.find(stream_id));
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     return streamJson(lookup.stream);
   }
@@ -57,7 +57,7 @@ export class StreamsController {
   @ApiOkResponse({ description: 'Its renditions.', schema: RENDITION_LIST })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async listRenditions(@Param() { stream_id }: StreamParams): Promise<{ renditions: object[] }> {
-    const root = await this.inTurn(() => this.streams.open(stream_id));
+    const root = await this.inTurn(stream_id, () => this.streams.open(stream_id));
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
     const { playlist } = root;
     const named = playlist.kind === 'media' ? [{ type: 'variant' }] : playlist.renditions;
@@ -66,7 +66,8 @@ export class StreamsController {
   }
 
   /** Whoever asks here needs no token, and the ids may be made up: viewers must find the way to the origin free. */
-  private async inTurn<T>(look: () => Promise<T>): Promise<T> {
+  private async inTurn<T>(streamId: string, look: () => Promise<T>): Promise<T> {
+    if (this.streams.known(streamId)) return look();
     if (this.looks.pendingCount >= MAX_LOOKS_WAITING) throw streamProblem('unavailable');
     return this.looks(look);
   }

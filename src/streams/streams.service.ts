@@ -123,7 +123,8 @@ export class StreamsService {
 
   /** As `find`, for who has opened the stream already. */
   async findIn(root: PlaylistLookup, streamId: string, rendition?: number): Promise<StreamLookup> {
-    if (root.outcome !== 'found' || 'stream' in root)
+    if (root.outcome !== 'found') return root;
+    if ('stream' in root)
       return rendition === undefined || rendition === 0 ? (root as StreamLookup) : NOT_FOUND;
     const { playlist } = root;
     if (playlist.kind === 'media') throw new Error('a media playlist is a stream');

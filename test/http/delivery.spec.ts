@@ -154,6 +154,12 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(await service.sessions.list(user_id)).toEqual(before);
   });
 
+  it('an origin that fails has failed for every rendition', async () => {
+    const body = { user_id: 'chooser', stream_id: 'fault.answers-500', rendition: 1 };
+    expect((await service.ask(body)).body).toMatchObject({ status: 502, code: 'origin-unavailable' });
+    expect((await service.ask({ ...body, stream_id: 'fault.answers-404' })).status).toBe(404);
+  });
+
   it('an origin that does not answer is given up after 5 s, and nothing was taken', async () => {
     const user_id = 'patient';
     void origin.hold('silent');

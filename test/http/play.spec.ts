@@ -402,6 +402,20 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
   });
 
+  it('keeps the place of whoever fetches keys alone, for a signed URL is media', async () => {
+    const nameIn = (text: string): string => /URI="(a-[^?]+)\?/.exec(text)![1]!;
+    for (const [stream, user, at] of [
+      ['film', 'of-a-rendition', '0/'],
+      ['many', 'of-the-session', ''],
+    ] as const) {
+      const player = playerOf(service, stream, user);
+      const name = nameIn((await player.get(`${at}index.m3u8`)).text);
+      expect((await player.get(at + name)).status).toBe(302);
+      service.clock.advance(6_000); // longer than a place is lent for
+      expect([stream, await player.sessions()]).toMatchObject([stream, [{ sessionId: 'tv' }]]);
+    }
+  });
+
   it('leads to keys that the first playlist names, of which those of others stay as they are', async () => {
     const player = playerOf(service, 'many');
     const { text } = await player.get('index.m3u8');

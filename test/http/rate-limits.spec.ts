@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config.js';
 import { RedisRateTally } from '../../src/sessions/redis/redis-rate-tally.js';
 import { Availability, connectRedis } from '../../src/sessions/redis/redis-connection.js';
+import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useRedisDatabase } from '../support/redis-database.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
@@ -100,6 +102,25 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
   });
 });
 
+describe('services and operators', () => {
+  const service = useService('the embedded store', () => ({
+    ...BY_SECRET,
+    RATE_LIMIT_PER_USER: '20',
+    API_TOKENS: `console:sessions:read,sessions:end:${createHash('sha256').update('of-a-console').digest('hex')}`,
+  }));
+
+  it('ask of a user as often as they need to, and use up nothing of what the user may', async () => {
+    const read = async (token: string) =>
+      (await service.send('get', '/v1/users/ana/sessions', { authorization: `Bearer ${token}` })).status;
+    const statuses = new Set<number>();
+    for (let asked = 0; asked < 40; asked++) statuses.add(await read('of-a-console'));
+    expect(statuses).toEqual(new Set([200]));
+    const own = await new Issuer(() => service.clock.now()).token(HS256);
+    for (let asked = 0; asked < 20; asked++) expect(await read(own)).toBe(200);
+    expect([await read(own), await read('of-a-console')]).toEqual([429, 200]);
+  });
+});
+
 describe('the limit per address', () => {
   const service = useService('the embedded store', () => ({
     RATE_LIMIT_PER_ADDRESS: '20',
@@ -120,6 +141,16 @@ describe('the limit per address', () => {
     expect([await from('192.0.2.1'), await from('192.0.2.1', '/nothing'), await from('192.0.2.2')]).toEqual([
       429, 429, 200,
     ]);
+  });
+
+  it('is that of an address with or without its port, and one for all who are told by none', async () => {
+    for (let port = 0; port < 10; port++) await from(`192.0.2.1:${port}`);
+    await askOften('192.0.2.1', 10);
+    expect([await from('192.0.2.1:99'), await from('192.0.2.2:99')]).toEqual([429, 200]);
+    for (let port = 0; port < 20; port++) await from(`[2001:db8:0:7::${port}]:${port}`);
+    expect([await from('2001:db8:0:7::ffff'), await from('[2001:db8:0:8::1]:1')]).toEqual([429, 200]);
+    for (let made = 0; made < 20; made++) await from(`made-up-${made}`);
+    expect([await from('unknown'), await from('192.0.2.3')]).toEqual([429, 200]);
   });
 
   it('comes before anything else of a request is read', async () => {
@@ -194,6 +225,17 @@ describe('behind a proxy that is trusted', () => {
     );
     expect(body.playback_url).toMatch(/^https:\/\/play\.example\/v1\/play\//);
     expect(body.phase.segments[0].url).toMatch(/^https:\/\/play\.example\/media\//);
+  });
+
+  it('a client is given no address of a protocol that is none of ours', async () => {
+    const reply = await service.send(
+      'post',
+      '/v1/phases',
+      { 'x-forwarded-proto': 'javascript' },
+      phaseOf('eve'),
+    );
+    expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
+    expect(await service.sessions.list('eve')).toEqual([]);
   });
 
   it('a client is who the last proxy says, whatever the client put before it', async () => {

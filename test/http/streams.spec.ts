@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { HeldOrigin } from '../support/held-origin.js';
 import { useService } from '../support/service.js';
+import { until } from '../support/until.js';
 
 const SAMPLES = join(__dirname, '../../samples/streams');
 
@@ -157,6 +158,37 @@ describe('streams of an origin that redirects', () => {
     expect(asked).toBeGreaterThan(0);
     expect(asked).toBeLessThan(100);
     expect((await ask('film')).status).toBe(201);
+  }, 30_000);
+
+  it('are looked at by eight requests at once, so that made-up ones leave viewers a way to the origin', async () => {
+    const ids = Array.from({ length: 120 }, (_, n) => `looked-for-${n}`);
+    for (const id of ids) void origin.hold(id);
+    const looks = ids.map(async (id) => service.send('get', `/v1/streams/${id}`));
+    await until(() => ids.filter((id) => origin.requestsFor(id) > 0).length === 8);
+    // More than may wait are told so at once.
+    expect(await Promise.race(looks)).toMatchObject({ status: 502 });
+    expect((await ask('a-film-to-watch')).status).toBe(201);
+    // What is in memory has no turn to wait for.
+    for (const path of ['', '/renditions'])
+      expect((await service.send('get', `/v1/streams/a-film-to-watch${path}`)).status).toBe(200);
+    expect(ids.filter((id) => origin.requestsFor(id) > 0)).toHaveLength(8);
+    origin.release();
+    await Promise.all(looks);
+  }, 30_000);
+
+  it('are read again past all that is made up, where somebody watches them', async () => {
+    const watch = async () =>
+      (await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'live' })).status;
+    expect(await watch()).toBe(201);
+    const ids = Array.from({ length: 80 }, (_, n) => `made-up-again-${n}`);
+    for (const id of ids) void origin.hold(id);
+    const asked = Promise.all(ids.map(ask));
+    await until(() => ids.filter((id) => origin.requestsFor(id) > 0).length === 64);
+    const reads = origin.requestsFor('live');
+    await until(async () => (await watch()) === 200 && origin.requestsFor('live') > reads);
+    expect(ids.filter((id) => origin.requestsFor(id) > 0)).toHaveLength(64);
+    origin.release();
+    await asked;
   }, 30_000);
 
   it('are read where they moved to within it', async () => {

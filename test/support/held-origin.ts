@@ -6,16 +6,20 @@ import { type AddressInfo } from 'node:net';
 export class HeldOrigin {
   private readonly counts = new Map<string, number>();
   private readonly held = new Map<string, (release: () => void) => void>();
+  private readonly unanswered = new Set<() => void>();
   private readonly server = createServer((request, response) => {
     const stream = request.url!.split('/').at(-2)!;
     this.counts.set(stream, this.requestsFor(stream) + 1);
     const announce = this.held.get(stream);
     this.held.delete(stream);
-    if (announce)
-      announce(() => {
+    if (announce) {
+      const release = (): void => {
+        this.unanswered.delete(release);
         this.answer(stream, response);
-      });
-    else this.answer(stream, response);
+      };
+      this.unanswered.add(release);
+      announce(release);
+    } else this.answer(stream, response);
   });
   /** Where a stream has moved to. */
   readonly redirects = new Map<string, string>();
@@ -37,6 +41,12 @@ export class HeldOrigin {
     return new Promise((resolve) => {
       this.held.set(stream, resolve);
     });
+  }
+
+  /** Answers whatever is held, and holds nothing any more. */
+  release(): void {
+    this.held.clear();
+    for (const release of this.unanswered) release();
   }
 
   requestsFor(stream: string): number {
@@ -68,11 +78,17 @@ export class HeldOrigin {
       case 'fault.leads-out':
         response.end(playlist('http://169.254.169.254/secret.ts'));
         break;
+      case 'live':
+        response.end(LIVE);
+        break;
       default:
         response.end(playlist('0.ts'));
     }
   }
 }
+
+/** Something to read again every half second. */
+const LIVE = '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
 
 function playlist(first: string): string {
   const segments = [first, '1.ts', '2.ts', '3.ts', '4.ts'].map((uri) => `#EXTINF:10,\n${uri}`);
