@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 const base = {
   rootDir: __dirname,
   testEnvironment: 'node',
@@ -15,8 +17,9 @@ const onBuiltService = { ...onRedis, globalSetup: '<rootDir>/test/support/global
 const specs = (folder) => ({ displayName: folder, testMatch: [`<rootDir>/test/${folder}/**/*.spec.ts`] });
 
 module.exports = {
-  // A worker takes a Redis database of its own, of which a server has 16 unless told otherwise.
-  maxWorkers: 4,
+  // No more than the machine can run at once: a service that is under test has seconds to answer in. And a worker takes a
+  // Redis database of its own, of which a server has 16 unless told otherwise.
+  maxWorkers: Math.min(4, availableParallelism()),
   testTimeout: 30_000,
   projects: [
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },

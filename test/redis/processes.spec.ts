@@ -1,8 +1,7 @@
 import { Redis } from 'ioredis';
-import { connectRedis } from '../../src/sessions/redis/redis-connection.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
-import { QUIET, useRedisDatabase } from '../support/redis-database.js';
+import { connectPatiently, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, eventsOf, openRedisStore } from '../support/stores.js';
 import { ReplyValve } from '../support/reply-valve.js';
 import { until } from '../support/until.js';
@@ -76,7 +75,7 @@ describe('a process that dies between the decision and the reply', () => {
       const lost = doomed.ask({ user_id: 'orphan', session_id: 'tv', stream_id: 'test-pattern' });
       lost.catch(() => undefined);
       const clock = new ManualClock(Date.now());
-      const connection = connectRedis({ REDIS_URL: url }, QUIET);
+      const connection = connectPatiently(url);
       const opened = openRedisStore(connection, POLICY, clock);
       const store = opened.sessions;
       await store.onModuleInit();

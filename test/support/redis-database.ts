@@ -40,11 +40,16 @@ interface RedisDatabase {
 /** A log for connections whose losses are not the test's business. */
 export const QUIET = new Availability({ log: () => undefined, error: () => undefined });
 
-/** A connection as the service makes it, ready for the tests of the suite that calls this, and ended after them. */
+/** A connection as the service makes it, but for its patience with a machine that has other work to do. */
+export function connectPatiently(url: string): Redis {
+  return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
+}
+
+/** One that is ready for the tests of the suite that calls this, and ended after them. */
 export function useConnection(url: () => string): () => Redis {
   let redis: Redis;
   beforeAll(async () => {
-    redis = connectRedis({ REDIS_URL: url() }, QUIET);
+    redis = connectPatiently(url());
     if (redis.status !== 'ready') await once(redis, 'ready');
   });
   afterAll(() => redis.quit());
