@@ -88,6 +88,8 @@ export class StreamsService {
     this.playlists = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
       sizeCalculation: bytesOf,
+      // Or `known` would throw away what `load` compares with, and tells a stream by that is watched.
+      noDeleteOnStaleGet: true,
       fetchMethod: async (_key, stale, { options, context }) => {
         const known = await this.load(context, stale);
         options.ttl = ttlOf(known);
