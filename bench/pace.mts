@@ -54,6 +54,10 @@ function startAsking(): ChildProcess {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     serialization: 'advanced',
   });
+  // Nothing else would end the wait for what it was to tell.
+  child.once('exit', () => {
+    throw new Error('the process that asks has ended');
+  });
   child.unref();
   child.channel!.unref();
   return child;

@@ -3,7 +3,6 @@ import { Logger } from '@nestjs/common';
 import {
   type CryptoKey,
   type FlattenedJWSInput,
-  type JSONWebKeySet,
   type JWSHeaderParameters,
   type JWTPayload,
   createLocalJWKSet,
@@ -113,19 +112,15 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
         cause,
       });
     // An issuer that comes back must not be met by a question for each token that somebody makes up.
-    if (clock.monotonic() < retryAt) {
-      const known = keys.jwks();
-      if (known === undefined) throw refuse();
-      return createLocalJWKSet(known)(header, token).catch((error: unknown) => {
-        throw error instanceof errors.JWKSNoMatchingKey ? refuse(error) : error;
-      });
-    }
+    const isDown = clock.monotonic() < retryAt;
+    const published = (): KeyOf => createLocalJWKSet(keys.jwks() ?? { keys: [] });
     try {
-      return await keys(header, token);
+      return await (isDown ? published() : keys)(header, token);
     } catch (error) {
-      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
-        throw error;
-      if (await isPublished(keys.jwks(), header, token))
+      const isUnknown = error instanceof errors.JWKSNoMatchingKey;
+      if (isDown && isUnknown) throw refuse(error);
+      if (isUnknown || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
+      if (isDown || (await knows(published(), header, token)))
         throw new errors.JWKInvalid('a key that is published is no key', { cause: error });
       retryAt = clock.monotonic() + JWKS_RETRY_SECONDS * 1_000;
       throw refuse(error);
@@ -134,13 +129,8 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
 }
 
 /** Whether there is a key that the token names, fit or not. */
-async function isPublished(
-  keys: JSONWebKeySet | undefined,
-  header: JWSHeaderParameters | undefined,
-  token: FlattenedJWSInput | undefined,
-): Promise<boolean> {
-  if (keys === undefined) return false;
-  return createLocalJWKSet(keys)(header, token).then(
+async function knows(keyOf: KeyOf, ...token: Parameters<KeyOf>): Promise<boolean> {
+  return keyOf(...token).then(
     () => true,
     (error: unknown) => !(error instanceof errors.JWKSNoMatchingKey),
   );

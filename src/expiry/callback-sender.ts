@@ -49,6 +49,7 @@ export class CallbackSender {
 
   /** Never rejects. `signal` breaks it off. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
+    if (signal.aborted) return { delivered: false, failure: 'broken off', retryAfterMs: 0 };
     const id = messageId(event);
     const timestamp = String(Math.floor(this.clock.now() / 1_000));
     const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
@@ -63,7 +64,6 @@ export class CallbackSender {
     };
     const post = new Post(this.agent, { ...this.target!, method: 'POST', headers, body });
     const breakOff = (): void => post.abort('broken off');
-    if (signal.aborted) breakOff();
     signal.addEventListener('abort', breakOff);
     try {
       const { status, retryAfter } = await post.answered;

@@ -113,6 +113,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
     const { kty, n, e } = createPublicKey(privateKey).export({ format: 'jwk' });
     const published = issuer.published.length;
+    const unfit: string[] = [];
     issuer.published.push(
       { kty: kty!, n: n!, e: e!, kid: 'short', alg: 'RS256' },
       { kty: 'RSA', e: 'AQAB', kid: 'not-whole', alg: 'RS256' },
@@ -128,9 +129,18 @@ describe('a viewer, by keys that the issuer publishes,', () => {
         const content = `${base64url({ alg, kid })}.${base64url(issuer.claims())}`;
         const signature = sign('sha256', Buffer.from(content), privateKey).toString('base64url');
         expect([kid, ...told(await phase(`${content}.${signature}`))]).toEqual([kid, ...NOT_GOOD]);
+        unfit.push(`${content}.${signature}`);
       }
+      // Nor is it anything else while the issuer does not answer, and is left alone for that.
+      issuer.status = 500;
+      jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 31_000);
+      const { privateKey: unknown } = await newKeyPair('RS256');
+      const made = await issuer.token({ alg: 'RS256', kid: 'made-up', privateKey: unknown });
+      expect((await phase(made)).body.code).toBe('keys-unavailable');
+      for (const token of unfit) expect(told(await phase(token))).toEqual(NOT_GOOD);
       expect((await phase(await issuer.token(key, { sub: 'unharmed' }))).status).toBe(201);
     } finally {
+      issuer.status = 200;
       issuer.published.length = published;
     }
   });

@@ -10,9 +10,9 @@ import { defineScripts } from './redis-scripts.js';
 const COMMAND_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 /**
- * For how many times that nothing may come back on a connection that owes replies. A host that is lost says no goodbye: its connections
- * stay open and swallow everything for a quarter of an hour, until the kernel gives up, while a failover is done in
- * seconds. By then nobody waits for any of the replies.
+ * For how many times that nothing may come back on a connection that owes replies. A host that is lost says no goodbye:
+ * its connections stay open and swallow everything for a quarter of an hour, until the kernel gives up, while a
+ * failover is done in seconds. By then nobody waits for any of the replies.
  */
 const SILENT_FOR = 2;
 

@@ -1,6 +1,6 @@
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createHash } from 'node:crypto';
 import { type Redis, type RedisValue, type Result } from 'ioredis';
 import { type EndReason } from '../admission.js';
 import { ShortLivedCommand } from './short-lived-command.js';
@@ -104,13 +104,13 @@ export function defineScripts(redis: Redis): void {
 
 /** Sends a script by its hash, and whole where the server does not know it; then it has not run. */
 function openScript(redis: Redis, { lua, numberOfKeys }: Script) {
-  const hash = createHash('sha1').update(lua).digest('hex');
+  const sha = hash('sha1', lua);
   const send = async (name: 'evalsha' | 'eval', script: string, args: RedisValue[]): Promise<unknown> =>
     redis.sendCommand(
       new ShortLivedCommand(name, [script, numberOfKeys, ...args], { replyEncoding: 'utf8' }),
     );
   return async (...args: RedisValue[]): Promise<unknown> =>
-    send('evalsha', hash, args).catch((error: Error) => {
+    send('evalsha', sha, args).catch((error: Error) => {
       if (!error.message.startsWith('NOSCRIPT')) throw error;
       return send('eval', lua, args);
     });
