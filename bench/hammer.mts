@@ -1,22 +1,23 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { Agent, request } from 'node:http';
 import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 import { quantile, show } from './figures.mts';
+import { type Asked, type Check, checkRenewal } from './load.mts';
+import { pace } from './pace.mts';
 import { startRedisForBench } from './redis.mts';
 import { ENVIRONMENT, startServer } from './servers.mts';
 
 /**
  * Whether one user who asks as fast as it can slows others: how long a hundred others wait for their phases, each asking
  * twice a second, without the hammer, with it under the default limits, and with it where nothing is limited.
- * README.md says how to read it. Exits 1 where one of the others was refused, never for a figure.
+ * README.md says how to read it. Exits 1 where one of the others was answered wrongly, never for a figure.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SLICE_MS = 4_000;
+const SLICE_SECONDS = 4;
 const OTHERS = 100;
-const EVERY_MS = 500;
+const REQUESTS_PER_SECOND = 2 * OTHERS;
 const HAMMER_CONNECTIONS = 64;
 
 interface Slice {
@@ -25,18 +26,16 @@ interface Slice {
   readonly hammered: Readonly<Record<string, number>>;
 }
 
-async function ask(url: string, agent: Agent, user: string): Promise<number> {
-  const body = bodyOf(user);
-  const sent = request(`${url}/v1/phases`, {
-    agent,
-    method: 'POST',
-    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
-  }).end(body);
-  const [reply] = (await once(sent, 'response')) as [NodeJS.ReadableStream & { statusCode: number }];
-  reply.resume();
-  await once(reply, 'end');
-  return reply.statusCode;
-}
+const renewalOf = (user: string): Asked => ({
+  user_id: user,
+  session_id: 'tv',
+  stream_id: 'test-pattern',
+  phase: 1,
+});
+
+/** A server's first slice starts the sessions that the others renew. */
+const checkPhase: Check = (asked, status, body) =>
+  status === 201 ? undefined : checkRenewal(asked, status, body);
 
 /** In a process of its own, which gives way to the one that measures. */
 async function hammerOn(url: string): Promise<Record<string, number>> {
@@ -52,35 +51,20 @@ async function hammer(url: string): Promise<void> {
   const { statusCodeStats = {} } = await autocannon({
     url: `${url}/v1/phases`,
     connections: HAMMER_CONNECTIONS,
-    duration: SLICE_MS / 1_000,
+    duration: SLICE_SECONDS,
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: bodyOf('hammer'),
+    body: JSON.stringify(renewalOf('hammer')),
   });
   process.send!(
     Object.fromEntries(Object.entries(statusCodeStats).map(([status, { count }]) => [status, count])),
   );
 }
 
-const bodyOf = (user: string): string =>
-  JSON.stringify({ user_id: user, session_id: 'tv', stream_id: 'test-pattern', phase: 1 });
-
 async function slice(url: string, hammering: boolean): Promise<Slice> {
-  const end = performance.now() + SLICE_MS;
-  const waits: number[] = [];
-  const agent = new Agent({ keepAlive: true });
-  const other = async (_: unknown, at: number): Promise<void> => {
-    // Each at its own moment, and by the clock: who waits long asks no less often.
-    for (let next = performance.now() + (at * EVERY_MS) / OTHERS; next < end; next += EVERY_MS) {
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - performance.now())));
-      const status = await ask(url, agent, `viewer-${at}`);
-      if (status !== 200 && status !== 201) throw new Error(`another user was answered ${status}`);
-      waits.push(performance.now() - next);
-    }
-  };
+  const others = Array.from({ length: OTHERS }, (_, at) => renewalOf(`viewer-${at}`));
   const answered = hammering ? hammerOn(url) : undefined;
-  await Promise.all(Array.from({ length: OTHERS }, other));
-  agent.destroy();
+  const waits = await pace(url, others, REQUESTS_PER_SECOND, SLICE_SECONDS, checkPhase);
   return { waits, hammered: (await answered) ?? {} };
 }
 
@@ -110,7 +94,7 @@ async function main(): Promise<void> {
     const perSecond = (wanted: (status: number) => boolean): number[] =>
       slices.map(({ hammered }) => {
         const counts = Object.entries(hammered).filter(([status]) => wanted(Number(status)));
-        return counts.reduce((sum, [, count]) => sum + count, 0) / (SLICE_MS / 1_000);
+        return counts.reduce((sum, [, count]) => sum + count, 0) / SLICE_SECONDS;
       });
     show(name, [
       {
