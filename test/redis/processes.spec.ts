@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
@@ -143,6 +144,19 @@ describe('when Redis is away', () => {
       .split('\n')
       .filter((line) => /503 until it is back/.test(line));
     expect(told).toHaveLength(1);
+  });
+
+  it('fails what was under way as soon as the connection is lost, also where there is another at once', async () => {
+    const [connection, other] = [connectPatiently(server.url), new Redis(server.url)];
+    await once(connection, 'ready');
+    const asked = connection.blpop('nothing', 0);
+    const started = performance.now();
+    await other.call('CLIENT', 'KILL', 'TYPE', 'NORMAL', 'SKIPME', 'YES');
+    await expect(asked).rejects.toThrow();
+    // Its time-out is fifteen seconds.
+    expect(performance.now() - started).toBeLessThan(5_000);
+    connection.disconnect();
+    other.disconnect();
   });
 
   it('does not wait for one that hangs', async () => {

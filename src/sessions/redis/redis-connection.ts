@@ -62,7 +62,8 @@ export function connectRedis(
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENT_FOR * commandTimeoutMs,
     enableOfflineQueue: false,
-    maxRetriesPerRequest: 1,
+    // What was under way when the connection was lost has failed: it need not wait for its time-out.
+    maxRetriesPerRequest: 0,
     // A script whose reply was lost may have run: sending it again would count a phase twice.
     autoResendUnfulfilledCommands: false,
     // After a failover the old primary is a replica: reconnect to find the new one.
