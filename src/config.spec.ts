@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempDisposableSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, readConfig } from './config.js';
@@ -253,7 +253,8 @@ describe('the configuration of signers', () => {
     expect(readConfig({ ...CLOUDFRONT, CLOUDFRONT_PRIVATE_KEY: inOneLine })).toMatchObject({
       CLOUDFRONT_PRIVATE_KEY,
     });
-    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'key.pem');
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
+    const file = join(folder.path, 'key.pem');
     writeFileSync(file, CLOUDFRONT_PRIVATE_KEY);
     const fromFile = { ...CLOUDFRONT, CLOUDFRONT_PRIVATE_KEY: undefined, CLOUDFRONT_PRIVATE_KEY_FILE: file };
     expect(readConfig(fromFile)).toMatchObject({ CLOUDFRONT_PRIVATE_KEY: CLOUDFRONT_PRIVATE_KEY.trim() });
@@ -337,7 +338,8 @@ describe('the configuration of callbacks', () => {
   });
 
   it('takes the secret from a file', () => {
-    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'secret');
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
+    const file = join(folder.path, 'secret');
     writeFileSync(file, `${CALLBACK_SECRET}\n`);
     expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET_FILE: file })).toMatchObject({
       CALLBACK_SECRET,
@@ -499,7 +501,8 @@ describe('the configuration of who may ask', () => {
       { name: 'ops', scopes: ['metrics'], sha256: Buffer.alloc(32, 0xcd) },
     ];
     expect(readConfig({ API_TOKENS: entries.join(' ') }).apiTokens).toEqual(expected);
-    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'tokens');
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
+    const file = join(folder.path, 'tokens');
     writeFileSync(file, `${entries.join('\n')}\n`);
     expect(readConfig({ API_TOKENS_FILE: file }).apiTokens).toEqual(expected);
     expect(readConfig({}).apiTokens).toEqual([]);

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { writeFileSync, mkdtempSync } from 'node:fs';
+import { writeFileSync, mkdtempDisposableSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -83,7 +83,8 @@ describe('the configuration', () => {
   });
 
   it('takes secrets from files, an empty variable as unset, and warns of what has no effect yet', async () => {
-    const file = join(mkdtempSync(join(tmpdir(), 'streamgate-')), 'token');
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
+    const file = join(folder.path, 'token');
     writeFileSync(file, 'from-a-file-of-some-length\n');
     const service = await startServiceProcess({
       INTERNAL_API_TOKEN_FILE: file,
