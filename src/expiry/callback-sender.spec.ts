@@ -105,22 +105,62 @@ describe('a callback', () => {
     await until(() => receiver.holding === 0);
   });
 
+  it('is not sent when it was broken off before there was a connection', async () => {
+    receiver.answer = () => ({ status: 204 });
+    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }), new Clock());
+    const stopping = new AbortController();
+    const sending = sender.send(EVENT, stopping.signal);
+    stopping.abort();
+    expect(await sending).toEqual(failed('broken off'));
+    // By the same connection, hence after the other.
+    expect(await sender.send({ ...EVENT, id: '2-1' }, NEVER)).toEqual({ delivered: true });
+    expect(receiver.deliveries).toHaveLength(1);
+  });
+
   it('is delivered by the status alone: nobody waits for an answer that never ends', async () => {
-    const sockets: Socket[] = [];
-    const server = createServer((socket) => {
-      sockets.push(socket);
-      socket.on('error', () => undefined);
-      socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET'));
-    });
+    const { url, sockets, close } = await serve((socket) =>
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET'),
+    );
     try {
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      const { port } = server.address() as AddressInfo;
-      expect(await sendTo(`http://127.0.0.1:${port}`)).toEqual({ delivered: true });
+      expect(await sendTo(url)).toEqual({ delivered: true });
       await until(() => sockets.every(({ closed }) => closed));
     } finally {
-      for (const socket of sockets) socket.destroy();
-      server.close();
+      close();
+    }
+  });
+
+  it('is delivered by the status alone: nobody reads what goes on and on', async () => {
+    const { url, sockets, close } = await serve((socket) => {
+      const goOn = (): void => {
+        while (socket.writable && socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on('drain', goOn);
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n');
+      goOn();
+    });
+    try {
+      expect(await sendTo(url)).toEqual({ delivered: true });
+      await until(() => sockets.every(({ closed }) => closed));
+      // What lay in buffers by then.
+      expect(sockets[0]!.bytesWritten).toBeLessThan(20_000_000);
+    } finally {
+      close();
     }
   });
 });
+
+/** A receiver that answers each request as bytes. */
+async function serve(answer: (socket: Socket) => void) {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    socket.once('data', () => answer(socket));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const close = (): void => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sockets, close };
+}
