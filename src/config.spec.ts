@@ -353,6 +353,14 @@ describe('the configuration of callbacks', () => {
     ]);
   });
 
+  it('takes no empty file for a secret: it would sign with a key that everybody knows', () => {
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
+    const file = join(folder.path, 'secret');
+    writeFileSync(file, '\n');
+    for (const name of ['MEDIA_SIGNING_SECRET', 'TICKET_SECRET', 'INTERNAL_API_TOKEN', 'API_TOKENS'])
+      expect([name, faults({ [`${name}_FILE`]: file })]).toEqual([name, [`${name}_FILE`]]);
+  });
+
   it('makes a secret at each start outside production, and warns that nobody can check it', () => {
     const [one, another] = [readConfig({ CALLBACK_URL }), readConfig({ CALLBACK_URL })];
     expect(one.callbackKeys[0]).toHaveLength(32);
@@ -440,6 +448,11 @@ describe('the configuration of who may ask', () => {
     ]);
     expect(readConfig(PRODUCTION).warnings).toEqual([expect.stringContaining('AUTH_MODE is none')]);
     expect(readConfig({})).toMatchObject({ AUTH_MODE: 'none', warnings: [] });
+    for (const HOST of ['127.0.0.1', 'localhost', '::1']) expect(readConfig({ HOST }).warnings).toEqual([]);
+    for (const NODE_ENV of ['prod', 'development', ''])
+      expect(readConfig({ NODE_ENV, HOST: '0.0.0.0' }).warnings).toEqual([
+        expect.stringContaining('HOST lets other machines in'),
+      ]);
   });
 
   it('needs an issuer, an audience and one key', () => {

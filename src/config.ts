@@ -582,11 +582,18 @@ function findWithoutEffect(given: Record<string, string | undefined>): string[] 
   ];
 }
 
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/;
+
 /** What lets in more than most would want. */
 function findOpen(given: Record<string, string | undefined>, production: boolean): string[] {
   const open: string[] = [];
   if (production && given.AUTH_MODE === 'none')
     open.push('AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user');
+  if (!production && !authenticates(given) && !LOOPBACK.test(given.HOST ?? 'localhost'))
+    open.push(
+      'HOST lets other machines in, with AUTH_MODE none and NODE_ENV not production: whoever reaches this service ' +
+        'watches, lists and ends sessions as any user',
+    );
   if (production && given.AUTH_JWKS_URL?.startsWith('http:'))
     open.push('AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own');
   return open;
@@ -617,7 +624,11 @@ function readSecretFiles(given: Record<string, string | undefined>): string[] {
     if (file === undefined) continue;
     if (given[name] !== undefined) faults.push(`${name}_FILE: is set beside ${name}; give one of them`);
     try {
-      given[name] = readFileSync(file, 'utf8').trim();
+      const secret = readFileSync(file, 'utf8').trim();
+      // An empty variable is one that is not set; whoever names a file means a secret.
+      if (secret === '')
+        faults.push(`${name}_FILE: is empty; put the secret in it, or leave the variable out`);
+      else given[name] = secret;
     } catch (error) {
       faults.push(`${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'})`);
     }

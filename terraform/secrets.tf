@@ -6,6 +6,8 @@ locals {
       INTERNAL_API_TOKEN = ""
     },
     contains(["hmac", "secure-link"], var.media_signing) ? { MEDIA_SIGNING_SECRET = "" } : {},
+    # By itself, so that either can be drawn again without the other.
+    var.auth_mode == "jwt" ? { TICKET_SECRET = "" } : {},
     # 64 letters and digits are base64 of 48 bytes, because 64 is a multiple of 4.
     var.callback_url == null ? {} : { CALLBACK_SECRET = "whsec_" },
   )

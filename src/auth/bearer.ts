@@ -6,6 +6,14 @@ export function bearerOf({ headers }: FastifyRequest): string | undefined {
   return /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
 }
 
+/**
+ * Whether a text is a JWS as it is written (RFC 7515, 7.1). Decoders let more pass: one token in many spellings would be
+ * many to a cache.
+ */
+export function isJws(text: string): boolean {
+  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text);
+}
+
 /** 401 for a request without a token that is good enough; the challenge tells whether one was sent (RFC 6750, 3). */
 export function unauthorized(detail: string, sent: 'token' | 'none'): Problem {
   const challenge = sent === 'token' ? 'Bearer error="invalid_token"' : 'Bearer';

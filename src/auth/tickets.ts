@@ -4,7 +4,8 @@ import { SignJWT, errors, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config.js';
-import { unauthorized } from './bearer.js';
+import { type Problem } from '../http/problem.js';
+import { isJws, unauthorized } from './bearer.js';
 
 /**
  * What a ticket opens. `playlist`: the first playlist, which is where a player begins. `media`: what a playlist names;
@@ -41,15 +42,17 @@ export interface Ticket {
 @Injectable()
 export class Tickets {
   private readonly key: Uint8Array;
+  private readonly ceiling: number;
   private readonly issued = new LRUCache<string, Ticket>({ max: MAX_KNOWN });
   private readonly opened = new LRUCache<string, TicketClaims & { readonly expiresAt: number }>({
     max: MAX_KNOWN,
   });
 
   constructor(
-    { TICKET_SECRET }: Config,
+    { TICKET_SECRET, MAX_SESSIONS_CEILING, MAX_SESSIONS_PER_USER }: Config,
     private readonly clock: Clock,
   ) {
+    this.ceiling = Math.max(MAX_SESSIONS_CEILING, MAX_SESSIONS_PER_USER);
     // A key of its own, also where the secret signs something else: neither passes for the other.
     this.key = new Uint8Array(hkdfSync('sha256', TICKET_SECRET, '', 'streamgate playback ticket', 32));
   }
@@ -76,6 +79,7 @@ export class Tickets {
   async open(use: TicketUse, ticket: string): Promise<TicketClaims> {
     const known = this.opened.get(`${use} ${ticket}`);
     if (known !== undefined && this.clock.now() < known.expiresAt) return known;
+    if (!isJws(ticket)) throw noTicketOfOurs();
     try {
       const { payload } = await jwtVerify<{ sid: string; stream: string; limit: number }>(ticket, this.key, {
         algorithms: ['HS256'],
@@ -83,18 +87,30 @@ export class Tickets {
         currentDate: new Date(this.clock.now()),
       });
       const { sub, sid, stream, limit, exp } = payload;
-      const claims = { userId: sub!, sessionId: sid, streamId: stream, limit };
+      const claims = {
+        userId: sub!,
+        sessionId: sid,
+        streamId: stream,
+        // It may have been lowered since.
+        limit: Math.min(limit, this.ceiling),
+      };
       this.opened.set(`${use} ${ticket}`, { ...claims, expiresAt: exp! * 1_000 });
       return claims;
     } catch (error) {
-      if (error instanceof errors.JOSEError)
+      if (error instanceof errors.JWTExpired)
         throw unauthorized(
-          error instanceof errors.JWTExpired
-            ? 'The ticket has expired: ask for another one, by POST /v1/tickets or /v1/phases.'
-            : 'The ticket is none of this service, or not for this: ask for one by POST /v1/tickets.',
+          'The ticket has expired: ask for another one, by POST /v1/tickets or /v1/phases.',
           'token',
         );
+      if (error instanceof errors.JOSEError) throw noTicketOfOurs();
       throw error;
     }
   }
+}
+
+function noTicketOfOurs(): Problem {
+  return unauthorized(
+    'The ticket is none of this service, or not for this: ask for one by POST /v1/tickets.',
+    'token',
+  );
 }

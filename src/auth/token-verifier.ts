@@ -13,7 +13,7 @@ import {
 import { type Clock } from '../clock.js';
 import { type Config } from '../config.js';
 import { Problem } from '../http/problem.js';
-import { unauthorized } from './bearer.js';
+import { isJws, unauthorized } from './bearer.js';
 
 /** Clocks of issuers differ from ours by so much. */
 const CLOCK_TOLERANCE_SECONDS = 5;
@@ -41,6 +41,7 @@ export class TokenVerifier {
 
   /** The claims, `exp` and some `sub` among them. 401 for a token that is not good, 503 where its key cannot be fetched. */
   async verify(token: string): Promise<JWTPayload & { readonly exp: number }> {
+    if (!isJws(token)) throw unauthorized(OTHERWISE, 'token');
     try {
       const { payload } = await jwtVerify(token, this.keyOf, {
         // Pinned here: what a token says of itself is for the attacker to choose (RFC 8725, 3.1).
@@ -101,12 +102,12 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
       await keys.reload();
       renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
     } catch (error) {
-      log.warn({ reason: (error as Error).message, msg: 'the keys of AUTH_JWKS_URL cannot be renewed' });
+      log.warn({ reason: reasonOf(error as Error), msg: 'the keys of AUTH_JWKS_URL cannot be renewed' });
     }
   };
   return async (header, token) => {
     if (clock.monotonic() >= renewAt) void renew();
-    const refuse = (cause?: unknown): Problem =>
+    const refuse = (cause?: Error): Problem =>
       new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
         headers: { 'retry-after': String(JWKS_RETRY_SECONDS) },
         cause,
@@ -118,14 +119,21 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
       return await (isDown ? published() : keys)(header, token);
     } catch (error) {
       const isUnknown = error instanceof errors.JWKSNoMatchingKey;
-      if (isDown && isUnknown) throw refuse(error);
+      // The log was told what is the matter when it was found.
+      if (isDown && isUnknown) throw refuse();
       if (isUnknown || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
       if (isDown || (await knows(published(), header, token)))
         throw new errors.JWKInvalid('a key that is published is no key', { cause: error });
       retryAt = clock.monotonic() + JWKS_RETRY_SECONDS * 1_000;
-      throw refuse(error);
+      throw refuse(new Error(`AUTH_JWKS_URL gives no keys: ${reasonOf(error as Error)}`));
     }
   };
+}
+
+/** `fetch failed` tells nobody anything; its cause does. */
+function reasonOf({ message, cause }: Error): string {
+  const { code } = (cause ?? {}) as { code?: string };
+  return code === undefined ? message : `${message} (${code})`;
 }
 
 /** Whether there is a key that the token names, fit or not. */

@@ -14,6 +14,13 @@ export const CHECK_CONNECTIONS_MS = 1_000;
  * one who ends it must be the one who sends, or a request meets the end of its connection and is answered 502.
  */
 export const KEEP_ALIVE_MS = 72_000;
+/**
+ * How long a connection may stand still while a request is answered: who does not read a reply would have it kept for
+ * good. Nothing of ours takes as long, and event streams say something every 15 s.
+ */
+export const STALLED_MS = 30_000;
+/** How many requests may wait on a connection for the one before them. Clients send the next when they have the reply. */
+const MAX_PIPELINED = 10;
 /** How long a shutdown waits for requests under way. */
 export const DRAIN_MS = 5_000;
 
@@ -35,6 +42,28 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
+}
+
+/**
+ * Answers what was sent on one connection one after the other, and cuts a connection on which too much was sent ahead.
+ * Node would take up all of it at once, hundreds of requests in one packet, and keep the replies of whoever reads none.
+ */
+export function answerInTurn(fastify: FastifyInstance): void {
+  const waiting = new WeakMap<Socket, number>();
+  fastify.addHook('onRequest', ({ raw: { socket } }, { raw: response }, done) => {
+    // A response has its connection once those before it are written out.
+    if (response.socket !== null) return done();
+    const ahead = waiting.get(socket) ?? 0;
+    if (ahead >= MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    waiting.set(socket, ahead + 1);
+    response.once('socket', () => {
+      waiting.set(socket, waiting.get(socket)! - 1);
+      done();
+    });
+  });
 }
 
 /**

@@ -80,6 +80,8 @@ interface Player {
   readonly user_id: string;
   readonly session_id?: string | undefined;
   readonly limit: number;
+  /** The address that this service was asked by. */
+  readonly self: string;
   /** What was shown. */
   readonly ticket: string | undefined;
 }
@@ -169,7 +171,7 @@ export class PlayController {
       // As it was sent, names that are there twice included.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', session_id);
-      redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
+      redirect(reply, `${player.self}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
       return;
     }
     const root = await this.streams.open(stream_id);
@@ -232,7 +234,7 @@ export class PlayController {
       sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
     const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
     await this.admit(reply, stream_id, player, phase, path === undefined ? undefined : stream, true);
-    this.sendOn(path, request, reply);
+    this.sendOn(path, player, reply);
   }
 
   @Get(':name')
@@ -255,13 +257,13 @@ export class PlayController {
     const stream = path !== undefined && lookup.outcome === 'found' ? lookup.stream : undefined;
     await this.admit(reply, stream_id, player, 'same', stream, true);
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
-    this.sendOn(path, request, reply);
+    this.sendOn(path, player, reply);
   }
 
-  private sendOn(path: string | undefined, request: PlayRequest, reply: FastifyReply): void {
+  private sendOn(path: string | undefined, { self }: Player, reply: FastifyReply): void {
     if (path === undefined) throw movedOn();
     const signed = this.signer.sign(path, this.signer.endOf(this.clock.now() + this.urlLifeMs));
-    redirect(reply, this.streams.mediaBase(addressOf(request)) + signed);
+    redirect(reply, this.streams.mediaBase(self) + signed);
   }
 
   /** Who plays, where they may ask now; with a session, which what a playlist names is of. */
@@ -272,7 +274,8 @@ export class PlayController {
     streamId: string,
     use: TicketUse,
   ): Promise<Player> {
-    const player = await this.identify(query, streamId, use);
+    const self = addressOf(request);
+    const player = { ...(await this.identify(query, streamId, use)), self };
     if (use === 'media' && player.session_id === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
     // Apart from what the user asks the API: a player that loops, or a URL that leaked, must not keep them from ending it.
@@ -285,7 +288,7 @@ export class PlayController {
     { ticket, user_id, session_id }: ViewerQuery,
     streamId: string,
     use: TicketUse,
-  ): Promise<Player> {
+  ): Promise<Omit<Player, 'self'>> {
     if (ticket === undefined) {
       if (this.byTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
       if (user_id === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);

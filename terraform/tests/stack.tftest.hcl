@@ -602,6 +602,8 @@ run "authentication" {
     auth_jwks_url = "https://issuer.example.com/.well-known/jwks.json"
     auth_issuer   = "https://issuer.example.com"
     auth_audience = "streamgate"
+    # Then tickets have no secret of media to be signed with.
+    media_signing = "none"
   }
 
   assert {
@@ -612,7 +614,14 @@ run "authentication" {
     error_message = "The environment is not that of tests/environment.json, which src/config.ts is held against as well."
   }
   assert {
-    condition     = length(setsubtract(keys(local.environment), local.reserved_names)) == 0
+    condition = (
+      { for name, version in aws_secretsmanager_secret_version.app : name => version.secret_string }
+      == { for name, value in jsondecode(file("./tests/environment.json")).jwt.secrets : name => value }
+    )
+    error_message = "The secrets are not those of tests/environment.json, which src/config.ts is held against as well."
+  }
+  assert {
+    condition     = length(setsubtract(concat(keys(local.environment), keys(aws_secretsmanager_secret.app)), local.reserved_names)) == 0
     error_message = "app_environment may overwrite what the stack gives: add its name to reserved_names."
   }
 }

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { type RequestListener, type Server, createServer } from 'node:http';
+import { mkdtempSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { type RequestListener, type Server, type ServerResponse, createServer } from 'node:http';
 import { type AddressInfo, type Socket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 import { type Service, useService } from '../support/service.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
@@ -323,6 +324,78 @@ describe('who sends slowly, and never ends', () => {
     );
     expect(performance.now() - started).toBeLessThan(5_000);
     for (const reply of replies) expect(reply).toMatch(/^HTTP\/1\.1 408 [^]*"code":"request-timeout"/);
+  });
+});
+
+describe('who sends on without reading', () => {
+  const PLAYLIST = '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXT-X-ENDLIST\n';
+  const asked: string[] = [];
+  const held: ServerResponse[] = [];
+  const origin = useServer((request, response) => {
+    const [, stream] = request.url!.split('/') as [string, string];
+    asked.push(stream);
+    if (stream === 'slow') held.push(response);
+    else response.end(PLAYLIST);
+  });
+  const service = useService('the embedded store', () => ({
+    STREAM_ORIGIN: `${origin()}/{stream_id}/index.m3u8`,
+  }));
+  const get = (path: string, header = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${header}\r\n`;
+
+  it('has one reply made after the other', async () => {
+    const replies = exchange(
+      service,
+      get('/v1/streams/slow') + get('/v1/streams/next', 'Connection: close\r\n'),
+    );
+    await until(() => held.length === 1);
+    // By a connection of its own.
+    expect((await service.app.inject('/v1/streams/another')).statusCode).toBe(200);
+    expect(asked).toEqual(['slow', 'another']);
+    held[0]!.end(PLAYLIST);
+    expect((await replies).match(/HTTP\/1\.1 200|"stream_id":"\w+"/g)).toEqual([
+      'HTTP/1.1 200',
+      '"stream_id":"slow"',
+      'HTTP/1.1 200',
+      '"stream_id":"next"',
+    ]);
+  });
+
+  it('may send ten ahead', async () => {
+    const live = get('/health/live');
+    const replies = await exchange(service, live.repeat(10) + get('/health/live', 'Connection: close\r\n'));
+    expect(replies.match(/HTTP\/1\.1 200/g)).toHaveLength(11);
+  });
+
+  it('is cut where hundreds are sent ahead', async () => {
+    const socket = open(service).resume();
+    socket.write(get('/health/live').repeat(200));
+    await once(socket, 'close');
+    expect((await service.app.inject('/health/live')).statusCode).toBe(200);
+  });
+});
+
+describe('who never reads a reply', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'streamgate-'));
+  mkdirSync(join(folder, 'film'));
+  writeFileSync(join(folder, 'film/a.ts'), '');
+  // More than the kernel takes, and nothing on the disk.
+  truncateSync(join(folder, 'film/a.ts'), 256 * 1024 * 1024);
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder, MEDIA_SIGNING: 'none' }));
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  it('is cut when nothing of it went out for as long as a connection may stand still', async () => {
+    const server = service.app.getHttpServer();
+    expect(server.timeout).toBe(30_000);
+    // The test does not wait for as long.
+    server.timeout = 300;
+    const connections = promisify(server.getConnections.bind(server));
+    const socket = open(service);
+    socket.write('GET /media/film/a.ts HTTP/1.1\r\nHost: a\r\n\r\n');
+    await until(async () => (await connections()) === 1);
+    await until(async () => (await connections()) === 0, 10_000);
+    socket.destroy();
   });
 });
 

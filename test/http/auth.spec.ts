@@ -1,6 +1,9 @@
 import { createHash, createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { type Response } from 'supertest';
 import { openEventSource } from '../support/event-source.js';
+import { Tickets } from '../../src/auth/tickets.js';
+import { Clock } from '../../src/clock.js';
+import { readConfig } from '../../src/config.js';
 import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
 import { LiveOrigin } from '../support/live-origin.js';
 import { type Service, useService } from '../support/service.js';
@@ -279,6 +282,13 @@ describe('a viewer, by a secret,', () => {
     expect(status < 300 ? 'watches' : status).toBe(outcome);
   });
 
+  it('has a token of the one algorithm that the secret is for, in the one way to write it', async () => {
+    const good = await token({ sub: 'written' });
+    expect((await phase(good, { session_id: 'tv' })).status).toBe(201);
+    for (const bad of [await issuer.token({ ...HS256, alg: 'HS512' }), `${good}=`, `${good}.`, `${good}%20`])
+      expect(told(await phase(bad, { session_id: 'tv' }))).toEqual(NOT_GOOD);
+  });
+
   it('is told what to do about a token that is no good, and nothing of the token', async () => {
     const detail = async (claims: object) => (await phase(await token(claims))).body.detail as string;
     expect(await detail({ exp: seconds() - 60 })).toContain('expired');
@@ -496,6 +506,16 @@ describe('a viewer, by a secret,', () => {
       }
     });
 
+    it('has no larger plan by it than is given by now', async () => {
+      const clock = new Clock();
+      const tickets = (MAX_SESSIONS_CEILING: string) =>
+        new Tickets(readConfig({ ...BY_SECRET, TICKET_SECRET: 's'.repeat(32), MAX_SESSIONS_CEILING }), clock);
+      const claims = { userId: 'ana', sessionId: 'tv', streamId: STREAM, limit: 9 };
+      const { ticket: old } = await tickets('9').issue('media', claims);
+      expect(await tickets('9').open('media', old)).toMatchObject({ limit: 9 });
+      expect(await tickets('5').open('media', old)).toMatchObject({ limit: 5 });
+    });
+
     it('cannot make one', async () => {
       const { ticket: mine } = await opened('forger');
       const [header, payload, signature] = mine.split('.') as [string, string, string];
@@ -506,6 +526,8 @@ describe('a viewer, by a secret,', () => {
         `${header}.${base64url({ ...claims, sub: 'ana' })}.${signature}`,
         `${content}.`,
         `${content}.${signature}`,
+        `${mine}%20`,
+        `${mine}=`,
         'x',
         '',
       ])

@@ -145,6 +145,12 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
       'headers-too-large',
     ],
     ['no Host', phaseRequest(''), 400, 'malformed-request'],
+    [
+      'a Host that is none, of the gate, before all else',
+      'GET /v1/play/film/0/0.ts HTTP/1.1\r\nHost: a"<>/x?y\r\nConnection: close\r\n\r\n',
+      400,
+      'malformed-request',
+    ],
     ['a Host that is none', phaseRequest('Host: a"<>/x?y\r\n'), 400, 'malformed-request'],
   ])('a problem for %s', async (_, bytes, status, code) => {
     const socket = connect((service.app.getHttpServer().address() as AddressInfo).port, '127.0.0.1');

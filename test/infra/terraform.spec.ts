@@ -42,6 +42,7 @@ const REQUIRED: Variables = {
   INTERNAL_API_TOKEN: 'INTERNAL_API_TOKEN',
   MEDIA_SIGNING_SECRET: 'MEDIA_SIGNING_SECRET',
   REDIS_URL: 'SESSION_STORE',
+  TICKET_SECRET: 'TICKET_SECRET',
 };
 
 const all = ({ environment, secrets, given = [] }: Task): Variables => ({
