@@ -91,7 +91,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     }),
   );
   app.enableShutdownHooks([], { useProcessExit: true });
-  useDocs(app, CALLBACKS);
+  useDocs(app, CALLBACKS, config.AUTH_MODE === 'jwt');
   // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
   const log = app.get(Logger);
   app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });

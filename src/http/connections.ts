@@ -61,7 +61,7 @@ export function answerInTurn(fastify: FastifyInstance): void {
     waiting.set(socket, ahead + 1);
     response.once('socket', () => {
       waiting.set(socket, waiting.get(socket)! - 1);
-      done();
+      if (!socket.destroyed) done();
     });
   });
 }

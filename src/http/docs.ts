@@ -67,8 +67,11 @@ const FIELD_ERRORS: JsonSchema = {
 export const API_TOKEN = 'api-token';
 export const VIEWER_TOKEN = 'viewer-token';
 
-/** Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends. */
-export function useDocs(app: INestApplication, webhooks: JsonSchema): void {
+/**
+ * Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends.
+ * `tokensNameUsers`: no body has to.
+ */
+export function useDocs(app: INestApplication, webhooks: JsonSchema, tokensNameUsers: boolean): void {
   const settings = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Streamgate')
@@ -105,10 +108,19 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema): void {
   const document = SwaggerModule.createDocument(app, settings, {
     operationIdFactory: (_controller, method) => method,
   });
+  if (tokensNameUsers) for (const { post } of Object.values(document.paths)) askForNoUser(post?.requestBody);
   SwaggerModule.setup(
     'docs',
     app,
     { ...document, webhooks: webhooks as OpenAPIObject['webhooks'] },
     { jsonDocumentUrl: 'docs/openapi.json', raw: ['json'] },
   );
+}
+
+function askForNoUser(body: NonNullable<OpenAPIObject['paths'][string]['post']>['requestBody']): void {
+  for (const media of Object.values(body && 'content' in body ? body.content : {})) {
+    if (!media.schema || !('required' in media.schema)) continue;
+    const required = media.schema.required!.filter((field) => field !== 'user_id');
+    media.schema = { ...media.schema, required };
+  }
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Injectable, Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
@@ -70,6 +71,8 @@ export class StreamsService {
     sizeCalculation: ({ segments }) => segments.length + 1,
   });
   private readonly seen = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
+  /** Those in order, until there is another. */
+  private listed: readonly StreamSummary[] | undefined;
   private readonly externalMediaBase: string | undefined;
   /** Stream ids may be made up, by the thousand: the origin has so many requests of this instance at once, and no more. */
   private readonly reads = pLimit(READS_AT_ONCE);
@@ -149,16 +152,17 @@ export class StreamsService {
 
   /**
    * What the origin lists; of an origin that cannot tell, the streams seen so far, as they were then. Undefined where
-   * the origin failed. Those that cannot be served are left out, and the log says why.
+   * the origin failed. Those that cannot be served are left out, and the log says why. The same array where nothing has
+   * changed, as far as it is known.
    */
-  async list(): Promise<StreamSummary[] | undefined> {
+  async list(): Promise<readonly StreamSummary[] | undefined> {
     const listed = await this.origin.list().catch((err: Error) => {
       this.log.warn({ reason: err.message, msg: 'the origin failed' });
       return undefined;
     });
     if (listed === undefined) return undefined;
     if (listed === 'unknown')
-      return [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1));
+      return (this.listed ??= [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1)));
     const ids = listed.filter((id) => ID.test(id)).toSorted();
     const streams: Stream[] = [];
     for (let at = 0; at < ids.length; at += LISTED_AT_ONCE) {
@@ -251,8 +255,12 @@ export class StreamsService {
     }
     const { stream } = playlist;
     const { kind, durationSeconds, phaseSeconds, phases } = stream;
-    if (isFirst || !this.seen.has(streamId))
-      this.seen.set(streamId, { streamId, kind, durationSeconds, phaseSeconds, phases });
+    const summary = { streamId, kind, durationSeconds, phaseSeconds, phases };
+    const known = this.seen.get(streamId);
+    if (!known || (isFirst && !isDeepStrictEqual(known, summary))) {
+      this.seen.set(streamId, summary);
+      this.listed = undefined;
+    }
     return { outcome: 'found', playlist, stream };
   }
 }

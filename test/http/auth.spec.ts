@@ -282,6 +282,17 @@ describe('a viewer, by a secret,', () => {
     expect(status < 300 ? 'watches' : status).toBe(outcome);
   });
 
+  it('need not name the user in a body, as the documentation says', async () => {
+    const { body } = await service.send('get', '/docs/openapi.json');
+    const { paths } = body as { paths: Record<string, { post: object }> };
+    for (const path of ['/v1/phases', '/v1/tickets'])
+      expect(paths[path]!.post).toHaveProperty(
+        ['requestBody', 'content', 'application/json', 'schema', 'required'],
+        ['stream_id'],
+      );
+    expect((await phase(await token({ sub: 'unnamed' }))).status).toBe(201);
+  });
+
   it('has a token of the one algorithm that the secret is for, in the one way to write it', async () => {
     const good = await token({ sub: 'written' });
     expect((await phase(good, { session_id: 'tv' })).status).toBe(201);

@@ -112,12 +112,14 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     const held = origin.hold('queue');
     const socket = await askAndHold(port(), { user_id: 'queue', session_id: 'a', stream_id: 'queue' });
     const release = await held;
-    const undone = settled();
+    const admit = jest.spyOn(service.sessions, 'admit');
     writeRequest(socket, { user_id: 'queue', session_id: 'b', stream_id: 'film' });
-    while ((await service.sessions.list('queue')).length === 0) await new Promise(setImmediate);
+    // What comes after it by another connection is answered: it waits for the one before it on its own.
+    await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'film' });
     await breakOff(socket);
-    expect(await undone).toBe('withdraw');
     release();
+    await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'queue' });
+    expect(admit.mock.calls.map(([{ userId }]) => userId)).toEqual(['another', 'another']);
     expect(await service.sessions.list('queue')).toEqual([]);
   });
 
@@ -195,6 +197,19 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       'fault.answers-500',
     );
     expect(origin.requestsFor('film')).toBe(asked);
+  });
+
+  it('puts the streams in order again only where there is another', async () => {
+    const streams = service.app.get(StreamsService);
+    const before = await streams.list();
+    await service.ask({ user_id: 'lister', stream_id: 'film' });
+    expect(await streams.list()).toBe(before);
+    await service.ask({ user_id: 'lister', stream_id: 'a-new-one' });
+    expect((await streams.list())!.map(({ streamId }) => streamId)).toEqual(
+      ['a-new-one', ...before!.map(({ streamId }) => streamId)].toSorted(),
+    );
+    const { body } = await service.send('get', '/v1/streams');
+    expect(body.streams[0].stream_id).toBe('a-new-one');
   });
 
   it('asks the origin once for however many ask at once', async () => {
