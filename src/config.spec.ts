@@ -446,7 +446,11 @@ describe('the configuration of who may ask', () => {
       'AUTH_ISSUER',
       'AUTH_AUDIENCE',
     ]);
-    expect(readConfig(PRODUCTION).warnings).toEqual([expect.stringContaining('AUTH_MODE is none')]);
+    expect(readConfig(PRODUCTION)).toMatchObject({
+      alarm: expect.stringContaining('AUTH_MODE is none'),
+      warnings: [],
+    });
+    expect([readConfig(jwt).alarm, readConfig({}).alarm]).toEqual([undefined, undefined]);
     expect(readConfig({})).toMatchObject({ AUTH_MODE: 'none', warnings: [] });
     for (const HOST of ['127.0.0.1', 'localhost', '::1']) expect(readConfig({ HOST }).warnings).toEqual([]);
     for (const NODE_ENV of ['prod', 'development', ''])

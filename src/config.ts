@@ -512,6 +512,13 @@ export class Config {
       .toSorted((a, b) => b.length - a.length);
   }
 
+  /** What is said louder than a warning, since it may be hidden: that nobody is asked who they are, in production. */
+  get alarm(): string | undefined {
+    return this.production && this.AUTH_MODE === 'none'
+      ? 'AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user'
+      : undefined;
+  }
+
   /** The keys that sign callbacks, one signature each. */
   get callbackKeys(): readonly Buffer[] {
     return webhookKeys(this.CALLBACK_SECRET ?? '');
@@ -587,8 +594,6 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/;
 /** What lets in more than most would want. */
 function findOpen(given: Record<string, string | undefined>, production: boolean): string[] {
   const open: string[] = [];
-  if (production && given.AUTH_MODE === 'none')
-    open.push('AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user');
   if (!production && !authenticates(given) && !LOOPBACK.test(given.HOST ?? 'localhost'))
     open.push(
       'HOST lets other machines in, with AUTH_MODE none and NODE_ENV not production: whoever reaches this service ' +

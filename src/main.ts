@@ -15,6 +15,7 @@ async function main(): Promise<void> {
     throw new Error(cannotListen(config, error as NodeJS.ErrnoException));
   });
   for (const warning of config.warnings) log.warn(warning);
+  if (config.alarm !== undefined) log.error(config.alarm);
   const url = await app.getUrl();
   const whom = config.AUTH_MODE === 'none' ? 'whoever asks (AUTH_MODE=none)' : 'viewers with a token';
   log.log(

@@ -132,8 +132,8 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
 
 /** `fetch failed` tells nobody anything; its cause does. */
 function reasonOf({ message, cause }: Error): string {
-  const { code } = (cause ?? {}) as { code?: string };
-  return code === undefined ? message : `${message} (${code})`;
+  const { code, message: behind } = (cause ?? {}) as { code?: string; message?: string };
+  return cause === undefined ? message : `${message} (${code ?? behind})`;
 }
 
 /** Whether there is a key that the token names, fit or not. */

@@ -1,9 +1,10 @@
 import { createHash, createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { type Response } from 'supertest';
-import { openEventSource } from '../support/event-source.js';
+import { PinoLogger } from 'nestjs-pino';
 import { Tickets } from '../../src/auth/tickets.js';
 import { Clock } from '../../src/clock.js';
 import { readConfig } from '../../src/config.js';
+import { openEventSource } from '../support/event-source.js';
 import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
 import { LiveOrigin } from '../support/live-origin.js';
 import { type Service, useService } from '../support/service.js';
@@ -168,6 +169,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
       await until(() => issuer.reads > reads);
       expect((await phase(await issuer.token(key, { sub: 'known-too' }))).status).toBe(201);
       const unknown = { ...(await newKeyPair('RS256')), alg: 'RS256', kid: 'three' };
+      const warned = jest.spyOn(PinoLogger.root, 'warn');
       const reply = await phase(await issuer.token(unknown));
       expect([reply.status, reply.body.code, reply.headers['retry-after']]).toEqual([
         503,
@@ -180,6 +182,9 @@ describe('a viewer, by keys that the issuer publishes,', () => {
         expect((await phase(await issuer.token(unknown, { sub: `made-up-${made}` }))).status).toBe(503);
       expect((await phase(await issuer.token(key, { sub: 'known-still' }))).status).toBe(201);
       expect(issuer.reads).toBe(asked);
+      // And the log is told once, of what is the matter.
+      const reasons = warned.mock.calls.map(([line]) => (line as { reason?: string }).reason);
+      expect(reasons).toEqual([expect.stringMatching(/^AUTH_JWKS_URL gives no keys: .*200/)]);
     } finally {
       issuer.status = 200;
     }

@@ -82,6 +82,18 @@ describe('the configuration', () => {
     expect(output).toContain('AUTH_MODE=none is for who has authentication in front');
   });
 
+  it('shouts where it asks nobody who they are in production, however little is logged', async () => {
+    const service = await startServiceProcess({
+      NODE_ENV: 'production',
+      AUTH_MODE: 'none',
+      SESSION_STORE: 'memory',
+      INTERNAL_API_TOKEN: 'x'.repeat(32),
+      MEDIA_SIGNING_SECRET: 'x'.repeat(32),
+      LOG_LEVEL: 'error',
+    });
+    expect(service.output()).toContain('AUTH_MODE is none');
+  });
+
   it('takes secrets from files, an empty variable as unset, and warns of what has no effect yet', async () => {
     using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
     const file = join(folder.path, 'token');
