@@ -19,8 +19,8 @@ import {
   CHECK_CONNECTIONS_MS,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
-  STALLED_MS,
   answerInTurn,
+  cutStalled,
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
@@ -51,7 +51,6 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
     genReqId: () => randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: STALLED_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
     // Told by a problem of ours, where it matters.
@@ -74,6 +73,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   const fastify: FastifyInstance = adapter.getInstance();
   takeJsonOnly(fastify);
   answerInTurn(fastify);
+  cutStalled(fastify);
   if (config.AUTH_MODE === 'jwt') letTokensNameUsers(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);

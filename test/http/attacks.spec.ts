@@ -6,7 +6,9 @@ import { type AddressInfo, type Socket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { STALLED_MS } from '../../src/http/connections.js';
 import { type Service, useService } from '../support/service.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
@@ -387,6 +389,14 @@ describe('who never reads a reply', () => {
   writeFileSync(join(folder, 'film/a.ts'), '');
   // More than the kernel takes, and nothing on the disk.
   truncateSync(join(folder, 'film/a.ts'), 256 * 1024 * 1024);
+  beforeAll(() => {
+    const repeat = globalThis.setInterval;
+    // The test does not wait for as long.
+    jest
+      .spyOn(globalThis, 'setInterval')
+      .mockImplementation(((run: () => void, ms: number) =>
+        repeat(run, ms === STALLED_MS ? 200 : ms)) as typeof setInterval);
+  });
   const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder, MEDIA_SIGNING: 'none' }));
   afterAll(() => {
     rmSync(folder, { recursive: true });
@@ -394,14 +404,22 @@ describe('who never reads a reply', () => {
 
   it('is cut when nothing of it went out for as long as a connection may stand still', async () => {
     const server = service.app.getHttpServer();
-    expect(server.timeout).toBe(30_000);
-    // The test does not wait for as long.
-    server.timeout = 300;
     const connections = promisify(server.getConnections.bind(server));
     const socket = open(service);
     socket.write('GET /media/film/a.ts HTTP/1.1\r\nHost: a\r\n\r\n');
     await until(async () => (await connections()) === 1);
     await until(async () => (await connections()) === 0, 10_000);
+    expect(await connections()).toBe(0);
+    socket.destroy();
+  });
+
+  it('is not cut while it takes something now and then', async () => {
+    const socket = open(service);
+    let bytes = 0;
+    socket.write('GET /media/film/a.ts HTTP/1.1\r\nHost: a\r\n\r\n');
+    for (const started = performance.now(); performance.now() - started < 2_000; await sleep(50))
+      bytes += (socket.read() as Buffer | null)?.length ?? 0;
+    expect([socket.closed, bytes > 0]).toEqual([false, true]);
     socket.destroy();
   });
 });
