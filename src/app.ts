@@ -25,7 +25,7 @@ import {
   refuseConnection,
 } from './http/connections.js';
 import { MEDIA, control, openToPages } from './http/cors.js';
-import { useDocs } from './http/docs.js';
+import { useDocs, withoutUser } from './http/docs.js';
 import { useHttpLog } from './http/http-log.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
@@ -106,8 +106,7 @@ function letTokensNameUsers(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
     const body = route.schema?.body as { readonly required?: readonly string[] } | undefined;
     if (!body?.required) return;
-    const required = body.required.filter((field) => field !== 'user_id');
-    route.schema = { ...route.schema, body: { ...body, required } };
+    route.schema = { ...route.schema, body: withoutUser(body) };
   });
 }
 

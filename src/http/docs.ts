@@ -117,10 +117,14 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, tokensNameU
   );
 }
 
+/** A body's schema for whom a token names: `user_id` may be left out. */
+export function withoutUser<T extends { readonly required?: readonly string[] }>(schema: T): T {
+  return { ...schema, required: schema.required?.filter((field) => field !== 'user_id') };
+}
+
 function askForNoUser(body: NonNullable<OpenAPIObject['paths'][string]['post']>['requestBody']): void {
   for (const media of Object.values(body && 'content' in body ? body.content : {})) {
     if (!media.schema || !('required' in media.schema)) continue;
-    const required = media.schema.required!.filter((field) => field !== 'user_id');
-    media.schema = { ...media.schema, required };
+    media.schema = withoutUser(media.schema);
   }
 }

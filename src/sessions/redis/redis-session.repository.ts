@@ -268,22 +268,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       rested = expired;
       await sleep(GIVE_WAY_MS);
     };
-    const stepUsers = shared ? SHARED_STEP_USERS : STEP_USERS;
-    let waiting: PartitionKeys[] = [];
-    for (let at = 0, width: number; at < partitions.length; at += width) {
-      const inSteps = waiting.length > 0;
-      width = inSteps ? 1 : FIRST_WIDTH;
-      const asked = partitions.slice(at, at + width);
-      waiting.push(...(stopped() ? asked : await step(asked, inSteps ? stepUsers : FIRST_USERS)));
-      if (waiting.length > 0) await giveWay();
-    }
+    const unfinished: PartitionKeys[] = [];
+    let at = 0;
+    for (; at < partitions.length && unfinished.length === 0 && !stopped(); at += FIRST_WIDTH)
+      unfinished.push(...(await step(partitions.slice(at, at + FIRST_WIDTH), FIRST_USERS)));
+    const waiting = [...partitions.slice(at), ...unfinished];
     while (waiting.length > 0 && !stopped()) {
-      const left: PartitionKeys[] = [];
-      for (const keys of waiting) {
-        left.push(...(stopped() ? [keys] : await step([keys], stepUsers)));
-        await giveWay();
-      }
-      waiting = left;
+      await giveWay();
+      waiting.push(...(await step([waiting.shift()!], shared ? SHARED_STEP_USERS : STEP_USERS)));
     }
     return { expired, more: held || waiting.length > 0, paused };
   }
