@@ -13,13 +13,13 @@ const { RedisSessionRepository } = built(
 ) as typeof import('../src/sessions/redis/redis-session.repository.ts');
 const { Availability, sendTogether } = built(
   '../dist/sessions/redis/redis-connection.js',
-) as typeof import('../src/sessions/redis/redis-connection.ts');
+) as typeof import('../src/sessions/redis/link.ts');
 const { defineScripts, readScript } = built(
   '../dist/sessions/redis/redis-scripts.js',
 ) as typeof import('../src/sessions/redis/redis-scripts.ts');
 const { partitionOf } = built(
   '../dist/sessions/redis/redis-keys.js',
-) as typeof import('../src/sessions/redis/redis-keys.ts');
+) as typeof import('../src/sessions/redis/keys.ts');
 
 /** As the service has it where nobody configures it: X = 10 s, n = 3. */
 export const POLICY: Policy = {

@@ -2,12 +2,14 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { ConfigModule, registerAs } from '@nestjs/config';
 import { ScheduleModule } from '@nestjs/schedule';
 import { LoggerModule } from 'nestjs-pino';
+import { CallbacksModule } from './callbacks/callbacks.module.js';
 import { Clock } from './clock.js';
-import { Config } from './config.js';
+import { Config } from './config/config.js';
 import { DemoController } from './demo/demo.controller.js';
 import { ExpiryModule } from './expiry/expiry.module.js';
-import { HealthController } from './http/health.controller.js';
-import { logParams } from './http/http-log.js';
+import { GateModule } from './gate/gate.module.js';
+import { logParams } from './observability/log.js';
+import { ObservabilityModule } from './observability/observability.module.js';
 import { SessionsModule } from './sessions/sessions.module.js';
 import { StreamsModule } from './streams/streams.module.js';
 
@@ -26,13 +28,13 @@ export class AppModule {
         ScheduleModule.forRoot(),
         SessionsModule,
         StreamsModule,
+        GateModule,
         ExpiryModule,
+        CallbacksModule,
+        ObservabilityModule,
       ],
       // A page at / shows it all, but not to the world; it has no token to show.
-      controllers:
-        config.production || config.AUTH_MODE === 'jwt'
-          ? [HealthController]
-          : [HealthController, DemoController],
+      controllers: config.production || config.AUTH_MODE === 'jwt' ? [] : [DemoController],
       providers: [
         { provide: Config, useExisting: settings.KEY },
         { provide: Clock, useValue: clock },

@@ -13,8 +13,8 @@ import {
 import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
 import { Clock } from './clock.js';
-import { type Config } from './config.js';
-import { CALLBACKS } from './expiry/callbacks.schemas.js';
+import { type Config } from './config/config.js';
+import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
   KEEP_ALIVE_MS,
@@ -26,7 +26,7 @@ import {
 } from './http/connections.js';
 import { MEDIA, control, openToPages } from './http/cors.js';
 import { useDocs, withoutUser } from './http/docs.js';
-import { useHttpLog } from './http/http-log.js';
+import { useHttpLog } from './observability/log.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
@@ -35,7 +35,7 @@ import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
-import { MEDIA_PATH } from './streams/streams.service.js';
+import { MEDIA_PATH } from './streams/catalogue.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { createApp } from './app.js';
-import { type Config, ConfigError, readConfig } from './config.js';
+import { type Config, ConfigError, readConfig } from './config/config.js';
 
 /** Reads the configuration, builds the application and listens; prints what is wrong and exits 1 where it cannot. */
 async function main(): Promise<void> {

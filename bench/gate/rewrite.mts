@@ -5,7 +5,7 @@ import { ORIGINAL, SEGMENTS, keyIn, rewritten } from './playlist.mts';
 const built = createRequire(import.meta.url);
 const { readPlaylist } = built(
   '../../dist/streams/playlist.js',
-) as typeof import('../../src/streams/playlist.ts');
+) as typeof import('../../src/streams/hls/playlist.ts');
 
 const RUNS = 5;
 const TIMES = 2_000;

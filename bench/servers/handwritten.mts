@@ -15,7 +15,7 @@ const { defineScripts } = built(
 ) as typeof import('../../src/sessions/redis/redis-scripts.ts');
 const { userKeys } = built(
   '../../dist/sessions/redis/redis-keys.js',
-) as typeof import('../../src/sessions/redis/redis-keys.ts');
+) as typeof import('../../src/sessions/redis/keys.ts');
 
 const { PORT, REDIS_URL, MEDIA_SIGNING_SECRET } = process.env;
 const LIMIT = 3;

@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
-import { type ApiToken, Config, SCOPES, type Scope } from '../config.js';
+import { type ApiToken, Config, SCOPES, type Scope } from '../config/config.js';
 import { Problem } from '../http/problem.js';
 import { bearerOf, unauthorized } from './bearer.js';
 

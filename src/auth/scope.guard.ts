@@ -9,7 +9,7 @@ import {
 import { Reflector } from '@nestjs/core';
 import { ApiBearerAuth } from '@nestjs/swagger';
 import { type FastifyRequest } from 'fastify';
-import { type Scope } from '../config.js';
+import { type Scope } from '../config/config.js';
 import { API_TOKEN, ApiProblems } from '../http/docs.js';
 import { ApiTokens } from './api-tokens.js';
 

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { SignJWT, errors, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { type Problem } from '../http/problem.js';
 import { isJws, unauthorized } from './bearer.js';
 

@@ -11,7 +11,7 @@ import {
   jwtVerify,
 } from 'jose';
 import { type Clock } from '../clock.js';
-import { type Config } from '../config.js';
+import { type Config } from '../config/config.js';
 import { Problem } from '../http/problem.js';
 import { isJws, unauthorized } from './bearer.js';
 

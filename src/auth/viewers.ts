@@ -4,7 +4,7 @@ import { type FastifyRequest } from 'fastify';
 import { type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
-import { Config, type Scope } from '../config.js';
+import { Config, type Scope } from '../config/config.js';
 import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { ApiTokens } from './api-tokens.js';

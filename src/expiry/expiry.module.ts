@@ -1,17 +1,14 @@
 import { Module } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
+import { CallbacksModule } from '../callbacks/callbacks.module.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
-import { CallbackSender } from './callback-sender.js';
-import { CallbacksController } from './callbacks.controller.js';
-import { CallbacksService } from './callbacks.service.js';
 import { ExpiryController } from './expiry.controller.js';
 import { ExpiryService } from './expiry.service.js';
-import { MetricsController } from './metrics.controller.js';
 
-/** What happens to sessions that fell silent: the sweep, from the clock and from outside, and who is told. */
+/** The sweep that reclaims expired sessions: run by every instance each second, and by endpoint. */
 @Module({
-  imports: [AuthModule, SessionsModule],
-  controllers: [ExpiryController, CallbacksController, MetricsController],
-  providers: [ExpiryService, CallbacksService, CallbackSender],
+  imports: [AuthModule, SessionsModule, CallbacksModule],
+  controllers: [ExpiryController],
+  providers: [ExpiryService],
 })
 export class ExpiryModule {}

@@ -4,7 +4,7 @@ import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
 import { instant } from '../http/fields.js';
 import { type Pause, SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
-import { CallbacksService } from './callbacks.service.js';
+import { CallbacksService } from '../callbacks/callbacks.service.js';
 
 /**
  * One sweep claims no more than this and takes little longer than that, whatever has piled up: half a second of work in

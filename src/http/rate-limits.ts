@@ -8,7 +8,7 @@ import rateLimit, {
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { type Clock } from '../clock.js';
-import { type Config } from '../config.js';
+import { type Config } from '../config/config.js';
 import { Problem } from './problem.js';
 
 const WINDOW_MS = 1_000;

@@ -9,7 +9,7 @@ import {
 } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Viewers } from '../auth/viewers.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';

@@ -1,21 +1,21 @@
 import { Logger, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { RedisCallbackOutbox } from './redis/redis-callback-outbox.js';
-import { Availability, connectRedis } from './redis/redis-connection.js';
+import { Availability, connectRedis } from './redis/link.js';
 import { RedisRateTally } from './redis/redis-rate-tally.js';
 import { RedisSessionEvents } from './redis/redis-session-events.js';
 import { RedisSessionRepository } from './redis/redis-session.repository.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
-import { SessionsService } from './sessions.service.js';
+import { Admissions } from './admissions.js';
 
 /** The ports on one store. */
 interface Store {
@@ -33,7 +33,7 @@ const STORE = Symbol('the session store');
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController],
   providers: [
-    SessionsService,
+    Admissions,
     EventStreams,
     { provide: STORE, inject: [Config, Clock], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
@@ -41,7 +41,7 @@ const STORE = Symbol('the session store');
     port(CallbackOutbox, ({ outbox }) => outbox),
     port(RateLimits, ({ limits }) => limits),
   ],
-  exports: [SessionRepository, SessionsService, CallbackOutbox, EventStreams, RateLimits],
+  exports: [SessionRepository, Admissions, CallbackOutbox, EventStreams, RateLimits],
 })
 export class SessionsModule {}
 

@@ -3,15 +3,15 @@ import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Clock } from '../clock.js';
 import { Problem } from '../http/problem.js';
-import { MediaSigner } from './media-signer.js';
-import { MEDIA_PATH, StreamsService } from './streams.service.js';
+import { MediaSigner } from './signing/media-signer.js';
+import { MEDIA_PATH, Catalogue } from './catalogue.js';
 
 /** Serves the media of a folder to whoever holds a URL that was signed for it: what a CDN does in the field. */
 @ApiExcludeController()
 @Controller(MEDIA_PATH)
 export class MediaController {
   constructor(
-    private readonly streams: StreamsService,
+    private readonly streams: Catalogue,
     private readonly signer: MediaSigner,
     private readonly clock: Clock,
   ) {}

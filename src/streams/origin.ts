@@ -1,7 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { type Config } from '../config.js';
+import { type Config } from '../config/config.js';
 
 /** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
 const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;

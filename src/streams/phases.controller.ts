@@ -4,7 +4,7 @@ import { ApiBearerAuth, ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nes
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Tickets } from '../auth/tickets.js';
 import { Viewers } from '../auth/viewers.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
@@ -13,7 +13,7 @@ import { RateLimits } from '../http/rate-limits.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
-import { SessionsService } from '../sessions/sessions.service.js';
+import { Admissions } from '../sessions/admissions.js';
 import { playbackUrl } from './playback.js';
 import { streamProblem } from './streams.errors.js';
 import {
@@ -24,7 +24,7 @@ import {
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
-import { type StreamLookup, StreamsService } from './streams.service.js';
+import { type StreamLookup, Catalogue } from './catalogue.js';
 
 /** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
 @ApiTags('phases')
@@ -36,8 +36,8 @@ export class PhasesController {
   private readonly longestWaitSeconds: number;
 
   constructor(
-    private readonly sessions: SessionsService,
-    private readonly streams: StreamsService,
+    private readonly sessions: Admissions,
+    private readonly streams: Catalogue,
     private readonly viewers: Viewers,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,

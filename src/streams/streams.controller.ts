@@ -5,7 +5,7 @@ import { ApiProblems } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
 import { RENDITION_LIST, STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
-import { type StreamSummary, StreamsService } from './streams.service.js';
+import { type StreamSummary, Catalogue } from './catalogue.js';
 
 /** Of an instance, for streams that are not in memory. */
 const LOOKS_AT_ONCE = 8;
@@ -24,7 +24,7 @@ export class StreamsController {
   /** Ten thousand streams take ten milliseconds to write down, and whoever asks for them needs no token. */
   private written: { readonly streams: readonly StreamSummary[]; readonly text: string } | undefined;
 
-  constructor(private readonly streams: StreamsService) {}
+  constructor(private readonly streams: Catalogue) {}
 
   @Get()
   @ApiOperation({

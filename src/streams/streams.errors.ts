@@ -1,5 +1,5 @@
 import { Problem } from '../http/problem.js';
-import { type StreamLookup } from './streams.service.js';
+import { type StreamLookup } from './catalogue.js';
 
 /** What a client is told where there is no stream to watch. */
 export function streamProblem(outcome: Exclude<StreamLookup['outcome'], 'found'>): Problem {

@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/keys.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { useConnection } from '../support/redis-database.js';
 import { openRedisStore } from '../support/stores.js';

@@ -3,7 +3,7 @@ import { type Response } from 'supertest';
 import { PinoLogger } from 'nestjs-pino';
 import { Tickets } from '../../src/auth/tickets.js';
 import { Clock } from '../../src/clock.js';
-import { readConfig } from '../../src/config.js';
+import { readConfig } from '../../src/config/config.js';
 import { openEventSource } from '../support/event-source.js';
 import { BY_SECRET, HS256, Issuer, newKeyPair, pemOf } from '../support/issuer.js';
 import { LiveOrigin } from '../support/live-origin.js';

@@ -1,7 +1,7 @@
 import addFormats from 'ajv-formats';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Webhook } from 'standardwebhooks';
-import { CallbacksService } from '../../src/expiry/callbacks.service.js';
+import { CallbacksService } from '../../src/callbacks/callbacks.service.js';
 import { CallbackOutbox, EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { EVENT } from '../../src/sessions/sessions.schemas.js';

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { StreamsService } from '../../src/streams/streams.service.js';
+import { Catalogue } from '../../src/streams/catalogue.js';
 import { HeldOrigin } from '../support/held-origin.js';
 import { type StoreName, STORES, useService } from '../support/service.js';
 
@@ -95,7 +95,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     service.clock.advance(1_000);
     for (const session_id of ['tv', 'phone']) {
       const undone = settled();
-      jest.spyOn(service.app.get(StreamsService), 'issue').mockImplementationOnce(() => {
+      jest.spyOn(service.app.get(Catalogue), 'issue').mockImplementationOnce(() => {
         throw new Error('no signature');
       });
       const { status } = await fetch(`http://127.0.0.1:${port()}/v1/phases`, {
@@ -200,7 +200,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
   });
 
   it('puts the streams in order again only where there is another', async () => {
-    const streams = service.app.get(StreamsService);
+    const streams = service.app.get(Catalogue);
     const before = await streams.list();
     await service.ask({ user_id: 'lister', stream_id: 'film' });
     expect(await streams.list()).toBe(before);

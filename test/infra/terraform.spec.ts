@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { type Config, ConfigError, readConfig } from '../../src/config.js';
+import { type Config, ConfigError, readConfig } from '../../src/config/config.js';
 import { DRAIN_MS, REQUEST_TIMEOUT_MS } from '../../src/http/connections.js';
 import { HEARTBEAT_MS } from '../../src/sessions/event-streams.js';
 import { useService } from '../support/service.js';

@@ -9,7 +9,7 @@ import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { createApp } from '../../src/app.js';
 import { Tickets } from '../../src/auth/tickets.js';
-import { readConfig } from '../../src/config.js';
+import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 import { until } from '../support/until.js';
 

@@ -6,7 +6,7 @@ import pLimit from 'p-limit';
 import { Clock } from '../../src/clock.js';
 import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { type Ledger } from '../../src/sessions/session.repository.js';
-import { PARTITIONS, partitionKeys } from '../../src/sessions/redis/redis-keys.js';
+import { PARTITIONS, partitionKeys } from '../../src/sessions/redis/keys.js';
 import { defineScripts } from '../../src/sessions/redis/redis-scripts.js';
 import { readStoredRecords } from '../support/stored-records.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';

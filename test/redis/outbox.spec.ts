@@ -1,5 +1,5 @@
 import { Clock } from '../../src/clock.js';
-import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { userKeys } from '../../src/sessions/redis/keys.js';
 import { type OutboxEntry } from '../../src/sessions/session-events.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';

@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { userKeys } from '../../src/sessions/redis/keys.js';
 import { MAX_ENDED_RECORDS, SHORTEST_OUTAGE_MS } from '../../src/sessions/admission.js';
 import { GROUP } from '../../src/sessions/redis/redis-callback-outbox.js';
 import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';

@@ -1,6 +1,6 @@
 import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { Clock } from '../../src/clock.js';
-import { userKeys } from '../../src/sessions/redis/redis-keys.js';
+import { userKeys } from '../../src/sessions/redis/keys.js';
 import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';

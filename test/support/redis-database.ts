@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import { Availability, connectRedis } from '../../src/sessions/redis/redis-connection.js';
+import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
 
 /**
  * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be

@@ -2,7 +2,7 @@ import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import request, { type Response } from 'supertest';
 import { createApp } from '../../src/app.js';
-import { readConfig } from '../../src/config.js';
+import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 import { ManualClock } from './manual-clock.js';
 import { expectDocumented } from './openapi.js';

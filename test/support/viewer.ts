@@ -2,7 +2,7 @@ import { type AddressInfo } from 'node:net';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type * as client from '../../client/src/watch.js';
 import { createApp } from '../../src/app.js';
-import { readConfig } from '../../src/config.js';
+import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 
 /** The service on the real clock, as a client meets it, and the built client in front of it. */

@@ -9,8 +9,8 @@ import {
   type SessionEvent,
   messageId,
 } from '../session-events.js';
-import { type Availability, ask, askAll, sendTogether } from './redis-connection.js';
-import { PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './redis-keys.js';
+import { type Availability, ask, askAll, sendTogether } from './link.js';
+import { PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
 import { readEvent } from './redis-event.js';
 import { type StreamEntry } from './redis-scripts.js';
 

@@ -1,7 +1,7 @@
 import { type Redis } from 'ioredis';
 import { RateTally } from '../../http/rate-limits.js';
-import { type Availability, ask } from './redis-connection.js';
-import { rateKey } from './redis-keys.js';
+import { type Availability, ask } from './link.js';
+import { rateKey } from './keys.js';
 
 /** Longer than the second that is counted, by what the clocks of instances may differ. */
 const KEEP_MS = 2_000;

@@ -2,9 +2,9 @@ import { type OnApplicationShutdown } from '@nestjs/common';
 import { type Redis } from 'ioredis';
 import { type Policy } from '../admission.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from '../session-events.js';
-import { type Availability, ask } from './redis-connection.js';
+import { type Availability, ask } from './link.js';
 import { readEvent } from './redis-event.js';
-import { partitionKeys, partitionOf, userChannel } from './redis-keys.js';
+import { partitionKeys, partitionOf, userChannel } from './keys.js';
 import { type StreamEntry } from './redis-scripts.js';
 
 /** MAX_SEEN of events.lua: a ring that is shorter has lost nothing. */

@@ -22,8 +22,8 @@ import {
   admitted,
   toSession,
 } from '../session.js';
-import { type Availability, ask, askAll, firstAttempt, sendTogether } from './redis-connection.js';
-import { PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './redis-keys.js';
+import { type Availability, ask, askAll, firstAttempt, sendTogether } from './link.js';
+import { PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type FlatSession } from './redis-scripts.js';
 
 /**

@@ -1,5 +1,5 @@
 import { Redis, ReplyError } from 'ioredis';
-import { type Config } from '../../config.js';
+import { type Config } from '../../config/config.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { defineScripts } from './redis-scripts.js';
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as hls from 'hls-parser';
-import { LiveStream, PhasedStream, type Segment, type Stream } from './phases.js';
+import { LiveStream, PhasedStream, type Segment, type Stream } from '../phases.js';
 
 /**
  * Playlists as the origin has them, read twice over: by a parser for what they mean, and line by line for where their

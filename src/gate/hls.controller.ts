@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import { unauthorized } from '../auth/bearer.js';
 import { type TicketUse, Tickets } from '../auth/tickets.js';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
@@ -18,13 +18,13 @@ import { IsId } from '../http/validation.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
-import { SessionsService } from '../sessions/sessions.service.js';
-import { MediaSigner } from './media-signer.js';
-import { type Stream } from './phases.js';
-import { PLAY_PATH, playbackQuery } from './playback.js';
-import { STREAM_ID } from './streams.schemas.js';
-import { streamProblem } from './streams.errors.js';
-import { StreamsService } from './streams.service.js';
+import { Admissions } from '../sessions/admissions.js';
+import { MediaSigner } from '../streams/signing/media-signer.js';
+import { type Stream } from '../streams/phases.js';
+import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
+import { STREAM_ID } from '../streams/streams.schemas.js';
+import { streamProblem } from '../streams/streams.errors.js';
+import { Catalogue } from '../streams/catalogue.js';
 
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
@@ -116,7 +116,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
   'store-unavailable',
 )
 @Controller(`${PLAY_PATH}/:stream_id`)
-export class PlayController {
+export class HlsController {
   /**
    * The session that a client was given a moment ago and has fetched nothing with yet. Some players (mpv) load the first URL
    * twice, once to see what it is. Pages do not, and two tabs may begin at the same instant.
@@ -133,9 +133,9 @@ export class PlayController {
   private readonly urlLifeMs: number;
 
   constructor(
-    private readonly sessions: SessionsService,
+    private readonly sessions: Admissions,
     private readonly repository: SessionRepository,
-    private readonly streams: StreamsService,
+    private readonly streams: Catalogue,
     private readonly signer: MediaSigner,
     private readonly tickets: Tickets,
     private readonly clock: Clock,

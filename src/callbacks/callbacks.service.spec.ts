@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { Clock } from '../clock.js';
-import { readConfig } from '../config.js';
+import { readConfig } from '../config/config.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { EVENT_TYPES, type EventType, type SessionEvent } from '../sessions/session-events.js';

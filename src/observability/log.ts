@@ -4,7 +4,7 @@ import { getCallSites } from 'node:util';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
-import { type Config } from '../config.js';
+import { type Config } from '../config/config.js';
 
 const context = new AsyncLocalStorage<{ reqId: string }>();
 

@@ -2,7 +2,7 @@ import { type KeyObject, createHmac, createSecretKey } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Agent, type Dispatcher } from 'undici';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { instant } from '../http/fields.js';
 import { type SessionEvent, messageId } from '../sessions/session-events.js';
 import { eventJson } from '../sessions/sessions.schemas.js';

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { CallbackReceiver } from '../../test/support/callback-receiver.js';
 import { until } from '../../test/support/until.js';
 import { Clock } from '../clock.js';
-import { readConfig } from '../config.js';
+import { readConfig } from '../config/config.js';
 import { type SessionEvent } from '../sessions/session-events.js';
 import { CallbackSender } from './callback-sender.js';
 

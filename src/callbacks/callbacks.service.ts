@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';

@@ -9,8 +9,8 @@ const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
 
 /** Takes a place for a phase on its way, and sees to it that the place is kept only if the phase arrived. */
 @Injectable()
-export class SessionsService {
-  private readonly log = new Logger(SessionsService.name);
+export class Admissions {
+  private readonly log = new Logger(Admissions.name);
 
   constructor(private readonly repository: SessionRepository) {}
 

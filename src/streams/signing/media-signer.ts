@@ -1,7 +1,7 @@
 import { createHmac, createPrivateKey, hash, timingSafeEqual } from 'node:crypto';
 import { posix } from 'node:path';
-import { type Config } from '../config.js';
-import { mediaBaseOf } from './origin.js';
+import { type Config } from '../../config/config.js';
+import { mediaBaseOf } from '../origin.js';
 
 /** Whether this service may serve a path; `elsewhere`: never, because another server checks these URLs. */
 export type Verdict = 'valid' | 'invalid' | 'expired' | 'elsewhere';
@@ -13,7 +13,7 @@ export type Verdict = 'valid' | 'invalid' | 'expired' | 'elsewhere';
 export abstract class MediaSigner {
   /**
    * `path` is below the origin's root, as in a URL; a query of its own stays. The result belongs behind
-   * StreamsService.mediaBase. It ceases to work at `endOf(expiresAt)`, in Unix milliseconds, however it is checked.
+   * Catalogue.mediaBase. It ceases to work at `endOf(expiresAt)`, in Unix milliseconds, however it is checked.
    */
   abstract sign(path: string, expiresAt: number): string;
 

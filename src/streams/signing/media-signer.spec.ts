@@ -1,5 +1,5 @@
 import { createHash, createVerify, generateKeyPairSync } from 'node:crypto';
-import { type Config, readConfig } from '../config.js';
+import { type Config, readConfig } from '../../config/config.js';
 import { type MediaSigner, openSigner } from './media-signer.js';
 
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });

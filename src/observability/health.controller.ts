@@ -7,8 +7,8 @@ import {
 } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { SessionRepository } from '../sessions/session.repository.js';
-import { ApiProblems } from './docs.js';
-import { Problem } from './problem.js';
+import { ApiProblems } from '../http/docs.js';
+import { Problem } from '../http/problem.js';
 
 const OK = { schema: { type: 'object', required: ['status'], properties: { status: { const: 'ok' } } } };
 

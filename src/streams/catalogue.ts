@@ -3,12 +3,17 @@ import { Injectable, Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
-import { MediaSigner } from './media-signer.js';
+import { MediaSigner } from './signing/media-signer.js';
 import { type Found, mediaBaseOf, openOrigin } from './origin.js';
 import { type Phase, type Segment, type Stream } from './phases.js';
-import { type MediaPlaylist, type MultivariantPlaylist, type Playlist, readPlaylist } from './playlist.js';
+import {
+  type MediaPlaylist,
+  type MultivariantPlaylist,
+  type Playlist,
+  readPlaylist,
+} from './hls/playlist.js';
 
 /** Where this service serves the media of a folder. */
 export const MEDIA_PATH = 'media';
@@ -61,9 +66,9 @@ export interface IssuedPhase extends Phase {
 
 /** What can be watched: reads playlists from the origin, once for however many ask, and issues phases of them. */
 @Injectable()
-export class StreamsService {
+export class Catalogue {
   readonly origin: ReturnType<typeof openOrigin>;
-  private readonly log = new Logger(StreamsService.name);
+  private readonly log = new Logger(Catalogue.name);
   /** By stream, and by stream and rendition for what a multivariant playlist names. */
   private readonly playlists: LRUCache<string, KnownPlaylist | KnownStream, PlaylistAddress>;
   private readonly issued = new LRUCache<string, IssuedPhase>({

@@ -5,18 +5,18 @@ import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } fro
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { Tickets } from '../auth/tickets.js';
 import { Viewers } from '../auth/viewers.js';
-import { Config } from '../config.js';
+import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
-import { playbackUrl } from './playback.js';
+import { playbackUrl } from '../streams/playback.js';
 import {
   TICKET_REPLY,
   TICKET_REQUEST,
   type TicketReplyJson,
   type TicketRequestJson,
-} from './streams.schemas.js';
+} from '../streams/streams.schemas.js';
 
 /** For players that cannot send a header: what the viewer may watch, as a URL. */
 @ApiTags('play')

@@ -1,10 +1,10 @@
 import { Clock } from '../clock.js';
-import { readConfig } from '../config.js';
+import { readConfig } from '../config/config.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { type Place } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
-import { SessionsService } from './sessions.service.js';
+import { Admissions } from './admissions.js';
 
 /** The embedded store, away for the first few times that a place is settled. */
 class FlakyRepository extends MemorySessionRepository {
@@ -20,7 +20,7 @@ describe('settling a place', () => {
   it('is tried again while the store is away: what was delivered is kept', async () => {
     const [{ policy }, clock] = [readConfig({}), new Clock()];
     const repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
-    const sessions = new SessionsService(repository);
+    const sessions = new Admissions(repository);
     const admission = await sessions.admit({
       userId: 'ana',
       sessionId: undefined,

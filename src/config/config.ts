@@ -4,8 +4,8 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { Transform, plainToInstance } from 'class-transformer';
 import { IsIn, IsOptional, IsString, ValidateBy, ValidateIf, validateSync } from 'class-validator';
-import { type Policy } from './sessions/admission.js';
-import { EVENT_TYPES, type EventType } from './sessions/session-events.js';
+import { type Policy } from '../sessions/admission.js';
+import { EVENT_TYPES, type EventType } from '../sessions/session-events.js';
 
 /** How long a new session's place is held while its first phase is on its way. */
 const LEASE_MS = 5_000;
@@ -286,7 +286,7 @@ export class Config {
     'must be a folder that is there, or an http(s):// URL without credentials and with {stream_id} in its path',
     isOrigin,
   )
-  readonly STREAM_ORIGIN: string = resolve(__dirname, '../samples/streams');
+  readonly STREAM_ORIGIN: string = resolve(__dirname, '../../samples/streams');
 
   @List(
     'must be of the form https://host or https://host:port, with commas between: where STREAM_ORIGIN may redirect to',
