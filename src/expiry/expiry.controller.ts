@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { NeedsScope } from '../auth/scope.guard.js';
+import { NeedsScope } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { ApiProblems } from '../http/docs.js';
 import { type JsonSchema, instant } from '../http/fields.js';

@@ -67,6 +67,9 @@ const FIELD_ERRORS: JsonSchema = {
 export const API_TOKEN = 'api-token';
 export const VIEWER_TOKEN = 'viewer-token';
 
+/** The paths that `useDocs` serves. */
+export const DOCS = /^\/docs(\/|$)/;
+
 /**
  * Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends.
  * `tokensNameUsers`: no body has to.

@@ -6,6 +6,7 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Public } from '../auth/access.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
@@ -13,6 +14,7 @@ import { Problem } from '../http/problem.js';
 const OK = { schema: { type: 'object', required: ['status'], properties: { status: { const: 'ok' } } } };
 
 @ApiTags('platform')
+@Public()
 @Controller('health')
 export class HealthController implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly log = new Logger('Streamgate');

@@ -2,7 +2,7 @@ import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply } from 'fastify';
 import { Counter, Gauge, Registry } from 'prom-client';
-import { NeedsScope } from '../auth/scope.guard.js';
+import { NeedsScope } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from '../sessions/event-streams.js';
