@@ -27,9 +27,9 @@ export class SessionsSection extends Section {
       'must be a number of seconds from 0.2 to 3600, to the millisecond',
       (value) => value >= 0.2 && value <= 3_600 && Number.isInteger(Math.round(value * 1e6) / 1e3),
     ),
-    Satisfies<StreamsSection>(
+    Satisfies(
       'must be at least 2 with secure-link and cloudfront: their URLs end on whole seconds',
-      (value, config) => !config.signsForAnother || (value as number) >= 2,
+      (value, config: StreamsSection) => !config.signsForAnother || (value as number) >= 2,
     ),
   )
   readonly PHASE_SECONDS: number;

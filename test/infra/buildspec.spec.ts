@@ -97,7 +97,7 @@ describe('the build', () => {
       `docker run --rm --volume ${folder}:/app --volume /app/node_modules streamgate-dependencies npm run check`,
       'docker run --rm streamgate-dependencies npm audit --omit=dev --audit-level=high',
       'docker run --rm streamgate-dependencies npm run --silent sbom',
-      `docker build --tag ${IMAGE} .`,
+      `docker build --build-arg BUILD_COMMIT=${GIVEN.CODEBUILD_RESOLVED_SOURCE_VERSION} --tag ${IMAGE} .`,
       `docker push ${IMAGE}`,
       `aws ssm put-parameter --name ${GIVEN.IMAGE_TAG_PARAMETER} --type String --value ${TAG} --overwrite`,
     ]);
@@ -116,7 +116,7 @@ describe('the build', () => {
     ['a check', '*npm run check'],
     ['the audit', '*npm audit*'],
     ['the list of what is in it', '*npm run --silent sbom'],
-    ['the build of the image', 'docker build --tag 1234*'],
+    ['the build of the image', 'docker build --build-arg BUILD_COMMIT=* --tag 1234*'],
     ['the push', 'docker push*'],
     ['the parameter', 'aws ssm*'],
   ])('deploys nothing where %s fails', async (_, fails) => {
