@@ -21,17 +21,21 @@ module.exports = {
     {
       name: 'the-rule-imports-nothing',
       comment:
-        'admission.ts is the specification: readable and testable alone, without a library, a type of one, or a clock.',
+        'admission.ts, with the value that it judges by, is the specification: readable and testable alone, without a library, a type of one, or a clock.',
       severity: 'error',
-      from: { path: '^src/sessions/admission\\.ts$' },
-      to: {},
+      from: { path: '^src/sessions/(admission|quota)\\.ts$' },
+      to: { pathNot: '^src/sessions/quota\\.ts$' },
     },
     {
       name: 'auth-knows-nothing-to-protect',
-      comment: 'It tells any module who is asking; what they may have is decided by the module that has it.',
+      comment:
+        'It tells any module who is asking and what their plan allows; what that means is decided by the module that has it.',
       severity: 'error',
       from: { path: '^src/auth/' },
-      to: { path: '^src/(sessions|streams|gate|expiry|callbacks|observability)/' },
+      to: {
+        path: '^src/(sessions|streams|gate|expiry|callbacks|observability)/',
+        pathNot: '^src/sessions/quota\\.ts$',
+      },
     },
     {
       name: 'sessions-know-nobody',
@@ -99,7 +103,7 @@ module.exports = {
         'Everything may read the configuration, so it reads nothing but the policy type that it makes, and the names of events.',
       severity: 'error',
       from: { path: '^src/(config/|clock\\.ts$)', pathNot: '\\.spec\\.ts$' },
-      to: { path: '^src/', pathNot: '^src/(config/|sessions/(admission|session-events)\\.ts$)' },
+      to: { path: '^src/', pathNot: '^src/(config/|sessions/(admission|quota|session-events)\\.ts$)' },
     },
     {
       name: 'wiring-is-at-the-top',

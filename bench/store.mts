@@ -22,8 +22,11 @@ const { partitionOf } = built(
 ) as typeof import('../src/sessions/redis/keys.ts');
 
 /** As the service has it where nobody configures it: X = 10 s, n = 3. */
+/** Of a film that is longer than any run. */
+export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false };
+
 export const POLICY: Policy = {
-  limit: 3,
+  quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
   expireAfterMs: 30_000,
   leaseMs: 5_000,
@@ -129,7 +132,13 @@ export async function load(
 async function admitNew(store: Store, viewer: Viewer, at: number | undefined) {
   const before = store.at;
   store.at = at; // is read before the first wait
-  const asked = store.sessions.admit({ ...viewer, phase: 0, phases: 1_000, endSessionIds: [] });
+  const asked = store.sessions.admit({
+    ...viewer,
+    phase: 0,
+    window: WINDOW,
+    endSessionIds: [],
+    quota: POLICY.quota,
+  });
   store.at = before;
   const admission = await asked;
   if (admission.outcome !== 'admitted' || !admission.created)

@@ -3,7 +3,17 @@ import { type Figure, quantile, show } from '../figures.mts';
 import { CALLBACK_SECRET, type Callback, startReceiver } from '../receiver.mts';
 import { type RedisUnderTest } from '../redis.mts';
 import { ENVIRONMENT, startServer } from '../servers.mts';
-import { DELIVERED, POLICY, type Store, type Viewer, load, openStore, scaled, viewers } from '../store.mts';
+import {
+  DELIVERED,
+  POLICY,
+  WINDOW,
+  type Store,
+  type Viewer,
+  load,
+  openStore,
+  scaled,
+  viewers,
+} from '../store.mts';
 
 /** Sessions that are watched on all the while, each renewed every X as a player does. */
 const LIVE = scaled(100_000);
@@ -68,7 +78,7 @@ function keepRenewing(
   const underWay = new Set<Promise<void>>();
   const faults: unknown[] = [];
   const renew = async (viewer: Viewer): Promise<void> => {
-    const asked = { ...viewer, phase: undefined, phases: 1_000, endSessionIds: [] };
+    const asked = { ...viewer, phase: undefined, window: WINDOW, endSessionIds: [], quota: POLICY.quota };
     const admission = await sessions.admit(asked);
     if (admission.outcome !== 'admitted' || admission.created) faults.push(admission);
   };

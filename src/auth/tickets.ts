@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { type Problem } from '../http/problem.js';
+import { type Quota } from '../sessions/quota.js';
 import { isJws, unauthorized } from './bearer.js';
 
 /**
@@ -28,8 +29,8 @@ export interface TicketClaims {
   readonly userId: string;
   readonly sessionId: string;
   readonly streamId: string;
-  /** The user's plan as it was when the ticket was made. */
-  readonly limit: number;
+  /** What the user may hold, as it was when the ticket was made. */
+  readonly quota: Quota;
 }
 
 export interface Ticket {
@@ -60,7 +61,8 @@ export class Tickets {
   /** For the same claims the same ticket, until its end moves on. */
   async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
     const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
-    const { userId, sessionId, streamId, limit } = claims;
+    const { userId, sessionId, streamId, quota } = claims;
+    const { maxSessions: limit } = quota;
     const key = [use, userId, sessionId, streamId, limit, expiresAt].join(' ');
     const known = this.issued.get(key);
     if (known !== undefined) return known;
@@ -92,7 +94,7 @@ export class Tickets {
         sessionId: sid,
         streamId: stream,
         // It may have been lowered since.
-        limit: Math.min(limit, this.ceiling),
+        quota: { maxSessions: Math.min(limit, this.ceiling) },
       };
       this.opened.set(`${use} ${ticket}`, { ...claims, expiresAt: exp! * 1_000 });
       return claims;

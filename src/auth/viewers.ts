@@ -7,6 +7,7 @@ import { Clock } from '../clock.js';
 import { Config, type Scope } from '../config/config.js';
 import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { type Quota } from '../sessions/quota.js';
 import { ApiTokens } from './api-tokens.js';
 import { bearerOf, unauthorized } from './bearer.js';
 import { TokenVerifier } from './token-verifier.js';
@@ -19,8 +20,8 @@ const MAX_VERIFIED = 50_000;
 /** Who watches. */
 export interface Viewer {
   readonly userId: string;
-  /** How many sessions the user's plan allows. */
-  readonly limit: number;
+  /** What the user may hold, by the plan that the token names. */
+  readonly quota: Quota;
   /** When this is to be shown again, Unix milliseconds: the end of the token. */
   readonly until: number;
 }
@@ -33,14 +34,14 @@ export class Viewers {
   private readonly verified = new LRUCache<string, { readonly viewer: Viewer; readonly checkAt: number }>({
     max: MAX_VERIFIED,
   });
-  private readonly limit: number;
+  private readonly quota: Quota;
 
   constructor(
     private readonly config: Config,
     private readonly clock: Clock,
     private readonly apiTokens: ApiTokens,
   ) {
-    this.limit = config.MAX_SESSIONS_PER_USER;
+    this.quota = config.policy.quota;
     this.verifier = config.AUTH_MODE === 'jwt' ? new TokenVerifier(config, clock) : undefined;
   }
 
@@ -49,7 +50,7 @@ export class Viewers {
    * `userId` is whom the request names; 403 where that is somebody else.
    */
   known(request: FastifyRequest, userId: string | undefined): Viewer | undefined {
-    if (this.verifier === undefined) return { userId: userId!, limit: this.limit, until: Infinity };
+    if (this.verifier === undefined) return { userId: userId!, quota: this.quota, until: Infinity };
     const token = bearerOf(request);
     const known = token === undefined ? undefined : this.verified.get(digest(token));
     return known && this.clock.now() < known.checkAt ? named(known.viewer, userId) : undefined;
@@ -66,7 +67,7 @@ export class Viewers {
     const { sub, exp } = claims;
     if (typeof sub !== 'string' || !ID.test(sub))
       throw unauthorized(`The claim sub of the token is no id: it ${ID_RULE}.`, 'token');
-    const viewer = { userId: sub, limit: this.limitOf(claims), until: exp * 1_000 };
+    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000 };
     const checkAt = Math.min(viewer.until, this.clock.now() + VERIFIED_MS);
     this.verified.set(digest(token), { viewer, checkAt });
     return named(viewer, userId);
@@ -81,15 +82,15 @@ export class Viewers {
   }
 
   /** What is no plan is refused: a default in its place could be more than was paid for, or less. */
-  private limitOf(claims: JWTPayload): number {
+  private quotaOf(claims: JWTPayload): Quota {
     const { STREAM_LIMIT_CLAIM: claim, MAX_SESSIONS_CEILING: ceiling } = this.config;
-    if (!Object.hasOwn(claims, claim)) return this.limit;
+    if (!Object.hasOwn(claims, claim)) return this.quota;
     const given = claims[claim];
     // Some issuers have text alone, Amazon Cognito among them.
     const limit = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
     if (!Number.isInteger(limit) || (limit as number) < 1)
       throw unauthorized(`The claim ${claim} of the token must be a whole number, 1 or more.`, 'token');
-    return Math.min(limit as number, ceiling);
+    return { maxSessions: Math.min(limit as number, ceiling) };
   }
 }
 

@@ -42,7 +42,7 @@ describe('the configuration', () => {
       production: false,
     });
     expect(config.policy).toEqual({
-      limit: 3,
+      quota: { maxSessions: 3 },
       idleAfterMs: 10_000,
       expireAfterMs: 30_000,
       leaseMs: 5_000,
@@ -102,7 +102,7 @@ describe('the configuration', () => {
 
   it('takes fractions of a second, and never holds a place longer than a session would', () => {
     expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
-      limit: 3,
+      quota: { maxSessions: 3 },
       maxPauseMs: 1_800_000,
       idleAfterMs: 200,
       expireAfterMs: 200,

@@ -488,7 +488,7 @@ export class Config {
   get policy(): Policy {
     const expireAfterMs = this.IDLE_PHASES * this.phaseMs;
     return {
-      limit: this.MAX_SESSIONS_PER_USER,
+      quota: { maxSessions: this.MAX_SESSIONS_PER_USER },
       idleAfterMs: this.phaseMs,
       expireAfterMs,
       leaseMs: Math.min(LEASE_MS, expireAfterMs),

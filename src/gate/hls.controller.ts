@@ -15,6 +15,7 @@ import { ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { IsId } from '../http/validation.js';
+import { type Quota } from '../sessions/quota.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
@@ -24,7 +25,7 @@ import { type Stream } from '../streams/phases.js';
 import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
 import { streamProblem } from '../streams/streams.errors.js';
-import { Catalogue } from '../streams/catalogue.js';
+import { Catalogue, windowOf } from '../streams/catalogue.js';
 
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
@@ -79,7 +80,7 @@ class ViewerQuery {
 interface Player {
   readonly user_id: string;
   readonly session_id?: string | undefined;
-  readonly limit: number;
+  readonly quota: Quota;
   /** The address that this service was asked by. */
   readonly self: string;
   /** What was shown. */
@@ -129,7 +130,7 @@ export class HlsController {
     updateAgeOnGet: true,
   });
   private readonly byTicket: boolean;
-  private readonly limit: number;
+  private readonly quota: Quota;
   private readonly urlLifeMs: number;
 
   constructor(
@@ -143,7 +144,7 @@ export class HlsController {
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
-    this.limit = config.MAX_SESSIONS_PER_USER;
+    this.quota = config.policy.quota;
     this.urlLifeMs = config.phaseMs;
   }
 
@@ -292,9 +293,9 @@ export class HlsController {
     if (ticket === undefined) {
       if (this.byTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
       if (user_id === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-      return { user_id, session_id, limit: this.limit, ticket };
+      return { user_id, session_id, quota: this.quota, ticket };
     }
-    const { userId, sessionId, limit, ...opened } = await this.tickets.open(use, ticket);
+    const { userId, sessionId, quota, ...opened } = await this.tickets.open(use, ticket);
     if (
       opened.streamId !== streamId ||
       (user_id ?? userId) !== userId ||
@@ -304,13 +305,13 @@ export class HlsController {
         'not-your-session',
         'The ticket is for another stream, user or session: ask for one for this.',
       );
-    return { user_id: userId, session_id: sessionId, limit, ticket };
+    return { user_id: userId, session_id: sessionId, quota, ticket };
   }
 
   /** What the URIs of the first playlist tell of the player that loads it. */
-  private async queryOf({ user_id, session_id, limit, ticket }: Player, streamId: string): Promise<string> {
+  private async queryOf({ user_id, session_id, quota, ticket }: Player, streamId: string): Promise<string> {
     const session = { userId: user_id, sessionId: session_id!, streamId };
-    const own = ticket === undefined ? undefined : await this.tickets.issue('media', { ...session, limit });
+    const own = ticket === undefined ? undefined : await this.tickets.issue('media', { ...session, quota });
     return playbackQuery(session, own?.ticket);
   }
 
@@ -337,7 +338,7 @@ export class HlsController {
   private async admit(
     reply: FastifyReply,
     streamId: string,
-    { user_id: userId, session_id: sessionId, limit }: Player,
+    { user_id: userId, session_id: sessionId, quota }: Player,
     phase: number | 'same',
     stream: Stream | undefined,
     confirms = false,
@@ -350,10 +351,9 @@ export class HlsController {
       sessionId,
       streamId,
       phase,
-      phases: stream?.phases ?? 0,
-      live: stream?.live,
+      window: stream && windowOf(stream),
       endSessionIds: [],
-      limit,
+      quota,
     });
     switch (admission.outcome) {
       case 'admitted':
@@ -367,7 +367,7 @@ export class HlsController {
       case 'session-ended':
       case 'limit-reached': {
         // Players take 409 and 410 for a fault that may pass and try again; 403 stops them.
-        const { code, detail, members } = refusal(admission, limit);
+        const { code, detail, members } = refusal(admission, quota);
         const denial = new Problem(code, detail, { members, status: 403 });
         const ended = admission.outcome === 'session-ended';
         if (ended) this.ended.set(key, denial);

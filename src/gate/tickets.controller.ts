@@ -56,10 +56,10 @@ export class TicketsController {
   ): Promise<TicketReplyJson> {
     const { user_id, stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
-    const { userId, limit } = await this.viewers.of(request, user_id);
+    const { userId, quota } = await this.viewers.of(request, user_id);
     await this.limits.ofUser(request, reply, userId);
     const session = { userId, sessionId, streamId };
-    const ticket = await this.tickets.issue('playlist', { ...session, limit });
+    const ticket = await this.tickets.issue('playlist', { ...session, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

@@ -1,16 +1,18 @@
 /**
  * The rule of who may watch: the executable specification that every store must answer as.
  *
- * Pure functions over the records of one user. No imports, no clock, no I/O. The embedded store runs them as they
+ * Pure functions over the records of one user. No library, no clock, no I/O. The embedded store runs them as they
  * are; the Lua scripts of the Redis store say the same once more, and the model test holds the two together.
  *
  * Instants are Unix milliseconds, durations milliseconds. A record is never mutated: each function gives the
  * records as they are afterwards.
  */
 
+import { type Quota } from './quota.js';
+
 export interface Policy {
-  /** How many sessions one user may hold at once, unless a plan says otherwise. */
-  readonly limit: number;
+  /** What a user may hold where neither a token nor a ticket says otherwise. */
+  readonly quota: Quota;
   /** X: a session that asked for nothing for so long is idle. */
   readonly idleAfterMs: number;
   /** n·X: a session that asked for nothing for so long is expired and its place is free. */
@@ -60,19 +62,27 @@ export interface Change {
   readonly reason?: EndReason;
 }
 
+/** The phases of a stream that can be had now: phase k exists when oldest <= k < end. */
+export interface PhaseWindow {
+  readonly oldest: number;
+  readonly end: number;
+  /** The phase that a newcomer starts with. */
+  readonly start: number;
+  /** A live stream moves on: a session that fell out of its window goes on inside it. */
+  readonly live: boolean;
+}
+
 export interface Ask {
   readonly sessionId: string;
   readonly streamId: string;
   /** The phase that is wanted; undefined for the next one, `same` for the one that the session has. */
   readonly phase: number | 'same' | undefined;
-  /** Phase k exists when 0 <= k < phases. Of a live stream: the one after the newest. */
-  readonly phases: number;
-  /** Of a live stream: its oldest phase, and the one that a newcomer starts with. */
-  readonly live?: { readonly oldest: number; readonly start: number } | undefined;
+  /** The phases that can be had; undefined where there are none: then the answer is a refusal, whatever it is for. */
+  readonly window: PhaseWindow | undefined;
   /** Sessions of the same user to end if, and only if, this one is admitted. */
   readonly endSessionIds: readonly string[];
-  /** How many sessions the user's plan allows; undefined: as many as the policy does. */
-  readonly limit?: number | undefined;
+  /** What the user may hold. */
+  readonly quota: Quota;
 }
 
 export type Decision =
@@ -132,7 +142,7 @@ export function oldestFirst(
  * run. Where several refusals apply: ended, then limit, then phase.
  */
 export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
-  const { limit = policy.limit } = ask;
+  const limit = ask.quota.maxSessions;
   const own = records.find((record) => record.sessionId === ask.sessionId);
   if (own?.status === 'ended' && now < dueAt(own, policy))
     return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
@@ -147,8 +157,10 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
 
   // An expired session whose expiry nobody has claimed goes on where it was; a lapsed reservation never began.
   const former = own?.status === 'permanent' || (own?.status === 'reserved' && holdsOwn) ? own : undefined;
-  const phase = wantedPhase(ask, former?.streamId === ask.streamId ? former.phase : undefined);
-  if (phase < (ask.live?.oldest ?? 0) || phase >= ask.phases) return { outcome: 'phase-not-found' };
+  const { window } = ask;
+  if (window === undefined) return { outcome: 'phase-not-found' };
+  const phase = wantedPhase(ask.phase, window, former?.streamId === ask.streamId ? former.phase : undefined);
+  if (phase < window.oldest || phase >= window.end) return { outcome: 'phase-not-found' };
 
   const record: HeldRecord = {
     status: former?.status ?? 'reserved',
@@ -195,12 +207,12 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
  * Who names a phase gets that one or none. Who does not goes on where a live stream is: behind its window at its start,
  * and ahead of it with the newest phase once more, which may have grown.
  */
-function wantedPhase({ phase, phases, live: range }: Ask, last: number | undefined): number {
-  if (typeof phase === 'number') return phase;
-  if (last === undefined) return range?.start ?? 0;
-  const following = phase === 'same' ? last : last + 1;
-  if (range && following < range.oldest) return range.start;
-  return range || phase === 'same' ? Math.min(following, phases - 1) : following;
+function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, last: number | undefined): number {
+  if (typeof wanted === 'number') return wanted;
+  if (last === undefined) return window.start;
+  const following = wanted === 'same' ? last : last + 1;
+  if (window.live && following < window.oldest) return window.start;
+  return window.live || wanted === 'same' ? Math.min(following, window.end - 1) : following;
 }
 
 /** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */

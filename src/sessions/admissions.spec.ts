@@ -26,7 +26,8 @@ describe('settling a place', () => {
       sessionId: undefined,
       streamId: 'film',
       phase: undefined,
-      phases: 1,
+      window: { oldest: 0, end: 1, start: 0, live: false },
+      quota: { maxSessions: 3 },
       endSessionIds: [],
     });
     if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
@@ -37,7 +38,8 @@ describe('settling a place', () => {
       sessionId: admission.session.sessionId,
       streamId: 'film',
       phase: 0,
-      phases: 1,
+      window: { oldest: 0, end: 1, start: 0, live: false },
+      quota: { maxSessions: 3 },
       endSessionIds: [],
     });
     expect(again).toMatchObject({ outcome: 'admitted', created: false, place: { reserved: false } });

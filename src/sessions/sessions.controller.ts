@@ -65,7 +65,7 @@ export class SessionsController {
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
     if (viewer) await this.limits.ofUser(request, reply, user_id);
     const sessions = await this.sessions.list(user_id);
-    const limit = viewer?.limit ?? this.config.MAX_SESSIONS_PER_USER;
+    const limit = (viewer?.quota ?? this.config.policy.quota).maxSessions;
     return { user_id, limit, sessions: sessions.map(sessionJson) };
   }
 

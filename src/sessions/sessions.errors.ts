@@ -1,4 +1,5 @@
 import { Problem, retryAfter } from '../http/problem.js';
+import { type Quota } from './quota.js';
 import { type Admission } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
 import { sessionJson } from './sessions.schemas.js';
@@ -10,7 +11,7 @@ const STORE_RETRY_SECONDS = 1;
 /** What a client is told of an admission that was refused for its session's or its user's sake. */
 export function refusal(
   admission: Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>,
-  limit: number,
+  { maxSessions: limit }: Quota,
 ): Problem {
   if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;

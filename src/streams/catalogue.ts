@@ -5,6 +5,7 @@ import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
+import { type PhaseWindow } from '../sessions/admission.js';
 import { MediaSigner } from './signing/media-signer.js';
 import { type Found, mediaBaseOf, openOrigin } from './origin.js';
 import { type Phase, type Segment, type Stream } from './phases.js';
@@ -296,4 +297,9 @@ function ttlOf(known: KnownPlaylist): number {
   if (known.outcome === 'not-found') return MISSING_TTL_MS;
   if (known.playlist.kind === 'multivariant' || known.playlist.stream.ended) return FINISHED_TTL_MS;
   return Math.max(SHORTEST_TTL_MS, known.playlist.targetSeconds * 1_000 * LIVE_TTL);
+}
+
+/** The phases of a stream that can be had now, as the rule judges by them. */
+export function windowOf({ phases, live }: Stream): PhaseWindow {
+  return { oldest: live?.oldest ?? 0, end: phases, start: live?.start ?? 0, live: live !== undefined };
 }

@@ -10,6 +10,7 @@ import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
+import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
@@ -24,7 +25,7 @@ import {
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
-import { type StreamLookup, Catalogue } from './catalogue.js';
+import { type StreamLookup, Catalogue, windowOf } from './catalogue.js';
 
 /** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
 @ApiTags('phases')
@@ -93,40 +94,39 @@ export class PhasesController {
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
-    // A stream that failed is asked for with no phases: the store then refuses as it would have, and takes no place.
+    // A stream that failed is asked for without a window: the store then refuses as it would have, and takes no place.
     const admission = await this.sessions.admit({
       userId: viewer.userId,
       sessionId: body.session_id,
       streamId: stream_id,
       phase: body.phase,
-      phases: lookup.outcome === 'found' ? lookup.stream.phases : 0,
-      live: lookup.outcome === 'found' ? lookup.stream.live : undefined,
+      window: lookup.outcome === 'found' ? windowOf(lookup.stream) : undefined,
       endSessionIds: body.end_session_ids ?? [],
-      limit: viewer.limit,
+      quota: viewer.quota,
     });
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
-      throw this.refuse(admission, lookup, viewer.limit);
+      throw this.refuse(admission, lookup, viewer.quota);
 
     const { session, live, created, place } = admission;
     void this.sessions.settle(place, delivered(reply.raw));
     const phase = this.streams.issue(lookup.stream, session.phase, rendition);
     const ticket = this.byTicket
-      ? await this.tickets.issue('playlist', { ...session, limit: viewer.limit })
+      ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
       : undefined;
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
     return {
       session: sessionJson(session),
       phase: phaseJson(phase, this.streams.mediaBase(self)),
-      sessions: { live, limit: viewer.limit },
+      sessions: { live, limit: viewer.quota.maxSessions },
       next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
       playback_url: playbackUrl(self, session, ticket?.ticket),
     };
   }
 
-  private refuse(admission: Admission, lookup: StreamLookup, limit: number): Problem {
+  private refuse(admission: Admission, lookup: StreamLookup, quota: Quota): Problem {
     if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
-      return refusal(admission, limit);
+      return refusal(admission, quota);
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
     const { live, phases } = lookup.stream;
     return new Problem('phase-not-found', `Ask for one of the phases ${live?.oldest ?? 0} to ${phases - 1}.`);

@@ -481,7 +481,8 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       sessionId: 'tv',
       streamId: 'test-pattern',
       phase: 0,
-      phases: 1,
+      window: { oldest: 0, end: 1, start: 0, live: false },
+      quota: { maxSessions: 3 },
       endSessionIds: [],
     });
     if (lost.outcome !== 'admitted') throw new Error(lost.outcome);

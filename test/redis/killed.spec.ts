@@ -8,6 +8,7 @@ import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { type Ledger } from '../../src/sessions/session.repository.js';
 import { PARTITIONS, partitionKeys } from '../../src/sessions/redis/keys.js';
 import { defineScripts } from '../../src/sessions/redis/redis-scripts.js';
+import { filmOf } from '../support/windows.js';
 import { readStoredRecords } from '../support/stored-records.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
@@ -440,7 +441,15 @@ class Scene {
   /** Has a session begin without a service. */
   async begin(userId: string): Promise<void> {
     const { sessions } = this.store;
-    const session = { userId, sessionId: 'tv', streamId: FILM, phase: 0, phases: 1, endSessionIds: [] };
+    const session = {
+      userId,
+      sessionId: 'tv',
+      streamId: FILM,
+      phase: 0,
+      window: filmOf(1),
+      endSessionIds: [],
+      quota: POLICY.quota,
+    };
     const admission = await sessions.admit(session);
     if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
   }

@@ -2,6 +2,7 @@ import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { Clock } from '../../src/clock.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
+import { filmOf } from '../support/windows.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { until } from '../support/until.js';
@@ -18,7 +19,8 @@ const request = (sessionId: string) => ({
   sessionId,
   streamId: 'film',
   phase: undefined,
-  phases: 100,
+  window: filmOf(100),
+  quota: POLICY.quota,
   endSessionIds: [],
 });
 

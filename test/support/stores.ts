@@ -18,7 +18,7 @@ import { QUIET } from './redis-database.js';
 
 /** The usual policy: X = 10 s, n = 3. */
 export const POLICY: Policy = {
-  limit: 3,
+  quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
   expireAfterMs: 30_000,
   leaseMs: 5_000,

@@ -71,9 +71,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async admit(request: AdmissionRequest): Promise<Admission> {
-    const { userId, sessionId, streamId, phase, phases, live: range, endSessionIds } = request;
+    const { userId, sessionId, streamId, phase, window, endSessionIds, quota } = request;
     const { expireAfterMs, leaseMs } = this.policy;
-    const { limit = this.policy.limit } = request;
     const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     sendTogether(this.redis);
     const reply = await this.ask(
@@ -89,14 +88,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         sessionId,
         streamId,
         phase ?? '',
-        phases,
-        limit,
+        window?.end ?? 0,
+        quota.maxSessions,
         expireAfterMs,
         leaseMs,
         this.wanted,
         bucket,
-        range?.oldest ?? '',
-        range?.start ?? '',
+        window?.live === true ? window.oldest : '',
+        window?.live === true ? window.start : '',
         ...endSessionIds,
       ),
     );
