@@ -3,6 +3,7 @@ import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
 import { Problem, retryAfter } from '../http/problem.js';
+import { Metrics } from '../observability/metrics.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
 import { eventJson } from './sessions.schemas.js';
 
@@ -37,7 +38,10 @@ export class EventStreams implements BeforeApplicationShutdown {
   constructor(
     private readonly events: SessionEvents,
     private readonly clock: Clock,
-  ) {}
+    metrics: Metrics,
+  ) {
+    metrics.gauge('event_streams', 'Streams of events open on this instance.', () => this.open);
+  }
 
   get size(): number {
     return this.open;
