@@ -57,7 +57,7 @@ export class MetricsController {
   ) {}
 
   @Get()
-  @ApiOperation({ summary: 'Metrics for Prometheus' })
+  @ApiOperation({ operationId: 'getMetrics', summary: 'Metrics for Prometheus' })
   @ApiOkResponse({
     description:
       'All but those of the event streams and of the limits on asking are of the whole system, not of this instance.',
