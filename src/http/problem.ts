@@ -44,7 +44,7 @@ const INVALID_REQUEST = object({ errors: Type.Array(FIELD_ERROR, { minItems: 1 }
 type InvalidRequestMembers = Static<typeof INVALID_REQUEST>;
 
 /** How a problem's type is formed; stable, for clients to compare, not to fetch. */
-export function problemType(code: ProblemCode): string {
+function problemType(code: ProblemCode): string {
   return `urn:streamgate:problem:${code}`;
 }
 
