@@ -35,7 +35,7 @@ import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
-import { MEDIA_PATH } from './streams/catalogue.js';
+import { MEDIA_PATH } from './streams/media-urls.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */

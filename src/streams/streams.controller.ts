@@ -5,7 +5,8 @@ import { ApiProblems } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
 import { RENDITION_LIST, STREAM, STREAM_ID, STREAM_LIST } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
-import { type StreamSummary, Catalogue } from './catalogue.js';
+import { Catalogue } from './catalogue.js';
+import { type StreamSummary } from './seen-streams.js';
 
 /** Of an instance, for streams that are not in memory. */
 const LOOKS_AT_ONCE = 8;
@@ -64,10 +65,9 @@ export class StreamsController {
   async listRenditions(@Param() { stream_id }: StreamParams): Promise<{ renditions: object[] }> {
     const root = await this.inTurn(stream_id, () => this.streams.open(stream_id));
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
-    const { playlist } = root;
-    const named = playlist.kind === 'media' ? [{ type: 'variant' }] : playlist.renditions;
-    // Where it is at the origin is nobody's business.
-    return { renditions: named.map((told, rendition) => ({ rendition, ...told, url: undefined })) };
+    const named = root.stream ? [{ type: 'variant' }] : root.manifest.renditions;
+    // The address at the origin is private.
+    return { renditions: named.map((shown, rendition) => ({ rendition, ...shown, url: undefined })) };
   }
 
   /** Whoever asks here needs no token, and the ids may be made up: viewers must find the way to the origin free. */

@@ -1,7 +1,7 @@
 import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
 import { SESSION, SESSION_ID, type SessionJson, USER_ID } from '../sessions/sessions.schemas.js';
 import { type Segment } from './phases.js';
-import { type IssuedPhase } from './catalogue.js';
+import { type IssuedPhase } from './media-urls.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
 const MAX_PHASE = 2_147_483_647;
