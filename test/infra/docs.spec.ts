@@ -1,5 +1,6 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
+import { backOffMs } from '../../src/callbacks/callbacks.service.js';
 
 /** The documentation names files, headings and commands. Each must exist, or a reader is sent nowhere. */
 
@@ -89,6 +90,23 @@ describe('the documentation', () => {
     );
     expect(decisions.length).toBeGreaterThan(0);
     expect(undated.map(({ path }) => relative('docs/decisions', path))).toEqual([]);
+  });
+
+  it('says everywhere how long 20 tries of a callback take', () => {
+    const total = (random: number): string => {
+      const waits = Array.from({ length: 19 }, (_, index) => backOffMs(index + 1, () => random));
+      const minutes = Math.round(waits.reduce((sum, ms) => sum + ms, 0) / 60_000);
+      return `${Math.floor(minutes / 60)} hours ${minutes % 60} minutes`;
+    };
+    const sentence = `add up to ${total(0.5)} on average and ${total(1)} at most`;
+    const told = pages.flatMap(({ path, text }) => {
+      const [claim] = /add up to \d+ hours .*? at most/.exec(text.replaceAll(/\s+/g, ' ')) ?? [];
+      return claim === undefined ? [] : [{ path, claim }];
+    });
+    expect(told).toEqual([
+      { path: 'README.md', claim: sentence },
+      { path: 'docs/decisions/0007-events.md', claim: sentence },
+    ]);
   });
 
   it('lists the words of the glossary in alphabetical order', () => {
