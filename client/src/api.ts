@@ -1,6 +1,6 @@
 /** The HTTP contract as a client sees it: fields in camelCase, refusals as data, everything else thrown. */
 
-/** Instants are RFC 3339 by the server's clock: compare them with each other, never with this machine's. */
+/** Instants are RFC 3339 on the server's clock: compare them only with each other, never with the clock of this machine. */
 export interface Session {
   readonly sessionId: string;
   readonly userId: string;
@@ -40,13 +40,13 @@ export interface PhaseReply {
   readonly playbackUrl: string;
 }
 
-/** All places are taken (409). */
+/** All places of the user are taken (409). */
 export interface Refused {
   readonly type: 'refused';
   readonly limit: number;
-  /** Those that hold the places, to choose from. */
+  /** The sessions that hold the places; the user can choose one to end. */
   readonly sessions: readonly Session[];
-  /** When a place would be free if they all stayed silent. */
+  /** The time until a place is free if all of these sessions stay silent. */
   readonly retryAfterSeconds: number;
 }
 
@@ -69,34 +69,34 @@ export interface ProblemDocument {
   readonly [member: string]: unknown;
 }
 
-/** What is neither a phase nor a refusal. */
+/** Any answer that is neither a phase nor a refusal, and a missing answer. */
 export class StreamgateError extends Error {
   override readonly name = 'StreamgateError';
 
   constructor(
     message: string,
-    /** The problem's code, as docs/problems.md of the service lists them; `unreachable` where no answer came. */
+    /** A code of docs/problems.md; `unreachable` if no answer came; `http-` and the status if the body was no problem. */
     readonly code: string,
-    /** 0 where no answer came. */
+    /** The HTTP status; 0 if no answer came. */
     readonly status: number,
     readonly problem?: ProblemDocument,
-    /** What the server asks to wait for at least. */
+    /** The value of Retry-After; 0 if the server did not send one. */
     readonly retryAfterSeconds = 0,
     options?: { cause: unknown },
   ) {
     super(message, options);
   }
 
-  /** Asking again may help. */
+  /** True if the same request may succeed later. */
   get transient(): boolean {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
 export interface ApiOptions {
-  /** Where the service is, without a slash at the end; by default the page's own origin. */
+  /** The address of the service, without a slash at the end. Default: the page's own origin. */
   readonly baseUrl?: string;
-  /** A bearer token, or what gives a fresh one each time. */
+  /** A bearer token, or a function that returns one; it is called before each request. */
   readonly token?: string | (() => string | Promise<string>);
   readonly fetch?: typeof fetch;
 }
@@ -121,7 +121,7 @@ export class Api {
     return refusal(body) ?? { ...(camelCased(body) as PhaseReply), type: 'phase', created: status === 201 };
   }
 
-  /** The session as it is kept; undefined where it was lost. */
+  /** Sends a keepalive. Returns the session, or undefined if the session has lost its place. */
   async keepAlive(
     userId: string,
     sessionId: string,
@@ -139,8 +139,9 @@ export class Api {
   }
 
   /**
-   * Sent before this returns, and by the browser also after the page is gone: there is no time to wait for a fresh
-   * token. False where there was no such session; never fails, since a place that is not given back expires.
+   * Ends the session. The request is on its way when this function returns, and the browser sends it even after the
+   * page is closed; so there is no time to wait for a new token. Returns false if there was no such session. Never
+   * rejects, because a place that is not given back expires.
    */
   async release(userId: string, sessionId: string): Promise<boolean> {
     try {
@@ -171,7 +172,7 @@ export class Api {
         signal,
       });
       json = await reply.json().catch((error: unknown) => {
-        // What is in between answers errors with pages of its own, and some networks answer everything so.
+        // A proxy answers errors with pages of its own, and a captive portal answers every request with one.
         if (reply.ok || signal.aborted) throw error;
       });
     } catch (error) {
@@ -195,7 +196,7 @@ export class Api {
   }
 }
 
-/** The refusal that a problem's body tells of, whatever its status: 409 and 410 of the API, 403 of the gate. */
+/** The refusal in the body of a problem, or undefined. Its status is 409 or 410 from the API, and 403 from the gate. */
 export function refusal(body: unknown): Refused | Ended | undefined {
   const { code } = (body ?? {}) as { code?: unknown };
   if (code === 'session-limit-reached') {
