@@ -23,7 +23,7 @@ const { partitionOf } = built(
 
 /** The default of the service: X = 10 s, n = 3. */
 /** Of a film that is longer than any run. */
-export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false };
+export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 };
 
 export const POLICY: Policy = {
   quota: { maxSessions: 3 },
@@ -31,6 +31,7 @@ export const POLICY: Policy = {
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 1_800_000,
+  maxAheadMs: 60_000,
 };
 /** The events that a service with a CALLBACK_URL and default CALLBACK_EVENTS writes into the outbox. */
 export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];

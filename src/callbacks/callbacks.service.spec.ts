@@ -88,8 +88,9 @@ describe('delivery', () => {
     await stopped;
   };
   const happen = (sessionId: string, type: EventType = 'session.ended'): void => {
-    const [startedAt, lastActivityAt] = [Date.now(), Date.now()];
-    const record = { sessionId, streamId: 'film', startedAt, lastActivityAt, phase: 0, version: 1 };
+    const [startedAt, lastActivityAt, playsUntil] = [Date.now(), Date.now(), Date.now()];
+    const instants = { startedAt, lastActivityAt, playsUntil };
+    const record = { sessionId, streamId: 'film', ...instants, phase: 0, device: undefined, version: 1 };
     events.tell(type, Date.now(), 'ana', record, undefined);
   };
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);

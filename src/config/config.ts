@@ -493,6 +493,7 @@ export class Config {
       expireAfterMs,
       leaseMs: Math.min(LEASE_MS, expireAfterMs),
       maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
+      maxAheadMs: Math.max(60_000, 3 * this.phaseMs),
     };
   }
 

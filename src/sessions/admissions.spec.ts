@@ -26,7 +26,7 @@ describe('settling a place', () => {
       sessionId: undefined,
       streamId: 'film',
       phase: undefined,
-      window: { oldest: 0, end: 1, start: 0, live: false },
+      window: { oldest: 0, end: 1, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
       quota: { maxSessions: 3 },
       endSessionIds: [],
     });
@@ -38,7 +38,7 @@ describe('settling a place', () => {
       sessionId: admission.session.sessionId,
       streamId: 'film',
       phase: 0,
-      window: { oldest: 0, end: 1, start: 0, live: false },
+      window: { oldest: 0, end: 1, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
       quota: { maxSessions: 3 },
       endSessionIds: [],
     });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Change, type EndReason, type HeldRecord, type Policy } from './admission.js';
+import { type Change, type EndReason, type HeldRecord, type Policy, type Replacement } from './admission.js';
 import { type Session, type ShownRecord, toSession } from './session.js';
 
 export const EVENT_TYPES = [
@@ -26,6 +26,8 @@ export interface SessionEvent {
   /** As it was then; undefined for one that was refused, which never was a session. */
   readonly session: (Omit<Session, 'state'> & { readonly state: Session['state'] | 'ended' }) | undefined;
   readonly reason: EndReason | 'session-limit-reached' | undefined;
+  /** Of a session that was replaced: the one that has its place now. */
+  readonly replacedBy: Replacement | undefined;
 }
 
 /** The changes that are told, and how they are called. */
@@ -136,6 +138,7 @@ export function toEvent(
   record: ToldRecord,
   policy: Policy,
   reason: SessionEvent['reason'],
+  replacedBy?: Replacement,
 ): SessionEvent {
   const { sessionId, streamId, version } = record;
   const session = toSession(userId, record, policy, at);
@@ -152,6 +155,7 @@ export function toEvent(
         ? undefined
         : { ...session, state: type === 'session.ended' ? 'ended' : session.state },
     reason,
+    replacedBy,
   };
 }
 

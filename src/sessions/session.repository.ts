@@ -25,6 +25,9 @@ export abstract class SessionRepository {
   /** A paused player is still there: its session's last activity moves, within bounds. */
   abstract keepAlive(userId: string, sessionId: string): Promise<KeepAlive>;
 
+  /** A player gave a sign of life at this instant, elsewhere: its session's last activity moves forward to it. */
+  abstract noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive>;
+
   /** The user's live sessions, oldest first. */
   abstract list(userId: string): Promise<Session[]>;
 

@@ -300,6 +300,18 @@ function ttlOf(known: KnownPlaylist): number {
 }
 
 /** The phases of a stream that can be had now, as the rule judges by them. */
-export function windowOf({ phases, live }: Stream): PhaseWindow {
-  return { oldest: live?.oldest ?? 0, end: phases, start: live?.start ?? 0, live: live !== undefined };
+export function windowOf(stream: Stream): PhaseWindow {
+  const { phases, live, phaseSeconds, durationSeconds } = stream;
+  const phaseMs = Math.round(phaseSeconds * 1_000);
+  // Of a finished stream the last phase is what is left of it.
+  const lastPhaseMs =
+    durationSeconds === undefined ? phaseMs : Math.round(durationSeconds * 1_000 - (phases - 1) * phaseMs);
+  return {
+    oldest: live?.oldest ?? 0,
+    end: phases,
+    start: live?.start ?? 0,
+    live: live !== undefined,
+    phaseMs,
+    lastPhaseMs,
+  };
 }

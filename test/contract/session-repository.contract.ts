@@ -220,7 +220,12 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       expect(await ask('d', { endSessionIds: ['a', 'c'] })).toMatchObject({ outcome: 'admitted', live: 2 });
       expect(await live()).toEqual(['b', 'd']);
-      expect(await ask('a')).toEqual({ outcome: 'session-ended', endedAt: clock.now(), reason: 'replaced' });
+      expect(await ask('a')).toEqual({
+        outcome: 'session-ended',
+        endedAt: clock.now(),
+        reason: 'replaced',
+        replacedBy: { sessionId: 'd', device: undefined },
+      });
     });
 
     it('ignores ids that are unknown, expired, ended before or its own', async () => {

@@ -481,7 +481,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       sessionId: 'tv',
       streamId: 'test-pattern',
       phase: 0,
-      window: { oldest: 0, end: 1, start: 0, live: false },
+      window: { oldest: 0, end: 1, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
       quota: { maxSessions: 3 },
       endSessionIds: [],
     });
