@@ -59,21 +59,21 @@ function missingSources({ text }: { text: string }): string[] {
 }
 
 describe('the documentation', () => {
-  it.each(pages)('has no link that leads nowhere: $path', (page) => {
+  it.each(pages)('has only links that lead somewhere: $path', (page) => {
     expect(brokenLinks(page)).toEqual([]);
   });
 
-  it.each(pages)('names no file that does not exist: $path', (page) => {
+  it.each(pages)('names only files that exist: $path', (page) => {
     expect([...missingPaths(page), ...missingSources(page)]).toEqual([]);
   });
 
-  it.each(pages)('names no command that npm does not run: $path', ({ text }) => {
+  it.each(pages)('names only npm scripts that exist: $path', ({ text }) => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: object };
     const named = [...text.matchAll(/\bnpm run (?:-\S+ )*([\w:]+)/g)].map(([, script]) => script!);
     expect(named.filter((script) => !Object.hasOwn(scripts, script))).toEqual([]);
   });
 
-  it('would be found out where it did any of these', () => {
+  it('fails these checks for a page with broken links and names', () => {
     const page = {
       path: 'README.md',
       text: '# One\n[a](nowhere.md) [b](#two) [c](https://example.com) [d](docs/client.md#nothing)\n`src/nothing.ts` `no-such.lua`',
@@ -83,7 +83,7 @@ describe('the documentation', () => {
     expect(missingSources(page)).toEqual(['src/nothing.ts', 'no-such.lua']);
   });
 
-  it('dates each decision and says how it stands', () => {
+  it('gives each decision a date and a status', () => {
     const decisions = pages.filter(({ path }) => path.startsWith('docs/decisions/'));
     const undated = decisions.filter(
       ({ text }) => !/^# \d+\. .+\n\n- Date: \d{4}-\d\d-\d\d\n- Status: \w/.test(text),
@@ -92,24 +92,24 @@ describe('the documentation', () => {
     expect(undated.map(({ path }) => relative('docs/decisions', path))).toEqual([]);
   });
 
-  it('says everywhere how long 20 tries of a callback take', () => {
+  it('gives the retry times of callbacks that the code has, the same in every place', () => {
     const total = (random: number): string => {
       const waits = Array.from({ length: 19 }, (_, index) => backOffMs(index + 1, () => random));
       const minutes = Math.round(waits.reduce((sum, ms) => sum + ms, 0) / 60_000);
       return `${Math.floor(minutes / 60)} hours ${minutes % 60} minutes`;
     };
     const sentence = `add up to ${total(0.5)} on average and ${total(1)} at most`;
-    const told = pages.flatMap(({ path, text }) => {
+    const claims = pages.flatMap(({ path, text }) => {
       const [claim] = /add up to \d+ hours .*? at most/.exec(text.replaceAll(/\s+/g, ' ')) ?? [];
       return claim === undefined ? [] : [{ path, claim }];
     });
-    expect(told).toEqual([
+    expect(claims).toEqual([
       { path: 'README.md', claim: sentence },
       { path: 'docs/decisions/0007-events.md', claim: sentence },
     ]);
   });
 
-  it('lists the words of the glossary in alphabetical order', () => {
+  it('sorts the words of the glossary', () => {
     const words = [...readFileSync(join(ROOT, 'GLOSSARY.md'), 'utf8').matchAll(/^## (.+)$/gm)].map(
       ([, word]) => word!,
     );
