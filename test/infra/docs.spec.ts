@@ -44,7 +44,10 @@ function brokenLinks({ path, text }: { path: string; text: string }): string[] {
 
 /** Paths that begin with a folder of the project, patterns among them. */
 function missingPaths({ text }: { text: string }): string[] {
-  const named = new RegExp(`(?<![\\w./{-])(?:${FOLDERS.map(RegExp.escape).join('|')})/[\\w.*{},/-]*`, 'g');
+  const named = new RegExp(
+    `(?<![\\w./{-])(?:${FOLDERS.map((folder) => RegExp.escape(folder)).join('|')})/[\\w.*{},/-]*`,
+    'g',
+  );
   return [...text.matchAll(named)]
     .map(([path]) => path.replace(/[.,/]+$/, ''))
     .filter((path) => !/(^|\/)(dist|\.terraform)(\/|$)/.test(path))
