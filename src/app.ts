@@ -27,6 +27,7 @@ import {
 import { MEDIA, control, openToPages } from './http/cors.js';
 import { useDocs, withoutUser } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
+import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
@@ -79,7 +80,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
   openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
-  await app.get(RateLimits).register(fastify);
+  await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.

@@ -238,7 +238,7 @@ function checkCallbacks(callbacks: readonly Callback[]): void {
 
 /** Checks that each session of the backlog expired exactly once, and no viewer's session did. */
 async function checkLedger({ sessions }: Store): Promise<void> {
-  const { started, expired, ended, undone } = await sessions.ledger();
-  if (expired !== SESSIONS || started !== SESSIONS + VIEWERS || ended + undone > 0)
-    throw new Error(`the ledger is wrong: ${JSON.stringify({ started, expired, ended, undone })}`);
+  const { admitted, expired, ended, undone } = await sessions.ledger();
+  if (expired !== SESSIONS || admitted !== SESSIONS + VIEWERS || ended + undone > 0)
+    throw new Error(`the ledger is wrong: ${JSON.stringify({ admitted, expired, ended, undone })}`);
 }

@@ -105,9 +105,9 @@ function keepRenewing(
 }
 
 async function checkLedger({ sessions }: Store): Promise<void> {
-  const { started, expired, ended, undone } = await sessions.ledger();
-  if (started !== LIVE + EXPIRING || expired !== EXPIRING || ended + undone > 0)
-    throw new Error(`the ledger is wrong: ${JSON.stringify({ started, expired, ended, undone })}`);
+  const { admitted, expired, ended, undone } = await sessions.ledger();
+  if (admitted !== LIVE + EXPIRING || expired !== EXPIRING || ended + undone > 0)
+    throw new Error(`the ledger is wrong: ${JSON.stringify({ admitted, expired, ended, undone })}`);
 }
 
 function latenessByRun(callbacks: readonly Callback[], dueAt: ReadonlyMap<string, number>): number[][] {

@@ -44,9 +44,11 @@ async function loadAtOneInstant(url: string, wanted: Parameters<typeof load>[1])
   const loaded = await load(store, wanted);
   // At that instant nothing is due. A sweep then only trims the events, as the sweeps of the service do regularly.
   const { expired, more } = await store.sessions.expireIdle({ maxSessions: 1 });
-  const { started, undone } = await store.sessions.ledger();
-  if (expired > 0 || more || started !== loaded || undone > 0)
-    throw new Error(`of ${loaded} sessions ${started} started, ${expired} expired, ${undone} were undone`);
+  const { admitted, undone } = await store.sessions.ledger();
+  if (expired > 0 || more || admitted !== loaded || undone > 0)
+    throw new Error(
+      `of ${loaded} sessions ${admitted} were admitted, ${expired} expired, ${undone} were undone`,
+    );
   return loaded;
 }
 

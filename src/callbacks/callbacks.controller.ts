@@ -7,17 +7,13 @@ import { instant } from '../http/fields.js';
 import { CallbackOutbox, messageId } from '../sessions/session-events.js';
 import { eventJson } from '../sessions/sessions.schemas.js';
 import { DEAD_LETTERS, MAX_LISTED, OUTBOX, REPLAYED, REPLAY_REQUEST } from './callbacks.schemas.js';
-import { CallbacksService } from './callbacks.service.js';
 
 @ApiTags('internal')
 @Controller('internal/callbacks')
 @NeedsScope('expiry:pause')
 @ApiProblems('store-unavailable')
 export class CallbacksController {
-  constructor(
-    private readonly outbox: CallbackOutbox,
-    private readonly callbacks: CallbacksService,
-  ) {}
+  constructor(private readonly outbox: CallbackOutbox) {}
 
   @Get()
   @ApiOperation({ summary: 'What waits to be delivered?' })
@@ -62,7 +58,7 @@ export class CallbacksController {
     @Body() body: { ids?: string[] } | null | undefined,
   ): Promise<{ replayed: number; more: boolean }> {
     const result = await this.outbox.replay(body?.ids);
-    if (result.replayed > 0) this.callbacks.wake();
+    if (result.replayed > 0) this.outbox.announceNewEvents();
     return result;
   }
 }

@@ -97,8 +97,23 @@ export interface OutboxState {
 /**
  * The events that are to be delivered to somebody: each until that is settled, in order per session, by one instance
  * at a time. What an instance takes and does not settle, another is given some 20 s after the last word of it.
+ *
+ * It also carries one signal inside this process, so that the code that fills the outbox and the code that empties it
+ * need not know each other. The signal only saves time: without it, new events are found by the next regular poll.
  */
 export abstract class CallbackOutbox {
+  private readonly newEventsListeners: (() => void)[] = [];
+
+  /** Calls `listener` each time that new events are announced in this process, for as long as the process runs. */
+  onNewEvents(listener: () => void): void {
+    this.newEventsListeners.push(listener);
+  }
+
+  /** Tells the listeners of this process that the outbox holds new events. */
+  announceNewEvents(): void {
+    for (const listener of this.newEventsListeners) listener();
+  }
+
   /** Takes over what this instance may deliver now, `room` events or rather fewer. */
   abstract take(room: number): Promise<OutboxEntry[]>;
 

@@ -162,8 +162,8 @@ export class MemorySessionRepository extends SessionRepository {
   }
 
   override async ledger(): Promise<Ledger> {
-    const { admitted: started, expired, ended, undone } = this.counts;
-    return { started, expired, ended, undone };
+    const { expired, ended, undone } = this.counts;
+    return { admitted: this.counts.admitted, expired, ended, undone, unreadable: 0 };
   }
 
   override async ping(): Promise<void> {}

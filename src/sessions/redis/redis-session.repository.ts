@@ -320,10 +320,11 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const total = (field: (typeof LEDGER_FIELDS)[number]): number =>
       states.reduce((sum, counts) => sum + Number(counts[LEDGER_FIELDS.indexOf(field)] ?? 0), 0);
     return {
-      started: total('started'),
+      admitted: total('started'),
       expired: total('expired'),
       ended: total('ended'),
       undone: total('undone'),
+      unreadable: 0,
     };
   }
 
