@@ -1,71 +1,44 @@
 /** The HTTP contract as a client sees it: fields in camelCase, refusals as data, everything else thrown. */
 
+import type * as contract from './contract.js';
+
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
+
+/** The type of a JSON value with the names of all members in camelCase: the result of `camelCased`. */
+type CamelCased<Json> = Json extends readonly (infer Item)[]
+  ? readonly CamelCased<Item>[]
+  : Json extends object
+    ? { readonly [Name in keyof Json as CamelCase<Name & string>]: CamelCased<Json[Name]> }
+    : Json;
+
 /** Instants are RFC 3339 on the server's clock: compare them only with each other, never with the clock of this machine. */
-export interface Session {
-  readonly sessionId: string;
-  readonly userId: string;
-  readonly streamId: string;
-  readonly state: 'active' | 'idle';
-  readonly startedAt: string;
-  readonly lastActivityAt: string;
-  readonly idleAt: string;
-  readonly expiresAt: string;
-  readonly phase: number;
-}
+export interface Session extends CamelCased<contract.Session> {}
+export interface Segment extends CamelCased<contract.Segment> {}
+export interface Phase extends CamelCased<contract.Phase> {}
+export interface PhaseReply extends CamelCased<contract.PhaseReply> {}
 
-export interface Segment {
-  /** Signed; works until the phase's `expiresAt`. */
-  readonly url: string;
-  readonly durationSeconds: number;
-  /** The initialisation section of fragmented MP4. */
-  readonly initUrl?: string;
-  /** Where the segment is a part of what the URL names. */
-  readonly byteRange?: { readonly offset: number; readonly length: number };
-}
+/** A member that is undefined is not sent. */
+type PhaseRequest = {
+  readonly [Name in keyof contract.PhaseRequest]: contract.PhaseRequest[Name] | undefined;
+};
 
-export interface Phase {
-  readonly index: number;
-  readonly startSeconds: number;
-  readonly durationSeconds: number;
-  readonly last: boolean;
-  readonly segments: readonly Segment[];
-  readonly expiresAt: string;
-}
-
-export interface PhaseReply {
-  readonly session: Session;
-  readonly phase: Phase;
-  readonly sessions: { readonly live: number; readonly limit: number };
-  readonly nextRequestInSeconds: number;
-  readonly playbackUrl: string;
-}
-
-/** All places of the user are taken (409). */
-export interface Refused {
+/** All places are taken (409). `sessions` hold them; one is free after `retryAfterSeconds` if they all stay silent. */
+export interface Refused extends Pick<
+  CamelCased<contract.SessionLimitReached>,
+  'limit' | 'sessions' | 'retryAfterSeconds'
+> {
   readonly type: 'refused';
-  readonly limit: number;
-  /** The sessions that hold the places; the user can choose one to end. */
-  readonly sessions: readonly Session[];
-  /** The time until a place is free if all of these sessions stay silent. */
-  readonly retryAfterSeconds: number;
 }
 
-/** Somebody ended this session (410). */
-export interface Ended {
+/** Somebody ended this session (410). `replaced`: another session took its place. */
+export interface Ended extends Pick<CamelCased<contract.SessionEnded>, 'endedAt' | 'reason'> {
   readonly type: 'ended';
-  readonly endedAt: string;
-  /** `replaced`: another session took its place. */
-  readonly reason: 'user' | 'operator' | 'replaced';
 }
 
-/** The body of an error as it was sent (RFC 9457). */
-export interface ProblemDocument {
-  readonly type: string;
-  readonly title: string;
-  readonly status: number;
-  readonly detail: string;
-  readonly instance: string;
-  readonly code: string;
+/** The body of an error as it was sent (RFC 9457), with the further members that its code has. */
+export interface ProblemDocument extends contract.Problem {
   readonly [member: string]: unknown;
 }
 
@@ -114,11 +87,17 @@ export class Api {
   }
 
   async askForPhase(
-    request: Record<string, unknown>,
+    request: PhaseRequest,
     signal: AbortSignal,
   ): Promise<(PhaseReply & { readonly type: 'phase'; readonly created: boolean }) | Refused | Ended> {
     const { status, body } = await this.#post('/v1/phases', request, signal);
-    return refusal(body) ?? { ...(camelCased(body) as PhaseReply), type: 'phase', created: status === 201 };
+    return (
+      refusal(body) ?? {
+        ...camelCased(body as contract.PhaseReply),
+        type: 'phase',
+        created: status === 201,
+      }
+    );
   }
 
   /** Sends a keepalive. Returns the session, or undefined if the session has lost its place. */
@@ -131,7 +110,7 @@ export class Api {
       const { body } = await this.#post(`${sessionPath(userId, sessionId)}/keepalive`, undefined, signal);
       const refused = refusal(body);
       if (refused?.type === 'ended') return refused;
-      return (camelCased(body) as { session: Session }).session;
+      return camelCased(body as contract.KeptSession).session;
     } catch (error) {
       if (error instanceof StreamgateError && error.code === 'session-not-found') return undefined;
       throw error;
@@ -196,15 +175,15 @@ export class Api {
   }
 }
 
-/** The refusal in the body of a problem, or undefined. Its status is 409 or 410 from the API, and 403 from the gate. */
+/** The refusal in a problem's body, whatever its status: 409 and 410 of the API, 403 of the gate. */
 export function refusal(body: unknown): Refused | Ended | undefined {
-  const { code } = (body ?? {}) as { code?: unknown };
-  if (code === 'session-limit-reached') {
-    const { limit, sessions, retryAfterSeconds } = camelCased(body) as Refused;
+  const problem = (body ?? {}) as contract.SessionLimitReached | contract.SessionEnded | { code?: undefined };
+  if (problem.code === 'session-limit-reached') {
+    const { limit, sessions, retryAfterSeconds } = camelCased(problem);
     return { type: 'refused', limit, sessions, retryAfterSeconds };
   }
-  if (code === 'session-ended') {
-    const { endedAt, reason } = camelCased(body) as Ended;
+  if (problem.code === 'session-ended') {
+    const { endedAt, reason } = camelCased(problem);
     return { type: 'ended', endedAt, reason };
   }
   return undefined;
@@ -214,13 +193,17 @@ function sessionPath(userId: string, sessionId: string): string {
   return `/v1/users/${encodeURIComponent(userId)}/sessions/${encodeURIComponent(sessionId)}`;
 }
 
-function camelCased(json: unknown): unknown {
-  if (Array.isArray(json)) return json.map(camelCased);
+function camelCased<Json>(json: Json): CamelCased<Json> {
+  return renamed(json) as CamelCased<Json>;
+}
+
+function renamed(json: unknown): unknown {
+  if (Array.isArray(json)) return json.map(renamed);
   if (typeof json !== 'object' || json === null) return json;
   return Object.fromEntries(
     Object.entries(json).map(([name, value]) => [
       name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
-      camelCased(value),
+      renamed(value),
     ]),
   );
 }

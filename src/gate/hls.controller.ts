@@ -150,6 +150,7 @@ export class HlsController {
 
   @Get('index.m3u8')
   @ApiOperation({
+    operationId: 'getPlaylist',
     summary: 'The playlist of a stream, for any HLS player',
     description:
       'Give a player this URL with a ticket; or, with AUTH_MODE=none, with a user_id. It is sent on to the same URL ' +
@@ -200,6 +201,7 @@ export class HlsController {
 
   @Get(':rendition/:name')
   @ApiOperation({
+    operationId: 'getPlaylistItem',
     summary: 'What a playlist of this gate names',
     description:
       'A playlist, or a segment, key or initialisation section: a redirect to where it is, by a URL that lives for X.',
@@ -240,6 +242,7 @@ export class HlsController {
 
   @Get(':name')
   @ApiOperation({
+    operationId: 'getPlaylistAsset',
     summary: 'What the first playlist names that is no playlist',
     description: 'A key or data of the session: a redirect to where it is, by a URL that lives for X.',
   })

@@ -7,7 +7,7 @@ import { Tickets } from '../auth/tickets.js';
 import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN, schemaOf } from '../http/docs.js';
 import { instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from '../streams/playback.js';
@@ -40,8 +40,8 @@ export class TicketsController {
     summary: 'A URL for a player that cannot send a token',
     description: 'Takes no place: that is for the first playlist to ask for, within minutes.',
   })
-  @ApiBody({ schema: TICKET_REQUEST as object })
-  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: TICKET_REPLY })
+  @ApiBody({ schema: schemaOf(TICKET_REQUEST) })
+  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: schemaOf(TICKET_REPLY) })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,

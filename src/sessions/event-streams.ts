@@ -5,7 +5,7 @@ import { Clock } from '../clock.js';
 import { Problem, retryAfter } from '../http/problem.js';
 import { Metrics } from '../observability/metrics.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
-import { eventJson } from './sessions.schemas.js';
+import { eventDataJson } from './sessions.schemas.js';
 
 const MAX_STREAMS = 10_000;
 const MAX_STREAMS_PER_USER = 10;
@@ -141,7 +141,7 @@ export class EventStreams implements BeforeApplicationShutdown {
 
 function send(stream: EventStream, event: SessionEvent): void {
   stream.last = event.id;
-  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`);
+  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventDataJson(event))}\n\n`);
 }
 
 /** Never waits: what a client does not read in time, it has to ask for again. */

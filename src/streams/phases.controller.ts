@@ -7,7 +7,7 @@ import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { type Quota } from '../sessions/quota.js';
@@ -56,14 +56,18 @@ export class PhasesController {
       'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
       'activity moves, only if the reply arrives.',
   })
-  @ApiBody({ schema: PHASE_REQUEST as object, examples: PHASE_EXAMPLES })
+  @ApiBody({ schema: schemaOf(PHASE_REQUEST), examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
     description: 'A session was created, or admitted again.',
-    schema: PHASE_REPLY,
+    schema: schemaOf(PHASE_REPLY),
     headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
   })
-  @ApiResponse({ status: 200, description: 'A live session went on, or moved.', schema: PHASE_REPLY })
+  @ApiResponse({
+    status: 200,
+    description: 'A live session went on, or moved.',
+    schema: schemaOf(PHASE_REPLY),
+  })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,
