@@ -12,6 +12,7 @@ import {
 } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
+import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
 import { type Config } from './config/config.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
@@ -25,7 +26,7 @@ import {
   refuseConnection,
 } from './http/connections.js';
 import { MEDIA, control, openToPages } from './http/cors.js';
-import { useDocs } from './http/docs.js';
+import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
@@ -73,6 +74,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bufferLogs: true,
   });
   const fastify: FastifyInstance = adapter.getInstance();
+  app.get(AccessControl).register(fastify, DOCS);
   takeJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);

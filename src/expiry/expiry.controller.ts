@@ -2,7 +2,7 @@ import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type Static, Type } from '@sinclair/typebox';
-import { NeedsScope } from '../auth/scope.guard.js';
+import { NeedsScope } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { component, countSchema, instant, instantSchema, optionalBody, orNull } from '../http/fields.js';

@@ -1,21 +1,18 @@
 import { randomUUIDv7 } from 'node:crypto';
-import { Controller, Get, Param, Query, Req, Res } from '@nestjs/common';
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
-import { IsOptional, IsString, Matches } from 'class-validator';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { LRUCache } from 'lru-cache';
-import { unauthorized } from '../auth/bearer.js';
-import { type TicketUse, Tickets } from '../auth/tickets.js';
+import { ForPlayers, playerOf } from '../auth/access.js';
+import { Tickets } from '../auth/tickets.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
-import { addressOf } from '../http/connections.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
-import { ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
-import { RateLimits } from '../http/rate-limits.js';
-import { IsId } from '../http/validation.js';
 import { type Quota } from '../sessions/quota.js';
+import { RateLimits } from '../http/rate-limits.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
@@ -46,35 +43,33 @@ const BY_WEIGHT = {
 const UNTOUCHED_MS = 2_000;
 const MAX_UNTOUCHED = 10_000;
 
-class StreamParams {
-  @IsId()
+interface StreamParams {
   readonly stream_id: string;
 }
 
-class RenditionParams extends StreamParams {
-  @Matches(/^\d{1,4}$/, { message: 'must be a rendition that the playlist names' })
+interface RenditionParams extends StreamParams {
   readonly rendition: string;
-
   readonly name: string;
 }
 
-class NameParams extends StreamParams {
+interface NameParams extends StreamParams {
   readonly name: string;
 }
 
-class ViewerQuery {
-  @IsOptional()
-  @IsString({ message: 'must be one ticket' })
-  readonly ticket?: string;
-
-  @IsOptional()
-  @IsId()
-  readonly user_id?: string;
-
-  @IsOptional()
-  @IsId()
-  readonly session_id?: string;
-}
+const RENDITION = { ...TEXT, pattern: '^\\d{1,4}$' };
+const VIEWER_QUERY = {
+  type: 'object',
+  properties: { ticket: TEXT, user_id: USER_ID, session_id: SESSION_ID },
+};
+/** Checked by Fastify, since pipes run after the player is identified and 422 comes before 401. */
+const PLAY_REQUEST = {
+  params: { type: 'object', properties: { stream_id: STREAM_ID } },
+  querystring: VIEWER_QUERY,
+};
+const RENDITION_REQUEST = {
+  params: { type: 'object', properties: { stream_id: STREAM_ID, rendition: RENDITION } },
+  querystring: VIEWER_QUERY,
+};
 
 /** Who plays, as a ticket says it, or the URL itself. */
 interface Player {
@@ -83,7 +78,6 @@ interface Player {
   readonly quota: Quota;
   /** The address that this service was asked by. */
   readonly self: string;
-  /** What was shown. */
   readonly ticket: string | undefined;
 }
 
@@ -129,8 +123,6 @@ export class HlsController {
     ttl: ENDED_MS,
     updateAgeOnGet: true,
   });
-  private readonly byTicket: boolean;
-  private readonly quota: Quota;
   private readonly urlLifeMs: number;
 
   constructor(
@@ -143,12 +135,12 @@ export class HlsController {
     private readonly limits: RateLimits,
     config: Config,
   ) {
-    this.byTicket = config.AUTH_MODE === 'jwt';
-    this.quota = config.policy.quota;
     this.urlLifeMs = config.phaseMs;
   }
 
   @Get('index.m3u8')
+  @ForPlayers('playlist')
+  @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylist',
     summary: 'The playlist of a stream, for any HLS player',
@@ -160,11 +152,10 @@ export class HlsController {
   @ApiResponse({ status: 302, description: 'To the same URL with a session_id.' })
   async start(
     @Param() { stream_id }: StreamParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerOf(query, request, reply, stream_id, 'playlist');
+    const player = await this.playerOf(request, reply);
     if (player.session_id === undefined) {
       const client = clientOf(request, stream_id, player);
       const given = isPage(request) ? undefined : this.untouched.get(client);
@@ -200,23 +191,24 @@ export class HlsController {
   }
 
   @Get(':rendition/:name')
+  @ForPlayers('media')
+  @RouteSchema(RENDITION_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylistItem',
     summary: 'What a playlist of this gate names',
     description:
       'A playlist, or a segment, key or initialisation section: a redirect to where it is, by a URL that lives for X.',
   })
-  @ApiParam({ name: 'rendition', schema: { type: 'string', pattern: '^\\d{1,4}$' } })
+  @ApiParam({ name: 'rendition', schema: RENDITION })
   @ApiParam({ name: 'name', schema: { type: 'string' } })
   @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
   @ApiResponse({ status: 302, description: 'To the signed URL.' })
   async fetch(
     @Param() { stream_id, rendition, name }: RenditionParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerOf(query, request, reply, stream_id, 'media');
+    const player = await this.playerWithSession(request, reply);
     this.untouched.delete(clientOf(request, stream_id, player));
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
@@ -241,6 +233,8 @@ export class HlsController {
   }
 
   @Get(':name')
+  @ForPlayers('media')
+  @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylistAsset',
     summary: 'What the first playlist names that is no playlist',
@@ -250,11 +244,10 @@ export class HlsController {
   @ApiResponse({ status: 302, description: 'To the signed URL.' })
   async fetchOfSession(
     @Param() { stream_id, name }: NameParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerOf(query, request, reply, stream_id, 'media');
+    const player = await this.playerWithSession(request, reply);
     const root = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(root, stream_id);
     const path = root.outcome === 'found' ? root.playlist.assets.get(name) : undefined;
@@ -270,45 +263,19 @@ export class HlsController {
     redirect(reply, this.streams.mediaBase(self) + signed);
   }
 
-  /** Who plays, where they may ask now; with a session, which what a playlist names is of. */
-  private async playerOf(
-    query: ViewerQuery,
-    request: PlayRequest,
-    reply: FastifyReply,
-    streamId: string,
-    use: TicketUse,
-  ): Promise<Player> {
-    const self = addressOf(request);
-    const player = { ...(await this.identify(query, streamId, use)), self };
-    if (use === 'media' && player.session_id === undefined)
+  /** The player, which names a session: a playlist's URIs do. */
+  private async playerWithSession(request: PlayRequest, reply: FastifyReply): Promise<Player> {
+    if (playerOf(request).sessionId === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
-    // Apart from what the user asks the API: a player that loops, or a URL that leaked, must not keep them from ending it.
-    await this.limits.ofUser(request, reply, `${player.user_id}/play`);
-    return player;
+    return this.playerOf(request, reply);
   }
 
-  /** A ticket says whose session it is; what stands beside it may say the same, and nothing else. */
-  private async identify(
-    { ticket, user_id, session_id }: ViewerQuery,
-    streamId: string,
-    use: TicketUse,
-  ): Promise<Omit<Player, 'self'>> {
-    if (ticket === undefined) {
-      if (this.byTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
-      if (user_id === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-      return { user_id, session_id, quota: this.quota, ticket };
-    }
-    const { userId, sessionId, quota, ...opened } = await this.tickets.open(use, ticket);
-    if (
-      opened.streamId !== streamId ||
-      (user_id ?? userId) !== userId ||
-      (session_id ?? sessionId) !== sessionId
-    )
-      throw new Problem(
-        'not-your-session',
-        'The ticket is for another stream, user or session: ask for one for this.',
-      );
-    return { user_id: userId, session_id: sessionId, quota, ticket };
+  /** The player that asks. 429 where its user's players ask too often. */
+  private async playerOf(request: PlayRequest, reply: FastifyReply): Promise<Player> {
+    const { userId, sessionId, ...player } = playerOf(request);
+    // Apart from what the user asks the API: a player that loops, or a URL that leaked, must not keep them from ending it.
+    await this.limits.ofUser(request, reply, `${userId}/play`);
+    return { ...player, user_id: userId, session_id: sessionId };
   }
 
   /** What the URIs of the first playlist tell of the player that loads it. */

@@ -47,6 +47,9 @@ export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'key
 export const API_TOKEN = 'api-token';
 export const VIEWER_TOKEN = 'viewer-token';
 
+/** The paths that `useDocs` serves. */
+export const DOCS = /^\/docs(\/|$)/;
+
 /**
  * Serves Swagger UI at /docs and the document at /docs/openapi.json. The document is the same in every configuration, and
  * committed as docs/openapi.json. `webhooks`: what the service itself sends. `version`: of the service.

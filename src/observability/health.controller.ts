@@ -7,6 +7,7 @@ import {
 } from '@nestjs/common';
 import { type Static, Type } from '@sinclair/typebox';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Public } from '../auth/access.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { component } from '../http/fields.js';
@@ -15,6 +16,7 @@ import { Problem } from '../http/problem.js';
 const HEALTH = component('Health', { status: Type.Literal('ok') });
 
 @ApiTags('platform')
+@Public()
 @Controller('health')
 export class HealthController implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly log = new Logger('Streamgate');

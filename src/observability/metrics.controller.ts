@@ -1,7 +1,7 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply } from 'fastify';
-import { NeedsScope } from '../auth/scope.guard.js';
+import { NeedsScope } from '../auth/access.js';
 import { Metrics } from './metrics.js';
 
 @ApiTags('platform')

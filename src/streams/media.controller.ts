@@ -1,6 +1,7 @@
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { Public } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { Problem } from '../http/problem.js';
 import { MediaSigner } from './signing/media-signer.js';
@@ -8,6 +9,7 @@ import { MEDIA_PATH, Catalogue } from './catalogue.js';
 
 /** Serves the media of a folder to whoever holds a URL that was signed for it: what a CDN does in the field. */
 @ApiExcludeController()
+@Public()
 @Controller(MEDIA_PATH)
 export class MediaController {
   constructor(

@@ -1,13 +1,13 @@
 import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN, schemaOf } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { type Quota } from '../sessions/quota.js';
@@ -29,7 +29,6 @@ import { type StreamLookup, Catalogue, windowOf } from './catalogue.js';
 
 /** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
 @ApiTags('phases')
-@ApiBearerAuth(VIEWER_TOKEN)
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
@@ -39,7 +38,6 @@ export class PhasesController {
   constructor(
     private readonly sessions: Admissions,
     private readonly streams: Catalogue,
-    private readonly viewers: Viewers,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
     config: Config,
@@ -49,6 +47,7 @@ export class PhasesController {
   }
 
   @Post()
+  @ForViewers({ needsAddress: true })
   @RouteSchema({ body: PHASE_REQUEST })
   @ApiOperation({
     summary: 'Ask for a phase',
@@ -89,8 +88,7 @@ export class PhasesController {
   ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
-    const viewer =
-      this.viewers.known(request, body.user_id) ?? (await this.viewers.of(request, body.user_id));
+    const viewer = viewerOf(request);
     const exceeded = this.limits.ofUser(request, reply, viewer.userId);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;

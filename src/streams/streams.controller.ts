@@ -1,6 +1,7 @@
 import { Controller, Get, Header, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import pLimit from 'p-limit';
+import { Public } from '../auth/access.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { IsId } from '../http/validation.js';
 import {
@@ -28,6 +29,7 @@ class StreamParams {
 
 @ApiTags('streams')
 @ApiProblems('rate-limited')
+@Public()
 @Controller('v1/streams')
 export class StreamsController {
   private readonly looks = pLimit(LOOKS_AT_ONCE);

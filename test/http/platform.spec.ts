@@ -111,6 +111,7 @@ describe('the documentation', () => {
       'GET /health/ready',
       'GET /internal/callbacks',
       'GET /internal/callbacks/dead-letters',
+      'GET /internal/config',
       'GET /internal/expiry',
       'GET /metrics',
       'GET /v1/play/{stream_id}/index.m3u8',
