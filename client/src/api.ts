@@ -6,14 +6,14 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
-/** A JSON value with all names of members in camelCase, as `camelCased` makes it. */
+/** The type of a JSON value with the names of all members in camelCase: the result of `camelCased`. */
 type CamelCased<Json> = Json extends readonly (infer Item)[]
   ? readonly CamelCased<Item>[]
   : Json extends object
     ? { readonly [Name in keyof Json as CamelCase<Name & string>]: CamelCased<Json[Name]> }
     : Json;
 
-/** Instants are RFC 3339 by the server's clock: compare them with each other, never with this machine's. */
+/** Instants are RFC 3339 on the server's clock: compare them only with each other, never with the clock of this machine. */
 export interface Session extends CamelCased<contract.Session> {}
 export interface Segment extends CamelCased<contract.Segment> {}
 export interface Phase extends CamelCased<contract.Phase> {}
@@ -24,7 +24,7 @@ type PhaseRequest = {
   readonly [Name in keyof contract.PhaseRequest]: contract.PhaseRequest[Name] | undefined;
 };
 
-/** All places are taken (409): `sessions` hold them. One would be free after `retryAfterSeconds` if they all stayed silent. */
+/** All places are taken (409). `sessions` hold them; one is free after `retryAfterSeconds` if they all stay silent. */
 export interface Refused extends Pick<
   CamelCased<contract.SessionLimitReached>,
   'limit' | 'sessions' | 'retryAfterSeconds'
@@ -42,34 +42,34 @@ export interface ProblemDocument extends contract.Problem {
   readonly [member: string]: unknown;
 }
 
-/** What is neither a phase nor a refusal. */
+/** Any answer that is neither a phase nor a refusal, and a missing answer. */
 export class StreamgateError extends Error {
   override readonly name = 'StreamgateError';
 
   constructor(
     message: string,
-    /** The problem's code, as docs/problems.md of the service lists them; `unreachable` where no answer came. */
+    /** A code of docs/problems.md; `unreachable` if no answer came; `http-` and the status if the body was no problem. */
     readonly code: string,
-    /** 0 where no answer came. */
+    /** The HTTP status; 0 if no answer came. */
     readonly status: number,
     readonly problem?: ProblemDocument,
-    /** What the server asks to wait for at least. */
+    /** The value of Retry-After; 0 if the server did not send one. */
     readonly retryAfterSeconds = 0,
     options?: { cause: unknown },
   ) {
     super(message, options);
   }
 
-  /** Asking again may help. */
+  /** True if the same request may succeed later. */
   get transient(): boolean {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
 export interface ApiOptions {
-  /** Where the service is, without a slash at the end; by default the page's own origin. */
+  /** The address of the service, without a slash at the end. Default: the page's own origin. */
   readonly baseUrl?: string;
-  /** A bearer token, or what gives a fresh one each time. */
+  /** A bearer token, or a function that returns one; it is called before each request. */
   readonly token?: string | (() => string | Promise<string>);
   readonly fetch?: typeof fetch;
 }
@@ -100,7 +100,7 @@ export class Api {
     );
   }
 
-  /** The session as it is kept; undefined where it was lost. */
+  /** Sends a keepalive. Returns the session, or undefined if the session has lost its place. */
   async keepAlive(
     userId: string,
     sessionId: string,
@@ -118,8 +118,9 @@ export class Api {
   }
 
   /**
-   * Sent before this returns, and by the browser also after the page is gone: there is no time to wait for a fresh
-   * token. False where there was no such session; never fails, since a place that is not given back expires.
+   * Ends the session. The request is on its way when this function returns, and the browser sends it even after the
+   * page is closed; so there is no time to wait for a new token. Returns false if there was no such session. Never
+   * rejects, because a place that is not given back expires.
    */
   async release(userId: string, sessionId: string): Promise<boolean> {
     try {
@@ -150,7 +151,7 @@ export class Api {
         signal,
       });
       json = await reply.json().catch((error: unknown) => {
-        // What is in between answers errors with pages of its own, and some networks answer everything so.
+        // A proxy answers errors with pages of its own, and a captive portal answers every request with one.
         if (reply.ok || signal.aborted) throw error;
       });
     } catch (error) {
