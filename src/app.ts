@@ -25,7 +25,7 @@ import {
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
-import { MEDIA, control, openToPages } from './http/cors.js';
+import { MEDIA, REPORTS, control, openToPages } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
@@ -42,6 +42,7 @@ import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */
+const CMCD_ROUTE = '/v1/cmcd';
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
@@ -82,6 +83,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   useHttpLog(fastify);
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
+  openToPages(fastify, [CMCD_ROUTE.slice(1)], REPORTS);
   openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
   await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
@@ -122,6 +124,11 @@ function takeJsonOnly(fastify: FastifyInstance): void {
     // Many clients name the type on every request, with a body or without.
     if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
+  });
+  // Reports of players, for the one route that takes them.
+  fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
+    if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
+    else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
   // Read up to the limit all the same: too large is told before not JSON.
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
