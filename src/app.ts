@@ -37,7 +37,7 @@ import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
-import { MEDIA_PATH } from './streams/catalogue.js';
+import { MEDIA_PATH } from './streams/media-urls.js';
 import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;

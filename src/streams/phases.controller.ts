@@ -25,19 +25,21 @@ import {
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
-import { type StreamLookup, Catalogue, windowOf } from './catalogue.js';
+import { type StreamLookup, Catalogue } from './catalogue.js';
+import { MediaUrls } from './media-urls.js';
 
-/** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
+/** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
 @ApiTags('phases')
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
-  /** With n = 1, a client that waited for X exactly would be expired each time that it asks. */
+  /** Less than n·X: with n = 1, a client that waits for X exactly would find its session expired each time it asks. */
   private readonly longestWaitSeconds: number;
 
   constructor(
     private readonly sessions: Admissions,
     private readonly streams: Catalogue,
+    private readonly urls: MediaUrls,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
     config: Config,
@@ -82,7 +84,7 @@ export class PhasesController {
     'store-unavailable',
   )
   async askForPhase(
-    // Not @Body(): a pipe would look at what is validated already, at the price of the whole decision.
+    // Not @Body(): it would send the body through a pipe that validates it again, which costs as much as the decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PhaseReplyJson | undefined> {
@@ -96,22 +98,24 @@ export class PhasesController {
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
-    // A stream that failed is asked for without a window: the store then refuses as it would have, and takes no place.
-    const admission = await this.sessions.admit({
-      userId: viewer.userId,
-      sessionId: body.session_id,
-      streamId: stream_id,
-      phase: body.phase,
-      window: lookup.outcome === 'found' ? windowOf(lookup.stream) : undefined,
-      endSessionIds: body.end_session_ids ?? [],
-      quota: viewer.quota,
-    });
+    // Without a stream there is no window: the store then refuses a session that it would refuse, and takes no place.
+    const admission = await this.sessions.admit(
+      {
+        userId: viewer.userId,
+        sessionId: body.session_id,
+        streamId: stream_id,
+        phase: body.phase,
+        window: lookup.outcome === 'found' ? lookup.window : undefined,
+        endSessionIds: body.end_session_ids ?? [],
+        quota: viewer.quota,
+      },
+      { arrives: () => delivered(reply.raw), isMedia: true },
+    );
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
       throw this.refuse(admission, lookup, viewer.quota);
 
-    const { session, live, created, place } = admission;
-    void this.sessions.settle(place, delivered(reply.raw));
-    const phase = this.streams.issue(lookup.stream, session.phase, rendition);
+    const { session, live, created } = admission;
+    const phase = this.urls.issue(lookup.stream, session.phase, rendition);
     const ticket = this.byTicket
       ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
       : undefined;
@@ -119,7 +123,7 @@ export class PhasesController {
     void reply.code(created ? 201 : 200);
     return {
       session: sessionJson(session),
-      phase: phaseJson(phase, this.streams.mediaBase(self)),
+      phase: phaseJson(phase, this.urls.base(self)),
       sessions: { live, limit: viewer.quota.maxSessions },
       next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
       playback_url: playbackUrl(self, session, ticket?.ticket),
@@ -130,7 +134,12 @@ export class PhasesController {
     if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
       return refusal(admission, quota);
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
-    const { live, phases } = lookup.stream;
-    return new Problem('phase-not-found', `Ask for one of the phases ${live?.oldest ?? 0} to ${phases - 1}.`);
+    const { window } = lookup;
+    return new Problem(
+      'phase-not-found',
+      window === undefined
+        ? 'The stream has no phase yet: ask again later.'
+        : `Ask for one of the phases ${window.oldest} to ${window.end - 1}.`,
+    );
   }
 }

@@ -16,7 +16,8 @@ import {
   streamListJson,
 } from './streams.schemas.js';
 import { streamProblem } from './streams.errors.js';
-import { type StreamSummary, Catalogue } from './catalogue.js';
+import { Catalogue } from './catalogue.js';
+import { type StreamSummary } from './seen-streams.js';
 
 /** Of an instance, for streams that are not in memory. */
 const LOOKS_AT_ONCE = 8;
@@ -76,8 +77,7 @@ export class StreamsController {
   async listRenditions(@Param() { stream_id }: StreamParams): Promise<RenditionListJson> {
     const root = await this.inTurn(stream_id, () => this.streams.open(stream_id));
     if (root.outcome !== 'found') throw streamProblem(root.outcome);
-    const { playlist } = root;
-    const renditions = playlist.kind === 'media' ? [{ type: 'variant' } as const] : playlist.renditions;
+    const renditions = root.stream ? [{ type: 'variant' } as const] : root.manifest.renditions;
     return { renditions: renditions.map((rendition, number) => renditionJson(number, rendition)) };
   }
 

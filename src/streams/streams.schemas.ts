@@ -1,8 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
-import { type IssuedPhase, type StreamSummary } from './catalogue.js';
+import { type StreamSummary } from './seen-streams.js';
 import { type Segment } from './phases.js';
+import { type IssuedPhase } from './media-urls.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
 const MAX_PHASE = 2_147_483_647;
