@@ -17,7 +17,9 @@ RUN npx nest build \
   && find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' \) ! -iname '*licen[cs]e*' -exec rm {} +
 
 FROM ${NODE_IMAGE}
-ENV NODE_ENV=production
+# The commit that GET /internal/config tells.
+ARG BUILD_COMMIT=
+ENV NODE_ENV=production BUILD_COMMIT=$BUILD_COMMIT
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist

@@ -12,6 +12,7 @@ import {
 } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
+import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
 import { type Config } from './config/config.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
@@ -25,8 +26,9 @@ import {
   refuseConnection,
 } from './http/connections.js';
 import { MEDIA, control, openToPages } from './http/cors.js';
-import { useDocs, withoutUser } from './http/docs.js';
+import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
+import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
@@ -36,6 +38,7 @@ import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/media-urls.js';
+import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */
@@ -71,15 +74,16 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bufferLogs: true,
   });
   const fastify: FastifyInstance = adapter.getInstance();
+  app.get(AccessControl).register(fastify, DOCS);
   takeJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);
-  if (config.AUTH_MODE === 'jwt') letTokensNameUsers(fastify);
+  if (config.AUTH_MODE === 'none') requireUserIds(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
   openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
-  await app.get(RateLimits).register(fastify);
+  await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
@@ -91,7 +95,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     }),
   );
   app.enableShutdownHooks([], { useProcessExit: true });
-  useDocs(app, CALLBACKS, config.AUTH_MODE === 'jwt');
+  useDocs(app, CALLBACKS, VERSION);
   // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
   const log = app.get(Logger);
   app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });
@@ -101,12 +105,12 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   return app;
 }
 
-/** Whose token names the user need not do so in a body: the schemas ask for `user_id` where there is no token. */
-function letTokensNameUsers(fastify: FastifyInstance): void {
+/** Where no token names the user, a body that can name the user must do so. */
+function requireUserIds(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
-    const body = route.schema?.body as { readonly required?: readonly string[] } | undefined;
-    if (!body?.required) return;
-    route.schema = { ...route.schema, body: withoutUser(body) };
+    const body = route.schema?.body as { properties?: object; required?: readonly string[] } | undefined;
+    if (!body?.properties || !('user_id' in body.properties)) return;
+    route.schema = { ...route.schema, body: { ...body, required: ['user_id', ...(body.required ?? [])] } };
   });
 }
 

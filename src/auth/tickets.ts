@@ -77,10 +77,14 @@ export class Tickets {
     return issued;
   }
 
-  /** What the ticket is bound to: 401 where it is none of ours, is for another use, or has expired. */
-  async open(use: TicketUse, ticket: string): Promise<TicketClaims> {
+  /** The claims of a ticket that was opened before and is still good, without waiting. */
+  known(use: TicketUse, ticket: string): TicketClaims | undefined {
     const known = this.opened.get(`${use} ${ticket}`);
-    if (known !== undefined && this.clock.now() < known.expiresAt) return known;
+    return known !== undefined && this.clock.now() < known.expiresAt ? known : undefined;
+  }
+
+  /** The claims of a ticket. 401 for one that this service did not issue, that is for another use, or that has expired. */
+  async open(use: TicketUse, ticket: string): Promise<TicketClaims> {
     if (!isJws(ticket)) throw noTicketOfOurs();
     try {
       const { payload } = await jwtVerify<{ sid: string; stream: string; limit: number }>(ticket, this.key, {

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { Controller, Get, Param, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply } from 'fastify';
+import { Public } from '../auth/access.js';
 import { Problem } from '../http/problem.js';
 
 const ROOT = resolve(__dirname, '../..');
@@ -12,6 +13,7 @@ const ROOT = resolve(__dirname, '../..');
  * those of the client are there once `npm run build:client` has run, as `npm start` does.
  */
 @ApiExcludeController()
+@Public()
 @Controller()
 export class DemoController {
   @Get()

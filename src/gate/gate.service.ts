@@ -1,7 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
-import { type TicketUse, Tickets } from '../auth/tickets.js';
+import { Tickets } from '../auth/tickets.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Admissions, type Delivery } from '../sessions/admissions.js';
@@ -24,16 +24,10 @@ const MAX_REFUSED_SESSIONS = 40_000;
 const UNUSED_MS = 2_000;
 const MAX_UNUSED = 10_000;
 
-/** What the URL that a player asks by says. */
-export interface Claimed {
-  readonly streamId: string;
-  readonly ticket: string | undefined;
-  readonly userId: string | undefined;
-  readonly sessionId: string | undefined;
-}
-
 export interface Player {
   readonly userId: string;
+  /** Undefined until the player is given a session. */
+  readonly sessionId: string | undefined;
   readonly streamId: string;
   readonly quota: Quota;
   /** The ticket that it showed. */
@@ -45,19 +39,11 @@ export interface SessionPlayer extends Player {
   readonly sessionId: string;
 }
 
-export type Identification =
-  | { readonly outcome: 'player'; readonly player: SessionPlayer }
-  /** Only at a stream's first playlist: the player is to be given a session. */
-  | { readonly outcome: 'new-player'; readonly player: Player }
-  | { readonly outcome: 'ticket-missing' | 'user-missing' | 'session-missing' }
-  /** The ticket is for another stream, user or session than the URL says. */
-  | { readonly outcome: 'ticket-differs' };
-
 /** A refusal for the sake of the session or of its user. */
 export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>;
 
 export type GateAdmission =
-  | Extract<Admission, { outcome: 'admitted' | 'phase-not-found' }>
+  | Extract<Admission, { outcome: 'admitted' | 'too-far-ahead' | 'phase-not-found' }>
   /** The same object each time that it is repeated from memory. */
   | { readonly outcome: 'refused'; readonly refusal: Refusal };
 
@@ -81,8 +67,6 @@ export class Gate {
   private readonly unused = new LRUCache<string, { readonly sessionId: string; readonly until: number }>({
     max: MAX_UNUSED,
   });
-  private readonly needsTicket: boolean;
-  private readonly quota: Quota;
   private readonly phaseMs: number;
 
   constructor(
@@ -92,39 +76,12 @@ export class Gate {
     private readonly clock: Clock,
     config: Config,
   ) {
-    this.needsTicket = config.AUTH_MODE === 'jwt';
-    this.quota = config.policy.quota;
     this.phaseMs = config.phaseMs;
     this.refusals = new LRUCache({
       maxSize: MAX_REFUSED_SESSIONS,
       sizeCalculation: ({ refusal }) =>
         1 + (refusal.outcome === 'limit-reached' ? refusal.sessions.length : 0),
     });
-  }
-
-  /**
-   * Whose request it is. A ticket names stream, user and session; what the URL says beside it must be the same. Throws
-   * the Problem of Tickets.open for a ticket that is not valid.
-   */
-  async identify(claimed: Claimed, use: TicketUse): Promise<Identification> {
-    const { streamId, ticket } = claimed;
-    let { userId, sessionId } = claimed;
-    let { quota } = this;
-    if (ticket !== undefined) {
-      const opened = await this.tickets.open(use, ticket);
-      if (
-        opened.streamId !== streamId ||
-        (userId ?? opened.userId) !== opened.userId ||
-        (sessionId ?? opened.sessionId) !== opened.sessionId
-      )
-        return { outcome: 'ticket-differs' };
-      ({ userId, sessionId, quota } = opened);
-    } else if (this.needsTicket) return { outcome: 'ticket-missing' };
-    if (userId === undefined) return { outcome: 'user-missing' };
-    if (sessionId !== undefined)
-      return { outcome: 'player', player: { userId, sessionId, streamId, quota, ticket } };
-    if (use === 'media') return { outcome: 'session-missing' };
-    return { outcome: 'new-player', player: { userId, streamId, quota, ticket } };
   }
 
   /**
@@ -172,9 +129,16 @@ export class Gate {
       { userId, sessionId, streamId, phase, window, endSessionIds: [], quota },
       delivery,
     );
-    if (admission.outcome === 'admitted' || admission.outcome === 'phase-not-found') return admission;
-    this.remember(player, admission);
-    return { outcome: 'refused', refusal: admission };
+    switch (admission.outcome) {
+      case 'session-ended':
+      case 'limit-reached':
+        this.remember(player, admission);
+        return { outcome: 'refused', refusal: admission };
+      case 'admitted':
+      case 'too-far-ahead':
+      case 'phase-not-found':
+        return admission;
+    }
   }
 
   /** The ticket for what a playlist names, which outlives the ticket that the player began with; undefined without one. */

@@ -1,15 +1,13 @@
-import { Controller, Get, Param, Query, Req, Res } from '@nestjs/common';
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
-import { IsOptional, IsString, Matches } from 'class-validator';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { unauthorized } from '../auth/bearer.js';
+import { ForPlayers, playerOf } from '../auth/access.js';
 import { addressOf } from '../http/connections.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
-import { ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
-import { IsId } from '../http/validation.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
 import { type StreamLookup, Catalogue } from '../streams/catalogue.js';
@@ -18,40 +16,38 @@ import { MediaUrls } from '../streams/media-urls.js';
 import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
 import { streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
-import { type Identification, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
+import { type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
 
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
 
-class StreamParams {
-  @IsId()
+interface StreamParams {
   readonly stream_id: string;
 }
 
-class RenditionParams extends StreamParams {
-  @Matches(/^\d{1,4}$/, { message: 'must be a rendition that the playlist names' })
+interface RenditionParams extends StreamParams {
   readonly rendition: string;
-
   readonly name: string;
 }
 
-class NameParams extends StreamParams {
+interface NameParams extends StreamParams {
   readonly name: string;
 }
 
-class ViewerQuery {
-  @IsOptional()
-  @IsString({ message: 'must be one ticket' })
-  readonly ticket?: string;
-
-  @IsOptional()
-  @IsId()
-  readonly user_id?: string;
-
-  @IsOptional()
-  @IsId()
-  readonly session_id?: string;
-}
+const RENDITION = { ...TEXT, pattern: '^\\d{1,4}$' };
+const VIEWER_QUERY = {
+  type: 'object',
+  properties: { ticket: TEXT, user_id: USER_ID, session_id: SESSION_ID },
+};
+/** Checked by Fastify, since pipes run after the player is identified and 422 comes before 401. */
+const PLAY_REQUEST = {
+  params: { type: 'object', properties: { stream_id: STREAM_ID } },
+  querystring: VIEWER_QUERY,
+};
+const RENDITION_REQUEST = {
+  params: { type: 'object', properties: { stream_id: STREAM_ID, rendition: RENDITION } },
+  querystring: VIEWER_QUERY,
+};
 
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
 
@@ -95,7 +91,10 @@ export class HlsController {
   ) {}
 
   @Get('index.m3u8')
+  @ForPlayers('playlist')
+  @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
+    operationId: 'getPlaylist',
     summary: 'The playlist of a stream, for any HLS player',
     description:
       'Give a player this URL with a ticket; or, with AUTH_MODE=none, with a user_id. It is sent on to the same URL ' +
@@ -105,23 +104,18 @@ export class HlsController {
   @ApiResponse({ status: 302, description: 'To the same URL with a session_id.' })
   async start(
     @Param() { stream_id }: StreamParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const identified = await this.identify(stream_id, query, request, reply, 'playlist');
-    if (identified.outcome === 'new-player') {
-      const sessionId = this.gate.sessionFor(
-        identified.player,
-        isPage(request) ? undefined : clientOf(request),
-      );
+    const player = await this.admitToAsk(request, reply, stream_id);
+    if (!hasSession(player)) {
+      const sessionId = this.gate.sessionFor(player, isPage(request) ? undefined : clientOf(request));
       // The query as the client sent it, with names that are there twice.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', sessionId);
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
       return;
     }
-    const { player } = identified;
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
     // A viewer begins, which is no loop of a player.
@@ -140,7 +134,10 @@ export class HlsController {
   }
 
   @Get(':rendition/:name')
+  @ForPlayers('media')
+  @RouteSchema(RENDITION_REQUEST)
   @ApiOperation({
+    operationId: 'getPlaylistItem',
     summary: 'What a playlist of this gate names',
     description:
       'A playlist, or a segment, key or initialisation section: a redirect to where it is, by a URL that lives for X.',
@@ -151,11 +148,10 @@ export class HlsController {
   @ApiResponse({ status: 302, description: 'To the signed URL.' })
   async fetch(
     @Param() { stream_id, rendition, name }: RenditionParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.identifyPlayer(stream_id, query, request, reply);
+    const player = await this.playerWithSession(request, reply, stream_id);
     this.gate.useSession(player, clientOf(request));
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
@@ -181,7 +177,10 @@ export class HlsController {
   }
 
   @Get(':name')
+  @ForPlayers('media')
+  @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
+    operationId: 'getPlaylistAsset',
     summary: 'What the first playlist names that is no playlist',
     description: 'A key or data of the session: a redirect to where it is, by a URL that lives for X.',
   })
@@ -189,56 +188,38 @@ export class HlsController {
   @ApiResponse({ status: 302, description: 'To the signed URL.' })
   async fetchOfSession(
     @Param() { stream_id, name }: NameParams,
-    @Query() query: ViewerQuery,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.identifyPlayer(stream_id, query, request, reply);
+    const player = await this.playerWithSession(request, reply, stream_id);
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
     const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
     await this.sendOn(request, reply, player, lookup, path);
   }
 
-  private async identify(
-    streamId: string,
-    { ticket, user_id: userId, session_id: sessionId }: ViewerQuery,
+  /** The player that asks. 429 where the players of its user ask too often. */
+  private async admitToAsk(
     request: PlayRequest,
     reply: FastifyReply,
-    use: 'playlist' | 'media',
-  ): Promise<Extract<Identification, { outcome: 'player' | 'new-player' }>> {
-    // A request whose Host is malformed is refused before anything else.
-    addressOf(request);
-    const identified = await this.gate.identify({ streamId, ticket, userId, sessionId }, use);
-    switch (identified.outcome) {
-      case 'ticket-missing':
-        throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
-      case 'user-missing':
-        throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-      case 'session-missing':
-        throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
-      case 'ticket-differs':
-        throw new Problem(
-          'not-your-session',
-          'The ticket is for another stream, user or session: ask for one for this.',
-        );
-      case 'player':
-      case 'new-player':
-        // Counted apart from the requests of the user to the API: a player that loops, or a URL that leaked, must not keep
-        // the user from ending the session.
-        await this.limits.ofUser(request, reply, `${identified.player.userId}/play`);
-        return identified;
-    }
+    streamId: string,
+  ): Promise<Player | SessionPlayer> {
+    const player = playerOf(request);
+    // Counted apart from the requests of the user to the API: a player that loops, or a URL that leaked, must not keep
+    // the user from ending the session.
+    await this.limits.ofUser(request, reply, `${player.userId}/play`);
+    return { ...player, streamId };
   }
 
-  /** The player of what a playlist names, which has a session. */
-  private async identifyPlayer(
-    streamId: string,
-    query: ViewerQuery,
+  /** The player of what a playlist names, which has a session: the playlist's URIs say which. */
+  private async playerWithSession(
     request: PlayRequest,
     reply: FastifyReply,
+    streamId: string,
   ): Promise<SessionPlayer> {
-    return (await this.identify(streamId, query, request, reply, 'media')).player as SessionPlayer;
+    if (playerOf(request).sessionId === undefined)
+      throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
+    return (await this.admitToAsk(request, reply, streamId)) as SessionPlayer;
   }
 
   /**
@@ -289,6 +270,10 @@ export class HlsController {
     }
     return problem;
   }
+}
+
+function hasSession(player: Player | SessionPlayer): player is SessionPlayer {
+  return player.sessionId !== undefined;
 }
 
 /** Browsers say so where they fetch for a page. */

@@ -20,7 +20,7 @@ const REQUEST = {
   userId: 'ana',
   streamId: 'film',
   phase: undefined,
-  window: { oldest: 0, end: 2, start: 0, live: false },
+  window: { oldest: 0, end: 2, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
   quota: { maxSessions: 3 },
   endSessionIds: [],
 };

@@ -2,7 +2,7 @@ import { Problem, retryAfter } from '../http/problem.js';
 import { type Quota } from './quota.js';
 import { type Admission } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
-import { sessionJson } from './sessions.schemas.js';
+import { type LimitReachedMembers, type SessionEndedMembers, sessionJson } from './sessions.schemas.js';
 import { instant } from '../http/fields.js';
 
 /** About as long as the first try of a failover takes. */
@@ -15,20 +15,21 @@ export function refusal(
 ): Problem {
   if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;
+  const members: LimitReachedMembers = {
+    limit,
+    sessions: admission.sessions.map(sessionJson),
+    retry_after_seconds: seconds,
+  };
   return new Problem(
     'session-limit-reached',
     `End one of the ${admission.sessions.length} sessions listed, by DELETE or by naming it in end_session_ids, or ask again later.`,
-    {
-      members: { limit, sessions: admission.sessions.map(sessionJson), retry_after_seconds: seconds },
-      headers: { 'retry-after': retryAfter(seconds) },
-    },
+    { members, headers: { 'retry-after': retryAfter(seconds) } },
   );
 }
 
 export function sessionEnded({ endedAt, reason }: Extract<Admission, { outcome: 'session-ended' }>): Problem {
-  return new Problem('session-ended', 'Start a new session, with another session_id or none.', {
-    members: { ended_at: instant(endedAt), reason },
-  });
+  const members: SessionEndedMembers = { ended_at: instant(endedAt), reason };
+  return new Problem('session-ended', 'Start a new session, with another session_id or none.', { members });
 }
 
 export function sessionNotFound(): Problem {

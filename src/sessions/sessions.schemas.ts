@@ -1,23 +1,42 @@
-import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
+import { type Static, Type } from '@sinclair/typebox';
+import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
+import { type EndReason } from './admission.js';
 import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
-export const USER_ID = idSchema('Whoever the limit is for.', 'ana');
+export const USER_ID = idSchema('The user that the limit is for.', 'ana');
 export const SESSION_ID = idSchema('One place to watch, held by one client.', 'living-room');
 
-export interface SessionJson {
-  session_id: string;
-  user_id: string;
-  stream_id: string;
-  state: string;
-  started_at: string;
-  last_activity_at: string;
-  idle_at: string;
-  expires_at: string;
-  phase: number;
+export const LIMIT = Type.Integer({
+  minimum: 1,
+  description: 'How many sessions the user may hold at once.',
+});
+
+const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
+
+export const SESSION = component('Session', {
+  session_id: SESSION_ID,
+  user_id: USER_ID,
+  stream_id: idSchema('The stream that the session plays now.', 'test-pattern'),
+  state: oneOfTexts(['active', 'idle'], {
+    description: 'A session is idle when it has asked for nothing for X seconds.',
+  }),
+  started_at: instantSchema('When the session was admitted.'),
+  last_activity_at: instantSchema('When the session last received a phase.'),
+  idle_at: instantSchema('When the session turns idle if it stays silent: last activity + X.'),
+  expires_at: instantSchema('When its place becomes free if it stays silent: last activity + n·X.'),
+  phase: Type.Integer({ minimum: 0, description: 'The phase that the session received last.' }),
+});
+export type SessionJson = Static<typeof SESSION>;
+
+/** The session of a reply. The store answers with live sessions only; expired ones appear in events alone. */
+export function sessionJson(session: Session): SessionJson {
+  return sessionMembers(session as Session & { readonly state: SessionJson['state'] });
 }
 
-export function sessionJson(session: Omit<Session, 'state'> & { readonly state: string }): SessionJson {
+function sessionMembers<State extends string>(
+  session: Omit<Session, 'state'> & { readonly state: State },
+): Omit<SessionJson, 'state'> & { state: State } {
   return {
     session_id: session.sessionId,
     user_id: session.userId,
@@ -31,113 +50,80 @@ export function sessionJson(session: Omit<Session, 'state'> & { readonly state: 
   };
 }
 
-/** What is told of an event: the session as it was then. One that was refused never was, but for its ids. */
-export function eventJson({ userId, sessionId, streamId, session, reason }: SessionEvent): object {
-  return {
-    ...(session ? sessionJson(session) : { session_id: sessionId, user_id: userId, stream_id: streamId }),
-    ...(reason === undefined ? {} : { reason }),
-  };
-}
+export const KEPT_SESSION = component('KeptSession', { session: SESSION });
+export type KeptSessionJson = Static<typeof KEPT_SESSION>;
 
-export const SESSION: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: [
-    'session_id',
-    'user_id',
-    'stream_id',
-    'state',
-    'started_at',
-    'last_activity_at',
-    'idle_at',
-    'expires_at',
-    'phase',
-  ],
-  properties: {
-    session_id: SESSION_ID,
-    user_id: USER_ID,
-    stream_id: idSchema('The stream that it plays now.', 'test-pattern'),
-    state: { enum: ['active', 'idle'], description: 'Idle: it asked for nothing for X seconds.' },
-    started_at: instantSchema('When it was admitted.'),
-    last_activity_at: instantSchema('When it last took a phase.'),
-    idle_at: instantSchema('When it turns idle if it stays silent: last activity + X.'),
-    expires_at: instantSchema('When its place is free if it stays silent: last activity + n·X.'),
-    phase: { type: 'integer', minimum: 0, description: 'The phase that it took last.' },
-  },
-};
+export const SESSION_LIST = component('SessionList', {
+  user_id: USER_ID,
+  limit: LIMIT,
+  sessions: Type.Array(SESSION, { description: 'The live sessions, oldest first.' }),
+});
+export type SessionListJson = Static<typeof SESSION_LIST>;
 
-export const KEPT_SESSION: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['session'],
-  properties: { session: SESSION },
-};
-
-export const SESSION_LIST: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['user_id', 'limit', 'sessions'],
-  properties: {
-    user_id: USER_ID,
-    limit: { type: 'integer', minimum: 1 },
-    sessions: { type: 'array', items: SESSION, description: 'Live ones, oldest first.' },
-  },
-};
-
-/** Members of the 409 and 410 problems. */
+/** The problems 409 and 410, with their further members. */
 export const LIMIT_REACHED = {
   code: 'session-limit-reached',
-  members: {
-    limit: { type: 'integer', minimum: 1 },
-    sessions: { type: 'array', items: SESSION },
-    retry_after_seconds: {
-      type: 'number',
+  members: object({
+    limit: LIMIT,
+    sessions: Type.Array(SESSION, { description: 'The sessions that hold the places.' }),
+    retry_after_seconds: Type.Number({
       exclusiveMinimum: 0,
-      description: 'When a place would be free if the sessions listed stayed silent.',
-    },
-  },
+      description: 'When a place becomes free if all sessions listed stay silent.',
+    }),
+  }),
 } as const;
+export type LimitReachedMembers = Static<typeof LIMIT_REACHED.members>;
 
 export const SESSION_ENDED = {
   code: 'session-ended',
-  members: {
-    ended_at: instantSchema('When it was ended.'),
-    reason: { enum: ['user', 'operator', 'replaced'], description: '`replaced`: by end_session_ids.' },
-  },
+  members: object({
+    ended_at: instantSchema('When the session was ended.'),
+    reason: oneOfTexts(END_REASONS, { description: '`replaced`: by end_session_ids.' }),
+  }),
 } as const;
+export type SessionEndedMembers = Static<typeof SESSION_ENDED.members>;
 
-const EVENT_SESSION: JsonSchema = {
-  ...SESSION,
-  properties: {
-    ...(SESSION.properties as object),
-    state: { enum: ['active', 'idle', 'expired', 'ended'] },
-    reason: { enum: ['user', 'operator', 'replaced'], description: 'Why it was ended.' },
-  },
-};
+const EVENT_SESSION = component('EventSession', {
+  ...SESSION.properties,
+  state: oneOfTexts(['active', 'idle', 'expired', 'ended']),
+  reason: Type.Optional(oneOfTexts(END_REASONS, { description: 'Why the session was ended.' })),
+});
 
-const REFUSED_SESSION: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['session_id', 'user_id', 'stream_id', 'reason'],
-  properties: {
-    session_id: SESSION_ID,
-    user_id: USER_ID,
-    stream_id: idSchema('The stream that it asked for.', 'test-pattern'),
-    reason: { const: 'session-limit-reached' },
-  },
-};
+const REFUSED_SESSION = component('RefusedSession', {
+  session_id: SESSION_ID,
+  user_id: USER_ID,
+  stream_id: idSchema('The stream that it asked for.', 'test-pattern'),
+  reason: Type.Literal('session-limit-reached'),
+});
 
 /** The body of a callback. */
-export const EVENT: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['type', 'timestamp', 'data'],
-  properties: {
-    type: { enum: EVENT_TYPES },
-    timestamp: instantSchema('When it happened.'),
-    data: {
-      oneOf: [EVENT_SESSION, REFUSED_SESSION],
-      description: 'The session as it was then; of `session.refused`, its ids.',
-    },
-  },
-};
+export const EVENT = component('Event', {
+  type: oneOfTexts(EVENT_TYPES),
+  timestamp: instantSchema('When it happened.'),
+  data: Type.Union([EVENT_SESSION, REFUSED_SESSION], {
+    description: 'The session as it was then. For `session.refused`, its ids alone: it never was a session.',
+  }),
+});
+export type EventJson = Static<typeof EVENT>;
+
+export function callbackJson(event: SessionEvent): EventJson {
+  return { type: event.type, timestamp: instant(event.at), data: eventDataJson(event) };
+}
+
+/** What an event says of its session: the data of a callback, and of a Server-Sent Event. */
+export function eventDataJson({
+  userId,
+  sessionId,
+  streamId,
+  session,
+  reason,
+}: SessionEvent): EventJson['data'] {
+  if (session === undefined || reason === 'session-limit-reached')
+    return {
+      session_id: sessionId,
+      user_id: userId,
+      stream_id: streamId,
+      reason: 'session-limit-reached',
+    };
+  return { ...sessionMembers(session), ...(reason === undefined ? {} : { reason }) };
+}

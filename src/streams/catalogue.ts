@@ -300,9 +300,13 @@ export class Catalogue<
 }
 
 /** The phases of a stream that can be had now, as the rule judges by them. */
-function windowOf({ phases, live }: Stream): PhaseWindow | undefined {
+function windowOf(stream: Stream): PhaseWindow | undefined {
+  const { phases, live, phaseSeconds, durationSeconds } = stream;
   const oldest = live?.oldest ?? 0;
-  return phases <= oldest
-    ? undefined
-    : { oldest, end: phases, start: live?.start ?? 0, live: live !== undefined };
+  if (phases <= oldest) return undefined;
+  const phaseMs = Math.round(phaseSeconds * 1_000);
+  // Of a finished stream the last phase is what is left of it.
+  const lastPhaseMs =
+    durationSeconds === undefined ? phaseMs : Math.round(durationSeconds * 1_000 - (phases - 1) * phaseMs);
+  return { oldest, end: phases, start: live?.start ?? 0, live: live !== undefined, phaseMs, lastPhaseMs };
 }

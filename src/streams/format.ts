@@ -27,11 +27,22 @@ export interface MediaManifest {
   readonly stream: Stream;
 }
 
+/** What a manifest says of one of its renditions: a quality, a language, a trick mode. */
+export interface Rendition {
+  readonly url: URL;
+  readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
+  /** Bits a second. */
+  readonly bandwidth?: number;
+  readonly codecs?: string;
+  readonly resolution?: { readonly width: number; readonly height: number };
+  readonly name?: string;
+  readonly language?: string;
+}
+
 /** A manifest that names renditions, each of which has a manifest of its own. */
 export interface MultivariantManifest {
   readonly kind: 'multivariant';
-  /** With whatever the manifest says of each. */
-  readonly renditions: readonly { readonly url: URL }[];
+  readonly renditions: readonly Rendition[];
   /** The number of the rendition that is played unless somebody chooses. */
   readonly first: number;
 }

@@ -1,6 +1,7 @@
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { Public } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Problem } from '../http/problem.js';
@@ -10,6 +11,7 @@ import { MediaSigner } from './signing/media-signer.js';
 
 /** Serves the media of a folder to clients that hold a signed URL, as a CDN does in production. */
 @ApiExcludeController()
+@Public()
 @Controller(MEDIA_PATH)
 export class MediaController {
   private readonly folder: string | undefined;

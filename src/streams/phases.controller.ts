@@ -1,13 +1,13 @@
 import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { Viewers } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { type Quota } from '../sessions/quota.js';
@@ -30,7 +30,6 @@ import { MediaUrls } from './media-urls.js';
 
 /** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
 @ApiTags('phases')
-@ApiBearerAuth(VIEWER_TOKEN)
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
@@ -41,7 +40,6 @@ export class PhasesController {
     private readonly sessions: Admissions,
     private readonly streams: Catalogue,
     private readonly urls: MediaUrls,
-    private readonly viewers: Viewers,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
     config: Config,
@@ -51,6 +49,7 @@ export class PhasesController {
   }
 
   @Post()
+  @ForViewers({ needsAddress: true })
   @RouteSchema({ body: PHASE_REQUEST })
   @ApiOperation({
     summary: 'Ask for a phase',
@@ -58,14 +57,18 @@ export class PhasesController {
       'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
       'activity moves, only if the reply arrives.',
   })
-  @ApiBody({ schema: PHASE_REQUEST as object, examples: PHASE_EXAMPLES })
+  @ApiBody({ schema: schemaOf(PHASE_REQUEST), examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
     description: 'A session was created, or admitted again.',
-    schema: PHASE_REPLY,
+    schema: schemaOf(PHASE_REPLY),
     headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
   })
-  @ApiResponse({ status: 200, description: 'A live session went on, or moved.', schema: PHASE_REPLY })
+  @ApiResponse({
+    status: 200,
+    description: 'A live session went on, or moved.',
+    schema: schemaOf(PHASE_REPLY),
+  })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,
@@ -87,8 +90,7 @@ export class PhasesController {
   ): Promise<PhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
-    const viewer =
-      this.viewers.known(request, body.user_id) ?? (await this.viewers.of(request, body.user_id));
+    const viewer = viewerOf(request);
     const exceeded = this.limits.ofUser(request, reply, viewer.userId);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;

@@ -130,8 +130,8 @@ describe('the Redis store', () => {
           const stores = connections.map((connection) => openRedisStore(connection(), policy, clock));
           await play(history, policy, clock, rule, stores);
           await expectIndexed();
-          const { started, expired, ended, undone } = await stores[0]!.sessions.ledger();
-          expect(started - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
+          const { admitted, expired, ended, undone } = await stores[0]!.sessions.ledger();
+          expect(admitted - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
 
           // Left alone, everything is forgotten, and nothing stays behind.
           await Promise.all([rule, stores[0]!].map(({ sessions }) => sessions.resumeExpiry()));
