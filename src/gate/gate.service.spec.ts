@@ -1,13 +1,14 @@
 import { ManualClock } from '../../test/support/manual-clock.js';
+import { filmOf } from '../../test/support/windows.js';
 import { Tickets } from '../auth/tickets.js';
 import { readConfig } from '../config/config.js';
 import { type PhaseRequest, Admissions } from '../sessions/admissions.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
 import { MemorySessionRepository } from '../sessions/memory/memory-session.repository.js';
-import { type Claimed, type SessionPlayer, Gate } from './gate.service.js';
+import { type SessionPlayer, Gate } from './gate.service.js';
 
 const PHASE_MS = 10_000;
-const FILM = { oldest: 0, end: 6, start: 0, live: false };
+const FILM = filmOf(6);
 const ARRIVES = { arrives: () => Promise.resolve(true), isMedia: true };
 
 function stage(environment: Record<string, string> = {}) {
@@ -47,59 +48,7 @@ function stage(environment: Record<string, string> = {}) {
   return { clock, gate, repository, tickets, admit, list, player, fetchAs, end, admitElsewhere };
 }
 
-describe('the gate, asked whose request it is,', () => {
-  const claimed = (says: Partial<Claimed>): Claimed => ({
-    streamId: 'film',
-    ticket: undefined,
-    userId: undefined,
-    sessionId: undefined,
-    ...says,
-  });
-
-  it('takes the word of the URL where nobody has to show a ticket', async () => {
-    const { gate } = stage();
-    const quota = { maxSessions: 3 };
-    expect(await gate.identify(claimed({ userId: 'ana', sessionId: 'tv' }), 'media')).toEqual({
-      outcome: 'player',
-      player: { userId: 'ana', sessionId: 'tv', streamId: 'film', quota, ticket: undefined },
-    });
-    expect(await gate.identify(claimed({ userId: 'ana' }), 'playlist')).toEqual({
-      outcome: 'new-player',
-      player: { userId: 'ana', streamId: 'film', quota, ticket: undefined },
-    });
-    expect(await gate.identify(claimed({ userId: 'ana' }), 'media')).toEqual({ outcome: 'session-missing' });
-    expect(await gate.identify(claimed({ sessionId: 'tv' }), 'media')).toEqual({ outcome: 'user-missing' });
-  });
-
-  it('wants a ticket where users are known by tokens', async () => {
-    const { gate } = stage({
-      AUTH_MODE: 'jwt',
-      AUTH_JWT_SECRET: 'of-the-issuer-and-long-enough-for-it',
-      AUTH_ISSUER: 'https://issuer.example',
-      AUTH_AUDIENCE: 'streamgate',
-    });
-    expect(await gate.identify(claimed({ userId: 'ana', sessionId: 'tv' }), 'media')).toEqual({
-      outcome: 'ticket-missing',
-    });
-  });
-
-  it('goes by a ticket, its quota included, and refuses a URL that says something else', async () => {
-    const { gate, tickets } = stage();
-    const claims = { userId: 'ana', sessionId: 'tv', streamId: 'film', quota: { maxSessions: 2 } };
-    const { ticket } = await tickets.issue('media', claims);
-    expect(await gate.identify(claimed({ ticket, userId: 'ana' }), 'media')).toEqual({
-      outcome: 'player',
-      player: { ...claims, ticket },
-    });
-    for (const says of [{ streamId: 'other' }, { userId: 'bob' }, { sessionId: 'phone' }])
-      expect(await gate.identify(claimed({ ticket, ...says }), 'media')).toEqual({
-        outcome: 'ticket-differs',
-      });
-    await expect(gate.identify(claimed({ ticket }), 'playlist')).rejects.toMatchObject({
-      code: 'unauthorized',
-    });
-  });
-
+describe('the gate', () => {
   it('gives the ticket for media to a player that showed one', async () => {
     const { gate, tickets, player } = stage();
     expect(await gate.mediaTicket(player('tv'))).toBeUndefined();

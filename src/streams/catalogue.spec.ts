@@ -22,7 +22,7 @@ const LINES: Format = {
       case 'choice':
         return {
           kind: 'multivariant',
-          renditions: words.map((uri) => ({ url: new URL(uri, url) })),
+          renditions: words.map((uri) => ({ type: 'variant', url: new URL(uri, url) })),
           first: 0,
         };
       case 'film':
