@@ -56,6 +56,21 @@ module.exports = {
       to: { path: '^src/(streams|expiry|callbacks)/', pathNot: '^src/$1/' },
     },
     {
+      name: 'formats-behind-their-interface',
+      comment:
+        'Finding streams, cutting them into phases and signing URLs are the same for every format; the module picks the format, and the controller of a format speaks it.',
+      severity: 'error',
+      from: { path: '^src/streams/', pathNot: '^src/streams/(hls/|streams\\.module\\.ts$|.*\\.spec\\.ts$)' },
+      to: { path: '^src/streams/hls/' },
+    },
+    {
+      name: 'the-gate-decides-without-http-or-a-format',
+      comment: 'Its decisions are values, so that any format and any transport can stand in front of them.',
+      severity: 'error',
+      from: { path: '^src/gate/gate\\.service\\.ts$' },
+      to: { path: '^src/(http|streams)/|node_modules/fastify/' },
+    },
+    {
       name: 'nobody-needs-the-gate',
       comment: 'The gate stands on Streams and Sessions; nothing stands on the gate.',
       severity: 'error',

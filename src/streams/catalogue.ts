@@ -40,7 +40,7 @@ export type Absence = { readonly outcome: 'not-found' } | { readonly outcome: 'u
 const NOT_FOUND: Absence = { outcome: 'not-found' };
 const UNAVAILABLE: Absence = { outcome: 'unavailable' };
 
-export interface FoundStream<Media extends MediaManifest = MediaManifest> {
+interface FoundStream<Media extends MediaManifest = MediaManifest> {
   readonly outcome: 'found';
   readonly manifest: Media;
   readonly stream: Stream;

@@ -48,7 +48,7 @@ export interface MultivariantManifest {
 }
 
 /** Where a manifest was found, and what is needed to read it. */
-export interface ManifestSource<Multivariant, Media> {
+interface ManifestSource<Multivariant, Media> {
   readonly streamId: string;
   /** What relative URIs in the manifest are relative to. */
   readonly url: URL;
