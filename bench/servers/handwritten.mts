@@ -5,9 +5,9 @@ import { Redis } from 'ioredis';
 import { PHASE_REQUEST, type PhaseRequest } from './phase-request.mts';
 
 /**
- * The measure: this one route as a good engineer writes it by hand, with nothing around it. It calls the same script
- * with the same arguments, shares signed phases for as long, keeps a place only if its phase arrived, and its reply is
- * the service's to the byte. It has no log, no problem details, no origin to read streams from, and one stream.
+ * The reference: this one route as a good engineer would write it by hand, with nothing around it. It calls the same
+ * script with the same arguments, shares signed phases for the same time, and keeps a place only if its phase arrived.
+ * Its reply equals the service's to the byte. It has no log, no problem details and no origin, and one stream only.
  */
 const built = createRequire(import.meta.url);
 const { defineScripts } = built(
@@ -96,7 +96,7 @@ fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, r
   if (answer[0] !== 1) return reply.code(409).send({ code: answer[0] });
   const [, now, created, live, [reserved, startedAt, at, version], former] = answer;
 
-  // A new session is confirmed once its phase arrived; an admission whose phase did not arrive is undone.
+  // A new session is confirmed when its phase has arrived. If the phase did not arrive, the admission is undone.
   reply.raw.once('close', () => {
     const arrived = reply.raw.writableFinished;
     if (arrived && reserved === 0) return;

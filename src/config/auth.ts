@@ -16,6 +16,7 @@ const OF_JWT = [
   'AUTH_ISSUER',
   'AUTH_AUDIENCE',
   'STREAM_LIMIT_CLAIM',
+  'DEVICE_ID_CLAIM',
   'MAX_SESSIONS_CEILING',
 ] as const;
 
@@ -141,6 +142,17 @@ export class AuthSection extends Section {
     IsString(),
   )
   readonly STREAM_LIMIT_CLAIM: string;
+
+  @Variable(
+    {
+      meaning: 'the claim that names the device; it wins over the device that a request names',
+      defaultText: 'none',
+      shared: true,
+    },
+    IsOptional(),
+    IsString(),
+  )
+  readonly DEVICE_ID_CLAIM?: string;
 
   @Variable(
     { meaning: 'a plan allows no more, whatever it says', default: '20', shared: true },

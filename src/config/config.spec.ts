@@ -42,11 +42,13 @@ describe('the configuration', () => {
       production: false,
     });
     expect(config.policy).toEqual({
-      limit: 3,
+      quota: { maxSessions: 3 },
       idleAfterMs: 10_000,
       expireAfterMs: 30_000,
       leaseMs: 5_000,
       maxPauseMs: 1_800_000,
+      maxAheadMs: 60_000,
+      pacedAheadMs: 40_000,
     });
     expect(existsSync(`${config.STREAM_ORIGIN}/test-pattern/index.m3u8`)).toBe(true);
     expect(readConfig({}).MEDIA_SIGNING_SECRET).not.toBe(config.MEDIA_SIGNING_SECRET);
@@ -102,8 +104,10 @@ describe('the configuration', () => {
 
   it('takes fractions of a second, and never holds a place longer than a session would', () => {
     expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
-      limit: 3,
+      quota: { maxSessions: 3 },
       maxPauseMs: 1_800_000,
+      maxAheadMs: 60_000,
+      pacedAheadMs: 59_600,
       idleAfterMs: 200,
       expireAfterMs: 200,
       leaseMs: 200,

@@ -52,6 +52,21 @@ export class SessionsSection extends Section {
 
   @Variable(
     {
+      meaning: 'a session with more than this left to play is handed out no further phase; at least 3·X',
+      default: (given) => String(Math.max(60, 3 * Number(given.PHASE_SECONDS ?? 10)) || 60),
+      defaultText: '60, or 3·X if that is more',
+      shared: true,
+    },
+    Decimal('must be a number of seconds up to 14400', (value) => value <= 14_400),
+    Satisfies<SessionsSection>(
+      'must be at least 3 times PHASE_SECONDS',
+      (value, config) => !((value as number) < 3 * config.PHASE_SECONDS),
+    ),
+  )
+  readonly MAX_AHEAD_SECONDS: number;
+
+  @Variable(
+    {
       meaning:
         '`redis`; or `memory`, the embedded store, which serves one process and which production refuses unless named',
       default: (given) => (given.REDIS_URL ? 'redis' : isProduction(given) ? undefined : 'memory'),
@@ -99,12 +114,16 @@ export class SessionsSection extends Section {
 
   get policy(): Policy {
     const expireAfterMs = this.IDLE_PHASES * this.phaseMs;
+    const maxAheadMs = Math.round(this.MAX_AHEAD_SECONDS * 1_000);
     return {
-      limit: this.MAX_SESSIONS_PER_USER,
+      quota: { maxSessions: this.MAX_SESSIONS_PER_USER },
       idleAfterMs: this.phaseMs,
       expireAfterMs,
       leaseMs: Math.min(LEASE_MS, expireAfterMs),
       maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
+      maxAheadMs,
+      // Two seeks in a row find room. MAX_AHEAD_SECONDS is 3·X or more, so that one phase at least is left.
+      pacedAheadMs: maxAheadMs - 2 * this.phaseMs,
     };
   }
 }

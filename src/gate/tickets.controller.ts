@@ -5,9 +5,10 @@ import { ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swag
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
+import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from '../streams/playback.js';
@@ -39,8 +40,8 @@ export class TicketsController {
     summary: 'A URL for a player that cannot send a token',
     description: 'Takes no place: that is for the first playlist to ask for, within minutes.',
   })
-  @ApiBody({ schema: TICKET_REQUEST as object })
-  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: TICKET_REPLY })
+  @ApiBody({ schema: schemaOf(TICKET_REQUEST) })
+  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: schemaOf(TICKET_REPLY) })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,
@@ -55,10 +56,12 @@ export class TicketsController {
   ): Promise<TicketReplyJson> {
     const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
-    const { userId, limit } = viewerOf(request);
+    const viewer = viewerOf(request);
+    const { userId, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
-    const session = { userId, sessionId, streamId };
-    const ticket = await this.tickets.issue('playlist', { ...session, limit });
+    const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
+    const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
+    const ticket = await this.tickets.issue(use, { ...session, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

@@ -9,11 +9,13 @@ import {
 } from './admission.js';
 
 const POLICY: Policy = {
-  limit: 3,
+  quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 60_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 const NOW = 1_000_000;
 
@@ -24,6 +26,12 @@ const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {
   startedAt: NOW - 100_000,
   lastActivityAt: NOW - silentMs,
   phase: 4,
+  playsUntil: NOW - silentMs + 10_000,
+  ahead: 0,
+  run: 1,
+  quota: POLICY.quota,
+  device: undefined,
+  client: undefined,
   version: 1,
   pausedMs: 0,
   ...more,
@@ -32,8 +40,9 @@ const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({
   sessionId,
   streamId: 'film',
   phase: undefined,
-  phases: 100,
+  window: { oldest: 0, end: 100, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
   endSessionIds: [],
+  quota: POLICY.quota,
   ...more,
 });
 const decide = (records: SessionRecord[], request: Ask, policy = POLICY) =>
@@ -71,10 +80,14 @@ describe('admit', () => {
 
   it('lets running sessions go on where the limit was lowered, and tells a new one when enough have left', () => {
     const records = [held('a', 1_000), held('b', 3_000), held('c', 2_000)];
-    const policy = { ...POLICY, limit: 2 };
-    expect(decide(records, ask('b'), policy)).toMatchObject({ outcome: 'admitted', created: false, live: 3 });
+    const lowered = { quota: { maxSessions: 2 } };
+    expect(decide(records, ask('b', lowered))).toMatchObject({
+      outcome: 'admitted',
+      created: false,
+      live: 3,
+    });
     // b goes after 27 s, and there are two still; c after 28.
-    expect(decide(records, ask('new'), policy)).toMatchObject({
+    expect(decide(records, ask('new', lowered))).toMatchObject({
       outcome: 'limit-reached',
       retryAt: NOW + 28_000,
     });
@@ -82,10 +95,16 @@ describe('admit', () => {
 
   it('refuses what was ended before what is full, and what is full before what does not exist', () => {
     const full = [held('a', 0), held('b', 0), held('c', 0)];
-    const ended: SessionRecord = { status: 'ended', sessionId: 'x', endedAt: NOW - 1, reason: 'user' };
-    expect(decide([...full, ended], ask('x', { phases: 0 })).outcome).toBe('session-ended');
-    expect(decide([...full, ended], ask('y', { phases: 0 })).outcome).toBe('limit-reached');
-    expect(decide([ended], ask('y', { phases: 0 })).outcome).toBe('phase-not-found');
+    const ended: SessionRecord = {
+      status: 'ended',
+      sessionId: 'x',
+      endedAt: NOW - 1,
+      reason: 'user',
+      replacedBy: undefined,
+    };
+    expect(decide([...full, ended], ask('x', { window: undefined })).outcome).toBe('session-ended');
+    expect(decide([...full, ended], ask('y', { window: undefined })).outcome).toBe('limit-reached');
+    expect(decide([ended], ask('y', { window: undefined })).outcome).toBe('phase-not-found');
   });
 
   it('numbers its admissions within two bytes', () => {

@@ -4,17 +4,18 @@ import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } 
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, ForViewersOrServices, viewerOrService } from '../auth/access.js';
 import { Config } from '../config/config.js';
-import { ApiProblems, OF_VIEWERS } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
 import {
   KEPT_SESSION,
+  type KeptSessionJson,
   SESSION_ENDED,
   SESSION_ID,
   SESSION_LIST,
-  type SessionJson,
+  type SessionListJson,
   USER_ID,
   sessionJson,
 } from './sessions.schemas.js';
@@ -49,17 +50,17 @@ export class SessionsController {
   @ApiOkResponse({
     description:
       "The user's live sessions. A service, which does not know the user's plan, is told the usual limit.",
-    schema: SESSION_LIST,
+    schema: schemaOf(SESSION_LIST),
   })
   async listSessions(
     @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
+  ): Promise<SessionListJson> {
     const viewer = viewerOrService(request);
     if (viewer) await this.limits.ofUser(request, reply, user_id);
     const sessions = await this.sessions.list(user_id);
-    const limit = viewer?.limit ?? this.config.MAX_SESSIONS_PER_USER;
+    const limit = (viewer?.quota ?? this.config.policy.quota).maxSessions;
     return { user_id, limit, sessions: sessions.map(sessionJson) };
   }
 
@@ -110,13 +111,13 @@ export class SessionsController {
       'and the session expires like any other.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
-  @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: KEPT_SESSION })
+  @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: schemaOf(KEPT_SESSION) })
   @ApiProblems('session-not-found', SESSION_ENDED)
   async keepSessionAlive(
     @Param() { user_id, session_id }: SessionParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<{ session: SessionJson }> {
+  ): Promise<KeptSessionJson> {
     await this.limits.ofUser(request, reply, user_id);
     const answer = await this.sessions.keepAlive(user_id, session_id);
     switch (answer.outcome) {

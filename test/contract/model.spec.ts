@@ -3,7 +3,9 @@ import { ALL_SESSIONS } from '../../src/sessions/admission.js';
 import { type Place } from '../../src/sessions/session.js';
 import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { readStoredRecords } from '../support/stored-records.js';
+import { type Quota } from '../../src/sessions/quota.js';
 import { ManualClock } from '../support/manual-clock.js';
+import { filmOf, liveFrom } from '../support/windows.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, type Store, eventsOf, openMemoryStore, openRedisStore } from '../support/stores.js';
 
@@ -35,11 +37,16 @@ const step = fc.oneof(
         { weight: 3, arbitrary: fc.option(fc.nat(4), { nil: undefined, freq: 3 }) },
         { weight: 1, arbitrary: fc.constant('same' as const) },
       ),
-      phases: fc.constantFrom(0, 4, 4, 4, 1_000),
-      live: fc.option(fc.constantFrom({ oldest: 2, start: 3 }, { oldest: 0, start: 1 }), {
-        nil: undefined,
-        freq: 2,
-      }),
+      window: fc.constantFrom(
+        undefined,
+        filmOf(4),
+        filmOf(4),
+        filmOf(4),
+        filmOf(1_000),
+        liveFrom(2, 3, 4),
+        liveFrom(0, 1, 4),
+        liveFrom(2, 3, 1_000),
+      ),
       end: fc.oneof({ weight: 4, arbitrary: fc.constant<string[]>([]) }, { weight: 1, arbitrary: ids }),
       plan: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined, freq: 2 }),
     }),
@@ -85,7 +92,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 // prettier-ignore
 const ADMIT_BEN: Step = {
-  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, phases: 4, live: undefined, end: [], plan: undefined,
+  do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, window: filmOf(4), end: [], plan: undefined,
 };
 /** What chance found once is tried always. */
 const FOUND: [Step[], number][] = [
@@ -115,7 +122,7 @@ describe('the Redis store', () => {
           await empty();
           const clock = new ManualClock();
           // One object for all, so that the limit can change while they run.
-          const policy = { ...POLICY, limit };
+          const policy = { ...POLICY, quota: { maxSessions: limit } };
           const rule = openMemoryStore(policy, clock);
           const expected = new Map<string, SessionEvent[]>(USERS.map((userId) => [userId, []]));
           for (const [userId, events] of expected)
@@ -123,8 +130,8 @@ describe('the Redis store', () => {
           const stores = connections.map((connection) => openRedisStore(connection(), policy, clock));
           await play(history, policy, clock, rule, stores);
           await expectIndexed();
-          const { started, expired, ended, undone } = await stores[0]!.sessions.ledger();
-          expect(started - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
+          const { admitted, expired, ended, undone } = await stores[0]!.sessions.ledger();
+          expect(admitted - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
 
           // Left alone, everything is forgotten, and nothing stays behind.
           await Promise.all([rule, stores[0]!].map(({ sessions }) => sessions.resumeExpiry()));
@@ -167,7 +174,7 @@ const isHeld = ({ status }: { status: string }): boolean => status !== 'ended';
 
 async function play(
   history: readonly Step[],
-  policy: { limit: number },
+  policy: { quota: Quota },
   clock: ManualClock,
   { sessions: rule }: Store,
   processes: readonly Store[],
@@ -193,7 +200,7 @@ async function play(
         break;
       }
       case 'limit':
-        policy.limit = one.limit;
+        policy.quota = { maxSessions: one.limit };
         break;
       case 'resume':
         await Promise.all([rule, stores[one.process]!].map((store) => store.resumeExpiry()));
@@ -204,12 +211,11 @@ async function play(
           sessionId: one.session,
           streamId: one.stream,
           phase: one.phase,
-          phases: one.phases,
-          live: one.live,
+          window: one.window,
           endSessionIds: one.end,
-          limit: one.plan,
+          quota: { maxSessions: one.plan ?? policy.quota.maxSessions },
         };
-        const limit = one.plan ?? policy.limit;
+        const limit = request.quota.maxSessions;
         const before = await rule.list(one.user);
         const expected = await rule.admit(request);
         expect(await stores[one.process]!.admit(request)).toEqual(expected);

@@ -3,6 +3,7 @@ import { type Admission, type AdmissionRequest, type Place } from '../../src/ses
 import { type EventType, type SessionEvent, messageId } from '../../src/sessions/session-events.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { POLICY, type Store, eventsOf } from '../support/stores.js';
+import { filmOf, liveFrom } from '../support/windows.js';
 
 let users = 0;
 
@@ -25,8 +26,9 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       sessionId,
       streamId: 'film',
       phase: undefined,
-      phases: 100,
+      window: filmOf(100),
       endSessionIds: [],
+      quota: POLICY.quota,
       ...more,
     });
   const place = async (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<Place> => {
@@ -72,21 +74,28 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     });
 
     it('goes by the limit of the plan where there is one, in every request anew', async () => {
-      for (const id of ['a', 'b', 'c']) await watch(id, { limit: 5 });
+      for (const id of ['a', 'b', 'c']) await watch(id, { quota: { maxSessions: 5 } });
       expect(await ask('d')).toMatchObject({ outcome: 'limit-reached' });
       for (const id of ['d', 'e'])
-        expect(await ask(id, { limit: 5 })).toMatchObject({ outcome: 'admitted', created: true });
+        expect(await ask(id, { quota: { maxSessions: 5 } })).toMatchObject({
+          outcome: 'admitted',
+          created: true,
+        });
       clock.advance(1_000);
       // A plan that was lowered: who is running goes on, and nobody is let in until enough have left.
-      expect(await ask('a', { limit: 2 })).toMatchObject({ outcome: 'admitted', created: false, live: 5 });
-      expect(await ask('f', { limit: 2 })).toMatchObject({
+      expect(await ask('a', { quota: { maxSessions: 2 } })).toMatchObject({
+        outcome: 'admitted',
+        created: false,
+        live: 5,
+      });
+      expect(await ask('f', { quota: { maxSessions: 2 } })).toMatchObject({
         outcome: 'limit-reached',
         retryAt: clock.now() - 1_000 + POLICY.expireAfterMs,
       });
       await store.end(userId, ['b', 'c', 'd'], 'user');
-      expect(await ask('f', { limit: 2 })).toMatchObject({ outcome: 'limit-reached' });
+      expect(await ask('f', { quota: { maxSessions: 2 } })).toMatchObject({ outcome: 'limit-reached' });
       await store.end(userId, ['e'], 'user');
-      expect(await ask('f', { limit: 2 })).toMatchObject({ outcome: 'admitted', live: 2 });
+      expect(await ask('f', { quota: { maxSessions: 2 } })).toMatchObject({ outcome: 'admitted', live: 2 });
     });
 
     it('refuses beyond the limit, lists the holders oldest first and tells when a place would be free', async () => {
@@ -115,7 +124,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     });
 
     it('changes nothing for a phase that does not exist, once the other refusals are ruled out', async () => {
-      expect(await ask('a', { phases: 0 })).toEqual({ outcome: 'phase-not-found' });
+      expect(await ask('a', { window: filmOf(0) })).toEqual({ outcome: 'phase-not-found' });
       expect(await live()).toEqual([]);
       await watch('a', { phase: 99 });
       await watch('b');
@@ -124,8 +133,10 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       const before = await store.list(userId);
       expect(await ask('a')).toEqual({ outcome: 'phase-not-found' });
       expect(await ask('a', { phase: 100 })).toEqual({ outcome: 'phase-not-found' });
-      expect(await ask('d', { phases: 0 })).toMatchObject({ outcome: 'limit-reached' });
-      expect(await ask('d', { phases: 0, endSessionIds: ['b'] })).toEqual({ outcome: 'phase-not-found' });
+      expect(await ask('d', { window: filmOf(0) })).toMatchObject({ outcome: 'limit-reached' });
+      expect(await ask('d', { window: filmOf(0), endSessionIds: ['b'] })).toEqual({
+        outcome: 'phase-not-found',
+      });
       expect(await store.list(userId)).toEqual(before);
     });
 
@@ -136,19 +147,21 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
         created: false,
         session: { phase: 7, lastActivityAt: clock.now() },
       });
-      expect(await ask('a', { phase: 'same', phases: 5 })).toMatchObject({ session: { phase: 4 } });
+      expect(await ask('a', { phase: 'same', window: filmOf(5) })).toMatchObject({ session: { phase: 4 } });
       expect(await ask('a', { phase: 'same', streamId: 'news' })).toMatchObject({ session: { phase: 0 } });
-      expect(await ask('b', { phase: 'same', phases: 0 })).toEqual({ outcome: 'phase-not-found' });
+      expect(await ask('b', { phase: 'same', window: filmOf(0) })).toEqual({ outcome: 'phase-not-found' });
     });
 
     it('follows a live stream: a newcomer starts at its edge, who was away goes on there, who is ahead waits', async () => {
-      const news = { streamId: 'news', live: { oldest: 20, start: 28 }, phases: 30 };
+      const news = { streamId: 'news', window: liveFrom(20, 28, 30) };
       await watch('a', news);
       expect(await store.list(userId)).toMatchObject([{ phase: 28 }]);
       expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
       expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
-      expect(await ask('a', { ...news, phases: 31 })).toMatchObject({ session: { phase: 30 } });
-      const later = { streamId: 'news', live: { oldest: 40, start: 48 }, phases: 50 };
+      expect(await ask('a', { ...news, window: liveFrom(20, 28, 31) })).toMatchObject({
+        session: { phase: 30 },
+      });
+      const later = { streamId: 'news', window: liveFrom(40, 48, 50) };
       expect(await ask('a', later)).toMatchObject({ session: { phase: 48 } });
       expect(await ask('a', { ...later, phase: 40 })).toMatchObject({ session: { phase: 40 } });
       expect(await ask('a', { ...later, phase: 39 })).toEqual({ outcome: 'phase-not-found' });
@@ -207,7 +220,12 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       expect(await ask('d', { endSessionIds: ['a', 'c'] })).toMatchObject({ outcome: 'admitted', live: 2 });
       expect(await live()).toEqual(['b', 'd']);
-      expect(await ask('a')).toEqual({ outcome: 'session-ended', endedAt: clock.now(), reason: 'replaced' });
+      expect(await ask('a')).toEqual({
+        outcome: 'session-ended',
+        endedAt: clock.now(),
+        reason: 'replaced',
+        replacedBy: { sessionId: 'd', device: undefined },
+      });
     });
 
     it('ignores ids that are unknown, expired, ended before or its own', async () => {
@@ -827,12 +845,12 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     clock.advance(5_000);
     await place('d'); // the reservation lapsed: another life
     await store.end(userId, ['a'], 'user');
-    expect(await store.ledger()).toEqual({ started: 5, expired: 0, ended: 1, undone: 2 });
+    expect(await store.ledger()).toMatchObject({ admitted: 5, expired: 0, ended: 1, undone: 2 });
     clock.advance(30_000);
     await watch('e'); // makes no room: there is enough
     await sweep();
     expect(await live()).toEqual(['e']);
-    expect(await store.ledger()).toEqual({ started: 6, expired: 1, ended: 1, undone: 3 });
+    expect(await store.ledger()).toMatchObject({ admitted: 6, expired: 1, ended: 1, undone: 3 });
   });
 
   it('answers a ping', async () => {

@@ -94,7 +94,7 @@ describe('the build', () => {
       expect.stringMatching(/^(aws ecr get-login-password|docker login)/),
       expect.stringMatching(/^(aws ecr get-login-password|docker login)/),
       'docker build --target dependencies --tag streamgate-dependencies .',
-      `docker run --rm --volume ${folder}:/app --volume /app/node_modules streamgate-dependencies npm run check`,
+      `docker run --rm --volume ${folder}:/app --volume /app/node_modules --env CI=true streamgate-dependencies npm run check`,
       'docker run --rm streamgate-dependencies npm audit --omit=dev --audit-level=high',
       'docker run --rm streamgate-dependencies npm run --silent sbom',
       `docker build --build-arg BUILD_COMMIT=${GIVEN.CODEBUILD_RESOLVED_SOURCE_VERSION} --tag ${IMAGE} .`,

@@ -76,7 +76,8 @@ const byTicket = async (user: string): Promise<string> => {
     userId: user,
     sessionId: 'tv',
     streamId: '360p',
-    limit: 1,
+    quota: { maxSessions: 1 },
+    device: undefined,
   });
   return `${await other.getUrl()}/v1/play/360p/index.m3u8?ticket=${ticket}`;
 };

@@ -8,6 +8,7 @@ import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { type Ledger } from '../../src/sessions/session.repository.js';
 import { PARTITIONS, partitionKeys } from '../../src/sessions/redis/keys.js';
 import { defineScripts } from '../../src/sessions/redis/redis-scripts.js';
+import { filmOf } from '../support/windows.js';
 import { readStoredRecords } from '../support/stored-records.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
@@ -78,7 +79,7 @@ describe('nothing is lost, or told under two names', () => {
       const expiries = scene.told('session.expired');
       expect(idsOf(expiries).size).toBe(users.length);
       expect(await scene.snapshot()).toEqual({
-        ledger: { started: users.length, expired: users.length, ended: 0, undone: 0 },
+        ledger: { admitted: users.length, expired: users.length, ended: 0, undone: 0, unreadable: 0 },
         live: 0,
       });
     },
@@ -339,7 +340,12 @@ describe('instances recover, and act together', () => {
           .filter((id) => id === 'tv'),
       ).toHaveLength(users.length);
       expect(idsOf(scene.told('session.expired')).size).toBe(total);
-      expect(await store.sessions.ledger()).toEqual({ started: total, expired: total, ended: 0, undone: 0 });
+      expect(await store.sessions.ledger()).toMatchObject({
+        admitted: total,
+        expired: total,
+        ended: 0,
+        undone: 0,
+      });
     },
     TEST_MS,
   );
@@ -440,7 +446,15 @@ class Scene {
   /** Has a session begin without a service. */
   async begin(userId: string): Promise<void> {
     const { sessions } = this.store;
-    const session = { userId, sessionId: 'tv', streamId: FILM, phase: 0, phases: 1, endSessionIds: [] };
+    const session = {
+      userId,
+      sessionId: 'tv',
+      streamId: FILM,
+      phase: 0,
+      window: filmOf(1),
+      endSessionIds: [],
+      quota: POLICY.quota,
+    };
     const admission = await sessions.admit(session);
     if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
   }
@@ -471,15 +485,15 @@ class Scene {
   /** The ledger beside the sessions that there are by the records, at one instant: nothing runs while a script does. */
   async snapshot(): Promise<Snapshot> {
     const [counts, values] = (await this.redis.callBuffer('EVAL', SNAPSHOT, 0)) as [Buffer[], Buffer[]];
-    const [started, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
+    const [admitted, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
     const live = values.flatMap(readStoredRecords).filter(({ status }) => status !== 'ended').length;
-    return { ledger: { started, expired, ended, undone }, live };
+    return { ledger: { admitted, expired, ended, undone, unreadable: 0 }, live };
   }
 
   async expectToBalanceUntil(over: () => boolean): Promise<void> {
     while (!over()) {
       const { ledger, live } = await this.snapshot();
-      expect({ ...ledger, started: ledger.started - livingBy(ledger) + live }).toEqual(ledger);
+      expect({ ...ledger, admitted: ledger.admitted - livingBy(ledger) + live }).toEqual(ledger);
       await sleep(100);
     }
   }
@@ -510,8 +524,8 @@ end
 for i = 1, 4 do counts[i] = tostring(counts[i]) end
 return { counts, values }`;
 
-function livingBy({ started, expired, ended, undone }: Ledger): number {
-  return started - expired - ended - undone;
+function livingBy({ admitted, expired, ended, undone }: Ledger): number {
+  return admitted - expired - ended - undone;
 }
 
 /** Viewers of all sorts, who ask whichever instance is there and do not mind how it answers. */
@@ -609,10 +623,11 @@ async function expectEachLifeEndedOnce(scene: Scene): Promise<void> {
   const ends = Map.groupBy(scene.told('session.expired', 'session.ended'), lifeOf);
   expect([...ends].filter(([, deliveries]) => idsOf(deliveries).size !== 1)).toEqual([]);
   expect({
-    started: ends.size + ledger.undone,
+    admitted: ends.size + ledger.undone,
     expired: idsOf(scene.told('session.expired')).size,
     ended: idsOf(scene.told('session.ended')).size,
     undone: ledger.undone,
+    unreadable: 0,
   }).toEqual(ledger);
   const begun = scene.told('session.started').map(lifeOf);
   expect(begun.filter((life) => !ends.has(life))).toEqual([]);

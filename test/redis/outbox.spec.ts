@@ -1,6 +1,7 @@
 import { Clock } from '../../src/clock.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { type OutboxEntry } from '../../src/sessions/session-events.js';
+import { filmOf } from '../support/windows.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
@@ -20,7 +21,15 @@ type Instance = ReturnType<typeof openRedisStore>;
 const { outbox: stream, state, deadLetters } = userKeys('ana');
 
 async function start({ sessions }: Instance, sessionId: string): Promise<void> {
-  const request = { userId: 'ana', sessionId, streamId: 'film', phase: 0, phases: 1, endSessionIds: [] };
+  const request = {
+    userId: 'ana',
+    sessionId,
+    streamId: 'film',
+    phase: 0,
+    window: filmOf(1),
+    endSessionIds: [],
+    quota: POLICY.quota,
+  };
   const admission = await sessions.admit(request);
   if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
 }

@@ -9,6 +9,7 @@ import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
 import { REST_MS } from '../../src/sessions/redis/redis-session.repository.js';
 import { SCRIPT_NAMES, SHARED_LUA, readScript } from '../../src/sessions/redis/redis-scripts.js';
 import { Clock } from '../../src/clock.js';
+import { filmOf } from '../support/windows.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { startOwnRedis } from '../support/redis-server.js';
 import { connectPatiently, useRedisDatabase } from '../support/redis-database.js';
@@ -27,7 +28,8 @@ const request = {
   sessionId: 'tv',
   streamId: 'film',
   phase: undefined,
-  phases: 100,
+  window: filmOf(100),
+  quota: POLICY.quota,
   endSessionIds: [],
 };
 
@@ -128,7 +130,7 @@ describe('a limit that was lowered', () => {
   it('lets running sessions go on, and tells a new one when enough of them would have left', async () => {
     const clock = new ManualClock();
     const { sessions: before } = openRedisStore(connection, POLICY, clock);
-    const { sessions: after } = openRedisStore(connection, { ...POLICY, limit: 2 }, clock);
+    const { sessions: after } = openRedisStore(connection, { ...POLICY, quota: { maxSessions: 2 } }, clock);
     for (const sessionId of ['a', 'b', 'c']) {
       await before.admit({ ...request, sessionId });
       clock.advance(1_000);

@@ -18,11 +18,13 @@ import { QUIET } from './redis-database.js';
 
 /** The usual policy: X = 10 s, n = 3. */
 export const POLICY: Policy = {
-  limit: 3,
+  quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 120_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 
 /** The ports on one store, as one process has them. */

@@ -11,6 +11,8 @@ export function readEvent([id, [, text = '']]: StreamEntry, policy: Policy): Ses
     streamId,
     startedAt: Number(startedAt),
     lastActivityAt: Number(lastActivityAt),
+    playsUntil: Number(lastActivityAt) + policy.idleAfterMs,
+    device: undefined,
     phase: Number(phase),
     version: Number(version),
   };

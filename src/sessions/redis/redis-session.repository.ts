@@ -71,9 +71,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async admit(request: AdmissionRequest): Promise<Admission> {
-    const { userId, sessionId, streamId, phase, phases, live: range, endSessionIds } = request;
+    const { userId, sessionId, streamId, phase, window, endSessionIds, quota } = request;
     const { expireAfterMs, leaseMs } = this.policy;
-    const { limit = this.policy.limit } = request;
     const { records, index, ring, state, buckets, outbox, bucket } = userKeys(userId);
     sendTogether(this.redis);
     const reply = await this.ask(
@@ -89,14 +88,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         sessionId,
         streamId,
         phase ?? '',
-        phases,
-        limit,
+        window?.end ?? 0,
+        quota.maxSessions,
         expireAfterMs,
         leaseMs,
         this.wanted,
         bucket,
-        range?.oldest ?? '',
-        range?.start ?? '',
+        window?.live === true ? window.oldest : '',
+        window?.live === true ? window.start : '',
         ...endSessionIds,
       ),
     );
@@ -110,18 +109,28 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
             streamId,
             startedAt,
             lastActivityAt: now,
+            playsUntil: now + this.policy.idleAfterMs,
+            device: undefined,
             phase: at,
             version,
           },
           created: created === 1,
           former: former
-            ? { lastActivityAt: former[0], phase: former[1], streamId: former[2], pausedMs: former[3] }
+            ? {
+                lastActivityAt: former[0],
+                phase: former[1],
+                streamId: former[2],
+                playsUntil: former[0],
+                ahead: 0,
+                run: 1,
+                pausedMs: former[3],
+              }
             : undefined,
           live,
         });
       }
       case 2:
-        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2] };
+        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2], replacedBy: undefined };
       case 3: {
         const [, now, retryAt, holders] = reply;
         return { outcome: 'limit-reached', sessions: this.show(userId, holders, now), now, retryAt };
@@ -196,7 +205,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         return { outcome: 'kept', session: this.show(userId, flat, now)[0]! };
       }
       case 2:
-        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2] };
+        return { outcome: 'session-ended', endedAt: reply[1], reason: reply[2], replacedBy: undefined };
       case 3:
         return { outcome: 'session-not-found' };
     }
@@ -208,6 +217,10 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       this.redis.sgList(records, this.now(), userId, this.policy.expireAfterMs, this.policy.leaseMs),
     );
     return this.show(userId, flat, now);
+  }
+
+  override async noteActivity(): Promise<KeepAlive> {
+    return { outcome: 'session-not-found' };
   }
 
   override async end(
@@ -307,10 +320,11 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const total = (field: (typeof LEDGER_FIELDS)[number]): number =>
       states.reduce((sum, counts) => sum + Number(counts[LEDGER_FIELDS.indexOf(field)] ?? 0), 0);
     return {
-      started: total('started'),
+      admitted: total('started'),
       expired: total('expired'),
       ended: total('ended'),
       undone: total('undone'),
+      unreadable: 0,
     };
   }
 
@@ -392,7 +406,15 @@ function unflatten(flat: readonly unknown[]): ShownRecord[] {
   const records: ShownRecord[] = [];
   for (let at = 0; at < flat.length; at += 5) {
     const [sessionId, streamId, startedAt, lastActivityAt, phase] = flat.slice(at, at + 5) as FlatSession;
-    records.push({ sessionId, streamId, startedAt, lastActivityAt, phase });
+    records.push({
+      sessionId,
+      streamId,
+      startedAt,
+      lastActivityAt,
+      playsUntil: lastActivityAt,
+      phase,
+      device: undefined,
+    });
   }
   return records;
 }
