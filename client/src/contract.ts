@@ -3,6 +3,26 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
   schemas: {
+    readonly Configuration: {
+      /**
+       * @description The version of the service.
+       * @example 0.1.0
+       */
+      readonly version: string;
+      readonly commit: string | null;
+      /** @description Each variable by its name, with the value that this instance uses, defaults included; null for none. A secret is an object that tells whether it is set. Queries of URLs are left out. */
+      readonly variables: {
+        readonly [key: string]:
+          | string
+          | number
+          | null
+          | readonly string[]
+          | {
+              /** @description Whether the secret was given. */
+              readonly set: boolean;
+            };
+      };
+    };
     readonly DeadLetter: {
       /** @description The webhook-id of the event. */
       readonly id: string;
@@ -552,6 +572,7 @@ export interface components {
   headers: never;
   pathItems: never;
 }
+export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];
 export type Event = components['schemas']['Event'];
