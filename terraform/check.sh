@@ -7,12 +7,13 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-echo '== format'
-terraform fmt -check -diff -recursive
-
 echo '== init'
 # shellcheck source=terraform/prepare.sh
 . ./prepare.sh
+
+echo '== format'
+terraform fmt -check -diff -recursive
+
 cd "$copy"
 
 echo '== validate'
@@ -29,7 +30,7 @@ failed=0
 inputs=$!
 terraform test -json -verbose -filter=tests/stack.tftest.hcl -filter=tests/environments.tftest.hcl >stack.jsonl 2>stack.log || failed=1
 cat stack.log
-node tests/policy.mts . stack.jsonl || failed=1
+node tests/policy/check.mts . stack.jsonl || failed=1
 
 if [ "${1:-}" != --fast ]; then
   echo '== mutants'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves that the tests of the stack notice dangerous changes: applies each mutant of tests/mutants.mts to a copy and
+# Proves that the tests of the stack notice dangerous changes: applies each mutant of tests/policy/mutants.mts to a copy and
 # prints a table of what caught it. Fails if one goes unnoticed. check.sh runs it.
 #
 #   terraform/mutants.sh          mutants share copies, as long as no two of a copy concern one resource: a minute or two
@@ -9,4 +9,4 @@ cd "$(dirname "$0")"
 # shellcheck source=terraform/prepare.sh
 . ./prepare.sh
 
-node tests/mutate.mts "$copy" "$@"
+node tests/policy/mutate.mts "$copy" "$@"

@@ -479,6 +479,14 @@ run "full_environment" {
     callback_url    = "https://receiver.example.com/hooks"
     callback_events = ["session.started", "session.moved", "session.ended", "session.expired", "session.refused"]
     app_environment = { LOG_LEVEL = "warn", MAX_SESSIONS_PER_USER = "5" }
+    # In the state of the first run: neither undoes what auto scaling and the pipeline have set since.
+    min_tasks         = 3
+    initial_image_tag = "another"
+  }
+
+  assert {
+    condition     = aws_ecs_service.app.desired_count == 2 && aws_appautoscaling_target.app.min_capacity == 3 && aws_ssm_parameter.image_tag.insecure_value == "none-yet"
+    error_message = "An apply undoes what auto scaling or the pipeline has set."
   }
 
   assert {
@@ -733,7 +741,7 @@ run "private_tasks" {
     error_message = "Redis is not Valkey, or has no snapshots."
   }
   assert {
-    condition     = { for strategy in aws_ecs_service.app.capacity_provider_strategy : strategy.capacity_provider => [strategy.weight, strategy.base] } == { FARGATE = [30, 1], FARGATE_SPOT = [70, 0] }
+    condition     = { for strategy in aws_ecs_service.app.capacity_provider_strategy : strategy.capacity_provider => "${strategy.weight} ${coalesce(strategy.base, 0)}" } == { FARGATE = "30 1", FARGATE_SPOT = "70 0" }
     error_message = "Not seventy per cent of tasks run on Spot, with one that never does."
   }
   assert {
@@ -765,6 +773,9 @@ run "private_tasks" {
 
 # A stack that another one's pipeline deploys to, whose tasks have no way to the internet.
 run "staging" {
+  # A state of its own: the first run's tag of the image would stay.
+  state_key = "staging"
+
   variables {
     name              = "streamgate-staging"
     deployed_by_stack = "streamgate"

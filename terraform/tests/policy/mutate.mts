@@ -11,7 +11,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MUTANTS, type Mutant } from './mutants.mts';
-import { check, statesOf, told } from './policy.mts';
+import { findingsOf, statesOf, told } from './check.mts';
 
 const [folder = '.', flag] = process.argv.slice(2);
 /** Copies that one Terraform applies: the state of each is 14 MB of output. */
@@ -71,7 +71,7 @@ for (let first = 0; first < copies.length; first += COPIES_A_PROCESS) {
   const states = statesOf(text);
   for (const [index, copy] of chunk.entries()) {
     const own = states.filter(({ file }) => file === `mutant-tests/${index}.tftest.hcl`);
-    const findings = check(join(folder, 'mutants', String(index)), own);
+    const findings = findingsOf(join(folder, 'mutants', String(index)), own);
     for (const { name, rule, address } of copy) {
       const caught = own.length > 0 && findings.some((one) => one.rule === rule && one.address === address);
       if (!caught) unnoticed += 1;
