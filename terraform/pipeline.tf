@@ -136,7 +136,7 @@ resource "aws_codebuild_project" "app" {
   # On the architecture of the tasks: docker builds for the machine that it runs on, without emulation.
   environment {
     type            = var.cpu_architecture == "ARM64" ? "ARM_CONTAINER" : "LINUX_CONTAINER"
-    compute_type    = "BUILD_GENERAL1_SMALL"
+    compute_type    = "BUILD_GENERAL1_MEDIUM" # The tests of this stack alone take 3 GB.
     image           = var.cpu_architecture == "ARM64" ? "aws/codebuild/amazonlinux-aarch64-standard:3.0" : "aws/codebuild/amazonlinux-x86_64-standard:5.0"
     privileged_mode = true # For docker build.
 

@@ -17,6 +17,8 @@ node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 24 ? 0 : 1)
 [ -e "${TF_CLI_CONFIG_FILE:-/}" ] || unset TF_CLI_CONFIG_FILE
 for name in $(compgen -e | grep -E '^(AWS_|TF_VAR_|TF_CLI_ARGS|TF_DATA_DIR$|TF_WORKSPACE$)' || true); do unset "$name"; done
 export TF_IN_AUTOMATION=true CHECKPOINT_DISABLE=true
+# The provider's schema is 14 MB, which Go's garbage collector otherwise walks through over and over.
+export GOGC=${GOGC:-400}
 
 here=$PWD
 copy=$(mktemp -d)

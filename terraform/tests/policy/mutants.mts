@@ -8,8 +8,9 @@ export interface Mutant {
   readonly from: string;
   readonly to: string;
   readonly rule: string;
-  /** Resource or file that the rule must name. */
+  /** Resource or file that the rule must name, and part of what the rule must say of it: no other mutant causes both. */
   readonly address: string;
+  readonly problem: string;
 }
 
 const ROLE = 'a role has only the policies that are written for it';
@@ -45,6 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     to: '  name                 = "${local.role_prefix}-task"\n  managed_policy_arns  = ["arn:aws:iam::aws:policy/AdministratorAccess"]\n',
     rule: ROLE,
     address: 'aws_iam_role.task',
+    problem: 'has the managed policy arn:aws:iam::aws:policy/AdministratorAccess',
   },
   {
     name: 'a privileged container',
@@ -53,6 +55,7 @@ export const MUTANTS: readonly Mutant[] = [
     to: '    privileged   = true\n    essential    = true\n    user ',
     rule: CONTAINER,
     address: APP,
+    problem: 'sets privileged',
   },
   {
     name: 'user 0 in the container',
@@ -61,6 +64,7 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'user         = "0"',
     rule: CONTAINER,
     address: APP,
+    problem: 'runs as 0',
   },
   {
     name: 'a route from the private table to the internet gateway',
@@ -75,6 +79,7 @@ resource "aws_route" "mutant" {
 `,
     rule: ROUTE,
     address: 'aws_route.mutant',
+    problem: 'the subnets of Redis have a way out',
   },
   {
     name: 'an egress rule of all protocols',
@@ -87,6 +92,7 @@ resource "aws_route" "mutant" {
     ),
     rule: OUT,
     address: 'aws_vpc_security_group_egress_rule.mutant_out',
+    problem: 'is for more than one TCP port',
   },
   {
     name: 'override_action of WAF set to count',
@@ -95,6 +101,7 @@ resource "aws_route" "mutant" {
     to: '        count {}',
     rule: WAF,
     address: 'aws_wafv2_web_acl.main[0]',
+    problem: 'AWSManagedRulesCommonRuleSet only counts (',
   },
   {
     name: 'the rate rule of WAF set to count',
@@ -103,6 +110,7 @@ resource "aws_route" "mutant" {
     to: '    action {\n      count {}',
     rule: WAF,
     address: 'aws_wafv2_web_acl.main[0]',
+    problem: 'rate-per-address does not block',
   },
   {
     name: 'redacted_fields removed',
@@ -111,6 +119,7 @@ resource "aws_route" "mutant" {
     to: '',
     rule: 'the firewall logs no token',
     address: 'aws_wafv2_web_acl_logging_configuration.main[0]',
+    problem: 'logs the header Authorization',
   },
   {
     name: 'the state is not encrypted',
@@ -119,6 +128,7 @@ resource "aws_route" "mutant" {
     to: '',
     rule: 'the state is encrypted and locked',
     address: 'environments/prod/main.tf',
+    problem: 'does not encrypt the state',
   },
   {
     name: 'ignore_changes removed from the image tag',
@@ -127,6 +137,7 @@ resource "aws_route" "mutant" {
     to: '',
     rule: IGNORES,
     address: 'aws_ssm_parameter.image_tag',
+    problem: 'does not ignore changes',
   },
   {
     name: 'ignore_changes removed from the secret versions',
@@ -135,6 +146,7 @@ resource "aws_route" "mutant" {
     to: '',
     rule: IGNORES,
     address: 'aws_secretsmanager_secret_version.app',
+    problem: 'does not ignore changes',
   },
   {
     name: 'ignore_changes removed from the desired count',
@@ -143,6 +155,7 @@ resource "aws_route" "mutant" {
     to: '',
     rule: IGNORES,
     address: 'aws_ecs_service.app',
+    problem: 'does not ignore changes',
   },
   {
     name: 'skip_destroy = false',
@@ -151,6 +164,7 @@ resource "aws_route" "mutant" {
     to: '  skip_destroy = false\n',
     rule: 'an old revision of a task can be gone back to',
     address: APP,
+    problem: 'is made inactive',
   },
   {
     name: 'maximum 100 per cent with minimum 100',
@@ -159,6 +173,7 @@ resource "aws_route" "mutant" {
     to: 'deployment_maximum_percent         = 100',
     rule: DEPLOYMENT,
     address: 'aws_ecs_service.app',
+    problem: 'has no room for new tasks',
   },
   {
     name: 'matcher 200-499',
@@ -167,6 +182,7 @@ resource "aws_route" "mutant" {
     to: 'matcher             = "200-499"',
     rule: HEALTH,
     address: 'aws_lb_target_group.app',
+    problem: 'takes 200-499 for health',
   },
   {
     name: 'CPU target of 98 %',
@@ -175,6 +191,7 @@ resource "aws_route" "mutant" {
     to: 'target_value       = 98',
     rule: SCALING,
     address: 'aws_appautoscaling_policy.cpu',
+    problem: 'waits for 98 % of the CPU',
   },
   {
     name: 'one task at least',
@@ -183,6 +200,7 @@ resource "aws_route" "mutant" {
     to: '  min_capacity       = 1',
     rule: SCALING,
     address: 'aws_appautoscaling_target.app',
+    problem: 'may run a single task',
   },
   {
     name: 'another branch is deployed',
@@ -191,6 +209,7 @@ resource "aws_route" "mutant" {
     to: '        BranchName       = "anybodys"',
     rule: PIPELINE,
     address: 'aws_codepipeline.app[0]',
+    problem: 'deploys anybodys',
   },
   {
     name: 'CodeBuild is not privileged',
@@ -199,6 +218,7 @@ resource "aws_route" "mutant" {
     to: '    privileged_mode = false',
     rule: 'only the build that makes the image is privileged',
     address: 'aws_codebuild_project.app[0]',
+    problem: 'cannot build an image',
   },
   {
     name: 'one image is kept',
@@ -207,6 +227,7 @@ resource "aws_route" "mutant" {
     to: 'tagPrefixList = ["deployed-"], countType = "imageCountMoreThan", countNumber = 1',
     rule: IMAGES,
     address: 'aws_ecr_lifecycle_policy.app[0]',
+    problem: 'leaves fewer than ten ways back',
   },
   // The same kinds in other places.
   {
@@ -216,6 +237,7 @@ resource "aws_route" "mutant" {
     to: '  name                 = "${local.role_prefix}-execution"\n  inline_policy {\n    name   = "mutant"\n    policy = jsonencode({ Version = "2012-10-17", Statement = [] })\n  }\n',
     rule: ROLE,
     address: 'aws_iam_role.execution',
+    problem: 'has a policy inside',
   },
   {
     name: 'a policy attached to a role',
@@ -229,6 +251,7 @@ resource "aws_iam_role_policy_attachment" "mutant" {
 `,
     rule: TYPE,
     address: 'aws_iam_role_policy_attachment.mutant',
+    problem: 'is a type that no rule looks at',
   },
   {
     name: 'a second policy of the role of the tasks',
@@ -242,6 +265,7 @@ resource "aws_iam_role_policy" "mutant" {
 `,
     rule: GRANT,
     address: 'aws_iam_role_policy.mutant',
+    problem: 'lets aws_iam_role.task do s3:* to *',
   },
   {
     name: 'a role that another account can take',
@@ -255,6 +279,7 @@ resource "aws_iam_role" "mutant" {
 `,
     rule: ROLE,
     address: 'aws_iam_role.mutant',
+    problem: 'is a role that no rule looks at',
   },
   {
     name: 'every secret of the account for the tasks',
@@ -263,6 +288,7 @@ resource "aws_iam_role" "mutant" {
     to: 'Resource = "*"',
     rule: GRANT,
     address: 'aws_iam_role_policy.execution',
+    problem: 'do secretsmanager:GetSecretValue to *',
   },
   {
     name: 'roles passed to any service',
@@ -271,6 +297,7 @@ resource "aws_iam_role" "mutant" {
     to: '',
     rule: GRANT,
     address: 'aws_iam_role_policy.pipeline[0]',
+    problem: 'passes roles to something else than ECS tasks',
   },
   {
     name: 'an ingress rule of Redis for the internet',
@@ -283,6 +310,7 @@ resource "aws_iam_role" "mutant" {
     ),
     rule: IN,
     address: 'aws_vpc_security_group_ingress_rule.mutant_in',
+    problem: 'lets in addresses instead of a security group',
   },
   {
     name: 'the load balancer opens port 22',
@@ -291,6 +319,7 @@ resource "aws_iam_role" "mutant" {
     to: '  for_each = { http = 80, https = 443, ssh = 22 }',
     rule: IN,
     address: 'aws_vpc_security_group_ingress_rule.alb_from_internet["ssh"]',
+    problem: 'opens another port than 80 and 443',
   },
   {
     name: 'a rule inside a security group',
@@ -299,6 +328,7 @@ resource "aws_iam_role" "mutant" {
     to: '  description = "Redis: from the tasks alone"\n  ingress {\n    protocol    = "-1"\n    from_port   = 0\n    to_port     = 0\n    cidr_blocks = ["0.0.0.0/0"]\n  }\n',
     rule: 'no rule stands inside a security group',
     address: 'aws_security_group.redis',
+    problem: 'has a rule inside',
   },
   {
     name: 'a rule of the old type',
@@ -316,6 +346,7 @@ resource "aws_security_group_rule" "mutant" {
 `,
     rule: TYPE,
     address: 'aws_security_group_rule.mutant',
+    problem: 'is a type that no rule looks at',
   },
   {
     name: 'a capability added to the container',
@@ -324,6 +355,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '    linuxParameters        = { initProcessEnabled = true, capabilities = { add = ["SYS_PTRACE"] } }',
     rule: CONTAINER,
     address: APP,
+    problem: 'has other Linux parameters',
   },
   {
     name: 'a health check in the container',
@@ -332,6 +364,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '    stopTimeout = 30\n    healthCheck = { command = ["CMD", "node", "-e", "0"] }\n',
     rule: CONTAINER,
     address: APP,
+    problem: 'sets healthCheck',
   },
   {
     name: 'a root file system that can be written to',
@@ -340,6 +373,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'readonlyRootFilesystem = false',
     rule: CONTAINER,
     address: APP,
+    problem: 'may write to its root file system',
   },
   {
     name: 'one managed rule of WAF that only counts',
@@ -348,6 +382,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '"SizeRestrictions_BODY", "CrossSiteScripting_BODY"]',
     rule: WAF,
     address: 'aws_wafv2_web_acl.main[0]',
+    problem: 'only counts CrossSiteScripting_BODY',
   },
   {
     name: 'no firewall before the load balancer',
@@ -356,6 +391,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'resource "aws_wafv2_web_acl_association" "main" {\n  count = 0',
     rule: WAF,
     address: 'aws_wafv2_web_acl.main[0]',
+    problem: 'is not in front of the load balancer',
   },
   {
     name: 'the state is not locked',
@@ -364,6 +400,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '',
     rule: 'the state is encrypted and locked',
     address: 'environments/dev/main.tf',
+    problem: 'does not lock the state',
   },
   {
     name: 'changes of the balancer ignored',
@@ -372,6 +409,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '  lifecycle {\n    create_before_destroy = true\n    ignore_changes        = all\n',
     rule: IGNORES,
     address: 'aws_lb_target_group.app',
+    problem: 'ignores changes of all',
   },
   {
     name: 'something runs on the machine that applies',
@@ -380,6 +418,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '\nresource "terraform_data" "mutant" {\n  provisioner "local-exec" {\n    command = "true"\n  }\n}\n',
     rule: 'the module runs nothing on the machine that applies it, and configures no provider',
     address: 'dns.tf',
+    problem: 'runs something in',
   },
   {
     name: 'Terraform undoes deployments',
@@ -388,6 +427,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '  track_latest = false\n',
     rule: 'Terraform keeps the image that the pipeline deployed',
     address: APP,
+    problem: 'is compared with the revision that Terraform made last',
   },
   {
     name: 'no rollback',
@@ -396,6 +436,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '    enable   = true\n    rollback = false',
     rule: DEPLOYMENT,
     address: 'aws_ecs_service.app',
+    problem: 'does not roll back a deployment',
   },
   {
     name: 'no rollback by alarms',
@@ -404,6 +445,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '      rollback    = false',
     rule: 'a deployment that alarms is rolled back',
     address: 'aws_ecs_service.app',
+    problem: 'does not roll back',
   },
   {
     name: 'Spot alone',
@@ -412,6 +454,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'base              = null',
     rule: 'there are always tasks on demand',
     address: 'aws_ecs_service.app',
+    problem: 'may run on Spot alone',
   },
   {
     name: 'an impatient health check',
@@ -420,6 +463,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'timeout             = 2',
     rule: HEALTH,
     address: 'aws_lb_target_group.app',
+    problem: 'takes a busy task for a dead one',
   },
   {
     name: 'tags that change their image',
@@ -428,6 +472,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'image_tag_mutability = "MUTABLE"',
     rule: IMAGES,
     address: 'aws_ecr_repository.app[0]',
+    problem: 'lets a tag come to mean another image',
   },
   {
     name: 'the tag is written before the deployment',
@@ -436,6 +481,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '          run_order       = 0 + 1',
     rule: PIPELINE,
     address: 'aws_codepipeline.app[0]',
+    problem: 'Deploy does two things at once',
   },
   {
     name: 'the load balancer forwards everything',
@@ -444,6 +490,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '      values = ["/*"]',
     rule: LISTENER,
     address: 'aws_lb_listener_rule.app',
+    problem: 'forwards /*',
   },
   {
     name: 'Redis talks without TLS',
@@ -452,6 +499,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '  transit_encryption_enabled = false',
     rule: REDIS,
     address: 'aws_elasticache_replication_group.main',
+    problem: 'does not encrypt',
   },
   {
     name: 'Redis evicts sessions',
@@ -460,6 +508,7 @@ resource "aws_security_group_rule" "mutant" {
     to: 'value = "allkeys-lru"',
     rule: REDIS,
     address: 'aws_elasticache_parameter_group.main',
+    problem: 'sets maxmemory-policy to allkeys-lru',
   },
   {
     name: 'a bucket without any guard',
@@ -468,6 +517,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '\nresource "aws_s3_bucket" "mutant" {\n  bucket_prefix = "mutant-"\n}\n',
     rule: BUCKET,
     address: 'aws_s3_bucket.mutant',
+    problem: 'can be made public',
   },
   {
     name: 'a log for ever',
@@ -476,6 +526,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '\nresource "aws_cloudwatch_log_group" "mutant" {\n  name = "mutant"\n}\n',
     rule: 'a log is deleted in time',
     address: 'aws_cloudwatch_log_group.mutant',
+    problem: 'keeps its events for ever',
   },
   {
     name: 'a topic for everybody',
@@ -484,6 +535,7 @@ resource "aws_security_group_rule" "mutant" {
     to: '',
     rule: 'a policy of a resource admits only this account’s services',
     address: 'aws_sns_topic_policy.alarms[0]',
+    problem: 'admits other accounts',
   },
   {
     name: 'alarms that tell nobody',
@@ -492,5 +544,6 @@ resource "aws_security_group_rule" "mutant" {
     to: '',
     rule: 'an alarm reaches somebody, and is one that operators know',
     address: 'aws_cloudwatch_metric_alarm.main["latency"]',
+    problem: 'tells nobody',
   },
 ];

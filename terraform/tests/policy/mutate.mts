@@ -2,8 +2,9 @@
  * Applies each mutant to a copy of the module, lets Terraform apply the copy to a mocked AWS, and prints which rule notices
  * it. Fails if a mutant goes unnoticed.
  *
- * Starting Terraform takes longer than a run. Mutants therefore share copies, as long as no two of a copy concern the same
- * resource: what a rule says of a resource then has one cause. With --each every mutant has a copy of its own.
+ * Starting Terraform takes longer than a run. Mutants therefore share copies, as long as no two of a copy must be noticed by
+ * the same words about the same resource: what a rule says then has one cause. With --each every mutant has a copy of its
+ * own. Mutants that the source alone gives away need no Terraform.
  *
  * Usage: node mutate.mts FOLDER [--each]   FOLDER is an initialised copy of the module that may be written to.
  */
@@ -12,18 +13,11 @@ import { cpSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFi
 import { join } from 'node:path';
 import { MUTANTS, type Mutant } from './mutants.mts';
 import { findingsOf, statesOf, told } from './check.mts';
+import { type Finding } from './stack.mts';
 
 const [folder = '.', flag] = process.argv.slice(2);
 /** Copies that one Terraform applies: the state of each is 14 MB of output. */
 const COPIES_A_PROCESS = 10;
-
-const copies: Mutant[][] = [];
-for (const mutant of MUTANTS) {
-  const fits = (copy: Mutant[]) => copy.every(({ address }) => address !== mutant.address);
-  const copy = flag === '--each' ? undefined : copies.find(fits);
-  if (copy === undefined) copies.push([mutant]);
-  else copy.push(mutant);
-}
 
 /** Files of the module, which a copy holds. */
 const files = readdirSync(folder).filter((file) => /\.(tf|yml)$/.test(file) || file === 'environments');
@@ -38,9 +32,33 @@ function write(copy: readonly Mutant[], place: string): void {
   }
 }
 
+const isNoticed = ({ rule, address, problem }: Mutant, findings: readonly Finding[]): boolean =>
+  findings.some((one) => one.rule === rule && one.address === address && one.problem.includes(problem));
+const tell = (mutant: Mutant, noticed: boolean): void => {
+  if (!noticed) unnoticed += 1;
+  const by = noticed ? `${mutant.rule}: ${mutant.address} ${mutant.problem}` : 'NOTHING';
+  console.log(`${mutant.name.padEnd(width)} | ${by}`);
+};
+
 let unnoticed = 0;
 const width = Math.max(...MUTANTS.map(({ name }) => name.length));
 console.log(`${'mutant'.padEnd(width)} | caught by`);
+
+const copies: Mutant[][] = [];
+for (const mutant of MUTANTS) {
+  const place = join(folder, 'mutants', 'source');
+  write([mutant], place);
+  if (isNoticed(mutant, findingsOf(place, []))) {
+    tell(mutant, true);
+    continue;
+  }
+  const fits = (copy: Mutant[]) =>
+    copy.every((one) => one.address !== mutant.address || one.problem !== mutant.problem);
+  const copy = flag === '--each' ? undefined : copies.find(fits);
+  if (copy === undefined) copies.push([mutant]);
+  else copy.push(mutant);
+}
+
 for (let first = 0; first < copies.length; first += COPIES_A_PROCESS) {
   const chunk = copies.slice(first, first + COPIES_A_PROCESS);
   for (const directory of ['mutants', 'mutant-tests'])
@@ -72,11 +90,7 @@ for (let first = 0; first < copies.length; first += COPIES_A_PROCESS) {
   for (const [index, copy] of chunk.entries()) {
     const own = states.filter(({ file }) => file === `mutant-tests/${index}.tftest.hcl`);
     const findings = findingsOf(join(folder, 'mutants', String(index)), own);
-    for (const { name, rule, address } of copy) {
-      const caught = own.length > 0 && findings.some((one) => one.rule === rule && one.address === address);
-      if (!caught) unnoticed += 1;
-      console.log(`${name.padEnd(width)} | ${caught ? `${rule} (${address})` : 'NOTHING'}`);
-    }
+    for (const mutant of copy) tell(mutant, own.length > 0 && isNoticed(mutant, findings));
     if (own.length === 0) {
       console.log(`  The copy of these mutants could not be applied:`);
       for (const line of told(text)) if (line.includes('Error')) console.log(`    ${line}`);

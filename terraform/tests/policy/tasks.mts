@@ -88,10 +88,7 @@ export const TASKS_RULES: Rules = {
       yield [address, 'ends tasks before new ones are there'];
     if (values.deployment_maximum_percent < 150)
       yield [address, 'has no room for new tasks beside the old ones'];
-    if (
-      !values.deployment_circuit_breaker[0]?.enable ||
-      values.deployment_circuit_breaker[0].rollback !== true
-    )
+    if (!values.deployment_circuit_breaker[0]?.enable || !values.deployment_circuit_breaker[0].rollback)
       yield [address, 'does not roll back a deployment whose tasks do not start'];
   },
 
