@@ -132,7 +132,9 @@ describe('the build', () => {
       `docker run --rm ${dependencies} npm audit --json --omit=dev --audit-level=high`,
       `docker run --rm ${dependencies} npm run --silent sbom`,
       expect.stringMatching(
-        new RegExp(`^docker build --tag ${IMAGE} --build-arg NODE_IMAGE=${BASE_DIGEST} --build-arg BUILD_COMMIT=\\S+ --label .* \\.$`),
+        new RegExp(
+          `^docker build --tag ${IMAGE} --build-arg NODE_IMAGE=${BASE_DIGEST} --build-arg BUILD_COMMIT=\\S+ --label .* \\.$`,
+        ),
       ),
       `docker push ${IMAGE}`,
       `aws s3 cp --only-show-errors sbom.cdx.json ${GIVEN.IMAGES_URL}/${TAG}/sbom.cdx.json`,
