@@ -15,6 +15,7 @@ import { AppModule } from './app.module.js';
 import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
 import { type Config } from './config/config.js';
+import { VERSION } from './config/effective.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
@@ -38,7 +39,6 @@ import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/media-urls.js';
-import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */
