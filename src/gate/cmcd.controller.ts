@@ -1,6 +1,6 @@
 import { Controller, HttpCode, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBody, ApiNoContentResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiConsumes, ApiNoContentResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForPlayers, playerOf } from '../auth/access.js';
 import { ApiProblems } from '../http/docs.js';
@@ -46,7 +46,8 @@ export class CmcdController {
   })
   @ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Needed without a ticket.' })
   @ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Likewise.' })
-  @ApiBody({ required: true, schema: { type: 'string' }, description: 'Of the type application/cmcd.' })
+  @ApiConsumes('application/cmcd')
+  @ApiBody({ required: true, schema: { type: 'string' }, description: 'One report a line.' })
   @ApiNoContentResponse({ description: 'The reports were taken in.' })
   @ApiProblems(
     'malformed-request',

@@ -196,7 +196,9 @@ export class HlsController {
     else {
       const number = Number(sequence);
       const path = manifest.segments.get(number)?.path;
-      await this.sendOn(request, reply, player, lookup, path, stream.phaseOf(number));
+      // What is watched is counted by the variant. Other renditions run ahead of it or behind.
+      const phase = lookup.isVariant ? stream.phaseOf(number) : 'same';
+      await this.sendOn(request, reply, player, lookup, path, phase);
     }
   }
 
