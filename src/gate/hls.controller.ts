@@ -229,10 +229,9 @@ export class HlsController {
       sendPlaylist(reply, playlist.template.write('', playbackQuery(session, player.ticket)));
       return;
     }
-    const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
-    const path =
-      sequence === undefined ? playlist.assets.get(name) : playlist.segments.get(Number(sequence))?.path;
-    const phase = sequence === undefined ? 'same' : stream.phaseOf(Number(sequence));
+    const found = playlist.find(name);
+    const path = found?.segment.path ?? playlist.assets.get(name);
+    const phase = found?.phase ?? 'same';
     await this.admit(reply, stream_id, player, phase, path === undefined ? undefined : stream, true);
     this.sendOn(path, player, reply);
   }
@@ -350,7 +349,7 @@ export class HlsController {
       sessionId,
       streamId,
       phase,
-      phases: stream?.phases ?? 0,
+      phases: stream?.edge ?? 0,
       live: stream?.live,
       endSessionIds: [],
       limit,

@@ -7,12 +7,12 @@ import { Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
 import { MediaSigner } from './signing/media-signer.js';
 import { type Found, mediaBaseOf, openOrigin } from './origin.js';
-import { type Phase, type Segment, type Stream } from './phases.js';
+import { type Phase, type Resource, type Segment, type Stream } from './phases.js';
 import {
   type MediaPlaylist,
   type MultivariantPlaylist,
   type Playlist,
-  readPlaylist,
+  readPlaylistInSlices,
 } from './hls/playlist.js';
 
 /** Where this service serves the media of a folder. */
@@ -150,6 +150,11 @@ export class Catalogue {
     })) as StreamLookup;
   }
 
+  /** Seconds until a client that has this phase should ask for the next one. */
+  nextRequestIn(stream: Stream, { index, durationSeconds }: Phase): number {
+    return stream.nextPhaseIn(index, this.clock.now()) || durationSeconds;
+  }
+
   /** What the URL of each segment begins with; `self` is the address that the client used. */
   mediaBase(self: string): string {
     return this.externalMediaBase ?? `${self}/${MEDIA_PATH}/`;
@@ -197,10 +202,16 @@ export class Catalogue {
       if (url === undefined) signed.set(path, (url = this.signer.sign(path, expiresAt)));
       return url;
     };
+    const signResource = ({ path, foreign }: Resource): Resource =>
+      foreign ? { path, foreign } : { path: sign(path) };
     const signSegment = (segment: Segment): Segment => ({
       ...segment,
-      path: sign(segment.path),
+      ...signResource(segment),
       ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
+      ...(segment.init === undefined ? {} : { init: { ...segment.init, ...signResource(segment.init) } }),
+      ...(segment.key?.path === undefined
+        ? {}
+        : { key: { ...segment.key, ...signResource({ ...segment.key, path: segment.key.path }) } }),
     });
     const phase = stream.phase(index);
     const issued = { ...phase, segments: phase.segments.map(signSegment), expiresAt };
@@ -246,14 +257,20 @@ export class Catalogue {
       if (rendition === undefined) return NOT_FOUND;
       throw new Error(`a rendition has no playlist: ${url.pathname}`);
     }
-    const playlist = readPlaylist(read.text, {
-      streamId,
-      url: read.url,
-      root: this.origin.root,
-      phaseSeconds: this.config.PHASE_SECONDS,
-      variables,
-      former,
-    });
+    const playlist = await readPlaylistInSlices(
+      read.text,
+      {
+        streamId,
+        url: read.url,
+        root: this.origin.root,
+        phaseSeconds: this.config.PHASE_SECONDS,
+        variables,
+        former,
+        readAt: this.clock.now(),
+        ...(this.externalMediaBase === undefined ? {} : { ownBases: [this.externalMediaBase] }),
+      },
+      this.clock,
+    );
     if (playlist.kind === 'multivariant') {
       if (rendition !== undefined) throw new Error('a rendition is a multivariant playlist itself');
       return { outcome: 'found', playlist };

@@ -119,7 +119,10 @@ export class PhasesController {
       session: sessionJson(session),
       phase: phaseJson(phase, this.streams.mediaBase(self)),
       sessions: { live, limit: viewer.limit },
-      next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
+      next_request_in_seconds: Math.min(
+        this.streams.nextRequestIn(lookup.stream, phase),
+        this.longestWaitSeconds,
+      ),
       playback_url: playbackUrl(self, session, ticket?.ticket),
     };
   }

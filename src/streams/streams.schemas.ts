@@ -154,9 +154,12 @@ export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
   };
 }
 
-function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+function segmentJson(
+  { path, foreign, durationSeconds, initPath, byteRange }: Segment,
+  media: string,
+): SegmentJson {
   return {
-    url: media + path,
+    url: foreign ? path : media + path,
     duration_seconds: durationSeconds,
     ...(initPath === undefined ? {} : { init_url: media + initPath }),
     ...(byteRange === undefined ? {} : { byte_range: byteRange }),

@@ -187,7 +187,7 @@ describe('a live playlist', () => {
       '#EXT-X-RENDITION-REPORT:URI="../low/index.m3u8",LAST-MSN=4,LAST-PART=0',
     ];
     const playlist = media(fast);
-    expect([...playlist.segments.keys()]).toEqual([4]);
+    expect([...playlist.segments].map(([n]) => n)).toEqual([4]);
     expect(playlist.template.write('', '')).toBe(media(lines).template.write('', ''));
   });
 
@@ -207,11 +207,11 @@ describe('a live playlist', () => {
 
   it('remembers what has just left it, as long as it had itself', () => {
     const later = live(16, 6, live(13, 6));
-    expect([...later.segments.keys()].toSorted((a, b) => a - b)).toEqual([
+    expect([...later.segments].map(([n]) => n).toSorted((a, b) => a - b)).toEqual([
       13, 14, 15, 16, 17, 18, 19, 20, 21,
     ]);
     expect(later.template.write('', '')).not.toContain('15.ts');
-    expect([...live(30, 6, later).segments.keys()]).toEqual([30, 31, 32, 33, 34, 35]);
+    expect([...live(30, 6, later).segments].map(([n]) => n)).toEqual([30, 31, 32, 33, 34, 35]);
   });
 
   it('is read once as long as it does not change', () => {
