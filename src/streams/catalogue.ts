@@ -7,7 +7,7 @@ import { Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
 import { MediaSigner } from './signing/media-signer.js';
 import { type Found, mediaBaseOf, openOrigin } from './origin.js';
-import { type Phase, type Resource, type Segment, type Stream } from './phases.js';
+import { type Phase, type Resource, type Segment, type Stream, nextRequestIn } from './phases.js';
 import {
   type MediaPlaylist,
   type MultivariantPlaylist,
@@ -150,9 +150,9 @@ export class Catalogue {
     })) as StreamLookup;
   }
 
-  /** Seconds until a client that has this phase should ask for the next one. */
-  nextRequestIn(stream: Stream, { index, durationSeconds }: Phase): number {
-    return stream.nextPhaseIn(index, this.clock.now()) || durationSeconds;
+  /** Seconds after which a client that has this phase should ask for the next one. */
+  nextRequestIn(stream: Stream, phase: Phase): number {
+    return nextRequestIn(stream, phase, this.clock.now());
   }
 
   /** What the URL of each segment begins with; `self` is the address that the client used. */

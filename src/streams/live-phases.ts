@@ -152,8 +152,8 @@ export class LiveStream implements Stream {
 
   /** Three segments from the end (RFC 8216, 6.3.3), or the newest phase that is whole. */
   private joinedAt(newest: number): number {
-    const position = Math.max(this.window.left, this.placed.length - BEHIND_EDGE);
-    return Math.min(newest, this.phaseAt(this.placed[Math.max(0, position)]!.at));
+    const joined = this.placed[Math.max(0, this.placed.length - BEHIND_EDGE)]!;
+    return Math.min(newest, this.phaseAt(joined.at));
   }
 
   /** The newest phase that exists and in which a segment starts. */

@@ -93,6 +93,18 @@ export interface Stream {
   nextPhaseIn(index: number, now?: number): number;
 }
 
+/** A client near the edge of a live stream is told to ask a little early, so that delays do not add up. */
+const EDGE_PACE = 0.9;
+
+/** Seconds after which a client that has this phase should ask for the next one. `now` is in Unix milliseconds. */
+export function nextRequestIn(stream: Stream, { index, durationSeconds }: Phase, now: number): number {
+  const missing = stream.nextPhaseIn(index, now);
+  if (missing > 0) return missing;
+  return stream.live !== undefined && index >= stream.live.start
+    ? EDGE_PACE * durationSeconds
+    : durationSeconds;
+}
+
 /** So many segments from its end a live stream is joined (RFC 8216, 6.3.3). */
 export const BEHIND_EDGE = 3;
 
