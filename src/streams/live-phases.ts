@@ -73,9 +73,10 @@ export class LiveStream implements Stream {
     }
     // A phase of which a part has left is gone, unless it is all that there is.
     const intact = headIsWhole || ended ? oldest : oldest + 1;
+    const there = Math.min(intact, newest);
     this.live = {
-      oldest: Math.min(intact, newest),
-      start: ended ? this.phaseAt((placed[left] ?? first).at) : Math.max(oldest, this.joinedAt(newest)),
+      oldest: there,
+      start: ended ? this.phaseAt((placed[left] ?? first).at) : Math.max(there, this.joinedAt(newest)),
     };
   }
 

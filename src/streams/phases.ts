@@ -111,11 +111,24 @@ export const BEHIND_EDGE = 3;
 /** Whole microseconds, because sums of decimal fractions drift across the borders of phases. */
 export const MICROSECONDS = 1_000_000;
 
+/** Where each segment starts behind the first, in microseconds. */
+export function startsOf(segments: readonly Segment[]): readonly number[] {
+  const starts: number[] = [];
+  let end = 0;
+  for (const { durationSeconds } of segments) {
+    starts.push(end);
+    end += Math.round(durationSeconds * MICROSECONDS);
+  }
+  return starts;
+}
+
 interface PhasedOptions {
   /** The media sequence number of its first segment. */
   readonly first: number;
   /** Segments may be added. */
   readonly growing: boolean;
+  /** Where each segment starts, in microseconds, where that is known already. */
+  readonly starts?: readonly number[];
   /** The playlist says that it will not change, although it has no end: its last phase is whole. */
   readonly complete?: boolean;
   /** When it was read, in Unix milliseconds. */
@@ -144,16 +157,11 @@ export class PhasedStream implements Stream {
     readonly phaseSeconds: number,
     private readonly options: PhasedOptions = { first: 0, growing: false },
   ) {
-    const starts: number[] = [];
-    let end = 0;
-    for (const { durationSeconds } of segments) {
-      starts.push(end);
-      end += Math.round(durationSeconds * MICROSECONDS);
-    }
+    const { growing, first, complete = !growing, starts = startsOf(segments) } = this.options;
     this.starts = starts;
+    const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
     this.durationMicros = end;
     this.phaseMicros = Math.round(phaseSeconds * MICROSECONDS);
-    const { growing, first, complete = !growing } = this.options;
     this.edge = Math.ceil(end / this.phaseMicros);
     this.phases = complete ? this.edge : Math.floor(end / this.phaseMicros);
     this.ended = !growing;

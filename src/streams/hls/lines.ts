@@ -22,6 +22,8 @@ export class LineScanner {
   tag = '';
   /** Where the value of a tag starts: behind the colon and white space. */
   valueFrom = 0;
+  /** The next carriage return: most texts have none, and must be searched for it once, not once a line. */
+  private returnAt = -1;
 
   constructor(
     readonly text: string,
@@ -36,11 +38,10 @@ export class LineScanner {
     const { text } = this;
     while (this.next < text.length) {
       this.start = this.next;
-      let end = text.indexOf('\n', this.start);
-      if (end < 0) end = text.length;
+      let end = positionOrEnd(text.indexOf('\n', this.start), text);
       // A carriage return alone ends a line too, as players read it.
-      const returned = text.lastIndexOf('\r', end - 1) >= this.start ? text.indexOf('\r', this.start) : -1;
-      if (returned >= 0 && returned < end - 1) end = returned;
+      if (this.returnAt < this.start) this.returnAt = positionOrEnd(text.indexOf('\r', this.start), text);
+      if (this.returnAt < end - 1) end = this.returnAt;
       this.next = Math.min(end + 1, text.length);
       let from = this.start;
       let to = end;
@@ -139,6 +140,10 @@ function split(text: string, start: number, end: number): Attribute[] {
     attributes.push({ name, value: text.slice(from, to), quoted, from, to });
   }
   return attributes;
+}
+
+function positionOrEnd(position: number, text: string): number {
+  return position < 0 ? text.length : position;
 }
 
 /** Where a character stands at or behind `from`; `end` where it does not. */

@@ -1,5 +1,13 @@
 import { LiveStream } from '../live-phases.js';
-import { type ByteRange, PhasedStream, type Resource, type Segment, type SegmentKey } from '../phases.js';
+import {
+  type ByteRange,
+  MICROSECONDS,
+  PhasedStream,
+  type Resource,
+  type Segment,
+  type SegmentKey,
+  startsOf,
+} from '../phases.js';
 import { type AttributeList, LineScanner } from './lines.js';
 import {
   type MediaPlaylist,
@@ -39,17 +47,17 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   const { writer, type, ended } = reader;
   const listed = reader.listed();
   const targetSeconds = reader.targetSeconds();
-  const foreign = listed.segments.find((segment) => segment.foreign);
+  // In a break for advertisements, all that a live playlist lists may be foreign.
   const mayBeBreak = !ended && (former !== undefined || listed.discontinuities.at(-1) !== 0);
-  if (foreign && !mayBeBreak && listed.segments.every((segment) => segment.foreign))
-    throw new PlaylistError(`every segment is on another host: ${foreign.path}`);
+  if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
+    throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
 
   const { readAt } = source;
   const { base, segments } = listed;
   const live = former && !former.stream.ended ? former.state : undefined;
-  const dated = listed.dates.some((date) => !Number.isNaN(date));
   const keepsBeginning =
-    type !== undefined || (ended ? base <= 1 : base === 0 && !dated && goesOnFromBeginning(live, listed));
+    type !== undefined ||
+    (ended ? base <= 1 : base === 0 && !listed.dated && goesOnFromBeginning(live, listed));
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
   if (keepsBeginning && segments.length > 0) {
@@ -57,11 +65,12 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       throw new PlaylistError('the playlist has ended, and no segment has a duration');
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
       first: base,
+      starts: listed.starts,
       growing: !ended,
       complete: ended || type === 'VOD',
       readAt,
       targetSeconds,
-      firstDateMicros: type === undefined && dated ? firstDateOf(listed) : undefined,
+      firstDateMicros: type === undefined && listed.dated ? firstDateOf(listed) : undefined,
     });
   } else {
     if (ended && segments.length === 0) throw new PlaylistError('the playlist has ended without a segment');
@@ -83,7 +92,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
     for (const [name, asset] of former.assets) if (assets.size < 2 * segments.length) assets.set(name, asset);
   return {
     kind: 'media',
-    template: new Template(text, writer.builder.cuts),
+    template: new Template(text, writer.builder),
     context,
     stream,
     segments: new SegmentsBySequence(base, segments, timeline?.placed.slice(0, timeline.left) ?? []),
@@ -103,11 +112,9 @@ function goesOnFromBeginning(former: MediaState | undefined, listed: ListedSegme
   return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
 }
 
-function firstDateOf({ dates, segments }: ListedSegments): number | undefined {
+function firstDateOf({ dates, starts }: ListedSegments): number | undefined {
   const dated = dates.findIndex((date) => !Number.isNaN(date));
-  if (dated < 0) return undefined;
-  const before = segments.slice(0, dated).reduce((sum, { durationSeconds }) => sum + durationSeconds, 0);
-  return dates[dated]! - Math.round(before * 1_000_000);
+  return dated < 0 ? undefined : dates[dated]! - starts[dated]!;
 }
 
 function findSegment(
@@ -140,6 +147,9 @@ class MediaReader {
   readonly writer: UriWriter;
   type: 'VOD' | 'EVENT' | undefined;
   ended = false;
+  /** Whether a segment is the origin's own, and the first one that is not. */
+  hasOwn = false;
+  firstForeign: string | undefined;
   private readonly line: LineScanner;
   private readonly names = new SegmentNames();
   private base = 0;
@@ -152,6 +162,9 @@ class MediaReader {
   private readonly segments: Segment[] = [];
   private readonly discontinuities: number[] = [];
   private readonly dates: number[] = [];
+  private readonly starts: number[] = [];
+  private endMicros = 0;
+  private dated = false;
   private readonly ends: number[] = [];
   private readonly cuts: number[] = [];
   private readonly contexts: string[] = [];
@@ -191,11 +204,12 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const { base, segments, discontinuities, dates, ends, cuts, contexts } = this;
+    const { base, segments, discontinuities, dates, dated, ends, cuts, contexts } = this;
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
     const target = this.targetSeconds();
     for (const at of this.untimed) segments[at] = { ...segments[at]!, durationSeconds: target };
-    return { base, segments, discontinuities, dates, ends, cuts, contexts, scattered };
+    const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
+    return { base, segments, starts, discontinuities, dates, dated, ends, cuts, contexts, scattered };
   }
 
   /** Seconds. What the playlist says where that can be, else its longest segment. */
@@ -345,7 +359,7 @@ class MediaReader {
     const byteRange = this.takeRange(resource);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
     if (this.duration === undefined) this.untimed.push(this.segments.length);
-    this.segments.push({
+    this.add({
       ...resource,
       durationSeconds: this.duration ?? 0,
       sequence,
@@ -358,12 +372,25 @@ class MediaReader {
       ...(Number.isNaN(dateMs) ? {} : { programDateTime: new Date(dateMs).toISOString() }),
     });
     this.discontinuities.push(this.discontinuity);
-    this.dates.push(dateMs * 1_000);
+    this.addDate(dateMs * 1_000);
     this.ends.push(line.to);
     this.cuts.push(writer.builder.cuts.length);
     this.contexts.push(this.context.written);
     this.duration = this.range = this.date = undefined;
     this.beginsAnew = this.isGap = this.keysOpen = false;
+  }
+
+  private add(segment: Segment): void {
+    this.segments.push(segment);
+    this.starts.push(this.endMicros);
+    this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
+    if (segment.foreign) this.firstForeign ??= segment.path;
+    else this.hasOwn = true;
+  }
+
+  private addDate(micros: number): void {
+    this.dates.push(micros);
+    this.dated ||= !Number.isNaN(micros);
   }
 
   /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */
@@ -409,16 +436,16 @@ class MediaReader {
     const { builder } = this.writer;
     const cutsBefore = builder.cuts.length - listed.cuts[position]!;
     for (let index = position + 1; index <= last; index++) {
-      const segment = listed.segments[index]!;
-      this.segments.push(segment);
+      this.add(listed.segments[index]!);
       this.discontinuities.push(listed.discontinuities[index]!);
-      this.dates.push(listed.dates[index]!);
+      this.addDate(listed.dates[index]!);
+      for (let cut = listed.cuts[index - 1]!; cut < listed.cuts[index]!; cut++)
+        builder.shift(template.cuts[cut]!, shift);
       this.ends.push(listed.ends[index]! + shift);
       this.cuts.push(listed.cuts[index]! + cutsBefore);
       this.contexts.push(listed.contexts[index]!);
       if (index % LINES_A_STEP === 0) yield;
     }
-    builder.shift(template.cuts.slice(listed.cuts[position], listed.cuts[last]), shift);
     for (const [name, asset] of assets) this.writer.assets.set(name, asset);
     this.resumeBehind(listed.segments[last]!, listed.contexts[last]!);
   }

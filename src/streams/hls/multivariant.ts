@@ -82,7 +82,7 @@ export function readMultivariant(text: string, source: PlaylistSource): Multivar
     );
   return {
     kind: 'multivariant',
-    template: new Template(text, writer.builder.cuts),
+    template: new Template(text, writer.builder),
     context,
     variables: writer.scope.variables,
     assets: writer.assets,

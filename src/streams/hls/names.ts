@@ -12,19 +12,32 @@ const LARGEST_NUMBER = 9_007_199_254_740_991;
 
 export class SegmentNames {
   private former: { readonly pieces: readonly string[]; readonly sequence: number } | undefined;
-  private counter = -1;
+  /** What stands around the counter, how far that is from the sequence, and the rest of the name that follows from it. */
+  private pattern = { before: '', after: '', distance: NaN, rest: '' };
 
   /** The name of a segment by the path that it has at the origin. */
   of(sequence: number, path: string): string {
-    const pieces = piecesOf(path);
-    if (!this.goesOn(pieces, sequence)) this.counter = this.chooseCounter(pieces, sequence);
-    this.former = { pieces, sequence };
-    return `${sequence}-${check(pieces, this.counter, sequence)}${extensionOf(path)}`;
+    const file = fileNameOf(path);
+    if (!this.goesOn(file, sequence)) {
+      const pieces = piecesOf(path);
+      const counter = this.chooseCounter(pieces, sequence);
+      this.former = { pieces, sequence };
+      this.pattern = {
+        before: pieces.slice(0, Math.max(0, counter)).join(''),
+        after: pieces.slice(counter + 1).join(''),
+        distance: counter < 0 ? NaN : distance(pieces[counter]!, sequence),
+        rest: `-${check(pieces, counter, sequence)}${extensionOf(path)}`,
+      };
+    }
+    return `${sequence}${this.pattern.rest}`;
   }
 
-  /** Whether the pieces differ from those before in the counter alone. */
-  private goesOn(pieces: readonly string[], sequence: number): boolean {
-    return this.former !== undefined && this.counter >= 0 && this.countsAt(this.counter, pieces, sequence);
+  /** Whether the file name differs from the one before in the counter alone. */
+  private goesOn(file: string, sequence: number): boolean {
+    const { before, after, distance: expected } = this.pattern;
+    if (Number.isNaN(expected) || !file.startsWith(before) || !file.endsWith(after)) return false;
+    const number = file.slice(before.length, file.length - after.length);
+    return /^\d{1,19}$/.test(number) && distance(number, sequence) === expected;
   }
 
   private chooseCounter(pieces: readonly string[], sequence: number): number {

@@ -5,6 +5,10 @@ import { type Segment } from '../phases.js';
 export interface ListedSegments {
   readonly base: number;
   readonly segments: readonly Segment[];
+  /** Where each starts behind the first, in microseconds. */
+  readonly starts: readonly number[];
+  /** Whether any has a date of its own. */
+  readonly dated: boolean;
   /** The discontinuity sequence number of each. */
   readonly discontinuities: readonly number[];
   /** The date of each that has an EXT-X-PROGRAM-DATE-TIME of its own, in microseconds since 1970; NaN for the others. */

@@ -12,14 +12,16 @@ interface Cut {
 
 /** The text of a playlist with its URIs taken out. */
 export class Template {
-  /** Characters, without what goes around the names. */
+  /** Of the text, without what goes around the names, in characters. */
   readonly length: number;
+  readonly cuts: readonly Cut[];
 
   constructor(
     readonly text: string,
-    readonly cuts: readonly Cut[],
+    { cuts, added }: Pick<TemplateBuilder, 'cuts' | 'added'>,
   ) {
-    this.length = cuts.reduce((sum, { from, to, by }) => sum + by.length - (to - from), text.length);
+    this.cuts = cuts;
+    this.length = text.length + added;
   }
 
   /** `before` and `after` go around every name: the folder that it is in, and the query. */
@@ -48,23 +50,30 @@ export class Template {
 /** Collects the cuts of a text, from its beginning to its end. */
 export class TemplateBuilder {
   readonly cuts: Cut[] = [];
+  /** How many characters the text grows by. */
+  added = 0;
 
   /** Puts a name of ours in the place of a URI. */
   name(from: number, to: number, by: string): void {
-    this.cuts.push({ from, to, by, named: true });
+    this.add({ from, to, by, named: true });
   }
 
   /** Puts other text in the place of a URI or a value. */
   replace(from: number, to: number, by: string): void {
-    this.cuts.push({ from, to, by, named: false });
+    this.add({ from, to, by, named: false });
   }
 
   leaveOut(from: number, to: number): void {
     this.replace(from, to, '');
   }
 
-  /** Takes over cuts of an earlier text that stand `by` characters further on in this one. */
-  shift(cuts: readonly Cut[], by: number): void {
-    for (const cut of cuts) this.cuts.push({ ...cut, from: cut.from + by, to: cut.to + by });
+  /** Takes over a cut of an earlier text that stands `further` characters further on in this one. */
+  shift({ from, to, by, named }: Cut, further: number): void {
+    this.add({ from: from + further, to: to + further, by, named });
+  }
+
+  private add(cut: Cut): void {
+    this.cuts.push(cut);
+    this.added += cut.by.length - (cut.to - cut.from);
   }
 }

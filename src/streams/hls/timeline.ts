@@ -203,15 +203,15 @@ function clockOf(
     nextAt: ({ at }: TimedSegment): number => at,
     headIsWhole: (): boolean => listed.base === 0,
   };
-  const dates = datesOf(listed, former);
-  if (dates !== undefined) {
-    const epoch = former?.epoch ?? Math.floor((dates[0] ?? 0) / phaseMicros);
+  const told = datesOf(listed, former, from);
+  if (told !== undefined) {
+    const epoch = former?.epoch ?? Math.floor(told(0, undefined) / phaseMicros);
     return {
       ...common,
       axis: 'dates',
       epoch,
-      told: (index) => dates[index]!,
-      sinceEpoch: (told) => told - epoch * phaseMicros,
+      told,
+      sinceEpoch: (date) => date - epoch * phaseMicros,
     };
   }
   if (reference !== undefined && reference.placed.length > 0) {
@@ -253,29 +253,25 @@ function unitOf(base: number, targetSeconds: number, phaseMicros: number): numbe
   return (base * unit) / phaseMicros < Number.MAX_SAFE_INTEGER / 2 ? unit : phaseMicros;
 }
 
-/** The date of each segment; undefined where neither this playlist nor the one before has any. */
-function datesOf({ dates, segments }: ListedSegments, former: Timeline | undefined): number[] | undefined {
-  const micros = (index: number): number => Math.round(segments[index]!.durationSeconds * MICROSECONDS);
-  const all: number[] = [];
-  const dated = dates.findIndex((date) => !Number.isNaN(date));
-  let next: number;
-  if (dated >= 0) {
-    next = dates[dated]!;
-    for (let index = dated - 1; index >= 0; index--) next -= micros(index);
-  } else {
-    const known = former?.axis === 'dates' ? former.placed : [];
-    const first = known.find(({ segment }) => segment.sequence === segments[0]?.sequence);
-    const last = known.at(-1);
-    if (last === undefined) return undefined;
-    next = first?.told ?? last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
-  }
-  for (let index = 0; index < segments.length; index++) {
-    const date = dates[index]!;
-    if (!Number.isNaN(date)) next = date;
-    all.push(next);
-    next += micros(index);
-  }
-  return all;
+/**
+ * Gives the date of each new segment: its own, or the one before it with the durations since, or the one behind it less the
+ * durations until then. Undefined where neither this playlist nor the one before has any.
+ */
+function datesOf(
+  { dates, dated, starts }: ListedSegments,
+  former: Timeline | undefined,
+  from: number,
+): ((index: number, last: TimedSegment | undefined) => number) | undefined {
+  const known = former?.axis === 'dates' ? former.placed.at(-1) : undefined;
+  if (!dated && known === undefined) return undefined;
+  const near = dates.findLastIndex((date, index) => index < from && !Number.isNaN(date));
+  return (index, last) => {
+    if (!Number.isNaN(dates[index]!)) return dates[index]!;
+    if (last !== undefined && (index > from || (last === known && near < 0)))
+      return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
+    const other = near >= 0 ? near : dates.findIndex((date) => !Number.isNaN(date));
+    return dates[other]! + starts[index]! - starts[other]!;
+  };
 }
 
 /** Gives the time of each listed segment on the axis of another rendition, which is `ahead` of this one's. */
@@ -285,13 +281,8 @@ function alignTo(
   former: Timeline | undefined,
   ahead: number,
 ): (index: number) => number {
-  // Microseconds of media from the start of the first listed segment.
-  const starts: number[] = [];
-  let end = 0;
-  for (const { durationSeconds } of listed.segments) {
-    starts.push(end);
-    end += Math.round(durationSeconds * MICROSECONDS);
-  }
+  const { starts, segments } = listed;
+  const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
   const there = reference.placed;
   const last = there.at(-1)!;
   const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);
