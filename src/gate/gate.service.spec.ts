@@ -117,7 +117,7 @@ describe('the gate, asked to admit,', () => {
 
   it('repeats it no longer than until the instant at which a place frees', async () => {
     const { clock, fetchAs } = stage();
-    for (const session of ['a', 'b', 'c']) await fetchAs(session);
+    for (const session of ['a', 'b', 'c']) await fetchAs(session, 0);
     clock.advance(3 * PHASE_MS - 400);
     expect(await fetchAs('d')).toMatchObject({ outcome: 'refused' });
     clock.advance(399);

@@ -183,7 +183,7 @@ export class HlsController {
       await this.admit(request, reply, player, lookup);
       return;
     }
-    const { manifest, stream } = lookup;
+    const { manifest } = lookup;
     if (name === 'index.m3u8') {
       await this.admit(request, reply, player, lookup);
       // With the ticket that the playlist was loaded with: a player must not get a newer one from playlist to playlist,
@@ -191,15 +191,11 @@ export class HlsController {
       sendPlaylist(reply, manifest.template.write('', playbackQuery(player, player.ticket)));
       return;
     }
-    const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
-    if (sequence === undefined) await this.sendOn(request, reply, player, lookup, manifest.assets.get(name));
-    else {
-      const number = Number(sequence);
-      const path = manifest.segments.get(number)?.path;
-      // What is watched is counted by the variant. Other renditions run ahead of it or behind.
-      const phase = lookup.isVariant ? stream.phaseOf(number) : 'same';
-      await this.sendOn(request, reply, player, lookup, path, phase);
-    }
+    const found = manifest.find(name);
+    const path = found?.segment.path ?? manifest.assets.get(name);
+    // What is watched is counted by the variant. Other renditions run ahead of it or behind.
+    const phase = found !== undefined && lookup.isVariant ? found.phase : 'same';
+    await this.sendOn(request, reply, player, lookup, path, phase);
   }
 
   @Get(':name')
@@ -263,7 +259,7 @@ export class HlsController {
       exists = true,
     }: { phase?: number | 'same'; isMedia?: boolean; exists?: boolean } = {},
   ): Promise<'admitted' | 'left'> {
-    const window = exists && lookup.outcome === 'found' ? lookup.window : undefined;
+    const window = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
     const delivery = { arrives: () => delivered(reply.raw), isMedia };
     const admission = await this.gate.admitInTurn(player, phase, window, delivery, clientOf(request), () =>
       goneSignal(reply),

@@ -7,14 +7,17 @@ import { until } from '../../test/support/until.js';
 import { readConfig } from '../config/config.js';
 import { Catalogue } from './catalogue.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
-import { LiveStream, PhasedStream } from './phases.js';
+import { PhasedStream } from './phases.js';
 
 /**
  * A format of the test's own, which the catalogue knows by the interface alone: `film A B` and `live 100 A B` are streams
  * of segments of 2 s, `choice uri uri` names renditions.
  */
 const LINES: Format = {
-  read(text, { streamId, url, root, phaseSeconds }): MultivariantManifest | MediaManifest {
+  async read(
+    text,
+    { streamId, url, root, phaseSeconds },
+  ): Promise<MultivariantManifest | MediaManifest> {
     const [kind = '', ...words] = text.trim().split(' ');
     const segments = (names: readonly string[]) =>
       names.map((name) => ({ path: new URL(name, url).href.slice(root.href.length), durationSeconds: 2 }));
@@ -28,10 +31,10 @@ const LINES: Format = {
       case 'film':
         return { kind: 'media', stream: new PhasedStream(streamId, segments(words), phaseSeconds) };
       case 'live': {
-        const options = { first: Number(words[0]), targetSeconds: 2, ended: false };
+        const options = { first: Number(words[0]), growing: true };
         return {
           kind: 'media',
-          stream: new LiveStream(streamId, segments(words.slice(1)), phaseSeconds, options),
+          stream: new PhasedStream(streamId, segments(words.slice(1)), phaseSeconds, options),
         };
       }
       default:
@@ -78,9 +81,9 @@ function open() {
   const paths = async (streamId: string, rendition?: number): Promise<string> => {
     const lookup = catalogue.known(streamId, rendition) ?? (await catalogue.find(streamId, rendition));
     if (lookup.outcome !== 'found') return lookup.outcome;
-    const { stream, window } = lookup;
+    const { stream, playerWindow } = lookup;
     const all: string[] = [];
-    for (let at = window!.oldest; at < window!.end; at++)
+    for (let at = playerWindow!.oldest; at < playerWindow!.end; at++)
       all.push(...stream.phase(at).segments.map(({ path }) => path));
     return all.join(' ');
   };
@@ -97,7 +100,7 @@ describe('a catalogue', () => {
     expect(await catalogue.find('film')).toMatchObject({
       window: { oldest: 0, end: 1, start: 0, live: false },
     });
-    expect(await catalogue.find('news')).toMatchObject({ window: { live: true } });
+    expect(await catalogue.find('news')).toMatchObject({ playerWindow: { live: true } });
     expect(await paths('film', 0)).toBe('film/a film/b');
     expect(await paths('film', 1)).toBe('not-found');
     expect(await paths('never')).toBe('not-found');

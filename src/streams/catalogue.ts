@@ -7,7 +7,7 @@ import { ID } from '../http/fields.js';
 import { type PhaseWindow } from '../sessions/admission.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
 import { OriginFailures } from './origin-failures.js';
-import { type Found, openOrigin } from './origin.js';
+import { type Found, mediaBaseOf, openOrigin } from './origin.js';
 import { type Stream } from './phases.js';
 import { SeenStreams, type StreamSummary } from './seen-streams.js';
 
@@ -46,6 +46,8 @@ interface FoundStream<Media extends MediaManifest = MediaManifest> {
   readonly stream: Stream;
   /** The phases that can be had now; undefined while there is none, as of a live stream that is about to begin. */
   readonly window: PhaseWindow | undefined;
+  /** The same for players, which take segments one by one: the newest phase may be growing. */
+  readonly playerWindow: PhaseWindow | undefined;
   /** False for audio, subtitles and trick modes, which players fetch beside a variant and at another pace. */
   readonly isVariant: boolean;
 }
@@ -99,6 +101,8 @@ export class Catalogue<
   /** By stream, and by stream and number for the renditions of a multivariant manifest. */
   private readonly manifests: LRUCache<string, Opened<Multivariant, Media> & Kept, Address<Multivariant>>;
   private readonly seen = new SeenStreams();
+  /** Public names of the origin: what lies below them in a manifest is the origin's own. */
+  private readonly ownBases: readonly string[];
   /** Stream ids may be made up, by the thousand: of this instance the origin gets so many requests at once. */
   private readonly reads = pLimit(READS_AT_ONCE);
 
@@ -108,6 +112,8 @@ export class Catalogue<
     private readonly clock: Clock,
   ) {
     this.origin = openOrigin(config);
+    const base = mediaBaseOf(config);
+    this.ownBases = base === undefined ? [] : [base];
     this.failures = new OriginFailures(new Logger(Catalogue.name), clock);
     this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
@@ -233,14 +239,21 @@ export class Catalogue<
       if (rendition !== undefined) return this.loadMoved(address, rendition, former);
       return { ...NOT_FOUND, url: url.href, readAt: askedAt, usableUntil: askedAt, failing: false };
     }
-    const manifest = this.format.read(read.text, {
-      streamId,
-      url: read.url,
-      root: this.origin.root,
-      phaseSeconds: this.config.PHASE_SECONDS,
-      parent: rendition?.parent,
-      former: former?.outcome === 'found' ? former.manifest : undefined,
-    });
+    const manifest = await this.format.read(
+      read.text,
+      {
+        streamId,
+        url: read.url,
+        root: this.origin.root,
+        ownBases: this.ownBases,
+        phaseSeconds: this.config.PHASE_SECONDS,
+        parent: rendition?.parent,
+        former: former?.outcome === 'found' ? former.manifest : undefined,
+        readAt: this.clock.now(),
+        reference: rendition && (await this.referenceOf(streamId, rendition)),
+      },
+      this.clock,
+    );
     const kept = {
       outcome: 'found',
       url: url.href,
@@ -256,7 +269,23 @@ export class Catalogue<
     this.seen.note(stream, rendition === undefined || rendition.number === rendition.parent.first);
     const isVariant =
       rendition === undefined || rendition.parent.renditions[rendition.number]?.type === 'variant';
-    return { ...kept, manifest, stream, window: windowOf(stream), isVariant };
+    return { ...kept, manifest, stream, ...windowsOf(stream), isVariant };
+  }
+
+  /** The manifest of the rendition that is played where nobody chooses, by whose clock the others may have to go. */
+  private async referenceOf(
+    streamId: string,
+    { number, parent }: { readonly number: number; readonly parent: Multivariant },
+  ): Promise<Media | undefined> {
+    if (number === parent.first) return undefined;
+    const named = parent.renditions[parent.first];
+    if (named === undefined) return undefined;
+    const found = await this.read(`${streamId}/${parent.first}`, {
+      streamId,
+      url: named.url,
+      rendition: { number: parent.first, parent },
+    });
+    return found.outcome === 'found' && found.stream !== undefined ? found.manifest : undefined;
   }
 
   /** A rendition that is gone: the stream was published anew, maybe, so its multivariant manifest is read again at once. */
@@ -303,9 +332,13 @@ export class Catalogue<
   }
 }
 
-/** The phases of a stream that can be had now, as the rule judges by them. */
-function windowOf(stream: Stream): PhaseWindow | undefined {
-  const { phases, live, phaseSeconds, durationSeconds } = stream;
+/** The phases of a stream that can be had now, as the rule judges by them: for clients of phases, and for players. */
+function windowsOf(stream: Stream): Pick<FoundStream, 'window' | 'playerWindow'> {
+  return { window: windowTo(stream, stream.phases), playerWindow: windowTo(stream, stream.edge) };
+}
+
+function windowTo(stream: Stream, phases: number): PhaseWindow | undefined {
+  const { live, phaseSeconds, durationSeconds } = stream;
   const oldest = live?.oldest ?? 0;
   if (phases <= oldest) return undefined;
   const phaseMs = Math.round(phaseSeconds * 1_000);

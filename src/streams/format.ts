@@ -1,3 +1,4 @@
+import { type Clock } from '../clock.js';
 import { type Stream } from './phases.js';
 
 /**
@@ -8,8 +9,15 @@ export interface Format<
   Multivariant extends MultivariantManifest = MultivariantManifest,
   Media extends MediaManifest = MediaManifest,
 > {
-  /** Throws where the text cannot be served; the message goes to the log, never to a client. */
-  read(text: string, source: ManifestSource<Multivariant, Media>): Multivariant | Media;
+  /**
+   * Reads a manifest, in slices that hold up no other request for long. Rejects where the text cannot be served; the
+   * message goes to the log, never to a client.
+   */
+  read(
+    text: string,
+    source: ManifestSource<Multivariant, Media>,
+    clock: Pick<Clock, 'monotonic'>,
+  ): Promise<Multivariant | Media>;
   /** About how many bytes of memory the manifest takes. */
   bytesOf(manifest: Multivariant | Media): number;
   /** Milliseconds until a manifest that was just read may have something new; undefined where nothing is to come. */
@@ -54,9 +62,15 @@ interface ManifestSource<Multivariant, Media> {
   readonly url: URL;
   /** The origin's root: nothing outside it is read, signed or handed out. */
   readonly root: URL;
+  /** Other names of the root, such as MEDIA_BASE_URL. */
+  readonly ownBases: readonly string[];
   readonly phaseSeconds: number;
   /** The manifest that names this one as a rendition. */
   readonly parent: Multivariant | undefined;
   /** What was read there before. */
   readonly former: Multivariant | Media | undefined;
+  /** When the text arrived, in Unix milliseconds. */
+  readonly readAt: number;
+  /** For every rendition but the first: the manifest of the first. */
+  readonly reference: Media | undefined;
 }

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { mediaBaseOf } from './origin.js';
-import { type Phase, type Segment, type Stream } from './phases.js';
+import { type Phase, type Resource, type Segment, type Stream } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
 
 /** Where this service serves the media of a folder. */
@@ -71,16 +71,19 @@ export class MediaUrls {
 
   /** Segments share an initialisation section, and a file of which they are ranges: each path is signed once. */
   private signAll(segments: readonly Segment[], expiresAt: number): Segment[] {
-    const signed = new Map<string, string>();
+    const urls = new Map<string, string>();
     const sign = (path: string): string => {
-      let url = signed.get(path);
-      if (url === undefined) signed.set(path, (url = this.signer.sign(path, expiresAt)));
+      let url = urls.get(path);
+      if (url === undefined) urls.set(path, (url = this.signer.sign(path, expiresAt)));
       return url;
     };
+    // What lies on another host is handed out as it is.
+    const signed = <R extends Resource>(resource: R): R =>
+      resource.foreign ? resource : { ...resource, path: sign(resource.path) };
     return segments.map((segment) => ({
-      ...segment,
-      path: sign(segment.path),
-      ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
+      ...signed(segment),
+      ...(segment.init === undefined ? {} : { init: signed(segment.init) }),
+      ...(segment.key?.path === undefined ? {} : { key: signed({ ...segment.key, path: segment.key.path }) }),
     }));
   }
 }

@@ -6,6 +6,7 @@ import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
 import { deviceOf } from '../auth/viewers.js';
 import { instant } from '../http/fields.js';
+import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
@@ -31,6 +32,7 @@ import {
 } from './streams.schemas.js';
 import { type StreamLookup, Catalogue } from './catalogue.js';
 import { MediaUrls } from './media-urls.js';
+import { nextRequestIn } from './phases.js';
 
 /** With `Prefer: return=minimal` the shorter one. */
 const REPLY = { oneOf: [schemaOf(PHASE_REPLY), schemaOf(MINIMAL_PHASE_REPLY)] };
@@ -49,6 +51,7 @@ export class PhasesController {
     private readonly urls: MediaUrls,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
+    private readonly clock: Clock,
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
@@ -125,7 +128,10 @@ export class PhasesController {
 
     const { session, live, created } = admission;
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
-    const nextRequest = Math.min(phase.durationSeconds, this.longestWaitSeconds);
+    const nextRequest = Math.min(
+      nextRequestIn(lookup.stream, phase, this.clock.now()),
+      this.longestWaitSeconds,
+    );
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
     if (prefersMinimal(request)) {

@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
 import { type StreamSummary } from './seen-streams.js';
-import { type Segment } from './phases.js';
+import { type Resource, type Segment, type SegmentKey } from './phases.js';
 import { type IssuedPhase } from './media-urls.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
@@ -101,28 +101,73 @@ export const TICKET_REPLY = component('Ticket', {
 });
 export type TicketReplyJson = Static<typeof TICKET_REPLY>;
 
+const BYTE_RANGE = object(
+  { offset: Type.Integer({ minimum: 0 }), length: Type.Integer({ minimum: 0 }) },
+  { description: 'The part of what the URL names.' },
+);
+
+const URL_OF_MEDIA = Type.String({
+  format: 'uri',
+  description: 'Signed, and works until the expires_at of the phase; of another host, as the origin has it.',
+});
+
 const SEGMENT = component('Segment', {
-  url: Type.String({ format: 'uri', description: 'Signed; works until the expires_at of the phase.' }),
+  url: URL_OF_MEDIA,
   duration_seconds: Type.Number({ minimum: 0 }),
-  init_url: Type.Optional(
-    Type.String({ format: 'uri', description: 'The initialisation section of fragmented MP4.' }),
-  ),
-  byte_range: Type.Optional(
+  sequence: Type.Optional(Type.Integer({ description: 'The media sequence number.' })),
+  byte_range: Type.Optional(BYTE_RANGE),
+  init: Type.Optional(
     object(
-      { offset: Type.Integer({ minimum: 0 }), length: Type.Integer({ minimum: 0 }) },
-      { description: 'Where the segment is a part of what the URL names.' },
+      { url: URL_OF_MEDIA, byte_range: Type.Optional(BYTE_RANGE) },
+      { description: 'The initialisation section to decode before the segment, of fragmented MP4.' },
     ),
+  ),
+  key: Type.Optional(
+    object(
+      {
+        method: Type.String({ description: 'As EXT-X-KEY has it, such as AES-128.' }),
+        url: Type.Optional(URL_OF_MEDIA),
+        iv: Type.Optional(Type.String({ description: 'Absent: it is made of `sequence`.' })),
+        format: Type.Optional(Type.String({ description: 'KEYFORMAT; absent for identity.' })),
+      },
+      { description: 'How the segment is encrypted.' },
+    ),
+  ),
+  discontinuity: Type.Optional(
+    Type.Literal(true, { description: 'Timestamps, tracks or encoding begin anew with the segment.' }),
+  ),
+  gap: Type.Optional(Type.Literal(true, { description: 'The segment is missing: do not load it.' })),
+  program_date_time: Type.Optional(
+    Type.String({ format: 'date-time', description: 'When its first sample was recorded.' }),
   ),
 });
 type SegmentJson = Static<typeof SEGMENT>;
 
 /** `media` is what the URLs begin with. */
-function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+function segmentJson(segment: Segment, media: string): SegmentJson {
+  const { durationSeconds, sequence, byteRange, init, key, programDateTime } = segment;
+  const urlOf = ({ path, foreign }: Resource): string => (foreign ? path : media + path);
+  const json: SegmentJson = { url: urlOf(segment), duration_seconds: durationSeconds };
+  if (sequence !== undefined) json.sequence = sequence;
+  if (byteRange !== undefined) json.byte_range = byteRange;
+  if (init !== undefined)
+    json.init = { url: urlOf(init), ...(init.byteRange && { byte_range: init.byteRange }) };
+  if (key !== undefined) json.key = keyJson(key, urlOf);
+  if (segment.discontinuity) json.discontinuity = true;
+  if (segment.gap) json.gap = true;
+  if (programDateTime !== undefined) json.program_date_time = programDateTime;
+  return json;
+}
+
+function keyJson(
+  { method, path, foreign, iv, format }: SegmentKey,
+  urlOf: (resource: Resource) => string,
+): NonNullable<SegmentJson['key']> {
   return {
-    url: media + path,
-    duration_seconds: durationSeconds,
-    ...(initPath === undefined ? {} : { init_url: media + initPath }),
-    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+    method,
+    ...(path === undefined ? {} : { url: urlOf({ path, ...(foreign && { foreign }) }) }),
+    ...(iv === undefined ? {} : { iv }),
+    ...(format === undefined ? {} : { format }),
   };
 }
 
