@@ -14,10 +14,7 @@ import { PhasedStream } from './phases.js';
  * of segments of 2 s, `choice uri uri` names renditions.
  */
 const LINES: Format = {
-  async read(
-    text,
-    { streamId, url, root, phaseSeconds },
-  ): Promise<MultivariantManifest | MediaManifest> {
+  async read(text, { streamId, url, root, phaseSeconds }): Promise<MultivariantManifest | MediaManifest> {
     const [kind = '', ...words] = text.trim().split(' ');
     const segments = (names: readonly string[]) =>
       names.map((name) => ({ path: new URL(name, url).href.slice(root.href.length), durationSeconds: 2 }));

@@ -30,9 +30,7 @@ const FORMS: readonly ((name: string) => string)[] = [
 ];
 
 /** A URI as packagers write them; about one in six leads to another host. */
-export const uris = fc
-  .tuple(fc.constantFrom(...FORMS), fc.constantFrom(...NAMES))
-  .map(([form, name]) => form(name));
+const uris = fc.tuple(fc.constantFrom(...FORMS), fc.constantFrom(...NAMES)).map(([form, name]) => form(name));
 
 const quoted = fc.constantFrom('x', "Director's cut, with a comma", 'é', 'URI=y', '');
 const space = fc.constantFrom('', '', '', ' ');

@@ -6,7 +6,13 @@ import {
   mediaPlaylists,
   multivariantPlaylists,
 } from '../../../test/support/random-playlists.js';
-import { type Playlist, PlaylistError, readPlaylist, readPlaylistInSlices } from './playlist.js';
+import {
+  type MediaPlaylist,
+  type Playlist,
+  PlaylistError,
+  readPlaylist,
+  readPlaylistInSlices,
+} from './playlist.js';
 
 /** How many mutated playlists are read; `FUZZ_RUNS=50000 npm test -- src/streams/hls/fuzz` takes some minutes. */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 1_000);
@@ -76,52 +82,74 @@ const source = (former: Playlist | undefined) => ({
   readAt: 1_000,
 });
 
-/** Everything that the service asks of a playlist has an answer, and every name in it leads somewhere. */
-function check(playlist: Playlist): void {
-  const written = playlist.template.write('<', '>');
-  for (const [, name] of written.matchAll(/<((?:\d|a-)[^<>\s]*)>/g)) {
-    if (playlist.kind === 'media') expect(playlist.find(name!) ?? playlist.assets.get(name!)).toBeDefined();
-    else expect(playlist.renditions[Number.parseInt(name!)] ?? playlist.assets.get(name!)).toBeDefined();
-  }
-  if (playlist.kind === 'multivariant') return;
-  const { stream } = playlist;
-  const { phases, edge, live } = stream;
-  const { oldest, start } = live ?? { oldest: 0, start: 0 };
-  for (const index of [phases, edge, oldest, start]) {
-    expect(Number.isSafeInteger(index)).toBe(true);
-    expect(index).toBeGreaterThanOrEqual(0);
-  }
-  expect(phases).toBeLessThanOrEqual(edge);
-  expect(oldest).toBeLessThanOrEqual(start);
-  for (let index = oldest; index < Math.min(phases, oldest + 50); index++) {
-    const phase = stream.phase(index);
-    expect(phase.durationSeconds).toBeGreaterThan(0);
-    expect(
-      Number.isFinite(phase.startSeconds + phase.durationSeconds + stream.nextPhaseIn(index, 2_000)),
-    ).toBe(true);
-    expect(stream.landing(index)).toBeGreaterThanOrEqual(index);
-    for (const segment of phase.segments) {
-      expect(segment.path.startsWith('file:')).toBe(false);
-      expect(Number.isFinite(segment.durationSeconds)).toBe(true);
-    }
-  }
-  for (const [sequence] of playlist.segments) {
-    expect(Number.isSafeInteger(sequence)).toBe(true);
-    if (stream.segmentCount > 0) expect(stream.phaseOf(sequence)).toBeLessThan(Math.max(1, edge));
-  }
+/** What is wrong with a playlist that was read: a number that cannot be, or a name that leads nowhere. */
+function faultsOf(playlist: Playlist): string[] {
+  const names = [...playlist.template.write('<', '>').matchAll(/<((?:\d|a-)[^<>\s]*)>/g)].map(
+    ([, name]) => name!,
+  );
+  const dead = names.filter((name) => {
+    if (playlist.assets.has(name)) return false;
+    return playlist.kind === 'media'
+      ? playlist.find(name) === undefined
+      : playlist.renditions[Number.parseInt(name)] === undefined;
+  });
+  return [...dead, ...(playlist.kind === 'media' ? faultsOfStream(playlist) : [])];
 }
 
+function faultsOfStream({ stream, segments }: MediaPlaylist): string[] {
+  const faults: string[] = [];
+  const must = (holds: boolean, what: string): void => {
+    if (!holds) faults.push(what);
+  };
+  const { phases, edge, live } = stream;
+  const { oldest, start } = live ?? { oldest: 0, start: 0 };
+  for (const index of [phases, edge, oldest, start])
+    must(Number.isSafeInteger(index) && index >= 0, `a number of a phase is ${index}`);
+  must(phases <= edge, 'a phase is beyond the edge');
+  must(oldest <= start, 'a newcomer begins before the oldest phase');
+  for (let index = oldest; index < Math.min(phases, oldest + 50); index++) {
+    const phase = stream.phase(index);
+    must(phase.durationSeconds > 0, 'a phase has no duration');
+    must(
+      Number.isFinite(phase.startSeconds + phase.durationSeconds + stream.nextPhaseIn(index, 2_000)),
+      'a time is infinite',
+    );
+    must(stream.landing(index) >= index, 'a client is sent back');
+    for (const { path, durationSeconds } of phase.segments) {
+      must(!path.startsWith('file:'), 'a file of this machine is shown');
+      must(Number.isFinite(durationSeconds), 'a duration is infinite');
+    }
+  }
+  for (const [sequence] of segments) {
+    must(Number.isSafeInteger(sequence), 'a sequence number is not counted');
+    must(stream.phaseOf(sequence) < Math.max(1, edge), 'a segment is beyond the edge');
+  }
+  return faults;
+}
+
+/** Undefined where the text is refused; anything but a refusal fails the test. */
 function tryToRead(text: string, former: Playlist | undefined): Playlist | undefined {
-  const began = performance.now();
+  const began = process.threadCpuUsage();
   try {
     return readPlaylist(text, source(former));
   } catch (error) {
-    expect(error).toBeInstanceOf(PlaylistError);
-    return undefined;
+    if (error instanceof PlaylistError) return undefined;
+    throw error;
   } finally {
-    expect(performance.now() - began).toBeLessThan(1_000);
+    const { user, system } = process.threadCpuUsage(began);
+    longestMs = Math.max(longestMs, (user + system) / 1_000);
   }
 }
+
+/** Of CPU: a machine under load has seconds of other work in between. */
+let longestMs = 0;
+
+/** What two readings of one text must have in common. */
+const contentOf = (playlist: Playlist | undefined) =>
+  playlist && {
+    template: playlist.template,
+    listed: playlist.kind === 'media' ? playlist.state.listed : undefined,
+  };
 
 describe('a playlist with mistakes in it', () => {
   it('is read or refused, and everything that is read can be had', () => {
@@ -132,13 +160,14 @@ describe('a playlist with mistakes in it', () => {
         (text, versions) => {
           let former: Playlist | undefined;
           for (const changes of versions) {
-            const playlist = tryToRead(mutate(text, changes), former);
-            if (playlist) check((former = playlist));
+            former = tryToRead(mutate(text, changes), former) ?? former;
+            expect(former ? faultsOf(former) : []).toEqual([]);
           }
         },
       ),
       { numRuns: RUNS },
     );
+    expect(longestMs).toBeLessThan(1_000);
   });
 
   it('is read alike in slices, and with or without what was read before', async () => {
@@ -150,11 +179,11 @@ describe('a playlist with mistakes in it', () => {
         const sliced = await readPlaylistInSlices(mutated, source(undefined), { monotonic: () => 0 }).catch(
           () => undefined,
         );
-        expect(sliced?.template).toEqual(fresh?.template);
+        expect(contentOf(sliced)).toEqual(contentOf(fresh));
         const after = tryToRead(mutated, former);
-        if (fresh?.kind !== 'media' || after?.kind !== 'media' || after === former) return;
-        expect(after.template).toEqual(fresh.template);
-        expect(after.state.listed).toEqual(fresh.state.listed);
+        // A text that is older than the former one is not taken, and a live stream in a break is not refused.
+        const compared = fresh && after !== former ? after : fresh;
+        expect(contentOf(compared)).toEqual(contentOf(fresh));
       }),
       { numRuns: Math.min(RUNS, 1_000) },
     );
@@ -183,9 +212,7 @@ describe('a playlist that slides', () => {
           ];
           const former = tryToRead(lines.join('\n'), undefined);
           const [fresh, after] = [undefined, former].map((one) => tryToRead(later.join('\n'), one));
-          if (fresh?.kind !== 'media' || after?.kind !== 'media' || after === former) return;
-          expect(after.template).toEqual(fresh.template);
-          expect(after.state.listed).toEqual(fresh.state.listed);
+          expect(contentOf(fresh && after !== former ? after : fresh)).toEqual(contentOf(fresh));
         },
       ),
       { numRuns: Math.min(RUNS, 1_000) },

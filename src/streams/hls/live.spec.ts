@@ -92,7 +92,8 @@ describe('a live stream without dates', () => {
             instance = read(window(at), instance, { phaseSeconds });
           const fresh = phasesOf(read(window(20), undefined, { phaseSeconds }));
           const seasoned = phasesOf(instance!);
-          for (const [index, segments] of fresh) expect(seasoned.get(index)).toEqual(segments);
+          const all = [...fresh.keys()];
+          expect(all.map((index) => seasoned.get(index))).toEqual(all.map((index) => fresh.get(index)));
         },
       ),
     );
@@ -139,9 +140,10 @@ describe('a live stream without dates', () => {
   it('goes on by its numbers when its target duration changes', () => {
     const before = read({ first: 100, durations: equal(10, 4) });
     const after = read({ first: 104, durations: [...equal(6, 4), ...equal(4, 5.8)], target: 6 }, before);
-    const known = phasesOf(before);
-    for (const [index, segments] of phasesOf(after))
-      if (known.has(index)) expect(segments).toEqual(known.get(index));
+    const [known, now] = [before, after].map(phasesOf);
+    const both = [...now!.keys()].filter((index) => known!.has(index));
+    expect(both.length).toBeGreaterThan(1);
+    expect(both.map((index) => now!.get(index))).toEqual(both.map((index) => known!.get(index)));
     expect(after.stream.phases).toBeGreaterThan(before.stream.phases);
     expect(after.stream.phases).toBeLessThan(before.stream.phases + 3);
   });
@@ -272,9 +274,9 @@ describe('a live stream with dates', () => {
             instance = read(window(at), instance, { phaseSeconds });
           const fresh = phasesOf(read(window(20), undefined, { phaseSeconds }));
           const seasoned = phasesOf(instance!);
-          const [head] = fresh.keys();
-          for (const [index, segments] of fresh)
-            if (index !== head) expect(seasoned.get(index)).toEqual(segments);
+          // Of the first one a part may have left.
+          const whole = [...fresh.keys()].slice(1);
+          expect(whole.map((index) => seasoned.get(index))).toEqual(whole.map((index) => fresh.get(index)));
         },
       ),
     );

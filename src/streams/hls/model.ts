@@ -52,7 +52,7 @@ export interface MediaPlaylist {
 }
 
 /** Where each is, below the origin's root. */
-export type Assets = ReadonlyMap<string, string>;
+type Assets = ReadonlyMap<string, string>;
 
 /** What reading a media playlist leaves for the next reading of it. */
 export interface MediaState {

@@ -30,7 +30,7 @@ export interface Timeline extends LiveWindow {
   readonly sequenceMicros: number;
 }
 
-export interface TimedSegment extends PlacedSegment {
+interface TimedSegment extends PlacedSegment {
   /** Its time as the origin tells it: since 1970 on an axis of dates, else since the epoch. */
   readonly told: number;
   /** Microseconds of media from the first segment that this instance saw. */
@@ -203,14 +203,14 @@ function clockOf(
     nextAt: ({ at }: TimedSegment): number => at,
     headIsWhole: (): boolean => listed.base === 0,
   };
-  const told = datesOf(listed, former, from);
-  if (told !== undefined) {
-    const epoch = former?.epoch ?? Math.floor(told(0, undefined) / phaseMicros);
+  const dateOf = datesOf(listed, former, from);
+  if (dateOf !== undefined) {
+    const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
     return {
       ...common,
       axis: 'dates',
       epoch,
-      told,
+      told: dateOf,
       sinceEpoch: (date) => date - epoch * phaseMicros,
     };
   }
@@ -231,8 +231,10 @@ function clockOf(
     epoch,
     told: (index, last) =>
       last === undefined || (index === from && !goesOn) ? numbered(index) : last.told + stepTo(index, last),
-    nextAt: ({ at, told }, offset) =>
-      [told, told + offset].find((one) => one + sequenceMicros > at)! + sequenceMicros,
+    nextAt: (last, offset) => {
+      const next = last.told + sequenceMicros;
+      return [next, next + offset].find((one) => one > last.at) ?? last.at;
+    },
     headIsWhole: (first) =>
       listed.base === 0 ||
       first === undefined ||
