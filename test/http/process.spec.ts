@@ -121,7 +121,7 @@ describe('the configuration', () => {
     const first = await startServiceProcess({});
     const { code, output } = await failToStart({ HOST: '127.0.0.1', PORT: new URL(first.url).port });
     expect(code).toBe(1);
-    expect(output).toContain('is taken: stop what uses it, or set PORT');
+    expect(output).toContain('is in use: stop the program that uses it, or set PORT');
   });
 });
 
