@@ -1,54 +1,54 @@
 /**
- * How a stream is cut into phases: phase k of a stream covers its seconds [k·X, (k+1)·X) and is delivered as the
- * segments that start in it.
+ * Cuts a stream into phases. Phase k covers the seconds [k·X, (k+1)·X) of the stream, and consists of the segments that
+ * start in it.
  */
 
 export interface Segment {
-  /** Below the origin's root, as in a URL, its query included. */
+  /** Relative to the origin's root, encoded as in a URL, with its query. */
   readonly path: string;
   readonly durationSeconds: number;
-  /** The initialisation section that must be decoded before it, of fragmented MP4. */
+  /** The path of the initialisation section of fragmented MP4, which must be decoded before the segment. */
   readonly initPath?: string;
-  /** Where the segment is a part of a larger resource. */
+  /** The range of the segment, if it is a part of a larger resource. */
   readonly byteRange?: { readonly offset: number; readonly length: number };
 }
 
 export interface Phase {
   readonly index: number;
   readonly startSeconds: number;
-  /** X, and what is left of the stream for the last one. */
+  /** X; for the last phase, the remainder of the stream. */
   readonly durationSeconds: number;
   readonly last: boolean;
-  /** Empty for a phase in which none starts, because segments are longer than X. */
+  /** The segments that start in the phase. It is empty if none does, because segments are longer than X. */
   readonly segments: readonly Segment[];
 }
 
-/** What is watched, cut into phases, as far as it is known now. */
+/** A stream in phases, as far as it is known now. */
 export interface Stream {
   readonly streamId: string;
   readonly kind: 'vod' | 'live';
   readonly phaseSeconds: number;
-  /** Of a finished stream. */
+  /** Defined for a finished stream only. */
   readonly durationSeconds: number | undefined;
-  /** Phase k exists when 0 <= k < phases, and where it is live from `live.oldest` on. */
+  /** Phase k exists when 0 <= k < phases; in a live stream, when live.oldest <= k < phases. */
   readonly phases: number;
   readonly live: { readonly oldest: number; readonly start: number } | undefined;
-  /** Nothing will be added to it. */
+  /** True if no segments will be added. */
   readonly ended: boolean;
   readonly segmentCount: number;
-  /** `index` is one that exists. */
+  /** The phase with this index, which must exist. */
   phase(index: number): Phase;
-  /** The phase that a segment is in, by its media sequence number; what left the window is in the oldest. */
+  /** The phase of a segment, by its media sequence number. A segment that left the window counts as in the oldest phase. */
   phaseOf(sequence: number): number;
 }
 
-/** So many segments from its end a live stream is joined (RFC 8216, 6.3.3). */
+/** A player joins a live stream this many segments before its end (RFC 8216, 6.3.3). */
 const BEHIND_EDGE = 3;
 
-/** Whole microseconds, because sums of decimal fractions drift across the borders of phases. */
+/** Times are whole microseconds, because sums of decimal fractions drift across the borders of phases. */
 const MICROSECONDS = 1_000_000;
 
-/** A stream whose beginning is there, finished or growing: phase k covers its seconds [k·X, (k+1)·X). */
+/** A finished or growing stream whose beginning is available: phase k covers its seconds [k·X, (k+1)·X). */
 export class PhasedStream implements Stream {
   readonly kind: 'vod' | 'live';
   readonly durationSeconds: number | undefined;
@@ -56,7 +56,7 @@ export class PhasedStream implements Stream {
   readonly live: Stream['live'];
   readonly ended: boolean;
   private readonly phaseMicros: number;
-  /** For each segment the microsecond at which it starts. */
+  /** The microsecond at which each segment starts. */
   private readonly starts: readonly number[];
   private readonly durationMicros: number;
 
@@ -88,7 +88,7 @@ export class PhasedStream implements Stream {
     return this.segments.length;
   }
 
-  /** `index` is one of 0 to `phases` - 1. */
+  /** The phase with this index, from 0 to `phases` - 1. */
   phase(index: number): Phase {
     const from = index * this.phaseMicros;
     const to = Math.min(from + this.phaseMicros, this.durationMicros);
@@ -103,11 +103,11 @@ export class PhasedStream implements Stream {
 
   phaseOf(sequence: number): number {
     const start = this.starts[sequence - this.options.first] ?? 0;
-    // One without a duration may start where the stream ends.
+    // A segment with a duration of 0 may start at the end of the stream.
     return Math.min(this.phases - 1, Math.floor(start / this.phaseMicros));
   }
 
-  /** Position of the first segment that starts at or after this microsecond. */
+  /** The position of the first segment that starts at or after this microsecond. */
   private firstStartingAt(micros: number): number {
     let low = 0;
     let high = this.starts.length;
@@ -121,8 +121,8 @@ export class PhasedStream implements Stream {
 }
 
 /**
- * A stream of which only a window is there. Nobody can tell how long it ran before, so its phases go by media sequence
- * numbers, which every instance sees alike: as many segments each as come to about X.
+ * A live stream with a sliding window. How long it ran before is unknown, so that its phases follow media sequence
+ * numbers, which are the same for all instances. Each phase has as many segments as last about X.
  */
 export class LiveStream implements Stream {
   readonly kind = 'live';
@@ -150,7 +150,7 @@ export class LiveStream implements Stream {
     this.perPhase = Math.max(1, Math.round(phaseSeconds / targetSeconds));
     const newest = this.phaseAt(first + segments.length - 1);
     this.phases = newest + 1;
-    // A phase of which a part has left is gone, unless it is all that there is.
+    // A phase is gone when a part of it has left the window, unless it is the only phase.
     const oldest = Math.min(newest, Math.ceil(first / this.perPhase));
     const edge = this.phaseAt(first + Math.max(0, segments.length - BEHIND_EDGE));
     this.live = { oldest, start: Math.max(oldest, edge) };
