@@ -52,7 +52,7 @@ function stage(environment: Record<string, string> = {}) {
 }
 
 describe('the gate', () => {
-  it('gives the ticket for media to a player that showed one', async () => {
+  it('issues a ticket for media to a player whose request has a ticket', async () => {
     const { gate, tickets, player } = stage();
     expect(await gate.mediaTicket(player('tv'))).toBeUndefined();
     const ticket = await gate.mediaTicket({ ...player('tv'), ticket: 'of the first playlist' });
@@ -61,7 +61,7 @@ describe('the gate', () => {
 });
 
 describe('the gate, asked for a session,', () => {
-  it('gives a client the same one again for 2 s, and not longer for being asked again', () => {
+  it('gives a client the same session for 2 s, and further requests do not extend that time', () => {
     const { gate, clock, player } = stage();
     const first = gate.sessionFor(player('-'), TV_SET);
     clock.advance(1_999);
@@ -70,7 +70,7 @@ describe('the gate, asked for a session,', () => {
     expect(gate.sessionFor(player('-'), TV_SET)).not.toBe(first);
   });
 
-  it('gives another one to another client, user or stream, and where the client may be several players', () => {
+  it('gives another session to another client, user or stream, and to each request of a page', () => {
     const { gate, player } = stage();
     const given = [
       gate.sessionFor(player('-'), TV_SET),
@@ -83,7 +83,7 @@ describe('the gate, asked for a session,', () => {
     expect(new Set(given).size).toBe(given.length);
   });
 
-  it('gives another one as soon as something was fetched with it', () => {
+  it('gives another session after something was fetched with the first one', () => {
     const { gate, player } = stage();
     const first = gate.sessionFor(player('-'), TV_SET);
     gate.useSession(player('-'), TV_SET);
@@ -92,7 +92,7 @@ describe('the gate, asked for a session,', () => {
 });
 
 describe('the gate, asked to admit,', () => {
-  it('answers with the session, and with phase-not-found for what does not exist', async () => {
+  it('answers with the session, and with phase-not-found for a phase that does not exist', async () => {
     const { gate, player, fetchAs, repository } = stage();
     expect(await fetchAs('tv', 4)).toMatchObject({ outcome: 'admitted', session: { phase: 4 } });
     expect(await fetchAs('tv', 6)).toMatchObject({ outcome: 'phase-not-found' });
@@ -115,7 +115,7 @@ describe('the gate, asked to admit,', () => {
     expect(admit).toHaveBeenCalledTimes(5);
   });
 
-  it('repeats it no longer than until the instant at which a place frees', async () => {
+  it('repeats a refusal at most until the instant at which a place becomes free', async () => {
     const { clock, fetchAs } = stage();
     for (const session of ['a', 'b', 'c']) await fetchAs(session);
     clock.advance(3 * PHASE_MS - 400);
@@ -126,7 +126,7 @@ describe('the gate, asked to admit,', () => {
     expect(await fetchAs('d')).toMatchObject({ outcome: 'admitted' });
   });
 
-  it('forgets a refusal where the player begins anew', async () => {
+  it('forgets a refusal when the player starts again', async () => {
     const { gate, fetchAs, player, end } = stage();
     for (const session of ['a', 'b', 'c', 'd']) await fetchAs(session);
     await end('a');
@@ -135,7 +135,7 @@ describe('the gate, asked to admit,', () => {
     expect(await fetchAs('d')).toMatchObject({ outcome: 'admitted' });
   });
 
-  it('remembers that a session was ended for longer than the store, and asks it once in X whether the session lives', async () => {
+  it('remembers an ended session for longer than the store, and asks the store once per X whether it is live', async () => {
     const { clock, fetchAs, admit, list, end } = stage();
     await fetchAs('tv');
     await end('tv');
@@ -151,12 +151,12 @@ describe('the gate, asked to admit,', () => {
     }
     expect(admit).not.toHaveBeenCalled();
     expect(list).toHaveBeenCalledTimes(100);
-    // A player that was silent for ten minutes begins anew.
+    // A player that was silent for ten minutes starts a new session.
     clock.advance(600_000);
     expect(await fetchAs('tv')).toMatchObject({ outcome: 'admitted' });
   });
 
-  it('lets an ended session go on that was admitted again elsewhere', async () => {
+  it('admits an ended session after another instance has admitted it again', async () => {
     const { clock, fetchAs, admitElsewhere, end } = stage();
     await fetchAs('tv');
     await end('tv');
