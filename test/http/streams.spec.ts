@@ -28,7 +28,7 @@ describe('streams', () => {
     expect((await service.send('get', '/v1/streams/test-pattern')).body).toEqual(body.streams[1]);
   });
 
-  it('come whole, phase by phase, each segment once', async () => {
+  it('are complete: the phases contain each segment once', async () => {
     const paths: string[] = [];
     for (let last = false; !last;) {
       const { body } = await service.ask({ user_id: 'whole', session_id: 'tv', stream_id: 'test-pattern' });
@@ -43,7 +43,7 @@ describe('streams', () => {
     );
   });
 
-  it('are served byte for byte to whoever holds a signed URL, in ranges too', async () => {
+  it('are served byte for byte at signed URLs, also in ranges', async () => {
     const [url] = await phaseUrls();
     const file = readFileSync(join(SAMPLES, 'test-pattern/360p/segment-000.ts'));
     expect(Buffer.from(await (await fetch(url!)).arrayBuffer()).equals(file)).toBe(true);
@@ -52,7 +52,7 @@ describe('streams', () => {
     expect(Buffer.from(await part.arrayBuffer()).equals(file.subarray(188, 376))).toBe(true);
   });
 
-  it('are refused to every other URL', async () => {
+  it('are refused at every other URL', async () => {
     const [url, other] = (await phaseUrls()) as [string, string];
     const change = (edit: (changed: URL) => void): string => {
       const changed = new URL(url);
@@ -93,13 +93,13 @@ describe('streams', () => {
     expect([reply.status, await reply.json()]).toMatchObject([403, { code: 'url-expired' }]);
   });
 
-  it('share signatures for a tenth of X, and no longer', async () => {
+  it('share signed URLs for a tenth of X, and no longer', async () => {
     const [first] = await phaseUrls();
     service.clock.advance(999);
     expect((await phaseUrls())[0]).toBe(first);
     service.clock.advance(1);
     expect((await phaseUrls())[0]).not.toBe(first);
-    // A clock that was set back must not leave URLs that outlive n·X.
+    // After the clock was set back, no URL may live longer than n·X.
     service.clock.advance(-60_000);
     const [url] = await phaseUrls();
     expect(Number(new URL(url!).searchParams.get('expires'))).toBe(service.clock.now() + 30_000);
@@ -109,7 +109,7 @@ describe('streams', () => {
 describe('streams whose sessions expire after one phase', () => {
   const service = useService('the embedded store', () => ({ IDLE_PHASES: '1' }));
 
-  it('are to be asked for before the session has expired: a client that waits as told keeps its place', async () => {
+  it('have a next_request_in_seconds before the expiry: a client that follows it keeps its place', async () => {
     const ask = async () => service.ask({ user_id: 'punctual', session_id: 'tv', stream_id: 'test-pattern' });
     const first = await ask();
     expect([first.status, first.body.next_request_in_seconds]).toEqual([201, 9]);
@@ -119,14 +119,14 @@ describe('streams whose sessions expire after one phase', () => {
   });
 });
 
-describe('streams whose media is served elsewhere', () => {
+describe('streams whose media another server serves', () => {
   const service = useService('the embedded store', () => ({
     MEDIA_BASE_URL: 'https://cdn.example/films',
     MEDIA_SIGNING: 'none',
     PHASE_SECONDS: '2.5',
   }));
 
-  it('have URLs that begin with MEDIA_BASE_URL, unsigned where that is asked for', async () => {
+  it('have URLs that begin with MEDIA_BASE_URL, unsigned if MEDIA_SIGNING is none', async () => {
     const { body } = await service.ask({
       user_id: 'ana',
       session_id: 'tv',
@@ -162,7 +162,7 @@ describe('streams of an origin that redirects', () => {
   const firstUrl = async (stream_id: string): Promise<string> =>
     (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
 
-  it('are asked for by 64 requests at once, and what waits for its turn too long is given up', async () => {
+  it('are read by at most 64 concurrent requests, and requests that wait too long fail', async () => {
     const ids = Array.from({ length: 200 }, (_, n) => `made-up-${n}`);
     for (const id of ids) void origin.hold(id);
     const replies = await Promise.all(ids.map(ask));
@@ -173,15 +173,15 @@ describe('streams of an origin that redirects', () => {
     expect((await ask('film')).status).toBe(201);
   }, 30_000);
 
-  it('are looked at by eight requests at once, so that made-up ones leave viewers a way to the origin', async () => {
+  it('are looked up by at most eight concurrent requests, so that invented ids leave capacity for viewers', async () => {
     const ids = Array.from({ length: 120 }, (_, n) => `looked-for-${n}`);
     for (const id of ids) void origin.hold(id);
     const looks = ids.map(async (id) => service.send('get', `/v1/streams/${id}`));
     await until(() => ids.filter((id) => origin.requestsFor(id) > 0).length === 8);
-    // More than may wait are told so at once.
+    // Requests beyond the bound of the queue fail at once.
     expect(await Promise.race(looks)).toMatchObject({ status: 502 });
     expect((await ask('a-film-to-watch')).status).toBe(201);
-    // What is in memory has no turn to wait for.
+    // A stream in memory needs no slot.
     for (const path of ['', '/renditions'])
       expect((await service.send('get', `/v1/streams/a-film-to-watch${path}`)).status).toBe(200);
     expect(ids.filter((id) => origin.requestsFor(id) > 0)).toHaveLength(8);
@@ -189,7 +189,7 @@ describe('streams of an origin that redirects', () => {
     await Promise.all(looks);
   }, 30_000);
 
-  it('are read again past all that is made up, where somebody watches them', async () => {
+  it('are read again before invented ids, if they are being watched', async () => {
     const watch = async () =>
       (await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'live' })).status;
     expect(await watch()).toBe(201);
@@ -210,12 +210,12 @@ describe('streams of an origin that redirects', () => {
     await asked;
   }, 30_000);
 
-  it('are read where they moved to within it', async () => {
+  it('are read at a redirect within the origin', async () => {
     origin.redirects.set('moved', '/vod/v7/here/index.m3u8');
     expect(await firstUrl('moved')).toBe(at(origin, '/vod/v7/here/0.ts'));
   });
 
-  it('are read from where STREAM_ORIGIN_REDIRECTS allows, as if they lay where they were asked for', async () => {
+  it('are read at a redirect that STREAM_ORIGIN_REDIRECTS allows, relative to the requested URL', async () => {
     origin.redirects.set('lent', at(other, '/elsewhere/lent/index.m3u8'));
     expect(await firstUrl('lent')).toBe(at(origin, '/vod/lent/0.ts'));
     expect(other.requestsFor('lent')).toBe(1);
@@ -285,7 +285,7 @@ describe('streams of a folder', () => {
   const phase = async (stream_id: string, index = 0) =>
     (await service.ask({ user_id: `of-${stream_id}`, session_id: 'tv', stream_id, phase: index })).body;
 
-  it('are those that hold a playlist that can be watched', async () => {
+  it('are the folders with a playlist that can be served', async () => {
     const { body } = await service.send('get', '/v1/streams');
     expect(body.streams.map(({ stream_id }: { stream_id: string }) => stream_id)).toEqual([
       'choice',
@@ -306,7 +306,7 @@ describe('streams of a folder', () => {
     expect(url).toMatch(/\/media\/plain\/b\.ts\?v=2&expires=\d+&signature=[\w-]{43}$/);
   });
 
-  it('may have renditions, of which a session chooses for each phase', async () => {
+  it('may have renditions, which a request chooses for each phase', async () => {
     const ask = async (rendition?: number) => {
       const chosen = rendition === undefined ? {} : { rendition };
       return (
@@ -345,7 +345,7 @@ describe('streams of a folder', () => {
     expect((await service.send('get', '/v1/streams/never/renditions')).body).toMatchObject({ status: 404 });
   });
 
-  it('may be live: phases by media sequence, from the edge on', async () => {
+  it('may be live: phases follow the media sequence, and start near its end', async () => {
     const { body } = await service.send('get', '/v1/streams/live');
     expect(body).toEqual({ stream_id: 'live', kind: 'live', phase_seconds: 10 });
     const joined = (await service.ask({ user_id: 'late', session_id: 'tv', stream_id: 'live' })).body;
@@ -370,19 +370,19 @@ describe('streams of a folder', () => {
   });
 
   it.each(['empty', 'timeless', 'backwards', 'lost', 'climbs'])(
-    'that are %s are refused as 502, and take no place',
+    'that are %s are answered with 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });
       expect(await service.sessions.list(`of-${stream_id}`)).toEqual([]);
     },
   );
 
-  it('are not there where a folder has no playlist', async () => {
+  it('do not exist if a folder has no playlist', async () => {
     for (const stream_id of ['no-playlist', 'a-file', 'never'])
       expect((await phase(stream_id)).status).toBe(404);
   });
 
-  it('404 for a signed segment that the folder does not hold', async () => {
+  it('are answered with 404 for a signed segment that the folder does not contain', async () => {
     const [{ url }] = (await phase('plain', 1)).phase.segments;
     const reply = await fetch(url as string);
     expect([reply.status, await reply.json()]).toMatchObject([404, { code: 'not-found' }]);

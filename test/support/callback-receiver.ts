@@ -35,7 +35,7 @@ export class CallbackReceiver {
   private held: ServerResponse[] = [];
   private port = 0;
   private readonly server = createServer((request, response) => {
-    this.take(request, response).catch(() => undefined); // it was broken off
+    this.take(request, response).catch(() => undefined); // the client disconnected
   });
 
   /** Starts, again after a stop: then where it was. */
