@@ -20,7 +20,7 @@ const faults = (environment: NodeJS.ProcessEnv): readonly string[] => {
   }
 };
 
-const tell = (environment: NodeJS.ProcessEnv): string => {
+const messageOf = (environment: NodeJS.ProcessEnv): string => {
   try {
     readConfig(environment);
     return 'nothing';
@@ -175,9 +175,9 @@ describe('the configuration', () => {
   });
 
   it('says which values are valid, in one message for each variable', () => {
-    expect(tell({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
-    expect(tell({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
-    expect(tell({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
+    expect(messageOf({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
+    expect(messageOf({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
+    expect(messageOf({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
       'INTERNAL_API_TOKEN: must be a token without a space; production does not start with /internal unguarded',
     );
   });
@@ -232,7 +232,7 @@ describe('the configuration of signers', () => {
   });
 
   it('says that a folder needs MEDIA_BASE_URL, and why', () => {
-    expect(tell({ ...SECURE_LINK, MEDIA_BASE_URL: undefined })).toMatch(
+    expect(messageOf({ ...SECURE_LINK, MEDIA_BASE_URL: undefined })).toMatch(
       /^MEDIA_BASE_URL: must be .*secure-link and cloudfront need it where STREAM_ORIGIN is a folder/,
     );
   });
@@ -289,9 +289,9 @@ describe('the configuration of signers', () => {
     ],
     ['MEDIA_SIGNING', 'value'],
   ])('refuse an unusable %s, by name and never by value', (name, value) => {
-    const told = tell({ ...CLOUDFRONT, [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
-    expect(told).not.toMatch(/value|-----|MII/);
+    const message = messageOf({ ...CLOUDFRONT, [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(message).not.toMatch(/value|-----|MII/);
   });
 
   it.each(['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])(
@@ -401,9 +401,9 @@ describe('the configuration of callbacks', () => {
     ['CALLBACK_MAX_TRIES', '2.5'],
     ['CALLBACK_MAX_TRIES', 'value'],
   ])('refuses %s=%s, by name and never by value', (name, value) => {
-    const told = tell({ CALLBACK_URL, CALLBACK_SECRET, [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
-    expect(told).not.toMatch(/value/);
+    const message = messageOf({ CALLBACK_URL, CALLBACK_SECRET, [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(message).not.toMatch(/value/);
   });
 
   it('reports all its errors together', () => {
@@ -509,9 +509,9 @@ describe('the configuration of callers', () => {
     ['API_TOKENS', `ops::${'0'.repeat(64)}`],
     ['API_TOKENS', `ops:metrics:${'0'.repeat(64)},value:metrics:${'0'.repeat(64)}`],
   ])('refuses %s=%s, by name and never by value', (name, value) => {
-    const told = tell({ ...(name.startsWith('AUTH_JWT') ? JWT : JWKS), [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must [^\n]+$`));
-    expect(told).not.toMatch(/value|-----|MII|000/);
+    const message = messageOf({ ...(name.startsWith('AUTH_JWT') ? JWT : JWKS), [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must [^\n]+$`));
+    expect(message).not.toMatch(/value|-----|MII|000/);
   });
 
   it('reads API tokens from a variable or a file, one per line, and several with the same name', () => {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { type AddressInfo } from 'node:net';
 
-/** A real HTTP origin whose answers the test can hold back. */
+/** A real HTTP origin. The test can hold back its answers. */
 export class HeldOrigin {
   private readonly counts = new Map<string, number>();
   private readonly held = new Map<string, (release: () => void) => void>();
@@ -21,7 +21,7 @@ export class HeldOrigin {
       announce(release);
     } else this.answer(stream, response);
   });
-  /** Where a stream has moved to. */
+  /** The redirect targets of streams. */
   readonly redirects = new Map<string, string>();
   template = '';
 
@@ -36,14 +36,14 @@ export class HeldOrigin {
     await new Promise((resolve) => this.server.close(resolve));
   }
 
-  /** Holds the next answer for a stream; resolves, once it was asked for, with what lets it go. */
+  /** Holds the next answer for a stream; resolves when it is requested, with a function that releases it. */
   hold(stream: string): Promise<() => void> {
     return new Promise((resolve) => {
       this.held.set(stream, resolve);
     });
   }
 
-  /** Answers whatever is held, and holds nothing any more. */
+  /** Sends all held answers, and holds no more. */
   release(): void {
     this.held.clear();
     for (const release of this.unanswered) release();
@@ -87,7 +87,7 @@ export class HeldOrigin {
   }
 }
 
-/** Something to read again every half second. */
+/** A live playlist, which is read again every half second. */
 const LIVE = '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
 
 function playlist(first: string): string {
