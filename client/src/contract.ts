@@ -10,7 +10,7 @@ export interface components {
        */
       readonly version: string;
       readonly commit: string | null;
-      /** @description Each variable by its name, with the value that this instance uses, defaults included; null for none. A secret is an object that tells whether it is set. Queries of URLs are left out. */
+      /** @description Each variable by its name, with the value that this instance uses, defaults included; null if it has none. A secret is an object that says whether it is set. Queries of URLs are left out. */
       readonly variables: {
         readonly [key: string]:
           | string
@@ -40,26 +40,46 @@ export interface components {
     readonly DeadLetterList: {
       readonly dead_letters: readonly components['schemas']['DeadLetter'][];
     };
+    readonly Device: {
+      /**
+       * @description The id of the device. It must be the same in each session.
+       * @example living-room-tv
+       */
+      readonly id: string;
+      /**
+       * @description A name for people.
+       * @example Living-room TV
+       */
+      readonly name?: string;
+      /**
+       * @example tv
+       * @example phone
+       * @example web
+       */
+      readonly type?: string;
+      /** @description True for a device that can play several streams at the same time, such as a browser with tabs. Otherwise a new session of the device takes the place of its previous session. */
+      readonly shared?: boolean;
+    };
     readonly Event: {
       /** @enum {string} */
       readonly type:
         'session.started' | 'session.moved' | 'session.ended' | 'session.expired' | 'session.refused';
       /**
        * Format: date-time
-       * @description When it happened.
+       * @description When the event happened.
        */
       readonly timestamp: string;
-      /** @description The session as it was then. For `session.refused`, its ids alone: it never was a session. */
+      /** @description The session at that instant. For `session.refused` only ids, since no session was created. */
       readonly data: components['schemas']['EventSession'] | components['schemas']['RefusedSession'];
     };
     readonly EventSession: {
       /**
-       * @description One place to watch, held by one client.
+       * @description One viewing of one client. It holds one place of the user.
        * @example living-room
        */
       readonly session_id: string;
       /**
-       * @description The user that the limit is for.
+       * @description The user. The limit applies to the sessions of one user.
        * @example ana
        */
       readonly user_id: string;
@@ -82,21 +102,35 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session received would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session becomes idle if it sends no request: the later of last_activity_at + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it sends no request: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
       /**
        * @description Why the session was ended.
        * @enum {string}
        */
       readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One viewing of one client. It holds one place of the user.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly ExpiryStatus: {
       readonly paused: boolean;
@@ -148,6 +182,16 @@ export interface components {
       /** @constant */
       readonly code: 'malformed-request';
     };
+    readonly MinimalPhaseReply: {
+      readonly phase: components['schemas']['Phase'];
+      /**
+       * Format: date-time
+       * @description When the place becomes free if the session sends no request.
+       */
+      readonly expires_at: string;
+      /** @description In how many seconds to request the next phase. */
+      readonly next_request_in_seconds: number;
+    };
     readonly NotReady: components['schemas']['Problem'] & {
       /** @constant */
       readonly type: 'urn:streamgate:problem:not-ready';
@@ -182,11 +226,11 @@ export interface components {
       readonly lost: number;
     };
     readonly PauseRequest: {
-      /** @description Who pauses, for others to read. */
+      /** @description The person or system that pauses. */
       readonly by?: string;
       /**
        * Format: date-time
-       * @description When sweeps go on by themselves.
+       * @description When sweeps resume automatically.
        */
       readonly until?: string;
     } | null;
@@ -202,13 +246,13 @@ export interface components {
       readonly index: number;
       readonly start_seconds: number;
       readonly duration_seconds: number;
-      /** @description No phase follows. */
+      /** @description True if no phase follows. */
       readonly last: boolean;
-      /** @description The segments that start in the phase; empty where none does. */
+      /** @description The segments that start in the phase; empty if none does. */
       readonly segments: readonly components['schemas']['Segment'][];
       /**
        * Format: date-time
-       * @description When the URLs cease to work.
+       * @description When the URLs expire.
        */
       readonly expires_at: string;
     };
@@ -226,38 +270,39 @@ export interface components {
       readonly sessions: {
         /** @description How many sessions the user holds now. */
         readonly live: number;
-        /** @description How many sessions the user may hold at once. */
+        /** @description How many sessions the user may hold at the same time. */
         readonly limit: number;
       };
-      /** @description When to ask for the next phase. */
+      /** @description In how many seconds to request the next phase. */
       readonly next_request_in_seconds: number;
       /**
        * Format: uri
-       * @description The playlist of this session, for a player that knows nothing of phases. With AUTH_MODE=jwt it has to be opened within minutes.
+       * @description The URL of the playlist for this session, for a player that does not use phases. With AUTH_MODE=jwt the player must open it within minutes.
        */
       readonly playback_url: string;
     };
     readonly PhaseRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, because the user is the `sub` of the token.
        * @example ana
        */
       readonly user_id?: string;
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description Absent: a new session, whose id the server makes.
+       * @description Absent: a new session. The server makes its id.
        * @example living-room
        */
       readonly session_id?: string;
-      /** @description Absent: the next one after the last that this session received of the stream that it plays. */
+      readonly device?: components['schemas']['Device'];
+      /** @description Absent: the phase after the last one that this session received of its stream. */
       readonly phase?: number;
-      /** @description Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant. */
+      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant. */
       readonly rendition?: number;
-      /** @description Sessions of the same user to end if, and only if, this one is admitted, in one atomic step. */
+      /** @description Sessions of the same user that are ended if, and only if, this one is admitted, in one atomic step. */
       readonly end_session_ids?: readonly string[];
     };
     /** @description An error, as problem details (RFC 9457). */
@@ -294,6 +339,7 @@ export interface components {
         | 'unsupported-media-type'
         | 'range-not-satisfiable'
         | 'invalid-request'
+        | 'too-far-ahead'
         | 'rate-limited'
         | 'headers-too-large'
         | 'internal-error'
@@ -313,17 +359,17 @@ export interface components {
     };
     readonly RefusedSession: {
       /**
-       * @description One place to watch, held by one client.
+       * @description One viewing of one client. It holds one place of the user.
        * @example living-room
        */
       readonly session_id: string;
       /**
-       * @description The user that the limit is for.
+       * @description The user. The limit applies to the sessions of one user.
        * @example ana
        */
       readonly user_id: string;
       /**
-       * @description The stream that it asked for.
+       * @description The stream that was requested.
        * @example test-pattern
        */
       readonly stream_id: string;
@@ -331,11 +377,11 @@ export interface components {
       readonly reason: 'session-limit-reached';
     };
     readonly Rendition: {
-      /** @description Its number, for a request. */
+      /** @description The number of the rendition, for requests. */
       readonly rendition: number;
       /** @enum {string} */
       readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
-      /** @description Bits a second. */
+      /** @description Bits per second. */
       readonly bandwidth?: number;
       readonly codecs?: string;
       readonly resolution?: {
@@ -360,7 +406,7 @@ export interface components {
     readonly Segment: {
       /**
        * Format: uri
-       * @description Signed; works until the expires_at of the phase.
+       * @description A signed URL, valid until the expires_at of the phase.
        */
       readonly url: string;
       readonly duration_seconds: number;
@@ -369,7 +415,7 @@ export interface components {
        * @description The initialisation section of fragmented MP4.
        */
       readonly init_url?: string;
-      /** @description Where the segment is a part of what the URL names. */
+      /** @description The range of the segment, if it is a part of the resource. */
       readonly byte_range?: {
         readonly offset: number;
         readonly length: number;
@@ -377,12 +423,12 @@ export interface components {
     };
     readonly Session: {
       /**
-       * @description One place to watch, held by one client.
+       * @description One viewing of one client. It holds one place of the user.
        * @example living-room
        */
       readonly session_id: string;
       /**
-       * @description The user that the limit is for.
+       * @description The user. The limit applies to the sessions of one user.
        * @example ana
        */
       readonly user_id: string;
@@ -392,7 +438,7 @@ export interface components {
        */
       readonly stream_id: string;
       /**
-       * @description A session is idle when it has asked for nothing for X seconds.
+       * @description A session is idle when it has sent no request for X seconds and has nothing left to play.
        * @enum {string}
        */
       readonly state: 'active' | 'idle';
@@ -408,16 +454,22 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session received would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session becomes idle if it sends no request: the later of last_activity_at + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it sends no request: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
     };
     readonly SessionEnded: components['schemas']['Problem'] & {
       /** @constant */
@@ -432,10 +484,18 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: by end_session_ids.
+       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device.
        * @enum {string}
        */
       readonly reason: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One viewing of one client. It holds one place of the user.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly SessionLimitReached: components['schemas']['Problem'] & {
       /** @constant */
@@ -444,20 +504,20 @@ export interface components {
       readonly title: 'All places of this user are taken';
       /** @constant */
       readonly code: 'session-limit-reached';
-      /** @description How many sessions the user may hold at once. */
+      /** @description How many sessions the user may hold at the same time. */
       readonly limit: number;
       /** @description The sessions that hold the places. */
       readonly sessions: readonly components['schemas']['Session'][];
-      /** @description When a place becomes free if all sessions listed stay silent. */
+      /** @description In how many seconds a place becomes free if the listed sessions send no requests. */
       readonly retry_after_seconds: number;
     };
     readonly SessionList: {
       /**
-       * @description The user that the limit is for.
+       * @description The user. The limit applies to the sessions of one user.
        * @example ana
        */
       readonly user_id: string;
-      /** @description How many sessions the user may hold at once. */
+      /** @description How many sessions the user may hold at the same time. */
       readonly limit: number;
       /** @description The live sessions, oldest first. */
       readonly sessions: readonly components['schemas']['Session'][];
@@ -480,16 +540,16 @@ export interface components {
     };
     readonly Stream: {
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /** @enum {string} */
       readonly kind: 'vod' | 'live';
       readonly duration_seconds?: number;
-      /** @description X. */
+      /** @description X, the duration of a phase. */
       readonly phase_seconds: number;
-      /** @description Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases come and go. */
+      /** @description Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases change. */
       readonly phases?: number;
     };
     readonly StreamList: {
@@ -504,42 +564,59 @@ export interface components {
       readonly code: 'stream-not-found';
     };
     readonly Sweep: {
-      /** @description How many sessions this call claimed. */
+      /** @description How many expired sessions this sweep claimed. */
       readonly expired: number;
-      /** @description More is due: call again. Always so while paused. */
+      /** @description True if more sessions are due: call again. Always true while sweeps are paused. */
       readonly more: boolean;
+      /** @description How long the sweep took, in milliseconds. */
       readonly took_ms: number;
     };
     readonly Ticket: {
-      /** @description A JWT for this user, session and stream, and for nothing else. */
+      /** @description A JWT that is valid only for this user, session and stream. */
       readonly ticket: string;
       /**
        * Format: uri
-       * @description The playlist of this session: with the ticket, or with AUTH_MODE=none by name.
+       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids.
        */
       readonly playback_url: string;
       /**
        * Format: date-time
-       * @description Until when the ticket opens the playlist; what is open by then plays on.
+       * @description Until when the ticket opens the playlist. A playlist that was opened before plays on.
        */
       readonly expires_at: string;
     };
     readonly TicketRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, because the user is the `sub` of the token.
        * @example ana
        */
       readonly user_id?: string;
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description Absent: a new session, whose id the server makes.
+       * @description Absent: a new session. The server makes its id.
        * @example living-room
        */
       readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
+      /**
+       * @description `play`, the default: a ticket for the playlist. `cmcd`: a ticket for reports of a player, POST /v1/cmcd.
+       * @enum {string}
+       */
+      readonly for?: 'play' | 'cmcd';
+    };
+    readonly TooFarAhead: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:too-far-ahead';
+      /** @constant */
+      readonly title: 'The session was handed out enough for now';
+      /** @constant */
+      readonly code: 'too-far-ahead';
+      /** @description In how many seconds the session may request the phase again. */
+      readonly retry_after_seconds: number;
     };
     readonly TooManyStreams: components['schemas']['Problem'] & {
       /** @constant */
@@ -575,6 +652,7 @@ export interface components {
 export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];
+export type Device = components['schemas']['Device'];
 export type Event = components['schemas']['Event'];
 export type EventSession = components['schemas']['EventSession'];
 export type ExpiryStatus = components['schemas']['ExpiryStatus'];
@@ -585,6 +663,7 @@ export type InvalidRequest = components['schemas']['InvalidRequest'];
 export type KeptSession = components['schemas']['KeptSession'];
 export type KeysUnavailable = components['schemas']['KeysUnavailable'];
 export type MalformedRequest = components['schemas']['MalformedRequest'];
+export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
 export type NotReady = components['schemas']['NotReady'];
 export type NotYourSession = components['schemas']['NotYourSession'];
 export type OriginUnavailable = components['schemas']['OriginUnavailable'];
@@ -615,6 +694,7 @@ export type StreamNotFound = components['schemas']['StreamNotFound'];
 export type Sweep = components['schemas']['Sweep'];
 export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
+export type TooFarAhead = components['schemas']['TooFarAhead'];
 export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];
 export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];

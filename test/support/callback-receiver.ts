@@ -21,7 +21,7 @@ export interface Delivery {
   readonly arrivedAt: number;
 }
 
-/** A status, or a status with headers and body. `hold` delays the reply until `release`; `hang up` closes the connection. */
+/** A status, or a status with headers and body. `hold` delays the reply until `letGo`; `hang up` closes the connection. */
 type Answer =
   | number
   | { readonly status: number; readonly headers?: Record<string, string>; readonly body?: string }
