@@ -54,7 +54,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: '`jwt`: viewers show tokens of an issuer; `none`: a user is whoever the request says',
+      meaning:
+        '`jwt`: viewers send tokens of an issuer; `none`: the request names the user, and nothing checks it',
       default: (given) => (authenticates(given) ? 'jwt' : 'none'),
       defaultText: '`none`, in production `jwt`',
       shared: true,
@@ -84,7 +85,7 @@ export class AuthSection extends Section {
   @Variable(
     {
       meaning:
-        'or its public key in PEM: RSA, P-256, P-384, P-521 or Ed25519; its lines may be joined by `\\n`',
+        "instead of AUTH_JWKS_URL: the issuer's public key in PEM (RSA, P-256, P-384, P-521 or Ed25519); `\\n` may stand for its line ends",
       secret: true,
       shared: true,
     },
@@ -103,7 +104,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: 'or the secret that it shares with this service, for HS256: 32 characters or more',
+      meaning:
+        'instead of both: the secret that the issuer shares with this service, for HS256; 32 characters or more',
       secret: true,
       shared: true,
     },
@@ -120,14 +122,14 @@ export class AuthSection extends Section {
   readonly AUTH_JWT_SECRET?: string;
 
   @Variable(
-    { meaning: '`iss` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    { meaning: 'the `iss` that tokens must have', defaultText: 'none; for `jwt` required', shared: true },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies('is missing: AUTH_MODE=jwt takes tokens of one issuer, as their iss has it', isText),
   )
   readonly AUTH_ISSUER?: string;
 
   @Variable(
-    { meaning: '`aud` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    { meaning: 'the `aud` that tokens must have', defaultText: 'none; for `jwt` required', shared: true },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies('is missing: AUTH_MODE=jwt takes tokens for this service, as their aud has it', isText),
   )
@@ -135,7 +137,7 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: "the claim of the user's plan; where a token has none, `MAX_SESSIONS_PER_USER` holds",
+      meaning: "the claim that holds the user's plan; a token without it gets `MAX_SESSIONS_PER_USER`",
       default: 'max_sessions',
       shared: true,
     },
@@ -155,7 +157,7 @@ export class AuthSection extends Section {
   readonly DEVICE_ID_CLAIM?: string;
 
   @Variable(
-    { meaning: 'a plan allows no more, whatever it says', default: '20', shared: true },
+    { meaning: 'the largest plan that a token can give', default: '20', shared: true },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies(
       'must be at least MAX_SESSIONS_PER_USER',
@@ -167,7 +169,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: 'signs playback tickets; in production with `jwt` required, unless the other is set',
+      meaning:
+        'the key that signs playback tickets; required in production with `jwt`, unless `MEDIA_SIGNING_SECRET` is set',
       default: (given) =>
         given.MEDIA_SIGNING_SECRET ??
         (isProduction(given) && authenticates(given) ? undefined : randomBytes(32).toString('base64url')),

@@ -1,35 +1,35 @@
 import { type FastifyInstance } from 'fastify';
 
-interface Opening {
-  /** Whose pages may ask, as browsers say it in Origin; `*` for all. */
+interface CorsPolicy {
+  /** Origins whose pages may send requests, as browsers write them in `Origin`; `*` for all. */
   readonly origins: readonly string[];
   readonly methods: string;
-  /** What such a page may send, and what it may read of a reply. */
+  /** The headers that such a page may send, and the headers of a reply that it may read. */
   readonly requestHeaders: string;
   readonly replyHeaders: string;
 }
 
 /**
- * What any page may play. Nothing there needs a cookie: whoever has the URL may have it, from wherever. Preflights come
- * where a player asks for a range.
+ * For media and playlists: pages of all origins. Access depends on the URL alone, and not on cookies. Browsers send a
+ * preflight when a player requests a range.
  */
-export const MEDIA: Opening = {
+export const MEDIA: CorsPolicy = {
   origins: ['*'],
   methods: 'GET, HEAD',
   requestHeaders: 'range',
   replyHeaders: 'content-length, content-range',
 };
 
-/** Reports of players on any page: whoever has the URL may report for its session. */
-export const REPORTS: Opening = {
+/** For reports of players: pages of all origins. The URL gives access to the session. */
+export const REPORTS: CorsPolicy = {
   origins: ['*'],
   methods: 'POST',
   requestHeaders: 'content-type, authorization',
   replyHeaders: 'retry-after, x-request-id',
 };
 
-/** What clients ask and tell, for pages that are named. */
-export function control(origins: readonly string[]): Opening {
+/** For the API: pages of these origins. */
+export function control(origins: readonly string[]): CorsPolicy {
   return {
     origins,
     methods: 'GET, HEAD, POST, DELETE',
@@ -40,13 +40,13 @@ export function control(origins: readonly string[]): Opening {
 }
 
 /**
- * Cross-origin resource sharing. A browser that is told nothing keeps the reply from the page, and does not send what
- * needs a preflight first: so nothing is all that other origins are told. It holds browsers only, and is no authentication.
+ * Cross-origin resource sharing. Pages of other origins get no CORS headers: then the browser keeps the reply from the
+ * page, and does not send requests that need a preflight. CORS restricts browsers only and is no authentication.
  */
 export function openToPages(
   fastify: FastifyInstance,
   paths: readonly string[],
-  { origins, methods, requestHeaders, replyHeaders }: Opening,
+  { origins, methods, requestHeaders, replyHeaders }: CorsPolicy,
 ): void {
   if (origins.length === 0) return;
   const below = new RegExp(`^/(${paths.join('|')})([/?]|$)`);
@@ -54,7 +54,7 @@ export function openToPages(
   fastify.addHook('onRequest', (request, reply, done) => {
     if (!below.test(request.url)) return done();
     const { origin } = request.headers;
-    // A cache must not hand to one origin what was meant for another.
+    // A cache must not give a reply for one origin to another origin.
     if (!toAll) void reply.header('vary', 'origin');
     if (!toAll && (origin === undefined || !origins.includes(origin))) return done();
     void reply.headers({

@@ -28,7 +28,7 @@ interface SessionParams extends UserParams {
   readonly session_id: string;
 }
 
-/** Checked by Fastify, since pipes run after the caller is identified and 422 comes before 401. */
+/** Fastify validates the parameters, because 422 comes before 401, and Nest's pipes run after the caller is identified. */
 export const USER_PARAMS = { type: 'object', properties: { user_id: USER_ID } };
 const SESSION_PARAMS = { type: 'object', properties: { user_id: USER_ID, session_id: SESSION_ID } };
 
@@ -46,10 +46,10 @@ export class SessionsController {
   @Get()
   @ForViewersOrServices('sessions:read')
   @RouteSchema({ params: USER_PARAMS })
-  @ApiOperation({ summary: 'Who is watching?' })
+  @ApiOperation({ summary: 'List the live sessions of a user' })
   @ApiOkResponse({
     description:
-      "The user's live sessions. A service, which does not know the user's plan, is told the usual limit.",
+      "The user's live sessions. `limit` is the limit of the viewer's token; a service gets the default limit.",
     schema: schemaOf(SESSION_LIST),
   })
   async listSessions(
@@ -70,17 +70,18 @@ export class SessionsController {
   @HttpCode(204)
   @ApiOperation({
     summary: 'End one session',
-    description: 'Its place is free at once; its client gets 410. Repeated within n·X seconds: 204 again.',
+    description:
+      'Its place is free at once. Its client gets 410. A repetition within n·X seconds gets 204 again.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
-  @ApiNoContentResponse({ description: 'It is ended.' })
+  @ApiNoContentResponse({ description: 'The session is ended.' })
   @ApiProblems('session-not-found')
   async endSession(
     @Param() { user_id, session_id }: SessionParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, reply, user_id);
+    const reason = await this.endReason(request, reply, user_id);
     const result = await this.sessions.end(user_id, [session_id], reason);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
@@ -96,7 +97,7 @@ export class SessionsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, reply, user_id);
+    const reason = await this.endReason(request, reply, user_id);
     await this.sessions.end(user_id, ALL_SESSIONS, reason);
   }
 
@@ -107,11 +108,14 @@ export class SessionsController {
   @ApiOperation({
     summary: 'Keep the place of a paused player',
     description:
-      'Moves `last_activity_at` without a phase. From MAX_PAUSE_SECONDS after the last phase on it moves no more, ' +
-      'and the session expires like any other.',
+      'Moves `last_activity_at` without a phase. When MAX_PAUSE_SECONDS have passed since the last phase, it does not ' +
+      'move any more, and the session expires.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
-  @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: schemaOf(KEPT_SESSION) })
+  @ApiOkResponse({
+    description: 'The session holds its place until `expires_at`.',
+    schema: schemaOf(KEPT_SESSION),
+  })
   @ApiProblems('session-not-found', SESSION_ENDED)
   async keepSessionAlive(
     @Param() { user_id, session_id }: SessionParams,
@@ -130,8 +134,11 @@ export class SessionsController {
     }
   }
 
-  /** A service or an operator is not counted as the user: neither uses up what the other may ask. */
-  private async whoEnds(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
+  /**
+   * The reason of an end: the caller is the user, or a service or operator. Only requests of the user count for the user's
+   * rate limit.
+   */
+  private async endReason(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
     if (viewerOrService(request) === undefined) return 'operator';
     await this.limits.ofUser(request, reply, userId);
     return 'user';

@@ -34,15 +34,15 @@ import { type StreamLookup, Catalogue } from './catalogue.js';
 import { MediaUrls } from './media-urls.js';
 import { nextRequestIn } from './phases.js';
 
-/** With `Prefer: return=minimal` the shorter one. */
+/** With `Prefer: return=minimal` the reply is the shorter one. */
 const REPLY = { oneOf: [schemaOf(PHASE_REPLY), schemaOf(MINIMAL_PHASE_REPLY)] };
 
-/** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
+/** The hot path: one look-up in memory and one call to the store. Fastify validates the body instead of a pipe of Nest. */
 @ApiTags('phases')
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
-  /** Less than n·X: with n = 1, a client that waits for X exactly would find its session expired each time it asks. */
+  /** Less than n·X. With n = 1, a client that waits exactly X would find its session expired at each request. */
   private readonly longestWaitSeconds: number;
 
   constructor(
@@ -62,21 +62,21 @@ export class PhasesController {
   @ForViewers({ needsAddress: true })
   @RouteSchema({ body: PHASE_REQUEST })
   @ApiOperation({
-    summary: 'Ask for a phase',
+    summary: 'Request a phase',
     description:
-      'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
-      'activity moves, only if the reply arrives.',
+      'Starts a session, continues it, or moves it to another stream. The new place, or the new last activity, is kept ' +
+      'only if the reply is delivered.',
   })
   @ApiBody({ schema: schemaOf(PHASE_REQUEST), examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
-    description: 'A session was created, or admitted again.',
+    description: 'A session was created, or admitted again after it had expired.',
     schema: REPLY,
-    headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
+    headers: { Location: { description: 'The path of the session.', schema: { type: 'string' } } },
   })
   @ApiResponse({
     status: 200,
-    description: 'A live session went on, or moved.',
+    description: 'A live session continued, or moved to another stream.',
     schema: REPLY,
   })
   @ApiProblems(
@@ -95,7 +95,7 @@ export class PhasesController {
     'store-unavailable',
   )
   async askForPhase(
-    // Not @Body(): it would send the body through a pipe that validates it again, which costs as much as the decision.
+    // Not @Body(): Nest would validate the body again in a pipe, which costs as much as the decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PhaseReplyJson | MinimalPhaseReplyJson | undefined> {
@@ -107,9 +107,9 @@ export class PhasesController {
     const { stream_id, rendition } = body;
     const lookup =
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
-    if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
+    if (reply.raw.destroyed) return undefined; // the client disconnected during the read of the origin
 
-    // Without a stream there is no window: the store then refuses a session that it would refuse, and takes no place.
+    // Without a stream there is no window. Then the store only checks for other refusals, and takes no place.
     const admission = await this.sessions.admit(
       {
         userId: viewer.userId,
@@ -168,13 +168,13 @@ export class PhasesController {
     return new Problem(
       'phase-not-found',
       window === undefined
-        ? 'The stream has no phase yet: ask again later.'
-        : `Ask for one of the phases ${window.oldest} to ${window.end - 1}.`,
+        ? 'The stream has no phase yet: try again later.'
+        : `Request one of the phases ${window.oldest} to ${window.end - 1}.`,
     );
   }
 }
 
-/** RFC 7240: a client may ask for no more than it needs each time. Unknown preferences are ignored. */
+/** Whether the client prefers the minimal reply (RFC 7240). Unknown preferences are ignored. */
 function prefersMinimal({ headers: { prefer } }: FastifyRequest): boolean {
   return prefer !== undefined && /(^|[,;])\s*return\s*=\s*"?minimal"?\s*($|[,;])/i.test(String(prefer));
 }

@@ -4,7 +4,7 @@ const ALLOWED = 'https://tv.example';
 const OTHER = 'https://evil.example';
 const BODY = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
 
-describe('pages of origins that are named', () => {
+describe('pages of allowed origins', () => {
   const service = useService('the embedded store', () => ({
     CORS_ALLOWED_ORIGINS: `https://www.example, ${ALLOWED}`,
     RATE_LIMIT_PER_USER: '5',
@@ -23,7 +23,7 @@ describe('pages of origins that are named', () => {
     service.clock.advance(1_000);
   });
 
-  it('may ask first what they may send', async () => {
+  it('get a reply to their preflight', async () => {
     for (const url of ['/v1/phases', '/v1/users/ana/sessions/tv', '/v1/tickets', '/v1/streams']) {
       const { statusCode, headers } = await ask('OPTIONS', url, ALLOWED);
       expect([url, statusCode, headers]).toMatchObject([
@@ -38,7 +38,7 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('may read replies, refusals and 429 among them', async () => {
+  it('may read replies, including refusals and 429', async () => {
     const replies = [
       await ask('POST', '/v1/phases', ALLOWED, BODY),
       await ask('POST', '/v1/phases', ALLOWED, {}),
@@ -52,7 +52,7 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('are told apart from others, who are told nothing', async () => {
+  it('get CORS headers, and pages of other origins do not', async () => {
     for (const origin of [OTHER, 'null', `${ALLOWED}.evil.example`, 'http://tv.example', undefined]) {
       const { statusCode, headers } = await ask('OPTIONS', '/v1/phases', origin);
       const { headers: got } = await ask('GET', '/v1/streams', origin);
@@ -65,14 +65,14 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('get nothing of what is not for clients', async () => {
+  it('get no CORS headers from routes that are not for clients', async () => {
     for (const url of ['/internal/expiry', '/metrics', '/docs/openapi.json', '/v1/phasesx']) {
       const { headers } = await ask('GET', url, ALLOWED);
       expect([url, headers['access-control-allow-origin']]).toEqual([url, undefined]);
     }
   });
 
-  it('are no others than usual where media is played', async () => {
+  it('get the usual CORS headers for media', async () => {
     const { headers } = await ask('GET', '/v1/play/test-pattern/index.m3u8?user_id=ana', OTHER);
     expect(headers['access-control-allow-origin']).toBe('*');
   });
@@ -86,7 +86,7 @@ describe('pages of other origins', () => {
       'access-control-allow-origin'
     ];
 
-  it('may ask where all may, by name, and nowhere else', async () => {
+  it('get CORS headers from routes that are open to all origins, and from no others', async () => {
     expect([await allowed(none), await allowed(all)]).toEqual([undefined, '*']);
   });
 });

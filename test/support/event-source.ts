@@ -1,17 +1,17 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
-/** A client of Server-Sent Events as a browser has it, with all that it was sent. */
+/** A client of Server-Sent Events, like that of a browser, which records all events. */
 export interface EventSourceClient {
   readonly status: number;
   readonly headers: Headers;
   readonly events: readonly EventSourceMessage[];
-  /** How many comments came: they are heartbeats. */
+  /** How many comments were received: they are heartbeats. */
   comments(): number;
-  /** What it would resume from: browsers take it over from events that have nothing but an id as well. */
+  /** The id to resume after. Browsers also take it from events that have only an id. */
   lastEventId(): string | undefined;
-  /** Resolves with the body of a reply that is no stream. */
+  /** Resolves with the body of a reply that is no event stream. */
   problem(): Promise<{ code: string }>;
-  /** Resolves when the other side has ended the stream. */
+  /** Resolves when the server has ended the stream. */
   readonly ended: Promise<void>;
   close(): void;
 }

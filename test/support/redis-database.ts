@@ -3,8 +3,8 @@ import { Redis } from 'ioredis';
 import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
 
 /**
- * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
- * somebody's (REDIS_URL), so one that holds data is refused, never flushed.
+ * An empty database of the test server for the calling suite, which is emptied again at its end. The server may be used by
+ * others (REDIS_URL), so that a database with data is refused and never flushed.
  */
 export function useRedisDatabase(): RedisDatabase {
   const url = new URL(process.env.STREAMGATE_TEST_REDIS_URL!);
@@ -33,19 +33,19 @@ export function useRedisDatabase(): RedisDatabase {
 interface RedisDatabase {
   readonly url: string;
   readonly redis: Redis;
-  /** Forgets everything in it; nothing where it was refused. */
+  /** Empties the database; does nothing if it was refused. */
   readonly empty: () => Promise<void>;
 }
 
-/** A log for connections whose losses are not the test's business. */
+/** A log for connections whose failures do not matter to the test. */
 export const QUIET = new Availability({ log: () => undefined, error: () => undefined });
 
-/** A connection as the service makes it, but for its patience with a machine that has other work to do. */
+/** A connection like that of the service, but with longer time-outs for a busy machine. */
 export function connectPatiently(url: string): Redis {
   return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
 }
 
-/** One that is ready for the tests of the suite that calls this, and ended after them. */
+/** A connection that is ready for the tests of the calling suite, and closed after them. */
 export function useConnection(url: () => string): () => Redis {
   let redis: Redis;
   beforeAll(async () => {

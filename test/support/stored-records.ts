@@ -6,7 +6,7 @@ export interface StoredRecord {
 
 const STATUSES = [undefined, 'reserved', 'permanent', 'ended'] as const;
 
-/** The records of one user as record.lua lays them out, read by other means than those that wrote them. */
+/** The records of one user in the layout of record.lua, decoded by code independent of the code that wrote them. */
 export function readStoredRecords(value: Buffer): StoredRecord[] {
   const records: StoredRecord[] = [];
   for (let at = 0; at < value.length;) {
