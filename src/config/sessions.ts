@@ -58,9 +58,9 @@ export class SessionsSection extends Section {
       shared: true,
     },
     Decimal('must be a number of seconds up to 14400', (value) => value <= 14_400),
-    Satisfies<SessionsSection>(
+    Satisfies(
       'must be at least 3 times PHASE_SECONDS',
-      (value, config) => !((value as number) < 3 * config.PHASE_SECONDS),
+      (value, config: SessionsSection) => !((value as number) < 3 * config.PHASE_SECONDS),
     ),
   )
   readonly MAX_AHEAD_SECONDS: number;
