@@ -40,6 +40,26 @@ export interface components {
     readonly DeadLetterList: {
       readonly dead_letters: readonly components['schemas']['DeadLetter'][];
     };
+    readonly Device: {
+      /**
+       * @description The device, the same each time that it plays.
+       * @example living-room-tv
+       */
+      readonly id: string;
+      /**
+       * @description For people to recognise it by.
+       * @example Living-room TV
+       */
+      readonly name?: string;
+      /**
+       * @example tv
+       * @example phone
+       * @example web
+       */
+      readonly type?: string;
+      /** @description True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session of the device takes the place of its former one. */
+      readonly shared?: boolean;
+    };
     readonly Event: {
       /** @enum {string} */
       readonly type:
@@ -64,6 +84,11 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that the session plays now.
        * @example test-pattern
        */
@@ -82,21 +107,35 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
       /**
        * @description Why the session was ended.
        * @enum {string}
        */
       readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly ExpiryStatus: {
       readonly paused: boolean;
@@ -147,6 +186,16 @@ export interface components {
       readonly title: 'The request cannot be read';
       /** @constant */
       readonly code: 'malformed-request';
+    };
+    readonly MinimalPhaseReply: {
+      readonly phase: components['schemas']['Phase'];
+      /**
+       * Format: date-time
+       * @description When the place becomes free if the session stays silent.
+       */
+      readonly expires_at: string;
+      /** @description When to ask for the next phase. */
+      readonly next_request_in_seconds: number;
     };
     readonly NotReady: components['schemas']['Problem'] & {
       /** @constant */
@@ -239,7 +288,7 @@ export interface components {
     };
     readonly PhaseRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
@@ -253,6 +302,7 @@ export interface components {
        * @example living-room
        */
       readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
       /** @description Absent: the next one after the last that this session received of the stream that it plays. */
       readonly phase?: number;
       /** @description Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant. */
@@ -278,6 +328,7 @@ export interface components {
       readonly code:
         | 'malformed-request'
         | 'unauthorized'
+        | 'token-unusable'
         | 'not-your-session'
         | 'forbidden'
         | 'url-invalid'
@@ -294,6 +345,7 @@ export interface components {
         | 'unsupported-media-type'
         | 'range-not-satisfiable'
         | 'invalid-request'
+        | 'too-far-ahead'
         | 'rate-limited'
         | 'headers-too-large'
         | 'internal-error'
@@ -387,12 +439,17 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that the session plays now.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description A session is idle when it has asked for nothing for X seconds.
+       * @description A session is idle when it has asked for nothing for X seconds and has nothing left to play.
        * @enum {string}
        */
       readonly state: 'active' | 'idle';
@@ -408,16 +465,22 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
     };
     readonly SessionEnded: components['schemas']['Problem'] & {
       /** @constant */
@@ -432,10 +495,18 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: by end_session_ids.
+       * @description `replaced`: another session took its place, by end_session_ids or on the same device.
        * @enum {string}
        */
       readonly reason: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly SessionLimitReached: components['schemas']['Problem'] & {
       /** @constant */
@@ -457,6 +528,11 @@ export interface components {
        * @example ana
        */
       readonly user_id: string;
+      /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
       /** @description How many sessions the user may hold at once. */
       readonly limit: number;
       /** @description The live sessions, oldest first. */
@@ -526,7 +602,7 @@ export interface components {
     };
     readonly TicketRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
@@ -540,6 +616,30 @@ export interface components {
        * @example living-room
        */
       readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
+      /**
+       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.
+       * @enum {string}
+       */
+      readonly for?: 'play' | 'cmcd';
+    };
+    readonly TokenUnusable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:token-unusable';
+      /** @constant */
+      readonly title: 'The token names no usable user, device or plan';
+      /** @constant */
+      readonly code: 'token-unusable';
+    };
+    readonly TooFarAhead: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:too-far-ahead';
+      /** @constant */
+      readonly title: 'The session was handed out enough for now';
+      /** @constant */
+      readonly code: 'too-far-ahead';
+      /** @description When little enough is left to play. */
+      readonly retry_after_seconds: number;
     };
     readonly TooManyStreams: components['schemas']['Problem'] & {
       /** @constant */
@@ -575,6 +675,7 @@ export interface components {
 export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];
+export type Device = components['schemas']['Device'];
 export type Event = components['schemas']['Event'];
 export type EventSession = components['schemas']['EventSession'];
 export type ExpiryStatus = components['schemas']['ExpiryStatus'];
@@ -585,6 +686,7 @@ export type InvalidRequest = components['schemas']['InvalidRequest'];
 export type KeptSession = components['schemas']['KeptSession'];
 export type KeysUnavailable = components['schemas']['KeysUnavailable'];
 export type MalformedRequest = components['schemas']['MalformedRequest'];
+export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
 export type NotReady = components['schemas']['NotReady'];
 export type NotYourSession = components['schemas']['NotYourSession'];
 export type OriginUnavailable = components['schemas']['OriginUnavailable'];
@@ -615,6 +717,8 @@ export type StreamNotFound = components['schemas']['StreamNotFound'];
 export type Sweep = components['schemas']['Sweep'];
 export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
+export type TokenUnusable = components['schemas']['TokenUnusable'];
+export type TooFarAhead = components['schemas']['TooFarAhead'];
 export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];
 export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];

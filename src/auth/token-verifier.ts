@@ -39,7 +39,7 @@ export class TokenVerifier {
     this.keyOf = openKeys(config, clock);
   }
 
-  /** The claims, `exp` and some `sub` among them. 401 for a token that is not good, 503 where its key cannot be fetched. */
+  /** The claims, with `exp`. 401 for a token that is not good, 503 where its key cannot be fetched. */
   async verify(token: string): Promise<JWTPayload & { readonly exp: number }> {
     if (!isJws(token)) throw unauthorized(OTHERWISE, 'token');
     try {
@@ -48,7 +48,7 @@ export class TokenVerifier {
         algorithms: this.algorithms,
         issuer: this.config.AUTH_ISSUER!,
         audience: this.config.AUTH_AUDIENCE!,
-        requiredClaims: ['sub', 'exp'],
+        requiredClaims: ['exp'],
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         currentDate: new Date(this.clock.now()),
       });

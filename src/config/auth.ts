@@ -16,6 +16,7 @@ const OF_JWT = [
   'AUTH_ISSUER',
   'AUTH_AUDIENCE',
   'STREAM_LIMIT_CLAIM',
+  'USER_ID_CLAIM',
   'DEVICE_ID_CLAIM',
   'MAX_SESSIONS_CEILING',
 ] as const;
@@ -142,6 +143,16 @@ export class AuthSection extends Section {
     IsString(),
   )
   readonly STREAM_LIMIT_CLAIM: string;
+
+  @Variable(
+    {
+      meaning: 'the claim that names the user; a subject without the form of an id is mapped to one',
+      default: 'sub',
+      shared: true,
+    },
+    IsString(),
+  )
+  readonly USER_ID_CLAIM: string;
 
   @Variable(
     {

@@ -53,6 +53,7 @@ export interface Client {
 
 export interface Player {
   readonly userId: string;
+  readonly subject?: string | undefined;
   /** Undefined until the player is given a session. */
   readonly sessionId: string | undefined;
   readonly streamId: string;

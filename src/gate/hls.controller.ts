@@ -270,7 +270,7 @@ export class HlsController {
       case 'refused':
         throw this.problemOf(admission.refusal, player);
       case 'too-far-ahead':
-        throw refusal(admission, player.quota);
+        throw refusal(admission, player.quota, player.subject);
       case 'ask-again':
         redirect(reply, addressOf(request) + request.url);
         return 'left';
@@ -299,10 +299,10 @@ export class HlsController {
     redirect(reply, this.urls.of(path!, addressOf(request)));
   }
 
-  private problemOf(refused: Refusal, { quota }: SessionPlayer): Problem {
+  private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
     let problem = this.problems.get(refused);
     if (problem === undefined) {
-      const { code, detail, members } = refusal(refused, quota);
+      const { code, detail, members } = refusal(refused, quota, subject);
       // Players take 409 and 410 for a fault that may pass, and try again; 403 stops them.
       problem = new Problem(code, detail, { members, status: 403 });
       this.problems.set(refused, problem);

@@ -41,7 +41,13 @@ export function schemaOf(shape: TSchema): object {
 }
 
 /** What is told whoever asks for a user without being that user. */
-export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'keys-unavailable'] as const;
+export const OF_VIEWERS = [
+  'unauthorized',
+  'token-unusable',
+  'not-your-session',
+  'forbidden',
+  'keys-unavailable',
+] as const;
 
 /** Who may ask, as the documentation names it: services and operators, and viewers. */
 export const API_TOKEN = 'api-token';
@@ -83,7 +89,8 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, version: st
         type: 'http',
         scheme: 'bearer',
         bearerFormat: 'JWT',
-        description: 'With AUTH_MODE=jwt: a token of the issuer, of which `sub` is the user.',
+        description:
+          'With AUTH_MODE=jwt: a token of the issuer, whose claim `sub` (or USER_ID_CLAIM) names the user.',
       },
       VIEWER_TOKEN,
     )
