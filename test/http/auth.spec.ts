@@ -71,18 +71,38 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect(issuer.reads).toBe(1);
   });
 
-  it('is known by a key that has just been published, after half a minute at most', async () => {
+  it('is known within 2 s by a key that was published right after a fetch, and gets no 401 before', async () => {
     const rotated = await issuer.addKey('two');
     const token = await issuer.token(rotated, { sub: 'rotated' });
-    const now = Date.now();
-    jest.spyOn(Date, 'now').mockReturnValue(now + 25_000);
     const reads = issuer.reads;
-    expect(told(await phase(token))).toEqual(NOT_GOOD);
+    const early = await phase(token);
+    expect([early.status, early.body.code, early.headers['retry-after']]).toEqual([
+      503,
+      'keys-unavailable',
+      '1',
+    ]);
     expect(issuer.reads).toBe(reads);
-    jest.spyOn(Date, 'now').mockReturnValue(now + 31_000);
+    service.clock.advance(1_000);
     expect((await phase(token)).status).toBe(201);
     expect(issuer.reads).toBe(reads + 1);
     expect((await phase(await issuer.token(key, { sub: 'still' }))).status).toBe(201);
+  });
+
+  it('costs the issuer one fetch a second at most for made-up keys, and delays no published one', async () => {
+    service.clock.advance(1_000);
+    const { privateKey } = await newKeyPair('RS256');
+    const madeUp = (kid: string) => issuer.token({ alg: 'RS256', privateKey }, {}, { kid });
+    const reads = issuer.reads;
+    expect(told(await phase(await madeUp('made-up')))).toEqual(NOT_GOOD);
+    expect(told(await phase(await madeUp('made-up')))).toEqual(NOT_GOOD);
+    const tokens = await Promise.all(Array.from({ length: 20 }, (_, at) => madeUp(`made-up-${at}`)));
+    for (const { status } of await Promise.all(tokens.map((token) => phase(token)))) expect(status).toBe(503);
+    expect(issuer.reads).toBe(reads + 1);
+    service.clock.advance(1_000);
+    const after = await Promise.all(tokens.map((token) => phase(token)));
+    expect(after.filter(({ status }) => status === 401).length).toBeGreaterThan(0);
+    expect(issuer.reads).toBe(reads + 2);
+    expect((await phase(await issuer.token(key, { sub: 'undelayed' }))).status).toBe(201);
   });
 
   it('is no longer known by a key that was withdrawn, when the keys are fetched anew', async () => {
@@ -93,8 +113,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     );
     const ask = async () => (await phase(await issuer.token(withdrawn, { sub: 'late' }))).status;
     expect(await ask()).toBe(201);
-    const now = service.clock.monotonic();
-    jest.spyOn(service.clock, 'monotonic').mockReturnValue(now + 600_001);
+    service.clock.advance(600_001);
     const reads = issuer.reads;
     await phase(await issuer.token(key, { sub: 'passer-by' })); // by the way, keeping nobody
     await until(() => issuer.reads === reads + 1);
@@ -109,6 +128,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     ['an unknown one', 'nobody'],
     ['none, where there are several', undefined],
   ])('is not known by a token with %s for a kid', async (_, kid) => {
+    service.clock.advance(1_000);
     const { privateKey } = await newKeyPair('RS256');
     expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
       NOT_GOOD,
@@ -125,7 +145,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
       { kty: 'RSA', e: 'AQAB', kid: 'not-whole', alg: 'RS256' },
       { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', kid: 'off-the-curve', alg: 'ES256' },
     );
-    jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 62_000); // late enough for the keys to be fetched again
+    service.clock.advance(1_000); // late enough for the keys to be fetched again
     try {
       for (const [kid, alg] of [
         ['short', 'RS256'],
@@ -139,7 +159,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
       }
       // Nor is it anything else while the issuer does not answer, and is left alone for that.
       issuer.status = 500;
-      jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 31_000);
+      service.clock.advance(1_000);
       const { privateKey: unknown } = await newKeyPair('RS256');
       const made = await issuer.token({ alg: 'RS256', kid: 'made-up', privateKey: unknown });
       expect((await phase(made)).body.code).toBe('keys-unavailable');
@@ -163,9 +183,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
   it('goes on while the issuer does not answer, and where only it could tell, that is no 401', async () => {
     issuer.status = 500;
     try {
-      const now = service.clock.monotonic();
-      jest.spyOn(service.clock, 'monotonic').mockReturnValue(now + 1_300_000);
-      jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 1_300_000);
+      service.clock.advance(1_300_000);
       const reads = issuer.reads;
       expect((await phase(await issuer.token(key, { sub: 'known' }))).status).toBe(201);
       await until(() => issuer.reads > reads);
@@ -647,6 +665,57 @@ describe('a viewer, by a secret,', () => {
       for (const url of [segment, rendition])
         expect(await get(url)).toMatchObject({ status: 403, body: { code: 'session-ended' } });
     });
+  });
+});
+
+describe('a viewer of one of several issuers', () => {
+  const NEW = 'https://new.example';
+  const former = new Issuer(() => service.clock.now());
+  const newer = new Issuer(() => service.clock.now());
+  let formerKey: Awaited<ReturnType<Issuer['addKey']>>;
+  let newerKey: typeof formerKey;
+  beforeAll(async () => {
+    await Promise.all([former.start(), newer.start()]);
+    formerKey = await former.addKey('one');
+    newerKey = await newer.addKey('one');
+  });
+  afterAll(() => Promise.all([former.stop(), newer.stop()]));
+  const service = useService('the embedded store', () => ({
+    ...former.environment,
+    AUTH_JWKS_URL: `${former.environment.AUTH_JWKS_URL} ${newer.environment.AUTH_JWKS_URL}`,
+    AUTH_ISSUER: `${Issuer.NAME}, ${NEW}`,
+    AUTH_AUDIENCE: 'streamgate, an-app-client',
+    AUTH_AUDIENCE_CLAIM: 'client_id',
+    AUTH_CLOCK_TOLERANCE_SECONDS: '30',
+  }));
+  const { phase } = viewerOf(service);
+  const ask = async (token: Promise<string>) => told(await phase(await token));
+
+  it('is known by the keys of the issuer that the token names, and by no other keys', async () => {
+    expect((await phase(await former.token(formerKey))).status).toBe(201);
+    expect((await phase(await newer.token(newerKey, { iss: NEW }))).status).toBe(201);
+    expect(await ask(newer.token(newerKey))).toEqual(NOT_GOOD);
+    expect(await ask(former.token(formerKey, { iss: NEW }))).toEqual(NOT_GOOD);
+    for (const iss of ['https://id.example,', `${Issuer.NAME} ${NEW}`, '', undefined, [NEW]])
+      expect(await ask(former.token(formerKey, { iss }))).toEqual(NOT_GOOD);
+  });
+
+  it('has a token for one of the audiences; only one without aud is judged by the other claim', async () => {
+    const status = async (claims: object) =>
+      (await phase(await former.token(formerKey, { ...claims }), { session_id: 'tv' })).status;
+    expect(await status({ sub: 'a', aud: 'an-app-client' })).toBe(201);
+    expect(await status({ sub: 'b', aud: undefined, client_id: 'an-app-client' })).toBe(201);
+    expect(await status({ aud: undefined, client_id: 'another' })).toBe(401);
+    expect(await status({ aud: undefined, client_id: ['an-app-client'] })).toBe(401);
+    expect(await status({ aud: undefined })).toBe(401);
+    expect(await status({ aud: 'another', client_id: 'an-app-client' })).toBe(401);
+    expect(await status({ aud: [], client_id: 'an-app-client' })).toBe(401);
+  });
+
+  it('may have a clock that differs by AUTH_CLOCK_TOLERANCE_SECONDS', async () => {
+    const seconds = service.clock.now() / 1_000;
+    expect((await phase(await former.token(formerKey, { sub: 'c', exp: seconds - 29 }))).status).toBe(201);
+    expect((await phase(await former.token(formerKey, { sub: 'c', exp: seconds - 30 }))).status).toBe(401);
   });
 });
 
