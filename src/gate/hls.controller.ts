@@ -222,16 +222,14 @@ export class HlsController {
     await this.sendOn(request, reply, player, lookup, path);
   }
 
-  /** The player that asks. 429 where the players of its user ask too often. */
+  /** The player that asks. 429 if its session asks too often. */
   private async admitToAsk(
     request: PlayRequest,
     reply: FastifyReply,
     streamId: string,
   ): Promise<Player | SessionPlayer> {
     const player = playerOf(request);
-    // Counted apart from the requests of the user to the API: a player that loops, or a URL that leaked, must not keep
-    // the user from ending the session.
-    await this.limits.ofUser(request, reply, `${player.userId}/play`);
+    await this.limits.ofSession(request, reply, player.userId, player.sessionId);
     return { ...player, streamId };
   }
 
@@ -277,6 +275,8 @@ export class HlsController {
       case 'left':
         return 'left';
       case 'admitted':
+        this.limits.noteAdmitted(player.userId, player.sessionId);
+        break;
       case 'phase-not-found':
     }
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);

@@ -121,7 +121,7 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<KeptSessionJson> {
     const { userId, subject } = viewerOf(request);
-    await this.limits.ofUser(request, reply, userId);
+    await this.limits.ofSession(request, reply, userId, session_id);
     const answer = await this.sessions.keepAlive(userId, session_id);
     switch (answer.outcome) {
       case 'kept':
@@ -136,7 +136,7 @@ export class SessionsController {
   /** A service or an operator is not counted as the user: neither uses up what the other may ask. */
   private async whoEnds(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
     if (viewerOrService(request) === undefined) return 'operator';
-    await this.limits.ofUser(request, reply, userId);
+    await this.limits.ofUser(request, reply, userId, 'ends');
     return 'user';
   }
 }

@@ -98,7 +98,7 @@ export class PhasesController {
     const { body } = request;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const exceeded = this.limits.ofUser(request, reply, viewer.userId);
+    const exceeded = this.limits.ofSession(request, reply, viewer.userId, body.session_id);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
     const lookup =
@@ -123,6 +123,7 @@ export class PhasesController {
       throw this.refuse(admission, lookup, viewer);
 
     const { session, live, created } = admission;
+    this.limits.noteAdmitted(session.userId, session.sessionId);
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
     const nextRequest = Math.min(phase.durationSeconds, this.longestWaitSeconds);
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
