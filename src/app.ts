@@ -37,6 +37,7 @@ import { RateLimits } from './http/rate-limits.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
+import { USER_ID } from './sessions/sessions.schemas.js';
 import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/media-urls.js';
 
@@ -79,7 +80,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   acceptJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);
-  if (config.AUTH_MODE === 'none') requireUserIds(fastify);
+  if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
@@ -107,17 +108,26 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   return app;
 }
 
-/** Makes `user_id` required in each body that has it. Called with AUTH_MODE=none, where no token names the user. */
-function requireUserIds(fastify: FastifyInstance): void {
+/** Where no token names the user, a body that can name the user must do so. And there are no subjects: only ids count. */
+function nameUsersById(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
-    const body = route.schema?.body as { properties?: object; required?: readonly string[] } | undefined;
-    if (!body?.properties || !('user_id' in body.properties)) return;
-    route.schema = { ...route.schema, body: { ...body, required: ['user_id', ...(body.required ?? [])] } };
+    for (const part of ['body', 'params'] as const) {
+      const schema = route.schema?.[part] as NamingSchema | undefined;
+      if (schema?.properties === undefined || !('user_id' in schema.properties)) continue;
+      const required = ['user_id', ...(schema.required ?? [])];
+      const properties = { ...schema.properties, user_id: USER_ID };
+      route.schema = { ...route.schema, [part]: { ...schema, properties, required } };
+    }
   });
 }
 
+interface NamingSchema {
+  readonly properties?: object;
+  readonly required?: readonly string[];
+}
+
 function acceptJsonOnly(fastify: FastifyInstance): void {
-  // The parser ignores `__proto__` and `constructor`: the schema refuses them as unknown fields.
+  // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {

@@ -84,6 +84,11 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that the session plays now.
        * @example test-pattern
        */
@@ -283,7 +288,7 @@ export interface components {
     };
     readonly PhaseRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
@@ -323,6 +328,7 @@ export interface components {
       readonly code:
         | 'malformed-request'
         | 'unauthorized'
+        | 'token-unusable'
         | 'not-your-session'
         | 'forbidden'
         | 'url-invalid'
@@ -433,6 +439,11 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that the session plays now.
        * @example test-pattern
        */
@@ -517,6 +528,11 @@ export interface components {
        * @example ana
        */
       readonly user_id: string;
+      /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
       /** @description How many sessions the user may hold at once. */
       readonly limit: number;
       /** @description The live sessions, oldest first. */
@@ -586,7 +602,7 @@ export interface components {
     };
     readonly TicketRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
@@ -606,6 +622,14 @@ export interface components {
        * @enum {string}
        */
       readonly for?: 'play' | 'cmcd';
+    };
+    readonly TokenUnusable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:token-unusable';
+      /** @constant */
+      readonly title: 'The token names no usable user, device or plan';
+      /** @constant */
+      readonly code: 'token-unusable';
     };
     readonly TooFarAhead: components['schemas']['Problem'] & {
       /** @constant */
@@ -693,6 +717,7 @@ export type StreamNotFound = components['schemas']['StreamNotFound'];
 export type Sweep = components['schemas']['Sweep'];
 export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
+export type TokenUnusable = components['schemas']['TokenUnusable'];
 export type TooFarAhead = components['schemas']['TooFarAhead'];
 export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];

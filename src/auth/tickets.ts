@@ -37,6 +37,8 @@ const MAX_KNOWN = 20_000;
 /** What a ticket is bound to: it opens nothing else. */
 export interface TicketClaims {
   readonly userId: string;
+  /** The user as the issuer names them, where that differs from `userId`. */
+  readonly subject?: string | undefined;
   readonly sessionId: string;
   readonly streamId: string;
   /** What the user may hold, as it was when the ticket was made. */
@@ -70,13 +72,14 @@ export class Tickets {
   /** For the same claims the same ticket, until its end moves on. */
   async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
     const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
-    const { userId, sessionId, streamId, quota, device } = claims;
+    const { userId, subject, sessionId, streamId, quota, device } = claims;
     const { maxSessions: limit } = quota;
     const shown = device === undefined ? '' : JSON.stringify(device);
+    // Not by the subject: the id of the user follows from it.
     const key = [use, userId, sessionId, streamId, limit, expiresAt, shown].join(' ');
     const known = this.issued.get(key);
     if (known !== undefined) return known;
-    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit, device })
+    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit, device, subject })
       .setProtectedHeader({ alg: 'HS256' })
       .setSubject(userId)
       .setAudience(use)
@@ -104,9 +107,10 @@ export class Tickets {
         audience: [...uses],
         currentDate: new Date(this.clock.now()),
       });
-      const { sub, sid, stream, limit, device, exp, aud } = payload;
+      const { sub, sid, stream, limit, device, subject, exp, aud } = payload;
       const claims = {
         userId: sub!,
+        subject,
         sessionId: sid,
         streamId: stream,
         // It may have been lowered since.
@@ -137,6 +141,7 @@ interface OwnClaims {
   readonly stream: string;
   readonly limit: number;
   readonly device?: Device;
+  readonly subject?: string;
 }
 
 function noTicketOfOurs(): Problem {

@@ -15,7 +15,10 @@ const OF_JWT = [
   ...JWT_KEYS,
   'AUTH_ISSUER',
   'AUTH_AUDIENCE',
+  'AUTH_AUDIENCE_CLAIM',
+  'AUTH_CLOCK_TOLERANCE_SECONDS',
   'STREAM_LIMIT_CLAIM',
+  'USER_ID_CLAIM',
   'DEVICE_ID_CLAIM',
   'MAX_SESSIONS_CEILING',
 ] as const;
@@ -46,7 +49,7 @@ export class AuthSection extends Section {
     return [
       ...(authenticates(given) ? [] : withoutEffect(given, OF_JWT, 'AUTH_MODE is none')),
       ...guessable(given, ['INTERNAL_API_TOKEN', 'TICKET_SECRET']),
-      ...(isProduction(given) && given.AUTH_JWKS_URL?.startsWith('http:')
+      ...(isProduction(given) && namesOf(given.AUTH_JWKS_URL).some((url) => url.startsWith('http:'))
         ? ['AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own']
         : []),
     ];
@@ -69,15 +72,23 @@ export class AuthSection extends Section {
   @Variable(
     {
       meaning:
-        'where the issuer publishes its keys; fetched every 10 minutes, and for a key that is not known',
+        'where the issuer publishes its keys; fetched every 10 minutes, and for an unknown key; one URL for each issuer',
       defaultText: 'none; for `jwt` one of three',
       shared: true,
     },
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWKS_URL') || config.lacksJwtKey),
     Satisfies(
-      'must be an http(s):// URL without credentials; AUTH_MODE=jwt, the default in production, needs it, or ' +
+      'must be an http(s):// URL without credentials, one for each of AUTH_ISSUER in the same order; AUTH_MODE=jwt, the default in production, needs it, or ' +
         'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; AUTH_MODE=none is for who has authentication in front',
-      (value) => isUrl(value, HTTP, 'refused'),
+      (value, { issuers }: AuthSection) => {
+        const urls = namesOf(value);
+        return (
+          urls.every((url) => isUrl(url, HTTP, 'refused')) &&
+          urls.length > 0 &&
+          // A missing issuer is reported by its own name.
+          (issuers.length === 0 ? urls.length === 1 : urls.length === issuers.length)
+        );
+      },
     ),
   )
   readonly AUTH_JWKS_URL?: string;
@@ -122,28 +133,73 @@ export class AuthSection extends Section {
   readonly AUTH_JWT_SECRET?: string;
 
   @Variable(
-    { meaning: 'the `iss` that tokens must have', defaultText: 'none; for `jwt` required', shared: true },
+    {
+      meaning: '`iss` of its tokens; several with commas or spaces between',
+      defaultText: 'none; for `jwt` required',
+      shared: true,
+    },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
-    Satisfies('is missing: AUTH_MODE=jwt takes tokens of one issuer, as their iss has it', isText),
+    Satisfies(
+      'is missing: AUTH_MODE=jwt accepts tokens of the issuers named here, as their iss has it; each only once',
+      isListOfNames,
+    ),
   )
   readonly AUTH_ISSUER?: string;
 
   @Variable(
-    { meaning: 'the `aud` that tokens must have', defaultText: 'none; for `jwt` required', shared: true },
+    {
+      meaning: '`aud` of its tokens; several with commas or spaces between',
+      defaultText: 'none; for `jwt` required',
+      shared: true,
+    },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
-    Satisfies('is missing: AUTH_MODE=jwt takes tokens for this service, as their aud has it', isText),
+    Satisfies(
+      'is missing: AUTH_MODE=jwt accepts tokens for this service, as their aud has it',
+      isListOfNames,
+    ),
   )
   readonly AUTH_AUDIENCE?: string;
 
   @Variable(
     {
-      meaning: "the claim that holds the user's plan; a token without it gets `MAX_SESSIONS_PER_USER`",
+      meaning: 'the claim that has the audience in a token without `aud`: `client_id` for Amazon Cognito',
+      defaultText: 'none: `aud` is required',
+      shared: true,
+    },
+    IsOptional(),
+    IsString(),
+  )
+  readonly AUTH_AUDIENCE_CLAIM?: string;
+
+  @Variable(
+    {
+      meaning: "seconds by which the issuer's clock may differ, for `exp` and `nbf`",
+      default: '5',
+      shared: true,
+    },
+    WholeNumber(0, 300),
+  )
+  readonly AUTH_CLOCK_TOLERANCE_SECONDS: number;
+
+  @Variable(
+    {
+      meaning: "the claim of the user's plan; where a token has none, `MAX_SESSIONS_PER_USER` holds",
       default: 'max_sessions',
       shared: true,
     },
     IsString(),
   )
   readonly STREAM_LIMIT_CLAIM: string;
+
+  @Variable(
+    {
+      meaning: 'the claim that names the user; a subject without the form of an id is mapped to one',
+      default: 'sub',
+      shared: true,
+    },
+    IsString(),
+  )
+  readonly USER_ID_CLAIM: string;
 
   @Variable(
     {
@@ -224,6 +280,21 @@ export class AuthSection extends Section {
     return this.AUTH_MODE === 'jwt' && !JWT_KEYS.some((name) => this.givesJwtKey(name));
   }
 
+  /** Each `iss` that is accepted. */
+  get issuers(): readonly string[] {
+    return namesOf(this.AUTH_ISSUER);
+  }
+
+  /** Each `aud` that is accepted. */
+  get audiences(): readonly string[] {
+    return namesOf(this.AUTH_AUDIENCE);
+  }
+
+  /** Where the issuers publish their keys, in the order of `issuers`. Empty with a key or a secret instead. */
+  get jwksUrls(): readonly string[] {
+    return namesOf(this.AUTH_JWKS_URL);
+  }
+
   /** The algorithms that tokens of viewers may be signed with, pinned by the kind of key. */
   get jwtAlgorithms(): readonly string[] {
     if (this.AUTH_JWT_SECRET !== undefined) return ['HS256'];
@@ -249,6 +320,16 @@ export class AuthSection extends Section {
 /** Whether viewers show tokens. */
 export function authenticates(given: Given): boolean {
   return given.AUTH_MODE === undefined ? isProduction(given) : given.AUTH_MODE === 'jwt';
+}
+
+/** Several values with commas or white space between them. */
+function namesOf(value: unknown): readonly string[] {
+  return isText(value) ? value.split(/[\s,]+/).filter((name) => name !== '') : [];
+}
+
+function isListOfNames(value: unknown): boolean {
+  const names = namesOf(value);
+  return names.length > 0 && new Set(names).size === names.length;
 }
 
 /** Both ends of a pair read as a public key, but an operator who gives the private one has mistaken it. */

@@ -464,6 +464,12 @@ describe('the configuration of callers', () => {
   });
 
   it('needs an issuer, an audience and one key', () => {
+    const url = JWKS.AUTH_JWKS_URL;
+    const two = { ...JWKS, AUTH_ISSUER: 'https://a.example, https://b.example' };
+    expect(faults(two)).toEqual(['AUTH_JWKS_URL']);
+    expect(faults({ ...two, AUTH_JWKS_URL: `${url} ${url}` })).toEqual([]);
+    expect(faults({ ...JWKS, AUTH_JWKS_URL: `${url} ${url}` })).toEqual(['AUTH_JWKS_URL']);
+    expect(faults({ ...JWKS, AUTH_AUDIENCE: ' , ' })).toEqual(['AUTH_AUDIENCE']);
     for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH_JWKS_URL'])
       expect(faults({ ...JWKS, [name]: undefined })).toEqual([name]);
     expect(faults({ ...JWKS, AUTH_JWT_PUBLIC_KEY: RSA })).toEqual(['AUTH_JWT_PUBLIC_KEY']);

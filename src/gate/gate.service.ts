@@ -53,7 +53,8 @@ export interface Client {
 
 export interface Player {
   readonly userId: string;
-  /** Undefined until the player gets a session. */
+  readonly subject?: string | undefined;
+  /** Undefined until the player is given a session. */
   readonly sessionId: string | undefined;
   readonly streamId: string;
   readonly quota: Quota;

@@ -222,16 +222,14 @@ export class HlsController {
     await this.redirectToMedia(request, reply, player, lookup, path);
   }
 
-  /** The player of a request. Throws 429 if the players of its user exceed the rate limit. */
+  /** The player that asks. 429 if its session asks too often. */
   private async playerWithinLimit(
     request: PlayRequest,
     reply: FastifyReply,
     streamId: string,
   ): Promise<Player | SessionPlayer> {
     const player = playerOf(request);
-    // These requests are counted separately from the user's requests to the API. A player in a retry loop, or a leaked
-    // URL, must not prevent the user from ending the session.
-    await this.limits.ofUser(request, reply, `${player.userId}/play`);
+    await this.limits.ofSession(request, reply, player.userId, player.sessionId);
     return { ...player, streamId };
   }
 
@@ -270,13 +268,15 @@ export class HlsController {
       case 'refused':
         throw this.problemOf(admission.refusal, player);
       case 'too-far-ahead':
-        throw refusal(admission, player.quota);
+        throw refusal(admission, player.quota, player.subject);
       case 'ask-again':
         redirect(reply, addressOf(request) + request.url);
         return 'left';
       case 'left':
         return 'left';
       case 'admitted':
+        this.limits.noteAdmitted(player.userId, player.sessionId);
+        break;
       case 'phase-not-found':
     }
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
@@ -299,11 +299,11 @@ export class HlsController {
     redirect(reply, this.urls.of(path!, addressOf(request)));
   }
 
-  private problemOf(refused: Refusal, { quota }: SessionPlayer): Problem {
+  private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
     let problem = this.problems.get(refused);
     if (problem === undefined) {
-      const { code, detail, members } = refusal(refused, quota);
-      // Players retry after 409 and 410, because they take these for temporary errors; 403 stops them.
+      const { code, detail, members } = refusal(refused, quota, subject);
+      // Players take 409 and 410 for a fault that may pass, and try again; 403 stops them.
       problem = new Problem(code, detail, { members, status: 403 });
       this.problems.set(refused, problem);
     }

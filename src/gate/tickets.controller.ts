@@ -58,11 +58,11 @@ export class TicketsController {
     const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const { userId, quota } = viewer;
+    const { userId, subject, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
     const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
     const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
-    const ticket = await this.tickets.issue(use, { ...session, quota });
+    const ticket = await this.tickets.issue(use, { ...session, subject, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

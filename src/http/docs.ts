@@ -40,8 +40,14 @@ export function schemaOf(shape: TSchema): object {
   return shape;
 }
 
-/** The problems of requests whose caller is not identified, or may not act for the user. */
-export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'keys-unavailable'] as const;
+/** What is told whoever asks for a user without being that user. */
+export const OF_VIEWERS = [
+  'unauthorized',
+  'token-unusable',
+  'not-your-session',
+  'forbidden',
+  'keys-unavailable',
+] as const;
 
 /** The names of the security schemes: for services and operators, and for viewers. */
 export const API_TOKEN = 'api-token';
@@ -83,7 +89,8 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, version: st
         type: 'http',
         scheme: 'bearer',
         bearerFormat: 'JWT',
-        description: 'With AUTH_MODE=jwt: a token of the issuer. Its `sub` is the user.',
+        description:
+          'With AUTH_MODE=jwt: a token of the issuer, whose claim `sub` (or USER_ID_CLAIM) names the user.',
       },
       VIEWER_TOKEN,
     )

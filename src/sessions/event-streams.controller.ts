@@ -1,13 +1,13 @@
-import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { Controller, Get, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { ForViewersOrServices, viewerOrService } from '../auth/access.js';
-import { ApiProblems, OF_VIEWERS } from '../http/docs.js';
+import { ForViewersOrServices, userIdOfPath, viewerOrService } from '../auth/access.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from './event-streams.js';
-import { USER_PARAMS, type UserParams } from './sessions.controller.js';
-import { USER_ID } from './sessions.schemas.js';
+import { USER_PARAMS } from './sessions.controller.js';
+import { USER_NAME } from './sessions.schemas.js';
 
 const EVENT_ID = { type: 'string', pattern: '^\\d{1,15}-\\d{1,15}$' };
 
@@ -32,7 +32,7 @@ export class EventStreamsController {
       'callbacks, `data` the session as it was then, with `reason` where there is one. A comment every 15 s. ' +
       'The last few are kept; where some may be forgotten, an event `resync` says to list the sessions.',
   })
-  @ApiParam({ name: 'user_id', schema: USER_ID })
+  @ApiParam({ name: 'user_id', schema: schemaOf(USER_NAME) })
   @ApiHeader({
     name: 'Last-Event-ID',
     required: false,
@@ -52,14 +52,11 @@ export class EventStreamsController {
     'too-many-streams',
     'not-ready',
   )
-  async streamEvents(
-    @Param() { user_id }: UserParams,
-    @Req() request: FastifyRequest,
-    @Res() reply: FastifyReply,
-  ): Promise<void> {
+  async streamEvents(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const lastEventId = request.headers['last-event-id'];
     const viewer = viewerOrService(request);
-    if (viewer) await this.limits.ofUser(request, reply, user_id);
+    const userId = userIdOfPath(request);
+    if (viewer) await this.limits.ofUser(request, reply, userId);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')
@@ -67,7 +64,7 @@ export class EventStreamsController {
       .header('x-accel-buffering', 'no');
     if (request.method === 'HEAD') return void reply.send();
     for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value!);
-    await this.streams.stream(user_id, lastEventId as string | undefined, reply.raw, viewer?.until);
+    await this.streams.stream(userId, lastEventId as string | undefined, reply.raw, viewer?.until);
     void reply.hijack();
   }
 }

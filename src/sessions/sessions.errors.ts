@@ -16,14 +16,18 @@ const STORE_RETRY_SECONDS = 1;
 /** The refusals that concern the session or its user, and not the stream. */
 export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' | 'too-far-ahead' }>;
 
-/** The problem of a refusal that concerns the session or its user. */
-export function refusal(admission: Refusal, { maxSessions: limit }: Quota): Problem {
+/** The problem of a request that was refused because of the session or of its user, whom the issuer names `subject`. */
+export function refusal(
+  admission: Refusal,
+  { maxSessions: limit }: Quota,
+  subject: string | undefined,
+): Problem {
   if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;
   if (admission.outcome === 'too-far-ahead') return tooFarAhead(seconds);
   const members: LimitReachedMembers = {
     limit,
-    sessions: admission.sessions.map(sessionJson),
+    sessions: admission.sessions.map((session) => sessionJson(session, subject)),
     retry_after_seconds: seconds,
   };
   return new Problem(

@@ -1,15 +1,25 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { MAX_SUBJECT_BYTES } from '../auth/subjects.js';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
 import { type Device } from './device.js';
 import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
-export const USER_ID = idSchema('The user. The limit applies to the sessions of one user.', 'ana');
-export const SESSION_ID = idSchema(
-  'One viewing of one client. It holds one place of the user.',
-  'living-room',
-);
+export const USER_ID = idSchema('The user that the limit is for.', 'ana');
+/** How a request names a user. With AUTH_MODE=none only ids are valid (`app.ts`). */
+export const USER_NAME = Type.String({
+  minLength: 1,
+  maxLength: MAX_SUBJECT_BYTES,
+  description:
+    'The user that the limit is for: the id as replies have it, or with AUTH_MODE=jwt the very subject that the issuer uses.',
+  examples: ['ana'],
+});
+const SUBJECT = Type.String({
+  description: 'The user as the issuer names them; present where it is known and differs from user_id.',
+  examples: ['auth0|507f1f77bcf86cd799439011'],
+});
+export const SESSION_ID = idSchema('One place to watch, held by one client.', 'living-room');
 
 export const LIMIT = Type.Integer({
   minimum: 1,
@@ -63,6 +73,7 @@ function replacementJson({ sessionId, device }: Replacement): Static<typeof REPL
 export const SESSION = component('Session', {
   session_id: SESSION_ID,
   user_id: USER_ID,
+  subject: Type.Optional(SUBJECT),
   stream_id: idSchema('The stream that the session plays now.', 'test-pattern'),
   state: oneOfTexts(['active', 'idle'], {
     description: 'A session is idle when it has sent no request for X seconds and has nothing left to play.',
@@ -81,17 +92,22 @@ export const SESSION = component('Session', {
 });
 export type SessionJson = Static<typeof SESSION>;
 
-/** The session of a reply. Replies contain live sessions only; expired sessions appear only in events. */
-export function sessionJson(session: Session): SessionJson {
-  return sessionMembers(session as Session & { readonly state: SessionJson['state'] });
+/**
+ * The session of a reply. The store answers with live sessions only; expired ones appear in events alone. `subject`: of
+ * the viewer to whom the session belongs, where the request tells it.
+ */
+export function sessionJson(session: Session, subject: string | undefined): SessionJson {
+  return sessionMembers(session as Session & { readonly state: SessionJson['state'] }, subject);
 }
 
 function sessionMembers<State extends string>(
   session: Omit<Session, 'state'> & { readonly state: State },
+  subject?: string,
 ): Omit<SessionJson, 'state'> & { state: State } {
   return {
     session_id: session.sessionId,
     user_id: session.userId,
+    ...(subject === undefined ? {} : { subject }),
     stream_id: session.streamId,
     state: session.state,
     started_at: instant(session.startedAt),
@@ -109,6 +125,7 @@ export type KeptSessionJson = Static<typeof KEPT_SESSION>;
 
 export const SESSION_LIST = component('SessionList', {
   user_id: USER_ID,
+  subject: Type.Optional(SUBJECT),
   limit: LIMIT,
   sessions: Type.Array(SESSION, { description: 'The live sessions, oldest first.' }),
 });

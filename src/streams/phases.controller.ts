@@ -4,7 +4,7 @@ import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { deviceOf } from '../auth/viewers.js';
+import { type Viewer, deviceOf } from '../auth/viewers.js';
 import { instant } from '../http/fields.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
@@ -13,7 +13,6 @@ import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
-import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, TOO_FAR_AHEAD, sessionJson } from '../sessions/sessions.schemas.js';
@@ -102,7 +101,7 @@ export class PhasesController {
     const { body } = request;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const exceeded = this.limits.ofUser(request, reply, viewer.userId);
+    const exceeded = this.limits.ofSession(request, reply, viewer.userId, body.session_id);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
     const lookup =
@@ -124,9 +123,10 @@ export class PhasesController {
       { arrives: () => delivered(reply.raw), isMedia: true },
     );
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
-      throw this.refuse(admission, lookup, viewer.quota);
+      throw this.refuse(admission, lookup, viewer);
 
     const { session, live, created } = admission;
+    this.limits.noteAdmitted(session.userId, session.sessionId);
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
     const nextRequest = Math.min(
       nextRequestIn(lookup.stream, phase, this.clock.now()),
@@ -143,10 +143,10 @@ export class PhasesController {
       };
     }
     const ticket = this.byTicket
-      ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
+      ? await this.tickets.issue('playlist', { ...session, subject: viewer.subject, quota: viewer.quota })
       : undefined;
     return {
-      session: sessionJson(session),
+      session: sessionJson(session, viewer.subject),
       phase: phaseJson(phase, this.urls.base(self)),
       sessions: { live, limit: viewer.quota.maxSessions },
       next_request_in_seconds: nextRequest,
@@ -154,12 +154,12 @@ export class PhasesController {
     };
   }
 
-  private refuse(admission: Admission, lookup: StreamLookup, quota: Quota): Problem {
+  private refuse(admission: Admission, lookup: StreamLookup, { quota, subject }: Viewer): Problem {
     switch (admission.outcome) {
       case 'session-ended':
       case 'limit-reached':
       case 'too-far-ahead':
-        return refusal(admission, quota);
+        return refusal(admission, quota, subject);
       case 'admitted':
       case 'phase-not-found':
     }

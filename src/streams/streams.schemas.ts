@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
-import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_NAME } from '../sessions/sessions.schemas.js';
 import { type StreamSummary } from './seen-streams.js';
 import { type Resource, type Segment, type SegmentKey } from './phases.js';
 import { type IssuedPhase } from './media-urls.js';
@@ -15,10 +15,10 @@ export const STREAM_ID = idSchema('The id of a stream: a film or a channel.', 't
 /** The members that requests for a phase and for a ticket share. */
 const ASKED = {
   user_id: Type.Optional({
-    ...USER_ID,
+    ...USER_NAME,
     description:
-      'The user. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, because the user is the ' +
-      '`sub` of the token.',
+      'The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left ' +
+      'out, since the token names the user, and it may also be the subject that the token has.',
   }),
   stream_id: STREAM_ID,
   session_id: Type.Optional({
