@@ -26,7 +26,7 @@ import {
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
-import { MEDIA, REPORTS, control, openToPages } from './http/cors.js';
+import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
@@ -48,6 +48,12 @@ const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests. The caller makes it listen. All wiring is here. */
 export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
+  const { CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS } = config;
+  const crossOrigin = new CrossOrigin([
+    forPlayers([PLAY_PATH, MEDIA_PATH], CORS_ALLOWED_HEADERS),
+    forReports([CMCD_ROUTE.slice(1)], CORS_ALLOWED_HEADERS),
+    forClients(CONTROL_PATHS, CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS),
+  ]);
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // The service has no Express middleware; the layer for it would cost CPU for every request.
@@ -66,7 +72,8 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
     schemaErrorFormatter: (errors) => Problem.invalidRequest(fieldErrorsOfBody(errors)),
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
-      // The router refuses before any hook runs, so that the header is set here.
+      // The router refuses before any hook runs, so that the headers are set here.
+      crossOrigin.addHeaders(request, reply);
       sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
     },
   });
@@ -83,9 +90,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
-  openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
-  openToPages(fastify, [CMCD_ROUTE.slice(1)], REPORTS);
-  openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
+  crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);

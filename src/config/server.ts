@@ -78,6 +78,18 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
+        'names of request headers that pages may send to the API and to the gate, in addition to the usual ones, separated by commas',
+      default: [],
+      defaultText: 'none',
+      shared: true,
+    },
+    List('must be names of headers, with commas between', (name) => /^[a-z\d_-]{1,64}$/i.test(name)),
+  )
+  readonly CORS_ALLOWED_HEADERS: readonly string[];
+
+  @Variable(
+    {
+      meaning:
         'the commit that the image was built from; the image sets it, and `GET /internal/config` shows it',
     },
     IsOptional(),

@@ -4,9 +4,10 @@ const ALLOWED = 'https://tv.example';
 const OTHER = 'https://evil.example';
 const BODY = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
 
-describe('pages of allowed origins', () => {
+describe('pages of origins that are named', () => {
   const service = useService('the embedded store', () => ({
     CORS_ALLOWED_ORIGINS: `https://www.example, ${ALLOWED}`,
+    CORS_ALLOWED_HEADERS: 'x-app-version, x-device',
     RATE_LIMIT_PER_USER: '5',
   }));
   const ask = (method: 'GET' | 'POST' | 'DELETE' | 'OPTIONS', url: string, origin?: string, body?: object) =>
@@ -23,7 +24,7 @@ describe('pages of allowed origins', () => {
     service.clock.advance(1_000);
   });
 
-  it('get a reply to their preflight', async () => {
+  it('may ask first what they may send', async () => {
     for (const url of ['/v1/phases', '/v1/users/ana/sessions/tv', '/v1/tickets', '/v1/streams']) {
       const { statusCode, headers } = await ask('OPTIONS', url, ALLOWED);
       expect([url, statusCode, headers]).toMatchObject([
@@ -32,13 +33,15 @@ describe('pages of allowed origins', () => {
         {
           'access-control-allow-origin': ALLOWED,
           'access-control-allow-methods': 'GET, HEAD, POST, DELETE',
-          'access-control-allow-headers': 'authorization, content-type, last-event-id',
+          'access-control-allow-headers': expect.stringMatching(
+            /^authorization, .*content-type.*traceparent.*, x-app-version, x-device$/,
+          ),
         },
       ]);
     }
   });
 
-  it('may read replies, including refusals and 429', async () => {
+  it('may read replies, refusals and 429 among them', async () => {
     const replies = [
       await ask('POST', '/v1/phases', ALLOWED, BODY),
       await ask('POST', '/v1/phases', ALLOWED, {}),
@@ -52,7 +55,7 @@ describe('pages of allowed origins', () => {
     }
   });
 
-  it('get CORS headers, and pages of other origins do not', async () => {
+  it('are told apart from others, who are told nothing', async () => {
     for (const origin of [OTHER, 'null', `${ALLOWED}.evil.example`, 'http://tv.example', undefined]) {
       const { statusCode, headers } = await ask('OPTIONS', '/v1/phases', origin);
       const { headers: got } = await ask('GET', '/v1/streams', origin);
@@ -65,16 +68,36 @@ describe('pages of allowed origins', () => {
     }
   });
 
-  it('get no CORS headers from routes that are not for clients', async () => {
+  it('get nothing of what is not for clients', async () => {
     for (const url of ['/internal/expiry', '/metrics', '/docs/openapi.json', '/v1/phasesx']) {
       const { headers } = await ask('GET', url, ALLOWED);
       expect([url, headers['access-control-allow-origin']]).toEqual([url, undefined]);
     }
   });
 
-  it('get the usual CORS headers for media', async () => {
+  it('are no others than usual where media is played', async () => {
     const { headers } = await ask('GET', '/v1/play/test-pattern/index.m3u8?user_id=ana', OTHER);
     expect(headers['access-control-allow-origin']).toBe('*');
+  });
+
+  it('may read refusals that come before routing, and others may not', async () => {
+    for (const url of [`/v1/streams/${'x'.repeat(2_000)}`, '/v1/streams/%E0%A4%A']) {
+      const { statusCode, headers } = await ask('GET', url, ALLOWED);
+      expect([statusCode, headers['access-control-allow-origin']]).toEqual([400, ALLOWED]);
+      expect((await ask('GET', url, OTHER)).headers['access-control-allow-origin']).toBeUndefined();
+    }
+    const { headers } = await ask('GET', '/v1/play/%E0%A4%A/index.m3u8', OTHER);
+    expect(headers).toMatchObject({
+      'access-control-allow-origin': '*',
+      'access-control-expose-headers': expect.stringContaining('x-request-id'),
+    });
+  });
+
+  it('may read refusals that come before there is a request', async () => {
+    const reply = await fetch(`${await service.app.getUrl()}/v1/streams`, {
+      headers: { origin: ALLOWED, 'x-long': 'x'.repeat(20_000) },
+    });
+    expect([reply.status, reply.headers.get('access-control-allow-origin')]).toEqual([431, '*']);
   });
 });
 
@@ -86,7 +109,7 @@ describe('pages of other origins', () => {
       'access-control-allow-origin'
     ];
 
-  it('get CORS headers from routes that are open to all origins, and from no others', async () => {
+  it('may ask where all may, by name, and nowhere else', async () => {
     expect([await allowed(none), await allowed(all)]).toEqual([undefined, '*']);
   });
 });
