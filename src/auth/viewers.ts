@@ -106,7 +106,8 @@ export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Devic
   return deviceId === undefined ? given : { ...given, id: deviceId };
 }
 
-function named(viewer: Viewer, userId: string | undefined): Viewer {
+/** The viewer; 403 where the request names another user. */
+export function named(viewer: Viewer, userId: string | undefined): Viewer {
   if (userId === undefined || userId === viewer.userId) return viewer;
   // The same whether there is such a user, or such a session, or not.
   throw new Problem('not-your-session', 'Ask for what belongs to the user whom the token names.');
