@@ -215,6 +215,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     const at = ({ headers }: Delivery) => Number(headers['webhook-timestamp']);
     expect(at(second) - at(first)).toBe(7);
     expect(new Webhook(NEW_SECRET).verify(second.body, second.headers)).toEqual(first.event);
+    await until(async () => (await outbox()).waiting === 0);
     expect(await outbox()).toEqual({
       waiting: 0,
       oldest_at: null,
@@ -487,6 +488,7 @@ describe.each(STORES)('where nobody wants callbacks, on %s,', (store) => {
   it('no event waits to be delivered', async () => {
     await ask('tv');
     await end('tv');
+    await until(async () => (await outbox()).waiting === 0);
     expect(await outbox()).toEqual({
       waiting: 0,
       oldest_at: null,
@@ -593,7 +595,12 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       expect.stringContaining('text/plain'),
     ]);
     // A counter that falls to 0 and comes back is, to Prometheus, as many sessions again.
-    expect(await metrics()).toEqual({ store_up: 0, event_streams: 0, callbacks_stopped: 0 });
+    expect(await metrics()).toEqual({
+      store_up: 0,
+      event_streams: 0,
+      held_replies: 0,
+      callbacks_stopped: 0,
+    });
     jest.restoreAllMocks();
     expect(await metrics()).toEqual(before);
   });

@@ -122,7 +122,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(service.app.get(SchedulerRegistry).getIntervals()).toContain('event-streams-heartbeat');
     for (let beats = 1; beats <= 2; beats++) {
       await service.app.get(EventStreams).beat();
-      await until(() => client.comments() === beats);
+      await until(() => client.comments() >= beats);
     }
     expect([client.events, client.lastEventId()]).toEqual([[], expect.stringMatching(/^\d+-\d+$/)]);
   });
