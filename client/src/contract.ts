@@ -229,6 +229,7 @@ export interface components {
       readonly dead_letters: number;
       /** @description Events that were dropped, because too many waited or were given up. */
       readonly lost: number;
+      readonly receiver: components['schemas']['Receiver'];
     };
     readonly PauseRequest: {
       /** @description Who pauses, for others to read. */
@@ -352,7 +353,6 @@ export interface components {
         | 'origin-unavailable'
         | 'keys-unavailable'
         | 'store-unavailable'
-        | 'too-many-streams'
         | 'not-ready';
     };
     readonly RateLimited: components['schemas']['Problem'] & {
@@ -362,6 +362,15 @@ export interface components {
       readonly title: 'Asked too often';
       /** @constant */
       readonly code: 'rate-limited';
+    };
+    readonly Receiver: {
+      /**
+       * @description `failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with Retry-After. `stopped`: it answered 410, and gets nothing until an operator resumes the deliveries.
+       * @enum {string}
+       */
+      readonly state: 'working' | 'failing' | 'resting' | 'stopped';
+      readonly since: string | null;
+      readonly failure: string | null;
     };
     readonly RefusedSession: {
       /**
@@ -409,6 +418,10 @@ export interface components {
     readonly ReplayRequest: {
       readonly ids?: readonly string[];
     } | null;
+    readonly Resumption: {
+      /** @description False where deliveries were not stopped on the instance that answers. */
+      readonly resumed: boolean;
+    };
     readonly Segment: {
       /**
        * Format: uri
@@ -618,10 +631,10 @@ export interface components {
       readonly session_id?: string;
       readonly device?: components['schemas']['Device'];
       /**
-       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.
+       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd. `events`: the user's event stream, GET /v1/users/{user_id}/events?ticket=….
        * @enum {string}
        */
-      readonly for?: 'play' | 'cmcd';
+      readonly for?: 'play' | 'cmcd' | 'events';
     };
     readonly TokenUnusable: components['schemas']['Problem'] & {
       /** @constant */
@@ -640,14 +653,6 @@ export interface components {
       readonly code: 'too-far-ahead';
       /** @description When little enough is left to play. */
       readonly retry_after_seconds: number;
-    };
-    readonly TooManyStreams: components['schemas']['Problem'] & {
-      /** @constant */
-      readonly type: 'urn:streamgate:problem:too-many-streams';
-      /** @constant */
-      readonly title: 'Too many streams of events are open';
-      /** @constant */
-      readonly code: 'too-many-streams';
     };
     readonly Unauthorized: components['schemas']['Problem'] & {
       /** @constant */
@@ -699,11 +704,13 @@ export type PhaseReply = components['schemas']['PhaseReply'];
 export type PhaseRequest = components['schemas']['PhaseRequest'];
 export type Problem = components['schemas']['Problem'];
 export type RateLimited = components['schemas']['RateLimited'];
+export type Receiver = components['schemas']['Receiver'];
 export type RefusedSession = components['schemas']['RefusedSession'];
 export type Rendition = components['schemas']['Rendition'];
 export type RenditionList = components['schemas']['RenditionList'];
 export type Replay = components['schemas']['Replay'];
 export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type Resumption = components['schemas']['Resumption'];
 export type Segment = components['schemas']['Segment'];
 export type Session = components['schemas']['Session'];
 export type SessionEnded = components['schemas']['SessionEnded'];
@@ -719,7 +726,6 @@ export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
 export type TokenUnusable = components['schemas']['TokenUnusable'];
 export type TooFarAhead = components['schemas']['TooFarAhead'];
-export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];
 export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];
 export type $defs = Record<string, never>;

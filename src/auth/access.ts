@@ -15,7 +15,12 @@ import { type Viewer } from './viewers.js';
 export type Access =
   | { readonly to: 'everybody' }
   | { readonly to: 'viewers'; readonly needsAddress: boolean }
-  | { readonly to: 'viewers-and-services'; readonly scope: Scope }
+  | {
+      readonly to: 'viewers-and-services';
+      readonly scope: Scope;
+      /** The use of tickets in the query that identify the viewer; undefined where no ticket does. */
+      readonly ticket: TicketUse | undefined;
+    }
   | { readonly to: 'services'; readonly scope: Scope }
   | { readonly to: 'players'; readonly uses: readonly TicketUse[] };
 
@@ -72,10 +77,13 @@ export function ForViewers({ needsAddress = false } = {}) {
 /**
  * For viewers as with `ForViewers`, and for services whose API token has the scope: these may name any user. The
  * handler tells the two apart by `viewerOrService`, and reads the user by `userIdOfPath`.
+ *
+ * `ticket`: a ticket of this use in the query identifies the viewer, and then no header does. For clients that cannot send
+ * a header.
  */
-export function ForViewersOrServices(scope: Scope) {
+export function ForViewersOrServices(scope: Scope, { ticket }: { readonly ticket?: TicketUse } = {}) {
   return applyDecorators(
-    mark({ to: 'viewers-and-services', scope }),
+    mark({ to: 'viewers-and-services', scope, ticket }),
     ApiBearerAuth(VIEWER_TOKEN),
     ApiBearerAuth(API_TOKEN),
   );

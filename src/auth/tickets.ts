@@ -11,15 +11,17 @@ import { isJws, unauthorized } from './bearer.js';
 
 /**
  * What a ticket opens. `playlist`: the first playlist, where a player begins. `media`: what a playlist names. `cmcd`: the
- * event target of a player's reports. A player loads the playlist of a film once, so the latter two have to outlive the
- * film and a long pause.
+ * event target of a player's reports. `events`: the user's stream of events, for EventSource, which sends no header. A
+ * player loads the playlist of a film once, so `media` and `cmcd` have to outlive the film and a long pause; `events` has
+ * to outlive the page, because EventSource reconnects to the same URL and gives up at 401.
  */
-export type TicketUse = 'playlist' | 'media' | 'cmcd';
+export type TicketUse = 'playlist' | 'media' | 'cmcd' | 'events';
 
 const LIFE_MS: Readonly<Record<TicketUse, number>> = {
   playlist: 10 * 60_000,
   media: 12 * 3_600_000,
   cmcd: 12 * 3_600_000,
+  events: 12 * 3_600_000,
 };
 /**
  * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
@@ -30,6 +32,7 @@ const STEP_MS: Readonly<Record<TicketUse, number>> = {
   playlist: 5 * 60_000,
   media: 3_600_000,
   cmcd: 3_600_000,
+  events: 3_600_000,
 };
 /** About a kilobyte each. */
 const MAX_KNOWN = 20_000;
@@ -99,7 +102,7 @@ export class Tickets {
   }
 
   /** The claims of a ticket. 401 for one that this service did not issue, that is for another use, or that has expired. */
-  async open(uses: readonly TicketUse[], ticket: string): Promise<TicketClaims> {
+  async open(uses: readonly TicketUse[], ticket: string): Promise<OpenedTicket> {
     if (!isJws(ticket)) throw noTicketOfOurs();
     try {
       const { payload } = await jwtVerify<OwnClaims>(ticket, this.key, {
@@ -108,7 +111,7 @@ export class Tickets {
         currentDate: new Date(this.clock.now()),
       });
       const { sub, sid, stream, limit, device, subject, exp, aud } = payload;
-      const claims = {
+      const opened: OpenedTicket = {
         userId: sub!,
         subject,
         sessionId: sid,
@@ -116,9 +119,11 @@ export class Tickets {
         // It may have been lowered since.
         quota: { maxSessions: Math.min(limit, this.ceiling) },
         device,
+        use: aud as TicketUse,
+        expiresAt: exp! * 1_000,
       };
-      this.opened.set(ticket, { ...claims, use: aud as TicketUse, expiresAt: exp! * 1_000 });
-      return claims;
+      this.opened.set(ticket, opened);
+      return opened;
     } catch (error) {
       if (error instanceof errors.JWTExpired)
         throw unauthorized(
@@ -133,6 +138,7 @@ export class Tickets {
 
 interface OpenedTicket extends TicketClaims {
   readonly use: TicketUse;
+  /** Unix milliseconds. */
   readonly expiresAt: number;
 }
 

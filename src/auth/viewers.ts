@@ -128,10 +128,10 @@ export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Devic
 }
 
 /**
- * Checks that the request names this viewer or nobody. A subject may have the form of another user's id: whoever handles
- * the request takes `userId` of the viewer, never the name in the request.
+ * Checks that the request names this viewer or nobody; 403 if it names another user. A subject may have the form of another
+ * user's id: whoever handles the request takes `userId` of the viewer, never the name in the request.
  */
-function named(viewer: Viewer, user: string | undefined): Viewer {
+export function named(viewer: Viewer, user: string | undefined): Viewer {
   if (user === undefined || user === viewer.userId || user === viewer.subject) return viewer;
   // The same whether there is such a user, or such a session, or not.
   throw new Problem('not-your-session', 'Ask for what belongs to the user whom the token names.');

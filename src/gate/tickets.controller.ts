@@ -61,7 +61,8 @@ export class TicketsController {
     const { userId, subject, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
     const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
-    const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
+    const { for: purpose = 'play' } = request.body;
+    const use = purpose === 'play' ? 'playlist' : purpose;
     const ticket = await this.tickets.issue(use, { ...session, subject, quota });
     return {
       ticket: ticket.ticket,

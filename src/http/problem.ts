@@ -33,7 +33,6 @@ export const PROBLEMS = {
   'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },
   'keys-unavailable': { status: 503, title: 'Tokens cannot be checked right now' },
   'store-unavailable': { status: 503, title: 'Sessions cannot be checked right now' },
-  'too-many-streams': { status: 503, title: 'Too many streams of events are open' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const;
 

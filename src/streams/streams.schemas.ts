@@ -82,9 +82,10 @@ export const PHASE_EXAMPLES = {
 export const TICKET_REQUEST = component('TicketRequest', {
   ...ASKED,
   for: Type.Optional(
-    oneOfTexts(['play', 'cmcd'], {
+    oneOfTexts(['play', 'cmcd', 'events'], {
       description:
-        '`play`, the default: a ticket for the playlist. `cmcd`: a ticket for reports of a player, POST /v1/cmcd.',
+        '`play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd. `events`: the ' +
+        "user's event stream, GET /v1/users/{user_id}/events?ticket=….",
     }),
   ),
 });

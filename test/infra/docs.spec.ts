@@ -1,6 +1,6 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { backOffMs } from '../../src/callbacks/callbacks.service.js';
+import { backOffMs } from '../../src/callbacks/receiver.js';
 
 /** The files, headings and commands that the documentation names must exist. */
 

@@ -9,6 +9,8 @@ export interface EventSourceClient {
   comments(): number;
   /** The id to resume after. Browsers also take it from events that have only an id. */
   lastEventId(): string | undefined;
+  /** The last delay that it was told to wait before it reconnects, in milliseconds. */
+  retryMs(): number | undefined;
   /** Resolves with the body of a reply that is no event stream. */
   problem(): Promise<{ code: string }>;
   /** Resolves when the server has ended the stream. */
@@ -24,7 +26,12 @@ export async function openEventSource(
   const reply = await fetch(url, { headers, signal: leaving.signal });
   const events: EventSourceMessage[] = [];
   let [comments, text] = [0, ''];
-  const parser = createParser({ onEvent: (event) => events.push(event), onComment: () => comments++ });
+  let retryMs: number | undefined;
+  const parser = createParser({
+    onEvent: (event) => events.push(event),
+    onComment: () => comments++,
+    onRetry: (ms) => (retryMs = ms),
+  });
   const read = async (): Promise<void> => {
     if (!reply.ok) return;
     for await (const chunk of reply.body!.pipeThrough(new TextDecoderStream())) {
@@ -38,6 +45,7 @@ export async function openEventSource(
     events,
     comments: () => comments,
     lastEventId: () => [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1],
+    retryMs: () => retryMs,
     problem: async () => (await reply.json()) as { code: string },
     ended: read().catch(() => undefined),
     close: () => {
