@@ -289,7 +289,8 @@ describe('the gate of a live stream', () => {
     expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
     expect(replies[0]!.text).toMatch(/^0\/100-[a-z0-9]+\.ts\?/m);
     expect(origin.reads).toBe(1);
-    expect(await player.sessions()).toMatchObject([{ phase: 10, streamId: 'news' }]);
+    // Phase 10 is not whole yet.
+    expect(await player.sessions()).toMatchObject([{ phase: 9, streamId: 'news' }]);
     origin.first = 103;
     await until(async () => (await player.get('index.m3u8')).text.includes('\n0/108-'));
     service.clock.advance(5_000);
