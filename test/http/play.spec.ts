@@ -298,7 +298,8 @@ describe('the gate of a live stream', () => {
     expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
     expect(replies[0]!.text).toMatch(/^0\/100-[a-z0-9]+\.ts\?/m);
     expect(origin.reads).toBe(1);
-    expect(await player.sessions()).toMatchObject([{ phase: 10, streamId: 'news' }]);
+    // Phase 10 is not whole yet.
+    expect(await player.sessions()).toMatchObject([{ phase: 9, streamId: 'news' }]);
     origin.first = 103;
     service.clock.advance(RELOADED_MS);
     expect((await player.get('index.m3u8')).text).toContain('\n0/108-');

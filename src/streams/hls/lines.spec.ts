@@ -90,6 +90,14 @@ describe('an attribute list', () => {
         ['B', '', true],
       ],
     ],
+    [
+      'an apostrophe in front',
+      "A='x,B=1",
+      [
+        ['A', "'x", false],
+        ['B', '1', false],
+      ],
+    ],
     ['empty places', ',,A=1,,', [['A', '1', false]]],
     ['a quoted string that nothing closes', 'A="x,B=1', [['A', 'x,B=1', true]]],
     [
