@@ -260,6 +260,10 @@ export class Config {
   readonly REDIS_PASSWORD?: string;
 
   @IsOptional()
+  @IsIn(['1', '2'], { message: 'must be 1 or 2: the layout of records that this instance writes' })
+  readonly STORE_LAYOUT?: '1' | '2';
+
+  @IsOptional()
   @IsIn(['false'], { message: 'must be false: cluster mode is not available yet' })
   readonly REDIS_CLUSTER?: string;
 

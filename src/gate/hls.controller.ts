@@ -325,7 +325,7 @@ export class HlsController {
     const key = keyOf({ user_id: userId, session_id: sessionId });
     const ended = this.ended.get(key);
     if (!ended) return undefined;
-    const sessions = await this.repository.list(userId);
+    const { sessions } = await this.repository.list(userId);
     if (!sessions.some((session) => session.sessionId === sessionId)) {
       this.denials.set(key, ended, { ttl: this.urlLifeMs });
       return ended;

@@ -26,6 +26,7 @@ const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {
   phase: 4,
   version: 1,
   pausedMs: 0,
+  quota: POLICY.quota,
   ...more,
 });
 const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({

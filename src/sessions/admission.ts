@@ -39,6 +39,8 @@ export interface HeldRecord {
   readonly version: number;
   /** How long after its last phase the last activity was: 0 unless it was a keepalive. */
   readonly pausedMs: number;
+  /** What the user might hold when the session was last admitted. */
+  readonly quota: Quota;
 }
 
 /** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
@@ -130,6 +132,16 @@ export function live(records: readonly SessionRecord[], policy: Policy, now: num
   return records.filter((record) => holdsPlace(record, policy, now)).toSorted(oldestFirst);
 }
 
+/**
+ * The quota that the latest phase of these sessions was admitted at, the greater of two that are equally late; undefined
+ * without sessions.
+ */
+export function latestQuota(records: readonly HeldRecord[]): Quota | undefined {
+  const phaseAt = (record: HeldRecord): number => record.lastActivityAt - record.pausedMs;
+  return records.toSorted((a, b) => phaseAt(b) - phaseAt(a) || b.quota.maxSessions - a.quota.maxSessions)[0]
+    ?.quota;
+}
+
 export function oldestFirst(
   a: Pick<HeldRecord, 'startedAt' | 'sessionId'>,
   b: Pick<HeldRecord, 'startedAt' | 'sessionId'>,
@@ -171,6 +183,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     phase,
     version: former ? nextVersion(former.version) : 1,
     pausedMs: 0,
+    quota: ask.quota,
   };
   const ending = holders.filter((holder) => !staying.includes(holder));
 

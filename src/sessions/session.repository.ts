@@ -1,4 +1,5 @@
 import { type EndReason, type ALL_SESSIONS } from './admission.js';
+import { type Quota } from './quota.js';
 import {
   type Admission,
   type AdmissionRequest,
@@ -25,8 +26,8 @@ export abstract class SessionRepository {
   /** A paused player is still there: its session's last activity moves, within bounds. */
   abstract keepAlive(userId: string, sessionId: string): Promise<KeepAlive>;
 
-  /** The user's live sessions, oldest first. */
-  abstract list(userId: string): Promise<Session[]>;
+  /** The user's live sessions, and the quota that the latest of their phases was admitted at. */
+  abstract list(userId: string): Promise<UserSessions>;
 
   /** Closes sessions on purpose; their places are free at once. */
   abstract end(
@@ -54,6 +55,13 @@ export abstract class SessionRepository {
 
   /** Resolves where the store answers. */
   abstract ping(): Promise<void>;
+}
+
+export interface UserSessions {
+  /** Undefined where no session is live, or the store does not know. */
+  readonly quota: Quota | undefined;
+  /** Oldest first. */
+  readonly sessions: readonly Session[];
 }
 
 export interface EndResult {
@@ -91,6 +99,8 @@ export interface Ledger {
   readonly ended: number;
   /** Those whose first phase never arrived. */
   readonly undone: number;
+  /** Stored values that could not be read and were set aside; what they held is in no other count. */
+  readonly unreadable: number;
 }
 
 /** The store could not be asked, or failed. Message and cause are for the log, never for a client. */

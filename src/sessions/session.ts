@@ -22,7 +22,7 @@ export interface Session {
 }
 
 /** As much of a record as is shown. */
-export type ShownRecord = Omit<HeldRecord, 'status' | 'version' | 'pausedMs'>;
+export type ShownRecord = Omit<HeldRecord, 'status' | 'version' | 'pausedMs' | 'quota'>;
 
 export function toSession(userId: string, record: ShownRecord, policy: Policy, now: number): Session {
   const idleAt = record.lastActivityAt + policy.idleAfterMs;
@@ -104,8 +104,8 @@ export function admitted(
   };
 }
 
-interface AdmittedDecision {
-  readonly record: Omit<HeldRecord, 'pausedMs'>;
+export interface AdmittedDecision {
+  readonly record: Omit<HeldRecord, 'pausedMs' | 'quota'>;
   readonly created: boolean;
   readonly former: Grant['former'];
   readonly live: number;

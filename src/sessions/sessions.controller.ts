@@ -54,7 +54,8 @@ export class SessionsController {
   @ApiBearerAuth(API_TOKEN)
   @ApiOkResponse({
     description:
-      "The user's live sessions. A service, which does not know the user's plan, is told the usual limit.",
+      "The user's live sessions, and the limit that the user's last admission was judged by. Without a live session " +
+      'that is the limit of the token, or the usual one.',
     schema: SESSION_LIST,
   })
   async listSessions(
@@ -64,8 +65,8 @@ export class SessionsController {
   ): Promise<{ user_id: string; limit: number; sessions: SessionJson[] }> {
     const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
     if (viewer) await this.limits.ofUser(request, reply, user_id);
-    const sessions = await this.sessions.list(user_id);
-    const limit = (viewer?.quota ?? this.config.policy.quota).maxSessions;
+    const { quota, sessions } = await this.sessions.list(user_id);
+    const limit = (quota ?? viewer?.quota ?? this.config.policy.quota).maxSessions;
     return { user_id, limit, sessions: sessions.map(sessionJson) };
   }
 

@@ -71,27 +71,27 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(reply.status).toBe(201);
     expect(await confirmed).toBe('confirm');
     service.clock.advance(29_999);
-    expect(await service.sessions.list('whole')).toHaveLength(1);
+    expect((await service.sessions.list('whole')).sessions).toHaveLength(1);
   });
 
   it('a client that broke off leaves no trace of a new session', async () => {
     await breakOffAfterAdmission({ user_id: 'new', session_id: 'tv', stream_id: 'film' });
-    expect(await service.sessions.list('new')).toEqual([]);
+    expect((await service.sessions.list('new')).sessions).toEqual([]);
   });
 
   it('a client that broke off leaves its running session as it was', async () => {
     await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film', phase: 2 });
-    const before = await service.sessions.list('running');
+    const before = (await service.sessions.list('running')).sessions;
     service.clock.advance(5_000);
     await breakOffAfterAdmission({ user_id: 'running', session_id: 'tv', stream_id: 'other', phase: 1 });
-    expect(await service.sessions.list('running')).toEqual(before);
+    expect((await service.sessions.list('running')).sessions).toEqual(before);
     const next = await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film' });
     expect(next.body.phase.index).toBe(3);
   });
 
   it('a phase that could not be issued after all leaves no trace, though its error was delivered', async () => {
     await service.ask({ user_id: 'unlucky', session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list('unlucky');
+    const before = (await service.sessions.list('unlucky')).sessions;
     service.clock.advance(1_000);
     for (const session_id of ['tv', 'phone']) {
       const undone = settled();
@@ -105,7 +105,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       });
       expect([status, await undone]).toEqual([500, 'withdraw']);
     }
-    expect(await service.sessions.list('unlucky')).toEqual(before);
+    expect((await service.sessions.list('unlucky')).sessions).toEqual(before);
   });
 
   it('clients that queued requests on one connection and broke off leave no trace of any', async () => {
@@ -120,7 +120,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     release();
     await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'queue' });
     expect(admit.mock.calls.map(([{ userId }]) => userId)).toEqual(['another', 'another']);
-    expect(await service.sessions.list('queue')).toEqual([]);
+    expect((await service.sessions.list('queue')).sessions).toEqual([]);
   });
 
   it('a client that left while the origin was asked takes no place at all', async () => {
@@ -146,14 +146,14 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
   ])('an origin that %s creates, renews and ends nothing', async (fault, status, code) => {
     const user_id = fault.replaceAll(' ', '-');
     await service.ask({ user_id, session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list(user_id);
+    const before = (await service.sessions.list(user_id)).sessions;
     service.clock.advance(1_000);
     const stream_id = `fault.${user_id}`;
     for (const body of [{ session_id: 'tv' }, { session_id: 'phone', end_session_ids: ['tv'] }, {}]) {
       const reply = await service.ask({ user_id, stream_id, ...body });
       expect([reply.status, reply.body.code]).toEqual([status, code]);
     }
-    expect(await service.sessions.list(user_id)).toEqual(before);
+    expect((await service.sessions.list(user_id)).sessions).toEqual(before);
   });
 
   it('an origin that fails has failed for every rendition', async () => {
@@ -169,7 +169,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     const reply = await service.ask({ user_id, stream_id: 'silent' });
     expect([reply.status, reply.body.code]).toEqual([502, 'origin-unavailable']);
     expect(performance.now() - started).toBeGreaterThan(4_900);
-    expect(await service.sessions.list(user_id)).toEqual([]);
+    expect((await service.sessions.list(user_id)).sessions).toEqual([]);
   });
 
   it('tells of the limit and of an end before it tells of the stream', async () => {

@@ -3,8 +3,10 @@ import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
-import { RedisRateTally } from '../../src/sessions/redis/redis-rate-tally.js';
-import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
+import { Clock } from '../../src/clock.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { connectRedis } from '../../src/sessions/redis/link.js';
+import { openRedisStore } from '../../src/sessions/redis/redis-store.js';
 import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useRedisDatabase } from '../support/redis-database.js';
@@ -57,7 +59,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
   it('counts whatever a user asks for, and changes nothing where it refuses', async () => {
     await service.ask(phaseOf('cem'));
     await askOften('cem', 19);
-    const before = await service.sessions.list('cem');
+    const before = (await service.sessions.list('cem')).sessions;
     const replies = [
       await service.ask({ ...phaseOf('cem'), session_id: 'phone' }),
       await service.send('delete', '/v1/users/cem/sessions'),
@@ -68,13 +70,13 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     ];
     for (const { status, body, headers } of replies)
       expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
-    expect(await service.sessions.list('cem')).toEqual(before);
+    expect((await service.sessions.list('cem')).sessions).toEqual(before);
   });
 
   it('counts players apart, so that none of them keeps its user from ending it', async () => {
     await service.ask({ ...phaseOf('fay'), session_id: 'phone' });
     service.clock.advance(1_000);
-    const before = await service.sessions.list('fay');
+    const before = (await service.sessions.list('fay')).sessions;
     const url = '/v1/play/test-pattern';
     const play = async (path: string) => service.send('get', `${url}/${path}`);
     for (let asked = 0; asked < 20; asked++) await play('a-none.key?user_id=fay&session_id=phone');
@@ -86,7 +88,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     ];
     for (const { status, body, headers } of replies)
       expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
-    expect(await service.sessions.list('fay')).toEqual(before);
+    expect((await service.sessions.list('fay')).sessions).toEqual(before);
     expect((await service.send('delete', '/v1/users/fay/sessions/phone')).status).toBe(204);
   });
 
@@ -235,7 +237,7 @@ describe('behind a proxy that is trusted', () => {
       phaseOf('eve'),
     );
     expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
-    expect(await service.sessions.list('eve')).toEqual([]);
+    expect((await service.sessions.list('eve')).sessions).toEqual([]);
   });
 
   it('a client is who the last proxy says, whatever the client put before it', async () => {
@@ -319,13 +321,13 @@ describe('a Redis that hangs', () => {
     const lines: string[] = [];
     const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
     const availability = new Availability(log);
-    const connection = connectRedis({ REDIS_URL: redis.url }, availability);
-    const tally = new RedisRateTally(connection, availability, log);
+    const link = connectRedis({ REDIS_URL: redis.url }, availability);
+    const { tally } = openRedisStore(link, readConfig({ REDIS_URL: redis.url }), new Clock(), availability);
     expect([await tally.add('ana', 1), await tally.add('ana', 1)]).toEqual([undefined, undefined]);
     expect(lines).toEqual([expect.stringContaining('Rates are counted by this instance alone')]);
     redis.resume();
     await until(async () => (await tally.add('ana', 5)) !== undefined);
     expect(await tally.add('ana', 2)).toBe(7);
-    connection.disconnect();
+    await link.close();
   });
 });

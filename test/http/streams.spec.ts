@@ -309,7 +309,7 @@ describe('streams of a folder', () => {
     ]);
     expect(await ask(3)).toMatchObject({ status: 404, code: 'stream-not-found' });
     expect(await ask(-1)).toMatchObject({ status: 422, errors: [{ field: 'rendition' }] });
-    expect(await service.sessions.list('chooser')).toHaveLength(1);
+    expect((await service.sessions.list('chooser')).sessions).toHaveLength(1);
     expect((await service.send('get', '/v1/streams/choice/renditions')).body).toEqual({
       renditions: [
         { rendition: 0, type: 'audio', name: 'English', language: 'en' },
@@ -359,7 +359,7 @@ describe('streams of a folder', () => {
     'that are %s are refused as 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });
-      expect(await service.sessions.list(`of-${stream_id}`)).toEqual([]);
+      expect((await service.sessions.list(`of-${stream_id}`)).sessions).toEqual([]);
     },
   );
 

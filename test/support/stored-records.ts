@@ -5,16 +5,49 @@ export interface StoredRecord {
 }
 
 const STATUSES = [undefined, 'reserved', 'permanent', 'ended'] as const;
+const EPOCH = Date.UTC(2020);
 
-/** The records of one user as record.lua lays them out, read by other means than those that wrote them. */
+/** The layout of a value, by its first byte. */
+export function layoutOf(value: Buffer): 1 | 2 {
+  return value[0]! % 16 === 2 && value[0]! < 0x20 ? 2 : 1;
+}
+
+/** The records of one user, of either layout, read by other means than those that wrote them. */
 export function readStoredRecords(value: Buffer): StoredRecord[] {
+  return layoutOf(value) === 2 ? readLayout2(value) : readLayout1(value);
+}
+
+function readLayout1(value: Buffer): StoredRecord[] {
   const records: StoredRecord[] = [];
   for (let at = 0; at < value.length;) {
-    const status = STATUSES[value[at + 16]! >> 6];
-    if (status === undefined) throw new Error(`no record: ${value.toString('hex')}`);
-    records.push({ status, lastActivityAt: Date.UTC(2020) + value.readUIntBE(at + 5, 5) });
-    const idLength = value[at + 20]!;
-    at += 22 + idLength + value[at + 21 + idLength]!;
+    records.push(recordOf(value[at + 16]! >> 6, value.readUIntBE(at + 5, 5), value));
+    at = skipTexts(value, at + 20, 2);
   }
   return records;
+}
+
+function readLayout2(value: Buffer): StoredRecord[] {
+  const records: StoredRecord[] = [];
+  for (let at = value[0] === 2 ? 1 : skipTexts(value, 1, 1); at < value.length;) {
+    records.push(recordOf(value[at]! >> 6, value.readUIntBE(at + 9, 5), value));
+    const flags = value[at + 3]! & 7;
+    at = skipTexts(value, at + 25, 2);
+    if (flags & 1) at += 3;
+    if (flags & 2) at = skipTexts(value, at, 1);
+    if (flags & 4) at += 2 + value.readUInt16BE(at);
+  }
+  return records;
+}
+
+function recordOf(status: number, activeAt: number, value: Buffer): StoredRecord {
+  const name = STATUSES[status];
+  if (name === undefined) throw new Error(`no record: ${value.toString('hex')}`);
+  return { status: name, lastActivityAt: EPOCH + activeAt };
+}
+
+/** Where the bytes go on after so many texts, each with its length before it. */
+function skipTexts(value: Buffer, from: number, count: number): number {
+  let at = from;
+  for (let text = 0; text < count; text++) at += 1 + value[at]!;
+  return at;
 }

@@ -12,6 +12,7 @@ import {
   expire,
   graceAfterOutage,
   keepAlive,
+  latestQuota,
   live,
   withdraw,
 } from '../admission.js';
@@ -23,6 +24,7 @@ import {
   SessionRepository,
   type SweepOptions,
   type SweepResult,
+  type UserSessions,
 } from '../session.repository.js';
 import {
   type Admission,
@@ -101,9 +103,10 @@ export class MemorySessionRepository extends SessionRepository {
     return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
   }
 
-  override async list(userId: string): Promise<Session[]> {
+  override async list(userId: string): Promise<UserSessions> {
     const now = this.now();
-    return this.show(userId, live(this.recordsOf(userId), this.policy, now), now);
+    const records = live(this.recordsOf(userId), this.policy, now);
+    return { quota: latestQuota(records), sessions: this.show(userId, records, now) };
   }
 
   override async end(
@@ -150,7 +153,7 @@ export class MemorySessionRepository extends SessionRepository {
 
   override async ledger(): Promise<Ledger> {
     const { admitted: started, expired, ended, undone } = this.counts;
-    return { started, expired, ended, undone };
+    return { started, expired, ended, undone, unreadable: 0 };
   }
 
   override async ping(): Promise<void> {}
