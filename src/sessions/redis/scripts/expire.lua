@@ -40,8 +40,10 @@ local holding = now < grace or (WANTED ~= '' and redis.call('XLEN', outbox_key) 
 -- The plan: for each bucket the users whose records are gone, left in part, or to be re-scored.
 local plan, visited, seen, expired, undone, aside, more, held = {}, 0, 0, 0, 0, 0, false, false
 
+-- The reply; nil if the key is of a wrong type.
 local function list_of(reply)
-  return not reply.err and reply
+  if not reply.err then return reply end
+  if not string.find(reply.err, '^WRONGTYPE') then error(reply) end
 end
 
 -- Plans one bucket; false if one of its keys has a wrong type.
@@ -131,10 +133,10 @@ announce_events()
 for _, todo in ipairs(plan) do
   if #todo.gone > 0 then redis.pcall('ZREM', todo.index, unpack(todo.gone)) end
   if #todo.rescored > 0 then redis.pcall('ZADD', todo.index, unpack(todo.rescored)) end
-  local first = todo.finished and list_of(redis.pcall('ZRANGE', todo.index, 0, 0, 'WITHSCORES'))
+  local first = todo.finished and redis.pcall('ZRANGE', todo.index, 0, 0, 'WITHSCORES')
   if first and first[2] then
     redis.pcall('ZADD', buckets_key, first[2], todo.bucket)
-  elseif first then
+  elseif first and not first.err then
     redis.pcall('ZREM', buckets_key, todo.bucket)
   end
 end

@@ -12,7 +12,10 @@ local consumer, silence = unpack(ARGV)
 local LONG = 3600000 -- ms: a consumer without events that said nothing for so long is gone
 
 local consumers = redis.pcall('XINFO', 'CONSUMERS', outbox_key, GROUP)
-if consumers.err then return 0 end
+if consumers.err then
+  if string.find(consumers.err, '^NOGROUP') or string.find(consumers.err, 'no such key') then return 0 end
+  error(consumers)
+end
 
 local mine = redis.call('XPENDING', outbox_key, GROUP, '-', '+', 1000, consumer)
 atomically(function()

@@ -18,6 +18,7 @@ if room <= 0 or redis.call('XLEN', outbox_key) == 0 then return {} end
 
 local pending = redis.pcall('XPENDING', outbox_key, GROUP)
 if pending.err then
+  if not string.find(pending.err, '^NOGROUP') then error(pending) end
   redis.call('XGROUP', 'CREATE', outbox_key, GROUP, '0')
   pending = { 0 }
 end
