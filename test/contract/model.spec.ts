@@ -128,26 +128,23 @@ describe('the Redis store', () => {
       openRedisStore(connections[at](), policy, clock, { layout });
   const openingFormer: Open = (policy, clock) => ({ sessions: former.open(policy, clock) });
 
-  it(
-    'answers as the rule does, whatever happens',
-    () => compare([opening(0, 2), opening(1, 2)], true),
-    120_000,
-  );
+  it('answers as the rule does, whatever happens', async () => {
+    expect.hasAssertions();
+    await expectAsTheRule([opening(0, 2), opening(1, 2)], true);
+  }, 240_000);
 
-  it(
-    'answers as the rule does while one process writes the newer layout and the other the older',
-    () => compare([opening(0, 2), opening(1, 1)]),
-    120_000,
-  );
+  it('answers as the rule does while one process writes the newer layout and the other the older', async () => {
+    expect.hasAssertions();
+    await expectAsTheRule([opening(0, 2), opening(1, 1)]);
+  }, 240_000);
 
-  it(
-    'answers as the rule does beside the release before, each reading what the other wrote',
-    () => compare([opening(0, 1), openingFormer]),
-    120_000,
-  );
+  it('answers as the rule does beside the release before, each reading what the other wrote', async () => {
+    expect.hasAssertions();
+    await expectAsTheRule([opening(0, 1), openingFormer]);
+  }, 240_000);
 
   /** `keepsQuota`: no process writes the older layout, which has no place for the quota. */
-  async function compare(open: readonly [Open, Open], keepsQuota = false): Promise<void> {
+  async function expectAsTheRule(open: readonly [Open, Open], keepsQuota = false): Promise<void> {
     await fc.assert(
       fc.asyncProperty(
         fc.array(step, { minLength: 1, maxLength: 60 }),

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { type Policy } from '../../src/sessions/admission.js';
 import { type Place, admitted } from '../../src/sessions/session.js';
 import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
@@ -434,7 +433,7 @@ const CASES: readonly Case[] = [
 
 describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout) => {
   const runnerOn = (link: RedisLink): Runner => ({
-    scripts: new ScriptRunner(link, { policy: POLICY as Policy, wanted: EVENT_TYPES, layout }),
+    scripts: new ScriptRunner(link, { policy: POLICY, wanted: EVENT_TYPES, layout }),
     now: START,
   });
   /** A link on which the call with this number fails, in each script; 0 for none. */
@@ -455,8 +454,8 @@ describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout
       const whole = runnerOn(connection());
       const prepared = await prepare(whole);
       const before = await snapshot();
-      const failing = { ...runnerOn(failingAt(call)), now: whole.now };
-      const failed = await act(failing, prepared).then(
+      const injected = { ...runnerOn(failingAt(call)), now: whole.now };
+      const failed = await act(injected, prepared).then(
         () => false,
         (error: Error) => {
           expect(error.message).toContain('made to fail');
@@ -472,10 +471,10 @@ describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout
     for (let call = 1; call <= calls; call++) {
       const { failed, before, now, prepared } = await run(call);
       const found = await snapshot();
-      if (!failed) expect({ call, ...found.settled }).toEqual({ call, ...after.settled });
-      else if (setsAside && found.settled.unreadable === '1')
-        expect({ call, ...withoutAside(found) }).toEqual({ call, ...withoutAside(before) });
-      else expect({ call, ...found.settled }).toEqual({ call, ...before.settled });
+      const halfWay = failed && setsAside && found.settled.unreadable === '1';
+      const seen = halfWay ? withoutAside(found) : found.settled;
+      const expected = failed ? (halfWay ? withoutAside(before) : before.settled) : after.settled;
+      expect({ call, ...seen }).toEqual({ call, ...expected });
       expectIndexed(found, now);
       // Once more, and nothing fails: it ends as it should have, and nothing is there twice.
       if (!failed && !idempotent) continue;

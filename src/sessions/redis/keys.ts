@@ -91,8 +91,13 @@ export class UserKeys {
   }
 
   get script(): ScriptKeys<'user'> {
-    this.made ??= new ScriptKeys('user', { ...this.ofPartition, records: this.records, index: this.index });
-    return this.made;
+    return (this.made ??= this.make());
+  }
+
+  private make(): ScriptKeys<'user'> {
+    const { records, index } = this;
+    const { ring, state, buckets, outbox, aside } = this.ofPartition;
+    return new ScriptKeys('user', { records, index, ring, state, buckets, outbox, aside });
   }
 }
 

@@ -26,7 +26,7 @@ export function wireOf(argument: string | number): string {
 }
 
 /** A call of a script: `key` says which server has it, `count` how many arguments `wire` holds in Redis's protocol. */
-export interface ScriptCall {
+interface ScriptCall {
   readonly lua: string;
   readonly sha: string;
   readonly key: string;

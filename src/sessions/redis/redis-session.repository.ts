@@ -89,7 +89,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         const { now, retryAt, holders } = answer;
         return { outcome: 'limit-reached', sessions: this.show(userId, holders, now), now, retryAt };
       }
-      default:
+      case 'session-ended':
+      case 'phase-not-found':
         return answer;
     }
   }

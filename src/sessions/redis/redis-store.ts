@@ -3,7 +3,7 @@ import { type Config } from '../../config/config.js';
 import { Availability } from './availability.js';
 import { LayoutChoice } from './layout/layout-choice.js';
 import { type Layout } from './layout/layout.js';
-import { type RedisLink, connectRedis } from './link.js';
+import { type RedisLink } from './link.js';
 import { RedisCallbackOutbox } from './redis-callback-outbox.js';
 import { RedisRateTally } from './redis-rate-tally.js';
 import { RedisSessionEvents } from './redis-session-events.js';
