@@ -1,3 +1,6 @@
+/** The registry of metrics is for every module to feed. */
+const METRICS = '^src/observability/metrics\\.ts$';
+
 /** The architecture as rules; ARCHITECTURE.md says why in more words. */
 module.exports = {
   forbidden: [
@@ -23,8 +26,8 @@ module.exports = {
       comment:
         'admission.ts, with the value that it judges by, is the specification: readable and testable alone, without a library, a type of one, or a clock.',
       severity: 'error',
-      from: { path: '^src/sessions/(admission|quota)\\.ts$' },
-      to: { pathNot: '^src/sessions/quota\\.ts$' },
+      from: { path: '^src/sessions/(admission|quota|device)\\.ts$' },
+      to: { pathNot: '^src/sessions/(quota|device)\\.ts$' },
     },
     {
       name: 'auth-knows-nothing-to-protect',
@@ -34,7 +37,7 @@ module.exports = {
       from: { path: '^src/auth/' },
       to: {
         path: '^src/(sessions|streams|gate|expiry|callbacks|observability)/',
-        pathNot: '^src/sessions/quota\\.ts$',
+        pathNot: [METRICS, '^src/sessions/(quota|device)\\.ts$'],
       },
     },
     {
@@ -42,7 +45,7 @@ module.exports = {
       comment: 'Every other module builds on Sessions; an import in the other direction would make them one.',
       severity: 'error',
       from: { path: '^src/sessions/' },
-      to: { path: '^src/(streams|gate|expiry|callbacks|observability)/' },
+      to: { path: '^src/(streams|gate|expiry|callbacks|observability)/', pathNot: METRICS },
     },
     {
       name: 'streams-expiry-and-callbacks-never-meet',
@@ -51,6 +54,21 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/(streams|expiry|callbacks)/' },
       to: { path: '^src/(streams|expiry|callbacks)/', pathNot: '^src/$1/' },
+    },
+    {
+      name: 'formats-behind-their-interface',
+      comment:
+        'Finding streams, cutting them into phases and signing URLs are the same for every format; the module picks the format, and the controller of a format speaks it.',
+      severity: 'error',
+      from: { path: '^src/streams/', pathNot: '^src/streams/(hls/|streams\\.module\\.ts$|.*\\.spec\\.ts$)' },
+      to: { path: '^src/streams/hls/' },
+    },
+    {
+      name: 'the-gate-decides-without-http-or-a-format',
+      comment: 'Its decisions are values, so that any format and any transport can stand in front of them.',
+      severity: 'error',
+      from: { path: '^src/gate/gate\\.service\\.ts$' },
+      to: { path: '^src/(http|streams)/|node_modules/fastify/' },
     },
     {
       name: 'nobody-needs-the-gate',
@@ -103,7 +121,14 @@ module.exports = {
       comment: 'http/ would serve any API: it knows nothing of sessions or streams.',
       severity: 'error',
       from: { path: '^src/http/' },
-      to: { path: '^src/(auth|sessions|streams|gate|expiry|callbacks|observability)/' },
+      to: { path: '^src/(auth|sessions|streams|gate|expiry|callbacks|observability)/', pathNot: METRICS },
+    },
+    {
+      name: 'metrics-are-a-leaf',
+      comment: 'Every module registers its figures there, so it can depend on none of them.',
+      severity: 'error',
+      from: { path: METRICS },
+      to: { path: '^src/' },
     },
     {
       name: 'config-is-a-leaf',

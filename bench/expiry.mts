@@ -6,8 +6,8 @@ import { measureSweeps } from './expiry/sweeps.mts';
 import { runParts } from './parts.mts';
 
 /**
- * What expiry on Redis costs and how late it is: README.md says how to read it. Exits 1 where an answer was wrong, never
- * for a figure.
+ * Measures the cost and the lateness of expiry on Redis; README.md explains the figures. Exits 1 if an answer was wrong,
+ * never because of a figure.
  */
 const PARTS = {
   lateness: measureLateness,

@@ -1,16 +1,16 @@
 import { median } from './report.mts';
 
-/** One figure of several runs, and what it is to be. */
+/** One figure of several runs, and its aim. */
 export interface Figure {
   readonly name: string;
   readonly unit: string;
   readonly digits?: number;
-  /** One of each run. */
+  /** One value per run. */
   readonly values: readonly number[];
   readonly aim?: {
     readonly below?: number;
     readonly atLeast?: number;
-    /** What is held against it: what is usual, or what never happens. */
+    /** The value to compare with the aim: the median, or the maximum. */
     readonly by: 'median' | 'worst';
   };
 }
@@ -34,7 +34,7 @@ function verdict(values: readonly number[], { below, atLeast, by }: NonNullable<
   return `${met ? 'met' : 'not met'}: ${aim}`;
 }
 
-/** The value below which this share of them lies. */
+/** The value below which this share of the values lies. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;

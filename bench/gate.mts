@@ -6,8 +6,8 @@ import { runParts } from './parts.mts';
 import { leaveLastCpu } from './servers.mts';
 
 /**
- * What the gate costs, which players with no code of ours fetch everything through: README.md says how to read it.
- * Exits 1 where an answer was wrong, never for a figure.
+ * Measures the cost of players that fetch everything through the gate; README.md explains the figures. Exits 1 if an
+ * answer was wrong, never because of a figure.
  */
 leaveLastCpu();
 await runParts({ calls: measureCalls, cost: measureCost, rewrite: measureRewrite, memory: measureMemory });

@@ -10,9 +10,9 @@ import { startRedisForBench } from './redis.mts';
 import { ENVIRONMENT, startServer } from './servers.mts';
 
 /**
- * Whether one user who asks as fast as it can slows others: how long a hundred others wait for their phases, each asking
- * twice a second, without the hammer, with it under the default limits, and with it where nothing is limited.
- * README.md says how to read it. Exits 1 where one of the others was answered wrongly, never for a figure.
+ * Measures whether one user who sends requests as fast as possible (the hammer) slows others down. A hundred others ask
+ * for their phases twice a second each: without the hammer, with it under the default rate limits, and with it without
+ * limits. README.md explains the figures. Exits 1 if one of the others got a wrong answer, never because of a figure.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SLICE_SECONDS = 4;
@@ -22,7 +22,7 @@ const HAMMER_CONNECTIONS = 64;
 
 interface Slice {
   readonly waits: number[];
-  /** What the hammer was answered, by status. */
+  /** How many answers of each status the hammer got. */
   readonly hammered: Readonly<Record<string, number>>;
 }
 
@@ -33,11 +33,11 @@ const renewalOf = (user: string): Asked => ({
   phase: 1,
 });
 
-/** A server's first slice starts the sessions that the others renew. */
+/** The first slice of a server starts the sessions that the later slices renew. */
 const checkPhase: Check = (asked, status, body) =>
   status === 201 ? undefined : checkRenewal(asked, status, body);
 
-/** In a process of its own, which gives way to the one that measures. */
+/** Runs in a process of its own with low priority, so that it does not slow the measurement down. */
 async function hammerOn(url: string): Promise<Record<string, number>> {
   const child = fork(fileURLToPath(import.meta.url), [url], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
       REDIS_URL: `${redis.url}/${database}`,
       ...limits,
     });
-  // All come from the one address of this machine, which is to be no reason here.
+  // All requests come from the one address of this machine, so the limit per address must be off.
   await using limited = await start(1, { RATE_LIMIT_PER_USER: '50', RATE_LIMIT_PER_ADDRESS: '0' });
   await using unlimited = await start(2, { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0' });
 

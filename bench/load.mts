@@ -12,10 +12,10 @@ export interface Asked {
   readonly phase: number;
 }
 
-/** Says what is wrong with a renewal's reply; undefined where nothing is. */
+/** Returns what is wrong with the reply to a renewal, or undefined. */
 export type Check = (asked: Asked, status: number, body: string) => string | undefined;
 
-/** A request, and what says of its reply what is wrong with it. */
+/** A request, and the check of its reply. */
 export interface Exchange {
   readonly request: autocannon.Request;
   readonly check: (
@@ -25,15 +25,15 @@ export interface Exchange {
   ) => string | undefined;
 }
 
-/** What is sent for a while. */
+/** A load: the requests that are sent for a while. */
 export interface Load {
-  /** Of every right reply. */
+  /** The status of every correct reply. */
   readonly status: number;
-  /** For each connection what it asks for, over and over. */
+  /** For each connection, the requests that it repeats. */
   readonly exchanges: readonly (readonly Exchange[])[];
 }
 
-/** For each connection what it asks for, over and over: every phase of the stream for each of its own users. */
+/** For each connection, the requests that it repeats: every phase of the stream for each of its own users. */
 export const ASKED: readonly (readonly Asked[])[] = Array.from({ length: CONNECTIONS }, (_, connection) =>
   SEGMENTS.flatMap((_segments, phase) =>
     Array.from({ length: USERS_PER_CONNECTION }, (_user, user) => ({
@@ -75,7 +75,7 @@ function toRequest(asked: Asked) {
   } as const;
 }
 
-/** Every phase, by everybody. */
+/** Requests for every phase by every user. */
 export function renewals(check: Check): Load {
   const exchanges = ASKED.map((list) =>
     list.map((asked) => ({
@@ -87,8 +87,9 @@ export function renewals(check: Check): Load {
 }
 
 /**
- * Sends this many requests and gives how many a second were answered. It waits for the last reply: one that is broken
- * off has its admission undone. Throws where any status, or the body of any in ten, was not right.
+ * Sends this many requests and returns how many were answered per second. It waits for the last reply, because the
+ * admission of a broken request is undone. Throws if any status was wrong, or one of the bodies that are checked (one in
+ * ten).
  */
 export async function fire(url: string, amount: number, load: Load): Promise<number> {
   const faults: string[] = [];
@@ -107,18 +108,18 @@ export async function fire(url: string, amount: number, load: Load): Promise<num
     url,
     amount,
     connections: CONNECTIONS,
-    // A server that died would be tried for ever.
+    // Without this, autocannon would try a crashed server forever.
     bailout: 1,
-    // Milliseconds: how soon autocannon notices that it is done.
+    // Milliseconds until autocannon notices that it is done.
     sampleInt: 20,
     setupClient: (client) => {
-      // One in ten: of renewals every phase, each for another user.
+      // One reply in ten is checked: among renewals every phase, each for another user.
       const list = load.exchanges[connection++]!.map((exchange, at) =>
         at % 11 === 0 ? examined(exchange) : exchange.request,
       );
       client.setRequests(list);
       client.on('response', () => (ended = performance.now()));
-      // The last of them counts: nothing is sent before all are set up.
+      // The last call counts: nothing is sent before all connections are set up.
       started = performance.now();
     },
   });

@@ -4,10 +4,10 @@ import { type Socket, connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { type Asked, type Check } from './load.mts';
 
-/** So many connections are open from the start; whoever finds none free opens one more. */
+/** How many connections are open from the start. A request that finds none free opens another. */
 const CONNECTIONS = 32;
 
-/** What the process that asks is told, and what it tells in return: one reply and its milliseconds for each request. */
+/** The messages to and from the process that sends the requests: the order, and one reply with its milliseconds each. */
 interface Order {
   readonly url: string;
   readonly bodies: readonly string[];
@@ -22,12 +22,12 @@ interface Outcome {
 let asking: ChildProcess | undefined;
 
 /**
- * Asks so many times a second for so long, whether or not earlier requests were answered: a server that stands still
- * must not slow the asking down, or its worst moments are asked about least. Gives milliseconds from when each request
- * went out until its answer was there whole. Throws where an answer was wrong.
+ * Sends requests at a constant rate for a time, whether or not earlier requests were answered. A server that stalls must
+ * not slow the requests down, or its worst moments would be measured least. Returns the milliseconds from the sending of
+ * each request to the end of its answer. Throws if an answer was wrong.
  *
- * The asking is a process of its own that leaves nearly no garbage. Otherwise it would be the figure: this process stands
- * still for up to 50 ms when it collects its own.
+ * A process of its own sends the requests, and leaves nearly no garbage. This process pauses for up to 50 ms when it
+ * collects its own garbage, and that would be the figure.
  */
 export async function pace(
   url: string,
@@ -54,7 +54,7 @@ function startAsking(): ChildProcess {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     serialization: 'advanced',
   });
-  // Nothing else would end the wait for what it was to tell.
+  // If the process exits, nothing else would end the wait for its message.
   child.once('exit', () => {
     throw new Error('the process that asks has ended');
   });
@@ -63,11 +63,11 @@ function startAsking(): ChildProcess {
   return child;
 }
 
-/** Everything that HTTP/1.1 needs here, and no more: replies of our own service have a length. */
+/** A minimal HTTP/1.1 client. It relies on the Content-Length that all replies of this service have. */
 class Connection {
   private readonly socket: Socket;
   private parts: Buffer[] = [];
-  /** Bytes that are still to come; of a reply that has not begun, 0. */
+  /** Bytes of the reply that have not arrived yet; 0 for a reply that has not begun. */
   private missing = 0;
   private sentAt = 0;
   private done: ((reply: Buffer[], millis: number) => void) | undefined;

@@ -4,8 +4,8 @@ import { type RedisUnderTest, infoOf, startRedisForBench } from './redis.mts';
 const CPU_COUNT = availableParallelism();
 
 /**
- * Runs the parts of a benchmark, each on an empty Redis; `BENCH_PARTS` picks some by name. The process exits 1 where a
- * part rejects.
+ * Runs the parts of a benchmark, each on an empty Redis. `BENCH_PARTS` selects some by name. The process exits 1 if a part
+ * fails.
  */
 export async function runParts(
   parts: Readonly<Record<string, (redis: RedisUnderTest) => Promise<void>>>,

@@ -17,14 +17,14 @@ export interface Callback extends Pick<Taken, 'arrivedAt'> {
 
 export interface Receiver extends AsyncDisposable {
   readonly url: string;
-  /** How many have come so far. */
+  /** How many callbacks have arrived so far. */
   count(): Promise<number>;
-  /** What has come, each with its signature checked. */
+  /** The callbacks that have arrived, each with its signature checked. */
   read(): Promise<Callback[]>;
 }
 
 export async function startReceiver(): Promise<Receiver> {
-  // It has a machine of its own in production: here it must not take what the service needs.
+  // In production the receiver has a machine of its own. Here it must not take CPU from the service.
   const server = await startServer('servers/receiver.mts', {}, constants.priority.PRIORITY_BELOW_NORMAL);
   const webhook = new Webhook(CALLBACK_SECRET);
   const ask = async <T,>(path: string): Promise<T> => (await fetch(server.url + path)).json() as Promise<T>;

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { Redis } from 'ioredis';
 import { startOwnRedis } from '../test/support/redis-server.ts';
 
-/** A Redis of the benchmark's own, empty, and a connection that only asks it how it is. */
+/** An empty Redis for the benchmark, and a connection for its statistics. */
 export interface RedisUnderTest extends AsyncDisposable {
   readonly url: string;
   readonly redis: Redis;
@@ -11,7 +11,7 @@ export interface RedisUnderTest extends AsyncDisposable {
 
 export async function startRedisForBench(): Promise<RedisUnderTest> {
   const server = await startOwnRedis();
-  const redis = new Redis(server.url).on('error', () => undefined); // a command that fails says so itself
+  const redis = new Redis(server.url).on('error', () => undefined); // a failed command rejects by itself
   return {
     url: server.url,
     redis,
@@ -37,30 +37,30 @@ export async function redisCpu(redis: Redis): Promise<number> {
   );
 }
 
-/** How long calls held Redis up, in microseconds: those of some scripts, and all others. */
+/** How long calls blocked Redis, in microseconds: those of some scripts, and all others. */
 export interface Calls {
   readonly ofScript: readonly number[];
   readonly others: readonly number[];
 }
 
-/** From now on Redis writes down every call. */
+/** Lets Redis record every call from now on. */
 export async function watchCalls(redis: Redis): Promise<void> {
   await redis.config('SET', 'slowlog-max-len', '1000000');
   await redis.config('SET', 'slowlog-log-slower-than', '0');
   await redis.slowlog('RESET');
 }
 
-/** To read a hundred thousand calls takes Redis as long as a command may take at most. */
+/** Stops the recording. Redis takes about a second to list a hundred thousand calls, which is the limit for one command. */
 export async function ignoreCalls(redis: Redis): Promise<void> {
   await redis.config('SET', 'slowlog-log-slower-than', '-1');
   await redis.slowlog('RESET');
 }
 
-/** The calls since the last look, and forgets them. */
+/** Returns the calls since the last time, and clears the record. */
 export async function takeCalls(redis: Redis, scripts: ReadonlySet<string>): Promise<Calls> {
   const entries = (await redis.slowlog('GET', -1)) as [number, number, number, string[]][];
   await redis.slowlog('RESET');
-  // To forget a hundred thousand entries takes long, and is nothing of the service's.
+  // Clearing a hundred thousand entries takes long, and is not the service's work.
   const calls = entries.filter(([, , , [command]]) => command!.toUpperCase() !== 'SLOWLOG');
   const micros = (ofScript: boolean): number[] =>
     calls.filter(([, , , [, hash]]) => scripts.has(hash!) === ofScript).map(([, , took]) => took);
@@ -68,15 +68,15 @@ export async function takeCalls(redis: Redis, scripts: ReadonlySet<string>): Pro
 }
 
 /**
- * How many commands clients send while this runs. MONITOR tells them from those that scripts run inside, which
- * `INFO commandstats` counts as well.
+ * Counts the commands that clients send while this runs. MONITOR distinguishes them from the commands inside scripts;
+ * `INFO commandstats` counts both.
  */
 export async function countCommands(
   { url, redis }: RedisUnderTest,
   work: () => Promise<void>,
 ): Promise<number> {
   const { hostname, port } = new URL(url);
-  // Not ioredis, which takes what a busy server tells at once for a reply.
+  // Not ioredis: it takes the first line that a busy server sends for a reply.
   const monitor = connect(Number(port), hostname);
   const lines = createInterface(monitor)[Symbol.asyncIterator]();
   monitor.write('MONITOR\r\n');

@@ -8,13 +8,13 @@ import { type Variant, runRounds, variantOf } from './rounds.mts';
 import { ENVIRONMENT, giveLastCpu, leaveLastCpu, startServer } from './servers.mts';
 
 /**
- * What a renewal on Redis costs in this service, beside the same route written by hand and beside one that only
- * answers. README.md says how to read it. Exits 1 where an answer was wrong, never for a figure.
+ * Measures the cost of a renewal on Redis: in this service, in the same route written by hand, and in a server that only
+ * answers. README.md explains the figures. Exits 1 if an answer was wrong, never because of a figure.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
-/** What the service manages on a CPU over what the route written by hand does. */
+/** The aim: requests per second of the service on one CPU, over those of the route written by hand. */
 const AIM = 0.75;
-/** What differs between equal answers: addresses, instants, and what is made of them. */
+/** The parts in which equal answers differ: addresses, instants, and signatures over these. */
 const VARYING = /127\.0\.0\.1:\d+|\d{4}-\d\d-\d\dT[\d:.]+Z|expires=\d+&signature=[\w-]+/g;
 
 interface Contender extends Variant {
@@ -51,7 +51,7 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
     const server = resources.use(await startServer(file, { ...ENVIRONMENT, ...environment }));
     return { ...variantOf(name, server, renewals(check)), check };
   };
-  // A database each, so that none finds the sessions of another.
+  // Each server has its own database, so that none finds the sessions of another.
   const [one, two, three] = [1, 2, 3].map((database) => ({ REDIS_URL: `${redisUrl}/${database}` }));
   const quiet = { LOG_LEVEL: 'warn' };
   const variants: Contender[] = [
@@ -60,7 +60,7 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
     await start('streamgate, requests logged', '../dist/main.js', { ...three }),
   ];
   for (const { server } of variants) await createSessions(server.url);
-  // A phase of two segments, as is the average.
+  // A phase with two segments, which is the average.
   const { body: usual } = await ask(
     variants[1]!.server.url,
     ASKED[0]!.find(({ phase }) => phase === 1)!,
@@ -76,7 +76,7 @@ async function createSessions(url: string): Promise<void> {
   if (replies.some(({ status }) => status !== 201)) throw new Error(`${url} did not create the sessions`);
 }
 
-/** One user asks each server for each phase; and what was written by hand must answer as the service does. */
+/** One user asks each server for each phase. The server written by hand must answer as the service does. */
 async function checkAnswers(variants: readonly Contender[]): Promise<void> {
   for (const asked of ASKED[0]!.filter((_, at) => at % 10 === 0)) {
     const bodies = new Map<string, string>();
@@ -90,7 +90,7 @@ async function checkAnswers(variants: readonly Contender[]): Promise<void> {
   }
 }
 
-/** The verdict is by CPU: requests a second tell the same, but only where nothing else held the servers up. */
+/** The verdict is by CPU. Requests per second say the same only if nothing else slowed the servers down. */
 function report(variants: readonly Contender[]): void {
   const [, handwritten, streamgate] = variants as [Contender, Contender, Contender];
   const byCpu = 1 / median(ratios(streamgate, handwritten, 'cpuMicros'));

@@ -1,11 +1,11 @@
-/** One slice of one server. */
+/** The figures of one slice of one server. */
 export interface Sample {
-  /** Of the server, a request. */
+  /** CPU of the server per request, in microseconds. */
   readonly cpuMicros: number;
   readonly perSecond: number;
-  /** The share of the slice that the server was on a CPU: well below 1, something else was the limit. */
+  /** The share of the slice in which the server was on a CPU. Well below 1, something else was the limit. */
   readonly busy: number;
-  /** Of Redis, a request. */
+  /** CPU of Redis per request, in microseconds. */
   readonly redisMicros: number;
 }
 
@@ -28,7 +28,7 @@ export function table(rows: readonly Row[]): string {
   return [head, ...figures].join('\n');
 }
 
-/** Each row over `base`, slice by slice of the same round: what slows a whole round down cancels out. */
+/** The ratio of each row to `base`, per round: what slows a whole round down cancels out. */
 export function ratioTable(rows: readonly Row[], base: Row): string {
   const head = line(`over ${base.name}`, 'CPU a request', 'requests a second');
   const figures = rows.map((row) =>

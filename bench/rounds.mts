@@ -12,7 +12,7 @@ export interface Variant extends Row {
   readonly server: Server;
   readonly load: Load;
   readonly samples: Sample[];
-  /** Requests a second of its last burst, to tell how many fill a slice. */
+  /** Requests per second of its last burst, to calculate how many fill a slice. */
   pace: number;
 }
 
@@ -20,9 +20,9 @@ export function variantOf(name: string, server: Server, load: Load): Variant {
   return { name, server, load, samples: [], pace: 3_000 };
 }
 
-/** In each round a slice of each, in random order: whatever else the machine does hits all of them alike. */
+/** Each round has one slice of each load, in random order, so that other load on the machine affects all alike. */
 export async function runRounds(variants: readonly Variant[], rounds: number, redis: Redis): Promise<void> {
-  // The first bursts are slow and short; by the third the code is compiled and the pace is known.
+  // The first bursts are slow and short. By the third, the code is compiled and the rate is known.
   for (const variant of [...variants, ...variants, ...variants]) await burst(variant, 1);
   for (let round = 0; round < rounds; round++)
     for (const variant of shuffle(variants)) variant.samples.push(await slice(variant, redis));
@@ -43,7 +43,7 @@ async function slice(variant: Variant, redis: Redis): Promise<Sample> {
   };
 }
 
-/** About this long of load; gives how many requests it were. */
+/** Runs the load for about this long, and returns the number of requests. */
 async function burst(variant: Variant, seconds: number): Promise<number> {
   const requests = Math.max(1, Math.round((variant.pace * seconds) / CONNECTIONS)) * CONNECTIONS;
   variant.pace = await fire(variant.server.url, requests, variant.load).catch((cause: unknown) => {

@@ -4,7 +4,7 @@ import { availableParallelism, constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../test/support/redis-server.ts';
 
-/** A server in a process of its own, measured from in there by servers/probe.mts. */
+/** A server in a process of its own; servers/probe.mts measures it from inside that process. */
 export interface Server extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
@@ -13,19 +13,19 @@ export interface Server extends AsyncDisposable {
   memory(): Promise<Memory>;
 }
 
-/** Bytes, garbage left out. */
+/** Bytes, after a garbage collection. */
 export interface Memory {
   readonly rss: number;
   readonly heap: number;
 }
 
-/** What every server is given; those written by hand take what they know. */
+/** The configuration of every server. The servers written by hand use the variables that they know. */
 export const ENVIRONMENT = {
   HOST: '127.0.0.1',
   AUTH_MODE: 'none',
   MEDIA_SIGNING_SECRET: 'only-for-the-benchmark',
   INTERNAL_API_TOKEN: 'only-for-the-benchmark',
-  // More than one machine can ask, so that every request is counted and none is refused.
+  // A limit that one machine cannot reach: every request is counted and none is refused.
   RATE_LIMIT_PER_USER: '1000000',
   RATE_LIMIT_PER_ADDRESS: '1000000',
 };
@@ -74,7 +74,7 @@ export async function startServer(
 
 const LAST_CPU = availableParallelism() - 1;
 
-/** Leaves the last CPU to the servers that are measured, and keeps what is started from now on off it. */
+/** Reserves the last CPU for the servers that are measured. Processes that start later do not use it. */
 export function leaveLastCpu(): boolean {
   return LAST_CPU > 0 && pin(process.pid, `0-${LAST_CPU - 1}`);
 }
@@ -83,7 +83,7 @@ export function giveLastCpu({ pid }: Server): boolean {
   return LAST_CPU > 0 && pin(pid, String(LAST_CPU));
 }
 
-/** Keeps a process and what it starts from now on to these CPUs; false where that cannot be done. */
+/** Binds a process, and the processes that it starts later, to these CPUs. Returns false if that is impossible. */
 function pin(pid: number, cpus: string): boolean {
   try {
     execFileSync('taskset', ['-a', '-c', '-p', cpus, String(pid)], { stdio: 'ignore' });

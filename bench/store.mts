@@ -5,7 +5,7 @@ import type { Policy } from '../src/sessions/admission.ts';
 import type { EventType } from '../src/sessions/session-events.ts';
 import type { SessionRepository } from '../src/sessions/session.repository.ts';
 
-/** The Redis store without a service around it: the built classes and scripts, in the process of the benchmark. */
+/** The Redis store without a service: the built classes and scripts, in the process of the benchmark. */
 const built = createRequire(import.meta.url);
 const { connectRedis } = built(
   '../dist/sessions/redis/link.js',
@@ -25,9 +25,9 @@ const { partitionOf } = built(
 
 /** What is loaded here waits in long queues, longer than a viewer's command may take. */
 const PATIENCE_MS = 600_000;
-/** As the service has it where nobody configures it: X = 10 s, n = 3. */
+/** The default of the service: X = 10 s, n = 3. */
 /** Of a film that is longer than any run. */
-export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false };
+export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 };
 
 export const POLICY: Policy = {
   quota: { maxSessions: 3 },
@@ -35,12 +35,14 @@ export const POLICY: Policy = {
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 1_800_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
-/** What a service writes into the outbox that has a CALLBACK_URL and no more to say about it. */
+/** The events that a service with a CALLBACK_URL and default CALLBACK_EVENTS writes into the outbox. */
 export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];
-/** What one sweep of the service claims at most. */
+/** The maximum that one sweep of the service claims. */
 export const MAX_SESSIONS = 5_000;
-/** How SLOWLOG calls the script of a sweep, with callbacks and without. */
+/** The names of a sweep's script in SLOWLOG, with callbacks and without. */
 export const EXPIRE_SCRIPTS: ReadonlySet<string> = new Set(
   [DELIVERED, []].map((wanted) => {
     const lua = assembleScript('expire', { policy: POLICY, wanted, layout: 2 });
@@ -53,7 +55,7 @@ const LANES = 3;
 
 export interface Store extends Disposable {
   readonly sessions: SessionRepository;
-  /** What the store is to take for now, in Unix milliseconds; undefined leaves it to Redis, as a service does. */
+  /** The current time for the store, in Unix milliseconds; undefined leaves it to Redis, as in the service. */
   at: number | undefined;
 }
 
@@ -63,7 +65,7 @@ export interface Viewer {
   readonly streamId: string;
 }
 
-/** All of them scaled alike by BENCH_SCALE, for a quick look: the figures are those of 1. */
+/** BENCH_SCALE scales all sizes, for a quick look. The published figures are those of 1. */
 export function scaled(count: number): number {
   return Math.ceil(count * Number(process.env.BENCH_SCALE ?? 1));
 }
@@ -91,8 +93,8 @@ export async function openStore(url: string, delivered: readonly EventType[] = [
 }
 
 /**
- * So many viewers with ids of 36 characters, as UUIDs are. A user watches on so many screens, or on one, two and three
- * in turn, which is two on average.
+ * Makes viewers with ids of 36 characters, the length of a UUID. Each user has this many sessions; or the users have one,
+ * two and three in turn, which is two on average.
  */
 export function* viewers(
   count: number,
@@ -113,7 +115,7 @@ export function isInFirstQuarter(userId: string): boolean {
   return partitionOf(userId) < 64;
 }
 
-/** Gives each a session by the store's own verbs, many at once, and gives how many. `at` dates each session back. */
+/** Starts a session for each viewer by the store's own operations, many at once, and returns their number. `at` backdates each session. */
 export async function load(
   store: Store,
   wanted: Iterator<Viewer, unknown>,
@@ -129,14 +131,14 @@ export async function load(
       loaded += batch.length;
     }
   };
-  // While one waits for Redis, the others have something to send: Redis is never idle.
+  // While one of these waits for Redis, the others send: Redis is never idle.
   await Promise.all(Array.from({ length: LANES }, lane));
   return loaded;
 }
 
 async function admitNew(store: Store, viewer: Viewer, at: number | undefined) {
   const before = store.at;
-  store.at = at; // is read before the first wait
+  store.at = at; // the store reads it before the first await
   const asked = store.sessions.admit({
     ...viewer,
     phase: 0,
@@ -151,7 +153,7 @@ async function admitNew(store: Store, viewer: Viewer, at: number | undefined) {
   return admission.place;
 }
 
-/** Sweeps until nothing is due, as the service does but without a pause, and gives how many were claimed. */
+/** Sweeps until nothing is due, as the service does but without rests, and returns the number of claims. */
 export async function sweepAll({ sessions }: Store): Promise<number> {
   for (let expired = 0; ;) {
     const swept = await sessions.expireIdle({ maxSessions: MAX_SESSIONS });

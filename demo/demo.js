@@ -11,7 +11,7 @@ const element = (name, text, attributes = {}) =>
 const api = (user, path, init) => fetch(`/v1/users/${encodeURIComponent(user)}${path}`, init);
 const short = (id) => players.get(id)?.name ?? `a player elsewhere (${id.slice(-4)})`;
 
-/** What the gate says of a user's places; asked again whenever something happens to one. */
+/** Shows the places of the user. Called again at each event of one of the user's sessions. */
 async function showPlaces() {
   const reply = await api(form.user.value, '/sessions').catch(() => undefined);
   if (!reply?.ok) return;
@@ -26,7 +26,7 @@ async function showPlaces() {
   find('#places').replaceChildren(...taken, ...free);
 }
 
-/** The events of one user at a time. */
+/** Listens to the events of the chosen user, and of no other. */
 function follow() {
   events?.close();
   if (!form.user.checkValidity()) return;
@@ -46,7 +46,7 @@ function openPlayer(user, stream) {
   const sessionId = crypto.randomUUID();
   const name = `Player ${++opened}`;
   const [video, over] = [find('video', card), find('.over', card)];
-  // Who has loaded all asks for nothing more, and turns idle while it plays.
+  // A small buffer: a player that has loaded everything sends no requests, and its session becomes idle while it plays.
   const hls = new Hls({ maxBufferLength: 8, maxMaxBufferLength: 8 });
   const url = `/v1/play/${stream}/index.m3u8?${new URLSearchParams({ user_id: user, session_id: sessionId })}`;
   const close = () => {
@@ -107,5 +107,5 @@ form.stream.replaceChildren(...streams.map(({ stream_id }) => element('option', 
 if (!Hls?.isSupported())
   find('#news').textContent = 'This browser has no Media Source Extensions, which hls.js needs.';
 follow();
-// Idle and phases are no events.
+// There are no events for a session that becomes idle or gets its next phase, so the page also polls.
 setInterval(() => void showPlaces(), 2_000);

@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
 #
-# Makes the sample streams that ship with the service, from ffmpeg's own test
-# pictures and tones, so nobody else's film or sound is in the repository:
+# Makes the sample streams that ship with the service. They consist of ffmpeg's
+# own test pictures and tones, so that the repository contains no material of
+# others:
 #
 #   streams/test-pattern  64 s, 360p and 720p: a counter of seconds, a moving
 #                         rainbow and a beep each second
-#   streams/colour-bars   60 s, 360p: a white square going to and fro over
-#                         colour bars, with a higher beep: a second stream to
-#                         move a session to
+#   streams/colour-bars   60 s, 360p: a white square that moves back and forth over
+#                         colour bars, with a higher beep. A session can move to
+#                         this second stream.
 #
-# Needs: Debian's ffmpeg (made with 5.1, Debian 12), which has libx264.
-# Run it again after a change here and commit what it makes. The same ffmpeg
-# and libx264 give the same bytes; other versions may give other bytes.
+# It needs Debian's ffmpeg, which has libx264 (the streams were made with 5.1, of
+# Debian 12). Run it again after a change here, and commit the result. The same
+# versions of ffmpeg and libx264 give the same bytes; other versions may not.
 #
 # Why these choices:
-#   - 10 pictures a second, and sound at 32 kHz: 4 s is then exactly 40 pictures
-#     and 125 AAC frames of 1024 samples, so both end where a segment ends. (At
-#     48 kHz it would be 187.5 frames, and every other edge would cut one.)
-#   - Sound is muxed into each rendition: one segment is all a player needs.
-#   - testsrc, not testsrc2: it takes a third of the bytes, and its large counter
-#     needs no font, which a machine may not have.
-#   - A small size limit, because git keeps every version for good.
+#   - 10 pictures per second, and sound at 32 kHz: 4 s are then exactly 40 pictures
+#     and 125 AAC frames of 1024 samples, so that both end where a segment ends.
+#     (At 48 kHz, 4 s are 187.5 frames, and every other segment would cut one.)
+#   - Each rendition contains the sound, so that a player needs one segment only.
+#   - testsrc instead of testsrc2: it takes a third of the bytes, and its large
+#     counter needs no font, which a machine may lack.
+#   - A small size limit, because git keeps every version forever.
 
 set -euo pipefail
 export LC_ALL=C # awk and printf must write 10.000, never 10,000
@@ -34,7 +35,7 @@ readonly SEGMENT=4 # seconds
 # render FOLDER SECONDS LEVEL TONE PICTURE: one rendition, segments and playlist.
 render() {
   local folder=$1 seconds=$2 level=$3 tone=$4 picture=$5
-  # The tone is cut to a short beep: a steady one is unpleasant and takes more bytes.
+  # The tone is a short beep: a steady tone is unpleasant and takes more bytes.
   local beep="sine=frequency=$tone:sample_rate=32000,volume='lt(mod(t,1),0.15)':eval=frame"
   # One key frame at each segment's start and nowhere else.
   local gop=$((FPS * SEGMENT))
@@ -57,10 +58,10 @@ render() {
     -hls_segment_filename "$folder/segment-%03d.ts" "$folder/index.m3u8"
 }
 
-# variant STREAM NAME SECONDS LEVEL RESOLUTION: its lines in the multivariant
-# playlist. The rates are measured, because the playlist ffmpeg would write counts
-# only the sound when the picture's quality, not its rate, is fixed. BANDWIDTH is
-# the largest segment's rate, as RFC 8216 asks.
+# variant STREAM NAME SECONDS LEVEL RESOLUTION: prints the variant's lines of the
+# multivariant playlist. The script measures the rates itself: ffmpeg would count
+# only the sound, because the quality of the picture is fixed and not its rate.
+# BANDWIDTH is the rate of the largest segment, as RFC 8216 requires.
 variant() {
   local stream=$1 name=$2 seconds=$3 level=$4 resolution=$5
   local peak average codec
@@ -75,7 +76,7 @@ variant() {
 
 header() { printf '#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n'; }
 
-# Only these two: streams of your own beside them stay.
+# Only these two streams are removed; other streams beside them stay.
 rm -rf streams/test-pattern streams/colour-bars
 
 render streams/test-pattern/360p 64 3.0 440 "testsrc=size=640x360:rate=$FPS"

@@ -9,6 +9,7 @@ import { DemoController } from './demo/demo.controller.js';
 import { ExpiryModule } from './expiry/expiry.module.js';
 import { GateModule } from './gate/gate.module.js';
 import { logParams } from './observability/log.js';
+import { MetricsModule } from './observability/metrics.module.js';
 import { ObservabilityModule } from './observability/observability.module.js';
 import { SessionsModule } from './sessions/sessions.module.js';
 import { StreamsModule } from './streams/streams.module.js';
@@ -26,6 +27,7 @@ export class AppModule {
         ConfigModule.forRoot({ load: [settings], isGlobal: true, ignoreEnvFile: true, ignoreEnvVars: true }),
         LoggerModule.forRootAsync({ inject: [Config], useFactory: logParams }),
         ScheduleModule.forRoot(),
+        MetricsModule,
         SessionsModule,
         StreamsModule,
         GateModule,

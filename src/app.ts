@@ -12,8 +12,10 @@ import {
 } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { AppModule } from './app.module.js';
+import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
 import { type Config } from './config/config.js';
+import { VERSION } from './config/effective.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
@@ -24,9 +26,10 @@ import {
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
-import { MEDIA, control, openToPages } from './http/cors.js';
-import { useDocs, withoutUser } from './http/docs.js';
+import { MEDIA, REPORTS, control, openToPages } from './http/cors.js';
+import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
+import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
@@ -35,10 +38,11 @@ import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
-import { MEDIA_PATH } from './streams/catalogue.js';
+import { MEDIA_PATH } from './streams/media-urls.js';
 
 const BODY_LIMIT = 16 * 1024;
 /** What pages of other origins ask, where they may. */
+const CMCD_ROUTE = '/v1/cmcd';
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
@@ -71,15 +75,17 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bufferLogs: true,
   });
   const fastify: FastifyInstance = adapter.getInstance();
+  app.get(AccessControl).register(fastify, DOCS);
   takeJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);
-  if (config.AUTH_MODE === 'jwt') letTokensNameUsers(fastify);
+  if (config.AUTH_MODE === 'none') requireUserIds(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
   openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
+  openToPages(fastify, [CMCD_ROUTE.slice(1)], REPORTS);
   openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
-  await app.get(RateLimits).register(fastify);
+  await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Gives replies sendFile, for MediaController; serves nothing by itself.
@@ -91,7 +97,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     }),
   );
   app.enableShutdownHooks([], { useProcessExit: true });
-  useDocs(app, CALLBACKS, config.AUTH_MODE === 'jwt');
+  useDocs(app, CALLBACKS, VERSION);
   // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
   const log = app.get(Logger);
   app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });
@@ -101,12 +107,12 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   return app;
 }
 
-/** Whose token names the user need not do so in a body: the schemas ask for `user_id` where there is no token. */
-function letTokensNameUsers(fastify: FastifyInstance): void {
+/** Where no token names the user, a body that can name the user must do so. */
+function requireUserIds(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
-    const body = route.schema?.body as { readonly required?: readonly string[] } | undefined;
-    if (!body?.required) return;
-    route.schema = { ...route.schema, body: withoutUser(body) };
+    const body = route.schema?.body as { properties?: object; required?: readonly string[] } | undefined;
+    if (!body?.properties || !('user_id' in body.properties)) return;
+    route.schema = { ...route.schema, body: { ...body, required: ['user_id', ...(body.required ?? [])] } };
   });
 }
 
@@ -118,6 +124,11 @@ function takeJsonOnly(fastify: FastifyInstance): void {
     // Many clients name the type on every request, with a body or without.
     if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
+  });
+  // Reports of players, for the one route that takes them.
+  fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
+    if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
+    else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
   // Read up to the limit all the same: too large is told before not JSON.
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {

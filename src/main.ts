@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { createApp } from './app.js';
 import { type Config, ConfigError, readConfig } from './config/config.js';
+import { VERSION } from './config/effective.js';
 
 /** Reads the configuration, builds the application and listens; prints what is wrong and exits 1 where it cannot. */
 async function main(): Promise<void> {
@@ -17,9 +18,10 @@ async function main(): Promise<void> {
   for (const warning of config.warnings) log.warn(warning);
   if (config.alarm !== undefined) log.error(config.alarm);
   const url = await app.getUrl();
-  const whom = config.AUTH_MODE === 'none' ? 'whoever asks (AUTH_MODE=none)' : 'viewers with a token';
   log.log(
-    `Streamgate serves ${url} to ${whom} on the ${config.SESSION_STORE} store; its documentation is at ${url}/docs`,
+    `Streamgate serves ${url}: version ${VERSION}, store ${config.SESSION_STORE}, ` +
+      `limit ${config.MAX_SESSIONS_PER_USER}, X ${config.PHASE_SECONDS} s, n ${config.IDLE_PHASES}, ` +
+      `signing ${config.MEDIA_SIGNING}, authentication ${config.AUTH_MODE}. The documentation is at ${url}/docs`,
   );
 }
 

@@ -13,29 +13,29 @@ import { SESSIONS, loadAndWeigh } from './memory.mts';
 
 const VIEWERS = 400;
 const REQUESTS_PER_SECOND = 300;
-/** How often each is measured, with the backlog draining and without in turn, and for how long. */
+/** How often, and for how long, latency is measured: in turn while the backlog drains and while sweeps are paused. */
 const ROUNDS = scaled(5);
 const SLICE_SECONDS = scaled(5);
-/** The sample stream has so many phases. */
+/** The number of phases of the sample stream. */
 const PHASES = 7;
-/** Longer than from one sweep to the next, and than one that is under way goes on. */
+/** Longer than the time between two sweeps, and than a sweep takes. */
 const SWEEP_MS = 1_500;
 
 interface Slice {
   readonly millis: readonly number[];
   readonly calls: Calls;
-  /** How many sessions were claimed meanwhile. */
+  /** How many sessions were claimed during the slice. */
   readonly expired: number;
 }
 
-/** What watches a service at work: the store says what is swept, Redis says for how long each call held it up. */
+/** Observes a service at work: the store reports the claims, and Redis how long each call blocked it. */
 interface Watch {
   readonly redis: RedisUnderTest['redis'];
   readonly store: Store;
   readonly asked: readonly Asked[];
 }
 
-/** In production Redis has a machine of its own; preempted in the middle of a call, it would be the machine's figure. */
+/** In production Redis has a machine of its own. Here another process could preempt it in the middle of a call. */
 async function goFirst({ redis }: RedisUnderTest): Promise<void> {
   try {
     setPriority(Number(await infoOf(redis, 'server', 'process_id')), constants.priority.PRIORITY_HIGHEST);
@@ -46,7 +46,7 @@ async function goFirst({ redis }: RedisUnderTest): Promise<void> {
   }
 }
 
-/** A million sessions whose sweeps were paused until all were due, and viewers who want their phases meanwhile. */
+/** Starts a million sessions, pauses the sweeps until all are due, and drains them while viewers ask for phases. */
 export async function measureBacklog(server: RedisUnderTest): Promise<void> {
   showMemory(await loadAndWeigh(server, viewers(SESSIONS)));
   await goFirst(server);
@@ -94,7 +94,7 @@ async function drainWithCallbacks(url: string, watch: Watch): Promise<void> {
   await drain(watch);
   const cold = [await slice(server, watch)];
   await pause(watch);
-  // Paused, it still delivers what is in the outbox.
+  // A paused service still delivers the events in the outbox.
   for (let before = -1; before !== (before = await receiver.count());) await slice(server, watch);
   const [quiet, draining]: [Slice[], Slice[]] = [[], []];
   for (let round = 0; round < ROUNDS; round++) quiet.push(await slice(server, watch));
@@ -142,7 +142,7 @@ async function drainWithout(url: string, watch: Watch): Promise<void> {
   ]);
 }
 
-/** Everybody starts to watch; then what is compiled while it runs is compiled. */
+/** Starts all viewers, and runs the service until its hot code is compiled. */
 async function warmUp(server: Server, watch: Watch): Promise<void> {
   const replies = await Promise.all(watch.asked.map((asked) => ask(server.url, asked)));
   if (replies.some(({ status }) => status !== 201 && status !== 200))
@@ -169,7 +169,7 @@ async function slice(server: Server, { redis, store, asked }: Watch): Promise<Sl
   return { millis, calls, expired: expired - before };
 }
 
-/** As an operator would who does not want to wait for the clock. */
+/** Starts a sweep by request, as an operator would. */
 async function drainAtOnce(server: Server): Promise<void> {
   for (let more = true; more;) {
     const reply = await fetch(`${server.url}/internal/expire-idle-sessions`, {
@@ -205,7 +205,7 @@ function p99(name: string, slices: readonly Slice[]): Figure {
 
 function longestCalls(quiet: readonly Slice[], draining: readonly Slice[]): Figure[] {
   const ofSweeps = draining.map(({ calls }) => calls.ofScript.map((micros) => micros / 1_000));
-  // Not Math.max(...each): there are more of them than a call can have arguments.
+  // Not Math.max(...each): there are more values than a call can have arguments.
   const longest = (calls: readonly (readonly number[])[]): number[] => calls.map((each) => quantile(each, 1));
   const longestOther = (slices: readonly Slice[]): number[] =>
     longest(slices.map(({ calls }) => calls.others)).map((micros) => micros / 1_000);
@@ -236,9 +236,9 @@ function checkCallbacks(callbacks: readonly Callback[]): void {
     throw new Error(`${callbacks.length} callbacks of ${sessions.size} sessions: ${JSON.stringify(wrong)}`);
 }
 
-/** All of the backlog expired, once each, and of the viewers nobody. */
+/** Checks that each session of the backlog expired exactly once, and no viewer's session did. */
 async function checkLedger({ sessions }: Store): Promise<void> {
-  const { started, expired, ended, undone } = await sessions.ledger();
-  if (expired !== SESSIONS || started !== SESSIONS + VIEWERS || ended + undone > 0)
-    throw new Error(`the ledger is wrong: ${JSON.stringify({ started, expired, ended, undone })}`);
+  const { admitted, expired, ended, undone } = await sessions.ledger();
+  if (expired !== SESSIONS || admitted !== SESSIONS + VIEWERS || ended + undone > 0)
+    throw new Error(`the ledger is wrong: ${JSON.stringify({ admitted, expired, ended, undone })}`);
 }

@@ -10,10 +10,10 @@ const LIVE = scaled(100_000);
 const SWEEPS = 100;
 const WINDOWS = 4;
 const WINDOW_MS = 5_000;
-/** Until what services do when they start is done. */
+/** The time that instances need for their start. */
 const SETTLED_MS = 3_000;
 
-/** What it costs to find nothing to do. */
+/** Measures the cost of sweeps that find nothing to do. */
 export async function measureIdle(server: RedisUnderTest): Promise<void> {
   const nobody = await timeSweeps(server, undefined);
   const alone = await cpuShares(server);
@@ -49,7 +49,7 @@ async function startWatching({ url }: RedisUnderTest, at: number): Promise<void>
   await load(store, viewers(LIVE));
 }
 
-/** Milliseconds each. At the instant at which everybody started, nobody has to be looked at. */
+/** Returns the milliseconds of each sweep. At the instant at which all sessions started, none has to be looked at. */
 async function timeSweeps({ url }: RedisUnderTest, at: number | undefined): Promise<number[]> {
   using store = await openStore(url);
   store.at = at;
@@ -84,7 +84,7 @@ async function runIdle(server: RedisUnderTest): Promise<number[]> {
   return shares;
 }
 
-/** Of one core, in percent, window by window. */
+/** The CPU of Redis in percent of one core, per window. */
 async function cpuShares({ redis }: RedisUnderTest): Promise<number[]> {
   const shares: number[] = [];
   for (let window = 0; window < WINDOWS; window++) {

@@ -15,18 +15,18 @@ import {
   viewers,
 } from '../store.mts';
 
-/** Sessions that are watched on all the while, each renewed every X as a player does. */
+/** Sessions that stay live: each is renewed every X, as a player does. */
 const LIVE = scaled(100_000);
 const EXPIRING = scaled(6_000);
-/** The expiries are spread over so long, and the runs are parts of it. */
+/** The time over which the expiries are spread; each run is a part of it. */
 const WINDOW_MS = 24_000;
 const RUNS = 4;
-/** From when the sweeps run until the first is due: the grace after the loading, which nobody swept, is over by then. */
+/** The time from the first sweep to the first expiry. By then the grace is over that follows the time without sweeps. */
 const HEAD_START_MS = 20_000;
-/** What has not arrived by then is lost. */
+/** A callback that has not arrived by then is lost. */
 const PATIENCE_MS = 30_000;
 
-/** From the instant at which a session is due until its callback has arrived: service, sweep and delivery together. */
+/** Measures the time from the instant at which a session is due to the arrival of its callback. */
 export async function measureLateness({ url }: RedisUnderTest): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const store = resources.use(await openStore(url, DELIVERED));
@@ -34,7 +34,7 @@ export async function measureLateness({ url }: RedisUnderTest): Promise<void> {
   await load(store, watching.values());
   const renewals = resources.use(keepRenewing(store, watching));
   const receiver = resources.use(await startReceiver());
-  // Dated back, a session that is not confirmed yet has lapsed already: no sweep may come in between.
+  // A backdated session that is not confirmed yet has lapsed already, so that no sweep may run in between.
   await store.sessions.pauseExpiry({ by: 'the benchmark', until: undefined });
   resources.use(
     await startServer('../dist/main.js', {
@@ -58,7 +58,7 @@ export async function measureLateness({ url }: RedisUnderTest): Promise<void> {
   );
 }
 
-/** Sessions of nobody, as if their last phase had been asked for so long ago that they are due within the window. */
+/** Makes abandoned sessions. Their last request is backdated so that they are due within the window. */
 async function startSilentSessions(store: Store): Promise<Map<string, number>> {
   const silent = [...viewers(EXPIRING)];
   const from = Date.now() + HEAD_START_MS;
@@ -69,7 +69,7 @@ async function startSilentSessions(store: Store): Promise<Map<string, number>> {
   return dueAt;
 }
 
-/** Asks for the next phase of everybody once every X, evenly, as other instances of the service would. */
+/** Asks for the next phase of every session once per X, evenly, as other instances of the service would. */
 function keepRenewing(
   { sessions }: Store,
   watching: readonly Viewer[],
@@ -105,9 +105,9 @@ function keepRenewing(
 }
 
 async function checkLedger({ sessions }: Store): Promise<void> {
-  const { started, expired, ended, undone } = await sessions.ledger();
-  if (started !== LIVE + EXPIRING || expired !== EXPIRING || ended + undone > 0)
-    throw new Error(`the ledger is wrong: ${JSON.stringify({ started, expired, ended, undone })}`);
+  const { admitted, expired, ended, undone } = await sessions.ledger();
+  if (admitted !== LIVE + EXPIRING || expired !== EXPIRING || ended + undone > 0)
+    throw new Error(`the ledger is wrong: ${JSON.stringify({ admitted, expired, ended, undone })}`);
 }
 
 function latenessByRun(callbacks: readonly Callback[], dueAt: ReadonlyMap<string, number>): number[][] {
@@ -116,7 +116,7 @@ function latenessByRun(callbacks: readonly Callback[], dueAt: ReadonlyMap<string
   const told = new Set<string>();
   for (const callback of callbacks) {
     const due = dueOf(callback, dueAt);
-    // Delivery is at least once; what comes again is not late.
+    // Delivery is at-least-once. A repeated callback is not late.
     if (told.has(callback.data.session_id)) continue;
     told.add(callback.data.session_id);
     runs[Math.min(RUNS - 1, Math.floor(((due - first) / WINDOW_MS) * RUNS))]!.push(callback.arrivedAt - due);

@@ -2,14 +2,14 @@ import { show } from '../figures.mts';
 import { type RedisUnderTest, infoOf } from '../redis.mts';
 import { isInFirstQuarter, load, openStore, scaled, viewers } from '../store.mts';
 
-/** As many as are aimed at; how full buckets are decides what a session takes. */
+/** The number of sessions of the aim. The memory of a session depends on how full the buckets are. */
 export const SESSIONS = scaled(1_000_000);
 
-/** What a session takes of Redis where every user has one, two, or three. */
+/** Measures the memory of a session in Redis if every user has one, two or three. */
 export async function measureMemory(server: RedisUnderTest): Promise<void> {
   const figures = [];
   for (const screens of [1, 2, 3] as const) {
-    // A quarter of them in a quarter of the partitions: their buckets are as full as with all, and it takes less time.
+    // A quarter of the sessions in a quarter of the partitions: the buckets are as full as with all, in less time.
     const bytes = await loadAndWeigh(server, viewers(SESSIONS / 4, screens, isInFirstQuarter));
     figures.push({ name: `bytes a session, ${screens} a user`, unit: '', digits: 1, values: [bytes] });
   }
@@ -19,7 +19,7 @@ export async function measureMemory(server: RedisUnderTest): Promise<void> {
   );
 }
 
-/** Empties the server. Bytes of Redis a session then, the events of starts and all. They are dated a minute back. */
+/** Empties the server, starts sessions that are backdated by a minute, and returns the bytes per session, events included. */
 export async function loadAndWeigh(
   { url, redis }: RedisUnderTest,
   wanted: Iterator<{ userId: string; sessionId: string; streamId: string }, void>,
@@ -30,7 +30,7 @@ export async function loadAndWeigh(
   return ((await usedMemory(redis)) - before) / loaded;
 }
 
-/** The server knows the scripts: they take memory once. */
+/** Loads the scripts first: they take memory only once. */
 async function emptyWithScripts(url: string, redis: RedisUnderTest['redis']): Promise<void> {
   using store = await openStore(url);
   await load(store, viewers(1));
@@ -42,11 +42,13 @@ async function loadAtOneInstant(url: string, wanted: Parameters<typeof load>[1])
   using store = await openStore(url);
   store.at = Date.now() - 60_000;
   const loaded = await load(store, wanted);
-  // At that same instant nothing is due; a sweep then only trims the log, as the service's sweeps do all the while.
+  // At that instant nothing is due. A sweep then only trims the events, as the sweeps of the service do regularly.
   const { expired, more } = await store.sessions.expireIdle({ maxSessions: 1 });
-  const { started, undone } = await store.sessions.ledger();
-  if (expired > 0 || more || started !== loaded || undone > 0)
-    throw new Error(`of ${loaded} sessions ${started} started, ${expired} expired, ${undone} were undone`);
+  const { admitted, undone } = await store.sessions.ledger();
+  if (expired > 0 || more || admitted !== loaded || undone > 0)
+    throw new Error(
+      `of ${loaded} sessions ${admitted} were admitted, ${expired} expired, ${undone} were undone`,
+    );
   return loaded;
 }
 

@@ -14,19 +14,19 @@ import {
 } from './service.mts';
 
 const WINDOWS = 25;
-/** A window is over in a few hundredths of a second, so that hardly one meets a sweep, which is once a second. */
+/** A window takes a few hundredths of a second, so that few windows meet the sweep of each second. */
 const REQUESTS = 50;
 const STREAM = 'long';
 const LIMIT = 3;
 
-/** Calls to Redis a gate request. */
+/** Measures the calls to Redis per request of the gate. */
 export async function measureCalls(server: RedisUnderTest): Promise<void> {
   await using gate = await startGate({ REDIS_URL: server.url });
   const viewer = { userId: 'ana', sessionId: 'tv' };
   const { body } = await startWatching(gate, STREAM, viewer);
   const key = keyIn(body);
   const segment = 'segment-00001.ts';
-  // The second segment is of the first phase, as the first is.
+  // The second segment belongs to the first phase, like the first segment.
   const samePhase = { unit: '', digits: 2, aim: { below: 1.01, by: 'median' } } as const;
   const figures: Figure[] = [];
   const count = async (name: string, path: string, judge: Judge, figure: Omit<Figure, 'name' | 'values'>) => {

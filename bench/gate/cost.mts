@@ -26,7 +26,7 @@ const VIEWERS: readonly (readonly Viewer[])[] = Array.from({ length: CONNECTIONS
   })),
 );
 
-/** What a segment and a playlist cost of CPU, beside a server that sends as much and knows it beforehand. */
+/** Measures the CPU of a segment and of a playlist, beside a server that sends a constant reply of the same size. */
 export async function measureCost(server: RedisUnderTest): Promise<void> {
   await using gate = await startGate({ REDIS_URL: server.url });
   for (const viewer of VIEWERS.flat()) await startWatching(gate, STREAM, viewer);

@@ -5,20 +5,20 @@ import { SEGMENTS } from './playlist.mts';
 import { type Gate, expectOf, isPlaylist, pathOf, startGate } from './service.mts';
 
 const STREAMS = scaled(10_000);
-/** So few that all of them are kept. */
+/** Few enough that the service retains all of them. */
 const WEIGHED = scaled(200);
 const AT_ONCE = 4;
 const MB = 1e6;
-/** MiB. Node gives itself half of what a container has, and the smallest task has 512: beyond it the service dies. */
+/** MiB. Node's heap is half of the container's memory, and the smallest task has 512. Beyond it the service crashes. */
 const HEAP_LIMIT = 259;
 
-/** What the service keeps of streams that were asked for once. */
+/** Measures the memory that the service retains of streams that were asked for once. */
 export async function measureMemory(): Promise<void> {
   await using gate = await startGate({
-    SESSION_STORE: 'memory', // which hardly takes any for a few viewers, and is never too busy to answer
+    SESSION_STORE: 'memory', // takes hardly any memory for a few viewers, and always answers
     NODE_OPTIONS: `--max-heap-size=${HEAP_LIMIT}`,
   });
-  // What is made once is there before anything is weighed.
+  // Everything that is made only once exists before the measurement.
   await askForStreams(gate, 'first', 0, 50);
   const before = await gate.server.memory();
   await askForStreams(gate, 'stream', 0, WEIGHED);
@@ -63,7 +63,7 @@ export async function measureMemory(): Promise<void> {
   ]);
 }
 
-/** One viewer after the other moves on to the next stream, many at once. */
+/** Each viewer moves on to the next stream, many at once. */
 async function askForStreams(gate: Gate, name: string, from: number, to: number): Promise<void> {
   let next = from;
   const viewer = async (_: unknown, at: number): Promise<void> => {

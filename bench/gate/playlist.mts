@@ -1,12 +1,12 @@
-/** What the origin of the benchmark has of every stream, and what the gate is to make of it. */
+/** The playlist of every stream at the benchmark's origin, and the expected playlist of the gate. */
 export const SEGMENTS = 1_000;
 const SEGMENT_SECONDS = 4;
 const KEY = 'keys/first.key';
 
-/** As packagers write one: an hour and more, encrypted, with a date every so often. */
+/** A playlist like those of packagers: more than an hour, encrypted, with a date now and then. */
 export const ORIGINAL = write(KEY, (at) => `segment-${String(at).padStart(5, '0')}.ts`);
 
-/** `key`: what the gate calls the key. `query`: what it adds to every URI. */
+/** `key`: the gate's name for the key. `query`: the query that the gate adds to every URI. */
 export function rewritten(key: string, query: string): string {
   return write(key + query, (at) => `${at}.ts${query}`);
 }
@@ -24,7 +24,7 @@ function write(key: string, segment: (at: number) => string): string {
   return [...lines, '#EXT-X-ENDLIST', ''].join('\n');
 }
 
-/** What the gate called the key in a playlist that it wrote. */
+/** The gate's name for the key in a playlist that it wrote. */
 export function keyIn(playlist: string): string {
   const name = /URI="([^"?]+)/.exec(playlist)?.[1];
   if (name === undefined) throw new Error(`a playlist without its key: ${playlist.slice(0, 500)}`);

@@ -12,12 +12,12 @@ const TIMES = 2_000;
 const READS = 200;
 const QUERY = `?user_id=${'u'.repeat(36)}&session_id=${'s'.repeat(36)}`;
 
-/** One playlist that is in memory, written for one viewer; and read, which is once for all of them. */
+/** Measures the time to write a playlist in memory for one viewer, and to read it, which happens once for all viewers. */
 export async function measureRewrite(): Promise<void> {
   const { template } = read();
   const key = keyIn(template.write('', ''));
   const runs = Array.from({ length: RUNS }, () =>
-    // Its bytes as well: the text is in pieces until somebody wants them.
+    // Converts to bytes too, because V8 keeps the text in pieces until then.
     millis(
       TIMES,
       () => Buffer.from(template.write('', QUERY)),
@@ -47,7 +47,7 @@ function read() {
   return playlist;
 }
 
-/** How long each takes; the last answer is checked. */
+/** Returns how long each call takes, and checks the last answer. */
 function millis<T>(times: number, work: () => T, isRight: (made: T) => boolean): number[] {
   const took: number[] = [];
   for (let time = 0; time < times; time++) {

@@ -1,14 +1,14 @@
 import { ENVIRONMENT, type Server, giveLastCpu, startServer } from '../servers.mts';
 import { keyIn, rewritten } from './playlist.mts';
 
-/** The built service as in production, without a line a request, before an origin of the benchmark's. */
+/** The built service as in production, without a log line per request, with an origin of the benchmark. */
 export interface Gate extends AsyncDisposable {
   readonly server: Server;
-  /** What every signed URL begins with. */
+  /** The beginning of every signed URL. */
   readonly origin: string;
 }
 
-/** `store`: which it has, and what else it is given. */
+/** `store`: the variables for its store, and other variables. */
 export async function startGate(store: Record<string, string>): Promise<Gate> {
   await using started = new AsyncDisposableStack();
   const origin = started.use(await startServer('servers/origin.mts', {}));
@@ -34,7 +34,7 @@ export interface Viewer {
   readonly sessionId: string;
 }
 
-/** The path at the gate of what a playlist of this stream names, `index.m3u8` being the playlist itself. */
+/** The gate's path of a name in the playlist of this stream; `index.m3u8` is the playlist itself. */
 export function pathOf(streamId: string, name: string, viewer: Viewer): string {
   return `/v1/play/${streamId}/0/${name}${queryOf(viewer)}`;
 }
@@ -54,7 +54,7 @@ async function get(gate: Gate, path: string): Promise<Answer> {
   return { status: reply.status, body: await reply.text(), location: reply.headers.get('location') ?? '' };
 }
 
-/** What is wrong with an answer; undefined where nothing is. */
+/** Returns what is wrong with an answer, or undefined. */
 export type Judge = (answer: Answer) => string | undefined;
 
 export const isPlaylist =
@@ -64,7 +64,7 @@ export const isPlaylist =
     return body === rewritten(keyIn(body), queryOf(viewer)) ? undefined : 'another playlist';
   };
 
-/** `path`: of the media, below the origin. */
+/** `path`: the path of the media, below the origin. */
 export const leadsTo =
   (gate: Gate, path: string): Judge =>
   ({ status, location }) => {
@@ -88,7 +88,7 @@ export async function expectOf(gate: Gate, path: string, judge: Judge): Promise<
   return answer;
 }
 
-/** As a player begins: the playlist, and the first segment, with which its place is its own. */
+/** Starts like a player: with the playlist, and with the first segment, which confirms the session. */
 export async function startWatching(gate: Gate, streamId: string, viewer: Viewer): Promise<Answer> {
   const playlist = await expectOf(gate, pathOf(streamId, 'index.m3u8', viewer), isPlaylist(viewer));
   await expectOf(gate, pathOf(streamId, '0.ts', viewer), leadsTo(gate, `${streamId}/segment-00000.ts`));

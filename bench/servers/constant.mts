@@ -2,8 +2,8 @@ import Fastify from 'fastify';
 import { PHASE_REQUEST } from './phase-request.mts';
 
 /**
- * The floor: Fastify takes the request and writes a reply of the usual size that is always the same. `REPLY` is that of a
- * renewal, whose body is checked; `LOCATION` and `PLAYLIST_BYTES` are those of the gate.
+ * The lower bound: Fastify accepts the request and sends a constant reply of the usual size. `REPLY` is the reply to a
+ * renewal, whose body is validated. `LOCATION` and `PLAYLIST_BYTES` are for the gate.
  */
 const { PORT, REPLY, LOCATION = '', PLAYLIST_BYTES = '0' } = process.env;
 const fastify = Fastify();

@@ -4,9 +4,9 @@ import Fastify from 'fastify';
 import { PHASE_REQUEST, type PhaseRequest } from './phase-request.mts';
 
 /**
- * The measure: this one route as a good engineer writes it by hand, with nothing around it. It calls the same scripts by
- * the same functions, shares signed phases for as long, keeps a place only if its phase arrived, and its reply is
- * the service's to the byte. It has no log, no problem details, no origin to read streams from, and one stream.
+ * The reference: this one route as a good engineer would write it by hand, with nothing around it. It calls the same
+ * scripts by the same functions, shares signed phases for the same time, and keeps a place only if its phase arrived.
+ * Its reply equals the service's to the byte. It has no log, no problem details and no origin, and one stream only.
  */
 const built = createRequire(import.meta.url);
 const { connectRedis } = built(
@@ -42,12 +42,26 @@ const SEGMENT_MS = 4_000;
 const PHASES = Math.ceil(STREAM_MS / PHASE_MS);
 
 const QUOTA = { maxSessions: LIMIT };
-const WINDOW = { oldest: 0, end: PHASES, start: 0, live: false };
+const WINDOW = {
+  oldest: 0,
+  end: PHASES,
+  start: 0,
+  live: false,
+  phaseMs: PHASE_MS,
+  lastPhaseMs: STREAM_MS % PHASE_MS,
+};
 
 const log = { log: console.error, warn: console.error, error: console.error };
 const link = connectRedis({ REDIS_URL }, new Availability(log));
 await link.attempted();
-const policy = { idleAfterMs: PHASE_MS, expireAfterMs: EXPIRE_MS, leaseMs: LEASE_MS, maxPauseMs: 1_800_000 };
+const policy = {
+  idleAfterMs: PHASE_MS,
+  expireAfterMs: EXPIRE_MS,
+  leaseMs: LEASE_MS,
+  maxPauseMs: 1_800_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
+};
 const scripts = new ScriptRunner(link, { policy, wanted: [], layout: 2 });
 
 const instant = (ms: number): string => new Date(ms).toISOString();
@@ -102,7 +116,7 @@ fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, r
   if (answer.outcome !== 'admitted') return reply.code(409).send({ code: answer.outcome });
   const { now, created, live, record, former } = answer;
 
-  // A new session is confirmed once its phase arrived; an admission whose phase did not arrive is undone.
+  // A new session is confirmed when its phase has arrived. If the phase did not arrive, the admission is undone.
   reply.raw.once('close', () => {
     const arrived = reply.raw.writableFinished;
     const reserved = record.status === 'reserved';

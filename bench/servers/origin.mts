@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { ORIGINAL } from '../gate/playlist.mts';
 
-/** Has the same playlist of every stream, whatever it is called; the gate asks an origin for nothing else. */
+/** An origin with the same playlist for every stream id. The gate asks an origin for nothing else. */
 const body = Buffer.from(ORIGINAL);
 
 createServer(({ url }, reply) => {

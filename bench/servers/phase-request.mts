@@ -1,6 +1,6 @@
 const ID = { type: 'string', pattern: '^[A-Za-z0-9._~:@-]{1,64}$' };
 
-/** The body that the service takes, as it is written where there is no documentation to make of it. */
+/** The schema of the request body, as one would write it without documentation in mind. */
 export const PHASE_REQUEST = {
   type: 'object',
   additionalProperties: false,

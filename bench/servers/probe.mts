@@ -2,9 +2,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /**
- * Loaded into each server before its own code: tells the benchmark how much CPU the process has used, all threads of it
- * and in microseconds, or how much memory it holds, whenever it asks, and ends the process when the benchmark is gone,
- * however it went.
+ * Loaded into each server before its own code. When the benchmark asks, it reports the CPU time of all threads of the
+ * process in microseconds, or its memory. It ends the process when the benchmark is gone for any reason.
  */
 process.on('message', (what) => {
   process.send?.(what === 'memory' ? memory() : cpu());
@@ -17,7 +16,7 @@ function cpu(): number {
 }
 
 function memory(): { rss: number; heap: number } {
-  // Only now: a server that is timed collects its garbage as it does by itself.
+  // Garbage is collected only here: while a server is timed, it collects garbage by itself as usual.
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   collect();

@@ -1,11 +1,11 @@
 import { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 
 /**
- * Takes callbacks down and says yes; a process of its own, so that it neither waits for the benchmark nor holds it up.
- * `GET /count` tells how many have come, `GET /taken` tells them all.
+ * Records callbacks and answers 2xx. It is a process of its own, so that it and the benchmark do not slow each other
+ * down. `GET /count` returns the number of callbacks, `GET /taken` returns all of them.
  */
 export interface Taken {
-  /** By this machine's clock, in Unix milliseconds: when it was there whole. */
+  /** When it had arrived completely, in Unix milliseconds on the clock of this machine. */
   readonly arrivedAt: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;

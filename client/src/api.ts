@@ -1,102 +1,75 @@
 /** The HTTP contract as a client sees it: fields in camelCase, refusals as data, everything else thrown. */
 
-/** Instants are RFC 3339 by the server's clock: compare them with each other, never with this machine's. */
-export interface Session {
-  readonly sessionId: string;
-  readonly userId: string;
-  readonly streamId: string;
-  readonly state: 'active' | 'idle';
-  readonly startedAt: string;
-  readonly lastActivityAt: string;
-  readonly idleAt: string;
-  readonly expiresAt: string;
-  readonly phase: number;
-}
+import type * as contract from './contract.js';
 
-export interface Segment {
-  /** Signed; works until the phase's `expiresAt`. */
-  readonly url: string;
-  readonly durationSeconds: number;
-  /** The initialisation section of fragmented MP4. */
-  readonly initUrl?: string;
-  /** Where the segment is a part of what the URL names. */
-  readonly byteRange?: { readonly offset: number; readonly length: number };
-}
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
 
-export interface Phase {
-  readonly index: number;
-  readonly startSeconds: number;
-  readonly durationSeconds: number;
-  readonly last: boolean;
-  readonly segments: readonly Segment[];
-  readonly expiresAt: string;
-}
+/** The type of a JSON value with the names of all members in camelCase: the result of `camelCased`. */
+type CamelCased<Json> = Json extends readonly (infer Item)[]
+  ? readonly CamelCased<Item>[]
+  : Json extends object
+    ? { readonly [Name in keyof Json as CamelCase<Name & string>]: CamelCased<Json[Name]> }
+    : Json;
 
-export interface PhaseReply {
-  readonly session: Session;
-  readonly phase: Phase;
-  readonly sessions: { readonly live: number; readonly limit: number };
-  readonly nextRequestInSeconds: number;
-  readonly playbackUrl: string;
-}
+/** Instants are RFC 3339 on the server's clock: compare them only with each other, never with the clock of this machine. */
+export interface Session extends CamelCased<contract.Session> {}
+export interface Segment extends CamelCased<contract.Segment> {}
+export interface Phase extends CamelCased<contract.Phase> {}
+export interface PhaseReply extends CamelCased<contract.PhaseReply> {}
 
-/** All places are taken (409). */
-export interface Refused {
+/** A member that is undefined is not sent. */
+type PhaseRequest = {
+  readonly [Name in keyof contract.PhaseRequest]: contract.PhaseRequest[Name] | undefined;
+};
+
+/** All places are taken (409). `sessions` hold them; one is free after `retryAfterSeconds` if they all stay silent. */
+export interface Refused extends Pick<
+  CamelCased<contract.SessionLimitReached>,
+  'limit' | 'sessions' | 'retryAfterSeconds'
+> {
   readonly type: 'refused';
-  readonly limit: number;
-  /** Those that hold the places, to choose from. */
-  readonly sessions: readonly Session[];
-  /** When a place would be free if they all stayed silent. */
-  readonly retryAfterSeconds: number;
 }
 
-/** Somebody ended this session (410). */
-export interface Ended {
+/** Somebody ended this session (410). `replaced`: another session took its place. */
+export interface Ended extends Pick<CamelCased<contract.SessionEnded>, 'endedAt' | 'reason'> {
   readonly type: 'ended';
-  readonly endedAt: string;
-  /** `replaced`: another session took its place. */
-  readonly reason: 'user' | 'operator' | 'replaced';
 }
 
-/** The body of an error as it was sent (RFC 9457). */
-export interface ProblemDocument {
-  readonly type: string;
-  readonly title: string;
-  readonly status: number;
-  readonly detail: string;
-  readonly instance: string;
-  readonly code: string;
+/** The body of an error as it was sent (RFC 9457), with the further members that its code has. */
+export interface ProblemDocument extends contract.Problem {
   readonly [member: string]: unknown;
 }
 
-/** What is neither a phase nor a refusal. */
+/** Any answer that is neither a phase nor a refusal, and a missing answer. */
 export class StreamgateError extends Error {
   override readonly name = 'StreamgateError';
 
   constructor(
     message: string,
-    /** The problem's code, as docs/problems.md of the service lists them; `unreachable` where no answer came. */
+    /** A code of docs/problems.md; `unreachable` if no answer came; `http-` and the status if the body was no problem. */
     readonly code: string,
-    /** 0 where no answer came. */
+    /** The HTTP status; 0 if no answer came. */
     readonly status: number,
     readonly problem?: ProblemDocument,
-    /** What the server asks to wait for at least. */
+    /** The value of Retry-After; 0 if the server did not send one. */
     readonly retryAfterSeconds = 0,
     options?: { cause: unknown },
   ) {
     super(message, options);
   }
 
-  /** Asking again may help. */
+  /** True if the same request may succeed later. */
   get transient(): boolean {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
 export interface ApiOptions {
-  /** Where the service is, without a slash at the end; by default the page's own origin. */
+  /** The address of the service, without a slash at the end. Default: the page's own origin. */
   readonly baseUrl?: string;
-  /** A bearer token, or what gives a fresh one each time. */
+  /** A bearer token, or a function that returns one; it is called before each request. */
   readonly token?: string | (() => string | Promise<string>);
   readonly fetch?: typeof fetch;
 }
@@ -114,14 +87,20 @@ export class Api {
   }
 
   async askForPhase(
-    request: Record<string, unknown>,
+    request: PhaseRequest,
     signal: AbortSignal,
   ): Promise<(PhaseReply & { readonly type: 'phase'; readonly created: boolean }) | Refused | Ended> {
     const { status, body } = await this.#post('/v1/phases', request, signal);
-    return refusal(body) ?? { ...(camelCased(body) as PhaseReply), type: 'phase', created: status === 201 };
+    return (
+      refusal(body) ?? {
+        ...camelCased(body as contract.PhaseReply),
+        type: 'phase',
+        created: status === 201,
+      }
+    );
   }
 
-  /** The session as it is kept; undefined where it was lost. */
+  /** Sends a keepalive. Returns the session, or undefined if the session has lost its place. */
   async keepAlive(
     userId: string,
     sessionId: string,
@@ -131,7 +110,7 @@ export class Api {
       const { body } = await this.#post(`${sessionPath(userId, sessionId)}/keepalive`, undefined, signal);
       const refused = refusal(body);
       if (refused?.type === 'ended') return refused;
-      return (camelCased(body) as { session: Session }).session;
+      return camelCased(body as contract.KeptSession).session;
     } catch (error) {
       if (error instanceof StreamgateError && error.code === 'session-not-found') return undefined;
       throw error;
@@ -139,8 +118,9 @@ export class Api {
   }
 
   /**
-   * Sent before this returns, and by the browser also after the page is gone: there is no time to wait for a fresh
-   * token. False where there was no such session; never fails, since a place that is not given back expires.
+   * Ends the session. The request is on its way when this function returns, and the browser sends it even after the
+   * page is closed; so there is no time to wait for a new token. Returns false if there was no such session. Never
+   * rejects, because a place that is not given back expires.
    */
   async release(userId: string, sessionId: string): Promise<boolean> {
     try {
@@ -171,7 +151,7 @@ export class Api {
         signal,
       });
       json = await reply.json().catch((error: unknown) => {
-        // What is in between answers errors with pages of its own, and some networks answer everything so.
+        // A proxy answers errors with pages of its own, and a captive portal answers every request with one.
         if (reply.ok || signal.aborted) throw error;
       });
     } catch (error) {
@@ -195,15 +175,15 @@ export class Api {
   }
 }
 
-/** The refusal that a problem's body tells of, whatever its status: 409 and 410 of the API, 403 of the gate. */
+/** The refusal in a problem's body, whatever its status: 409 and 410 of the API, 403 of the gate. */
 export function refusal(body: unknown): Refused | Ended | undefined {
-  const { code } = (body ?? {}) as { code?: unknown };
-  if (code === 'session-limit-reached') {
-    const { limit, sessions, retryAfterSeconds } = camelCased(body) as Refused;
+  const problem = (body ?? {}) as contract.SessionLimitReached | contract.SessionEnded | { code?: undefined };
+  if (problem.code === 'session-limit-reached') {
+    const { limit, sessions, retryAfterSeconds } = camelCased(problem);
     return { type: 'refused', limit, sessions, retryAfterSeconds };
   }
-  if (code === 'session-ended') {
-    const { endedAt, reason } = camelCased(body) as Ended;
+  if (problem.code === 'session-ended') {
+    const { endedAt, reason } = camelCased(problem);
     return { type: 'ended', endedAt, reason };
   }
   return undefined;
@@ -213,13 +193,17 @@ function sessionPath(userId: string, sessionId: string): string {
   return `/v1/users/${encodeURIComponent(userId)}/sessions/${encodeURIComponent(sessionId)}`;
 }
 
-function camelCased(json: unknown): unknown {
-  if (Array.isArray(json)) return json.map(camelCased);
+function camelCased<Json>(json: Json): CamelCased<Json> {
+  return renamed(json) as CamelCased<Json>;
+}
+
+function renamed(json: unknown): unknown {
+  if (Array.isArray(json)) return json.map(renamed);
   if (typeof json !== 'object' || json === null) return json;
   return Object.fromEntries(
     Object.entries(json).map(([name, value]) => [
       name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
-      camelCased(value),
+      renamed(value),
     ]),
   );
 }

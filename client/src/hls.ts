@@ -1,6 +1,6 @@
 import { type Ended, type Refused, refusal } from './api.js';
 
-/** As much of hls.js as is needed; an `Hls` of any 1.x fits. */
+/** The part of hls.js that is used here. An `Hls` of any version 1.x fits. */
 export interface HlsLike {
   on(event: never, listener: (event: never, data: HlsErrorData) => void): void;
   loadSource(url: string): void;
@@ -14,8 +14,9 @@ interface HlsErrorData {
 }
 
 /**
- * Plays a `playbackUrl` in hls.js. The gate counts each segment as the session asking for its phase, so nothing else
- * has to keep time. Where it refuses (403), the player stops and `onRefusal` gets what `watch` would have given.
+ * Plays a `playbackUrl` in hls.js. The gate counts each request for a segment as a request for its phase, so that no
+ * other code has to keep time. If the gate refuses (403), the player stops and `onRefusal` gets the same refusal that
+ * `watch` would return.
  */
 export function playThroughGate(
   hls: HlsLike,
@@ -31,7 +32,7 @@ export function playThroughGate(
   hls.loadSource(playbackUrl);
 }
 
-/** Playlists are fetched as text, segments as bytes; the problem comes as whichever was asked for. */
+/** The JSON body of a failed request. hls.js reads playlists as text and segments as bytes, problems included. */
 function bodyOf(request: unknown): unknown {
   const { response } = (request ?? {}) as { response?: unknown };
   try {

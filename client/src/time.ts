@@ -1,11 +1,12 @@
 /**
- * Time as a page has it: timers are throttled in background tabs, stop while the machine sleeps, and drift. So nobody
- * here counts on a timer being on time: deadlines are absolute, and looked at again at least every second.
+ * Time in a web page. Browsers throttle timers in background tabs, timers stop while the computer sleeps, and they
+ * drift. So no code here relies on a timer that fires on time: deadlines are absolute, and are checked at least once a
+ * second.
  */
 
 const LONGEST_NAP_MS = 1_000;
 
-/** An instant of this client. No instant of the server is ever compared with it: clocks differ. */
+/** An instant on the clocks of this client. It is never compared with an instant of the server, because clocks differ. */
 export interface Instant {
   readonly steady: number;
   readonly wall: number;
@@ -16,14 +17,14 @@ export function now(): Instant {
 }
 
 /**
- * Milliseconds since `start`. The steady clock stops in some browsers while the machine sleeps, the wall clock can be
- * set back: whichever went further is right, or only makes us ask early, which costs nothing.
+ * Milliseconds since `start`. In some browsers the steady clock stops while the computer sleeps, and the wall clock can
+ * be set back. So the larger difference counts. If it is wrong, the client only asks early, which does no harm.
  */
 export function since(start: Instant): number {
   return Math.max(performance.now() - start.steady, Date.now() - start.wall);
 }
 
-/** Waits for `ms` at most and usually less, for loops that look again; for the signal alone where `ms` is Infinity. */
+/** Waits for `ms` at most and usually less, for loops that check again. If `ms` is Infinity, only the signal ends it. */
 export function nap(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
@@ -39,7 +40,7 @@ export function nap(ms: number, signal?: AbortSignal): Promise<void> {
     if (ms === Infinity) return;
     const length = Math.max(0, Math.min(ms, LONGEST_NAP_MS));
     timer = setTimeout(wake, length);
-    // Whichever comes first: the page's own timer, or the worker's where that one is throttled.
+    // Two timers race: the page's own, and the worker's, which is not throttled.
     ticks ??= startTicks();
     tick = ticks.after(length, wake);
   });
@@ -55,7 +56,7 @@ interface Ticks {
   off(tick: number): void;
 }
 
-/** As much of a page's Worker as is needed; named here, so that nothing but a worker's absence has to be handled. */
+/** The part of a page's Worker that is used here. */
 interface TickWorker {
   postMessage(message: unknown): void;
   addEventListener(type: 'message', listener: (event: { data: unknown }) => void): void;
@@ -64,9 +65,9 @@ interface TickWorker {
 let ticks: Ticks | undefined;
 
 /**
- * A hidden page's timers fire once a minute at worst, which is longer than a place is kept; those of a worker are not
- * throttled. One for all viewings of the page. Where there are no workers, or a policy forbids this one, its ticks
- * never come and the page's timers are all there is.
+ * Starts the worker that ticks for all viewings of the page. A hidden page's timers may fire only once a minute, which
+ * is longer than a place is kept; a worker's timers are not throttled. If there are no workers, or a content security
+ * policy forbids this one, no ticks arrive and only the page's own timers work.
  */
 function startTicks(): Ticks {
   const waiting = new Map<number, () => void>();
@@ -78,7 +79,7 @@ function startTicks(): Ticks {
     worker = new Worker(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })));
     worker.addEventListener('message', ({ data }) => waiting.get(data as number)?.());
   } catch {
-    // Not in a page, or not allowed.
+    // This is not a page, or workers are not allowed.
   }
   return {
     after(ms, wake) {

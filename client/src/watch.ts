@@ -19,40 +19,40 @@ export {
 } from './api.js';
 export { StreamgateError };
 
-/** Asked so much early at most, at random, so that viewers who started together do not ask together for ever. */
+/** Jitter: a request is sent up to this fraction early, so that viewers who started together do not stay in step. */
 const JITTER = 0.1;
-/** What is left of the time that a place is kept when a question is too late to be sure to renew it. */
+/** A request that starts in the last part of the time for which a place is kept may be too late to renew it. */
 const MARGIN = 0.05;
-/** For how long a first question is asked again; later ones as long as the place is kept. */
+/** How long the first request is retried. Later requests are retried as long as the place is kept. */
 const FIRST_PATIENCE_MS = 10_000;
-/** An answer that takes longer does not come; an origin has 5 s. */
+/** A request that takes longer has failed. (The service gives an origin 5 s.) */
 const LONGEST_REQUEST_MS = 10_000;
-/** A question that was aborted has arrived by then, if it ever does. */
+/** An aborted request that reaches the service in spite of that reaches it within this time. */
 const OVERTAKEN_MS = 1_000;
 const SHORTEST_BACK_OFF_MS = 500;
 const LONGEST_BACK_OFF_MS = 10_000;
 
 export interface WatchOptions extends ApiOptions {
-  /** May be left out where the token names the user. */
+  /** May be left out if the token names the user. */
   readonly userId?: string;
   readonly streamId: string;
-  /** To go on with a session; by default a new one. */
+  /** The session to continue. Default: a new session. */
   readonly sessionId?: string;
-  /** Where to begin; by default at the beginning, or where the session was. */
+  /** The first phase. Default: the beginning, or the position of the session. */
   readonly startPhase?: number;
-  /** Which rendition of the stream, as `GET /v1/streams/{stream_id}/renditions` numbers them; by default the first variant. */
+  /** The number of the rendition, from `GET /v1/streams/{stream_id}/renditions`. Default: the first variant. */
   readonly rendition?: number;
-  /** Aborting it is `stop()`. */
+  /** Aborting it does the same as `stop()`. */
   readonly signal?: AbortSignal;
 }
 
 export interface PhaseResult extends Omit<PhaseReply, 'nextRequestInSeconds'> {
   readonly type: 'phase';
-  /** The session had lost its place, as after a sleep, and was admitted again. */
+  /** True if the session had lost its place, for example while the computer slept, and was admitted again. */
   readonly readmitted: boolean;
 }
 
-/** The last phase has been watched; the place is given back. */
+/** The last phase was watched, and the place was given back. */
 export interface Finished {
   readonly type: 'finished';
 }
@@ -60,27 +60,28 @@ export interface Finished {
 export type WatchResult = PhaseResult | Refused | Ended | Finished;
 
 /**
- * One session watching, from the first `next()` on. For one consumer; leaving its loop is `stop()`.
+ * One session that watches. It starts at the first `next()`, and is for one consumer. Leaving the consumer's loop does
+ * the same as `stop()`.
  *
- * Ends after `ended`, `finished` and `stop()`, and after `refused` unless one of `takeOver`, `seek` and `moveTo` was
- * called. Throws a StreamgateError where asking again does not help, or did not; the place is then left to expire, so
- * that another `watch` of the same `sessionId` can go on.
+ * The loop ends after `ended`, `finished` and `stop()`. It also ends after `refused`, unless the consumer calls
+ * `takeOver`, `seek` or `moveTo`. It throws a StreamgateError if a retry cannot help or did not help. The place is then
+ * left to expire, so that another `watch` with the same `sessionId` can continue.
  */
 export interface Viewing extends AsyncIterable<WatchResult, undefined> {
   readonly sessionId: string;
-  /** After a refusal: asks again, and ends these sessions of the user if, and only if, that admits this one. */
+  /** After a refusal: asks again, and ends these sessions of the user if, and only if, this session is then admitted. */
   takeOver(sessionIds: readonly string[]): void;
-  /** Stops the clock of the phases; the place is kept, for as long as the service allows. */
+  /** Stops the clock of the phases. The place is kept for as long as the service allows. */
   pause(): void;
-  /** Goes on with what was left of the phase. */
+  /** Continues with the rest of the phase. */
   resume(): void;
-  /** Asks for this phase at once, paused or not; the ones after it follow. */
+  /** Asks for this phase at once, paused or not. The phases after it follow. */
   seek(phase: number): void;
-  /** Takes this rendition from the next phase on; undefined: the first variant. */
+  /** Uses this rendition from the next phase on; undefined is the first variant. */
   choose(rendition: number | undefined): void;
-  /** Plays another stream, in the same place; its first variant until another is chosen. */
+  /** Plays another stream in the same place, and its first variant until another is chosen. */
   moveTo(streamId: string, phase?: number): void;
-  /** Gives the place back; the request for it is on its way when this returns, also while a page is closed. */
+  /** Gives the place back. The request is on its way when this function returns, even while the page is closed. */
   stop(): Promise<void>;
 }
 
@@ -88,11 +89,11 @@ export function watch(options: WatchOptions): Viewing {
   return new WatchedStream(options);
 }
 
-/** What the server said last of a place that is held, and when it was asked. */
+/** The server's last statement about the place that is held, and when it was asked for. */
 class Place {
-  /** For how long it is kept from then on. A difference of two instants of the server's. */
+  /** How long the place is kept after that: the difference of two instants of the server. */
   readonly keptMs: number;
-  /** When to say that it is still wanted, where no phase is due: late, but with a try or two to spare. */
+  /** When to send a keepalive if no phase is due: late, but with time for one or two retries. */
   readonly renewMs: number;
 
   constructor(
@@ -115,20 +116,20 @@ class WatchedStream implements Viewing {
   #phase: number | undefined;
   #rendition: number | undefined;
   #endSessionIds: readonly string[] = [];
-  /** When the next question is due; undefined: at once. */
+  /** When the next request is due; undefined means at once. */
   #due: { from: Instant; ms: number } | undefined;
   #pausedAt: Instant | undefined;
   #place: Place | undefined;
-  /** A question was sent that may have taken a place. */
+  /** True after a request that may have taken a place. */
   #mayHold = false;
   #admittedBefore = false;
   #refused = false;
   #ended: Ended | undefined;
   #watchedLast = false;
   #stopped = false;
-  /** Until the consumer comes back for the next result. */
+  /** Aborted when the consumer returns for the next result. */
   #given = new AbortController();
-  /** Until the next command; aborts whatever is under way for the last one. */
+  /** Aborted by the next command, together with everything under way for the one before. */
   #turn = new AbortController();
 
   constructor(options: WatchOptions) {
@@ -137,7 +138,7 @@ class WatchedStream implements Viewing {
     this.#streamId = options.streamId;
     this.#phase = options.startPhase;
     this.#rendition = options.rendition;
-    // Made here, so that asking once more after a lost reply cannot take a second place.
+    // The client makes the id, so that a retry after a lost reply cannot take a second place.
     this.sessionId = options.sessionId ?? randomId();
     this.#results = this.#watch();
     if (options.signal?.aborted) this.#stopped = true;
@@ -160,7 +161,7 @@ class WatchedStream implements Viewing {
   resume(): void {
     if (this.#pausedAt === undefined) return;
     if (this.#due) this.#due.ms += Math.min(since(this.#pausedAt), since(this.#due.from));
-    // Nothing was kept: what is left of the phase is of less worth than knowing.
+    // The place was lost. To find out whether there is another is worth more than the rest of the phase.
     if (this.#place === undefined) this.#due = undefined;
     this.#pausedAt = undefined;
     this.#nextTurn();
@@ -189,7 +190,7 @@ class WatchedStream implements Viewing {
     if (!this.#mayHold || this.#userId === undefined) return;
     this.#mayHold = false;
     if (await this.#api.release(this.#userId, this.sessionId)) return;
-    // A proxy may pass a question on although it was aborted: then it takes the place after this.
+    // A proxy may forward a request although it was aborted. That request would take a place after the release.
     await wait(OVERTAKEN_MS);
     await this.#api.release(this.#userId, this.sessionId);
   }
@@ -230,7 +231,7 @@ class WatchedStream implements Viewing {
     return undefined;
   }
 
-  /** However long the consumer takes over a result, its place is kept meanwhile. */
+  /** Yields a result, and keeps the place for as long as the consumer is busy with it. */
   async *#give(result: WatchResult): AsyncGenerator<WatchResult, void, undefined> {
     if (result.type === 'ended') this.#stopped = true;
     this.#given = new AbortController();
@@ -247,7 +248,7 @@ class WatchedStream implements Viewing {
     return this.#pausedAt ? Infinity : this.#due.ms - since(this.#due.from);
   }
 
-  /** Waits, and says that the place is still wanted where no question will be in time to. */
+  /** Waits until the next request is due, and sends keepalives if that request would come too late to keep the place. */
   async #tend(signal: AbortSignal, msLeft: () => number): Promise<void> {
     for (let failures = 0; !signal.aborted && !this.#stopped && !this.#ended;) {
       const left = msLeft();
@@ -261,7 +262,7 @@ class WatchedStream implements Viewing {
     }
   }
 
-  /** Whether the server answered. What it said of another place than the one that is held by then is of no interest. */
+  /** Returns whether the server answered. An answer about a place that is no longer held is ignored. */
   async #keepAlive(place: Place, signal: AbortSignal): Promise<boolean> {
     const askedAt = now();
     const { userId, sessionId } = place.session;
@@ -273,17 +274,17 @@ class WatchedStream implements Viewing {
       else this.#place = new Place(kept, askedAt);
       return true;
     } catch {
-      // The next question tells, if it fails as well.
+      // If the service stays away, the next request for a phase fails too and reports it.
       return false;
     }
   }
 
-  /** Asks for the next phase, again where that may help; undefined when a command came in between. */
+  /** Asks for the next phase, with retries. Returns undefined if a command came in between. */
   async #ask(turn: AbortSignal): Promise<WatchResult | undefined> {
     const place = this.#place;
     const begun = now();
     const keptMs = place?.keptMs ?? FIRST_PATIENCE_MS;
-    // As long as the place is kept; once it is lost, as after a sleep, as long as it takes a network to come back.
+    // Retry as long as the place is kept. If it is lost, for example after sleep, give the network time to come back.
     const kept = place ? keptMs - since(place.askedAt) : 0;
     const patienceMs = kept > 0 ? kept : Math.max(keptMs, FIRST_PATIENCE_MS);
     for (let failures = 0; ; failures++) {
@@ -327,7 +328,7 @@ class WatchedStream implements Viewing {
     this.#place = new Place(session, askedAt);
     this.#userId = session.userId;
     this.#endSessionIds = [];
-    // Named, so that asking once more after a lost reply does not skip a phase.
+    // The request names its phase, so that a retry after a lost reply does not skip one.
     this.#phase = phase.index + 1;
     this.#watchedLast = phase.last;
     const early = phase.last ? 0 : JITTER * Math.random();
@@ -344,7 +345,7 @@ class WatchedStream implements Viewing {
   }
 }
 
-/** Doubled with each failure, scattered over its upper half; short where a place is kept only shortly. */
+/** Exponential backoff with jitter over the upper half. It starts shorter if a place is kept only for a short time. */
 function backOff(failures: number, keptMs: number): number {
   const first = Math.min(SHORTEST_BACK_OFF_MS, keptMs / 8);
   return Math.min(first * 2 ** failures, LONGEST_BACK_OFF_MS) * (1 - Math.random() / 2);
@@ -354,7 +355,7 @@ function impatient(signal: AbortSignal, ms: number): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(ms)))]);
 }
 
-/** Not randomUUID, which pages have on secure origins only. */
+/** Not `crypto.randomUUID`, which only pages of secure origins have. */
 function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))]
     .map((byte) => byte.toString(16).padStart(2, '0'))

@@ -5,12 +5,12 @@ import { type ApiToken, Config, SCOPES, type Scope } from '../config/config.js';
 import { Problem } from '../http/problem.js';
 import { bearerOf, unauthorized } from './bearer.js';
 
-/** What services and operators bear: INTERNAL_API_TOKEN, which may do everything, and those of API_TOKENS. */
+/** The tokens of services and operators: INTERNAL_API_TOKEN, which has every scope, and those of API_TOKENS. */
 @Injectable()
 export class ApiTokens {
   private readonly log = new Logger('Auth');
   private readonly tokens: readonly ApiToken[];
-  /** The scopes that somebody has to have: without a token for it, /internal is open (never in production). */
+  /** The scopes that a request must prove. Where no token is configured, /internal is open (never in production). */
   private readonly guarded: ReadonlySet<Scope>;
 
   constructor({ INTERNAL_API_TOKEN: internal, apiTokens }: Config) {
@@ -18,38 +18,47 @@ export class ApiTokens {
       ...(internal === undefined ? [] : [{ name: 'internal', scopes: SCOPES, sha256: sha256(internal) }]),
       ...apiTokens,
     ];
-    // Metrics are for scrapers, most of which bear nothing: guarded only where a token was made for them.
+    // Most scrapers send no token: metrics are guarded only where a token has this scope.
     const forMetrics = apiTokens.some(({ scopes }) => scopes.includes('metrics'));
     this.guarded = new Set(
       SCOPES.filter((scope) => (scope === 'metrics' ? forMetrics : this.tokens.length > 0)),
     );
   }
 
-  /** The API token that the request bears. Compared with every one in constant time: what is close is not told. */
-  find(request: FastifyRequest): ApiToken | undefined {
+  /**
+   * The API token that the request bears, or null where the scope is guarded by none. Problems: 401 without a token, 403
+   * for one without the scope.
+   */
+  demand(request: FastifyRequest, scope: Scope): ApiToken | null {
+    if (!this.guarded.has(scope)) return null;
+    const token = this.bearer(request, scope);
+    if (token !== undefined) return token;
+    throw unauthorized(
+      `Send the header Authorization: Bearer with a token that has the scope ${scope}.`,
+      bearerOf(request) === undefined ? 'none' : 'token',
+    );
+  }
+
+  /**
+   * The API token that the request bears, or undefined where it bears none. 403 for one without the scope. A token that
+   * changes something is logged by its name.
+   */
+  bearer(request: FastifyRequest, scope: Scope): ApiToken | undefined {
+    const token = this.find(request);
+    if (token === undefined) return undefined;
+    if (!token.scopes.includes(scope))
+      throw new Problem('forbidden', `Use a token that has the scope ${scope}: this one does not have it.`);
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      this.log.log({ token: token.name, scope, msg: 'an API token acts' });
+    return token;
+  }
+
+  /** Compares with every token in constant time, so that the time taken does not tell how close a guess was. */
+  private find(request: FastifyRequest): ApiToken | undefined {
     const bearer = bearerOf(request);
     if (bearer === undefined) return undefined;
     const digest = sha256(bearer);
     return this.tokens.filter((token) => timingSafeEqual(digest, token.sha256))[0];
-  }
-
-  /** Lets a request through that bears a token with this scope, and any where none is guarded: 401 or 403 else. */
-  demand(request: FastifyRequest, scope: Scope): void {
-    if (!this.guarded.has(scope)) return;
-    const token = this.find(request);
-    if (token !== undefined) this.allow(request, token, scope);
-    else
-      throw unauthorized(
-        `Send the header Authorization: Bearer with a token that has the scope ${scope}.`,
-        bearerOf(request) === undefined ? 'none' : 'token',
-      );
-  }
-
-  /** 403 where the token does not have the scope. What it changes is in the log, by the token's name. */
-  allow({ method }: FastifyRequest, { name, scopes }: ApiToken, scope: Scope): void {
-    if (!scopes.includes(scope))
-      throw new Problem('forbidden', `The token has not the scope ${scope}, which this takes.`);
-    if (method !== 'GET' && method !== 'HEAD') this.log.log({ token: name, scope, msg: 'an API token acts' });
   }
 }
 

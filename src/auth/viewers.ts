@@ -4,33 +4,36 @@ import { type FastifyRequest } from 'fastify';
 import { type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
-import { Config, type Scope } from '../config/config.js';
+import { Config } from '../config/config.js';
 import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { type Device } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
-import { ApiTokens } from './api-tokens.js';
 import { bearerOf, unauthorized } from './bearer.js';
+import { userIdOf } from './subjects.js';
 import { TokenVerifier } from './token-verifier.js';
 
-/** For so long at most a token is good without being looked at again, so that a key that was withdrawn ends soon. */
+/** A verified token is verified anew after so long, so that tokens of a withdrawn key stop working soon. */
 const VERIFIED_MS = 60_000;
 /** About 300 bytes each. */
 const MAX_VERIFIED = 50_000;
 
-/** Who watches. */
+/** A person who watches, as a token or, with AUTH_MODE=none, the request names them. */
 export interface Viewer {
   readonly userId: string;
   /** What the user may hold, by the plan that the token names. */
   readonly quota: Quota;
-  /** When this is to be shown again, Unix milliseconds: the end of the token. */
+  /** The end of the token, Unix milliseconds. */
   readonly until: number;
+  /** The device that the token names, which wins over what a request says. */
+  readonly deviceId: string | undefined;
 }
 
-/** Tells who asks. With AUTH_MODE=none that is whoever the request says. */
+/** Identifies viewers: by the token of their issuer, or with AUTH_MODE=none by the user that the request names. */
 @Injectable()
 export class Viewers {
   private readonly verifier: TokenVerifier | undefined;
-  /** By digest: whoever reads the memory finds no token. */
+  /** By the token's digest, so that a dump of the memory holds no token. */
   private readonly verified = new LRUCache<string, { readonly viewer: Viewer; readonly checkAt: number }>({
     max: MAX_VERIFIED,
   });
@@ -39,24 +42,24 @@ export class Viewers {
   constructor(
     private readonly config: Config,
     private readonly clock: Clock,
-    private readonly apiTokens: ApiTokens,
   ) {
     this.quota = config.policy.quota;
     this.verifier = config.AUTH_MODE === 'jwt' ? new TokenVerifier(config, clock) : undefined;
   }
 
   /**
-   * Who asks, where that is known without waiting: nearly always, as a client asks again with the token of before.
-   * `userId` is whom the request names; 403 where that is somebody else.
+   * The viewer, where the request's token was verified lately or AUTH_MODE is none; undefined where `of` must be asked.
+   * `userId` is the user that the request names; 403 where the token is another user's.
    */
   known(request: FastifyRequest, userId: string | undefined): Viewer | undefined {
-    if (this.verifier === undefined) return { userId: userId!, quota: this.quota, until: Infinity };
+    if (this.verifier === undefined)
+      return { userId: userId!, quota: this.quota, until: Infinity, deviceId: undefined };
     const token = bearerOf(request);
     const known = token === undefined ? undefined : this.verified.get(digest(token));
     return known && this.clock.now() < known.checkAt ? named(known.viewer, userId) : undefined;
   }
 
-  /** As `known`, for who can wait. 401 where nobody is told by a token that is good. */
+  /** The viewer, whose token is verified where it has to be. 401 without a good token, 403 as for `known`. */
   async of(request: FastifyRequest, userId: string | undefined): Promise<Viewer> {
     const known = this.known(request, userId);
     if (known !== undefined) return known;
@@ -67,18 +70,22 @@ export class Viewers {
     const { sub, exp } = claims;
     if (typeof sub !== 'string' || !ID.test(sub))
       throw unauthorized(`The claim sub of the token is no id: it ${ID_RULE}.`, 'token');
-    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000 };
+    const deviceId = this.deviceOf(claims);
+    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000, deviceId };
     const checkAt = Math.min(viewer.until, this.clock.now() + VERIFIED_MS);
     this.verified.set(digest(token), { viewer, checkAt });
     return named(viewer, userId);
   }
 
-  /** As `of`, and a service or operator besides, with this scope: for every user, and undefined by itself. */
-  async orService(request: FastifyRequest, userId: string, scope: Scope): Promise<Viewer | undefined> {
-    const token = this.apiTokens.find(request);
-    if (token === undefined) return this.of(request, userId);
-    this.apiTokens.allow(request, token, scope);
-    return undefined;
+  /** The device that the claim DEVICE_ID_CLAIM names. A token without the claim names none. */
+  private deviceOf(claims: JWTPayload): string | undefined {
+    const { DEVICE_ID_CLAIM: claim } = this.config;
+    if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
+    const named = claims[claim];
+    const id = typeof named === 'string' ? userIdOf(named) : undefined;
+    if (id === undefined)
+      throw unauthorized(`The claim ${claim} of the token must be a text that names the device.`, 'token');
+    return id;
   }
 
   /** What is no plan is refused: a default in its place could be more than was paid for, or less. */
@@ -92,6 +99,11 @@ export class Viewers {
       throw unauthorized(`The claim ${claim} of the token must be a whole number, 1 or more.`, 'token');
     return { maxSessions: Math.min(limit as number, ceiling) };
   }
+}
+
+/** The device that a request is for: the token's id wins over the request's. */
+export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Device | undefined {
+  return deviceId === undefined ? given : { ...given, id: deviceId };
 }
 
 function named(viewer: Viewer, userId: string | undefined): Viewer {

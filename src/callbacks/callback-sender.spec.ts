@@ -17,6 +17,7 @@ const EVENT: SessionEvent = {
   version: 0,
   session: undefined,
   reason: 'session-limit-reached',
+  replacedBy: undefined,
 };
 const NEVER = new AbortController().signal;
 

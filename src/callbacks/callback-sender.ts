@@ -3,9 +3,8 @@ import { Injectable } from '@nestjs/common';
 import { Agent, type Dispatcher } from 'undici';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
-import { instant } from '../http/fields.js';
 import { type SessionEvent, messageId } from '../sessions/session-events.js';
-import { eventJson } from '../sessions/sessions.schemas.js';
+import { callbackJson } from '../sessions/sessions.schemas.js';
 
 /** How long a receiver may take. It had better take the event down and think later. */
 const TIMEOUT_MS = 10_000;
@@ -52,7 +51,7 @@ export class CallbackSender {
     if (signal.aborted) return { delivered: false, failure: 'broken off', retryAfterMs: 0 };
     const id = messageId(event);
     const timestamp = String(Math.floor(this.clock.now() / 1_000));
-    const body = JSON.stringify({ type: event.type, timestamp: instant(event.at), data: eventJson(event) });
+    const body = JSON.stringify(callbackJson(event));
     const sign = (key: KeyObject): string =>
       `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
     const headers = {

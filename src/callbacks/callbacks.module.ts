@@ -10,6 +10,5 @@ import { CallbacksService } from './callbacks.service.js';
   imports: [AuthModule, SessionsModule],
   controllers: [CallbacksController],
   providers: [CallbacksService, CallbackSender],
-  exports: [CallbacksService],
 })
 export class CallbacksModule {}

@@ -1,67 +1,81 @@
-import { type JsonSchema, instantSchema } from '../http/fields.js';
-import { EVENT } from '../sessions/sessions.schemas.js';
+import { type Static, Type } from '@sinclair/typebox';
+import {
+  type JsonSchema,
+  component,
+  countSchema,
+  instant,
+  instantSchema,
+  optionalBody,
+  orNull,
+} from '../http/fields.js';
+import { type DeadLetter, type OutboxState, messageId } from '../sessions/session-events.js';
+import { EVENT, callbackJson } from '../sessions/sessions.schemas.js';
 
-/** Of dead letters at once. */
+/** The most dead letters that one reply lists, or that one request names. */
 export const MAX_LISTED = 100;
-const COUNT = { type: 'integer', minimum: 0 } as const;
 
-export const OUTBOX: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['waiting', 'oldest_at', 'dead_letters', 'lost'],
-  properties: {
-    waiting: { ...COUNT, description: 'Events that are not delivered yet.' },
-    oldest_at: {
-      oneOf: [instantSchema('When the oldest of them happened.'), { type: 'null' }],
-    },
-    dead_letters: { ...COUNT, description: 'Events that were given up.' },
-    lost: { ...COUNT, description: 'Events that were dropped, because too many waited or were given up.' },
-  },
-};
+export const OUTBOX = component('Outbox', {
+  waiting: countSchema('Events that are not delivered yet.'),
+  oldest_at: orNull(instantSchema('When the oldest of them happened.')),
+  dead_letters: countSchema('Events that were given up.'),
+  lost: countSchema('Events that were dropped, because too many waited or were given up.'),
+});
+export type OutboxJson = Static<typeof OUTBOX>;
 
-const MESSAGE_ID: JsonSchema = {
-  type: 'string',
+export function outboxJson({ waiting, oldestAt, deadLetters, lost }: OutboxState): OutboxJson {
+  return {
+    waiting,
+    oldest_at: oldestAt === undefined ? null : instant(oldestAt),
+    dead_letters: deadLetters,
+    lost,
+  };
+}
+
+const MESSAGE_ID = Type.String({
   minLength: 1,
   maxLength: 64,
-  description: 'Its webhook-id.',
-};
+  description: 'The webhook-id of the event.',
+});
 
-export const DEAD_LETTERS: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['dead_letters'],
-  properties: {
-    dead_letters: {
-      type: 'array',
-      maxItems: MAX_LISTED,
-      items: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['id', 'event', 'tries', 'failure', 'given_up_at'],
-        properties: {
-          id: MESSAGE_ID,
-          event: EVENT,
-          tries: COUNT,
-          failure: { type: 'string', description: 'Why the last try failed.' },
-          given_up_at: instantSchema('When it was given up.'),
-        },
-      },
-    },
-  },
-};
+const DEAD_LETTER = component('DeadLetter', {
+  id: MESSAGE_ID,
+  event: EVENT,
+  tries: countSchema('How often the delivery was tried.'),
+  failure: Type.String({ description: 'Why the last try failed.' }),
+  given_up_at: instantSchema('When it was given up.'),
+});
 
-export const REPLAY_REQUEST: JsonSchema = {
-  type: ['object', 'null'],
-  additionalProperties: false,
-  properties: { ids: { type: 'array', minItems: 1, maxItems: MAX_LISTED, items: MESSAGE_ID } },
-};
+function deadLetterJson({ event, tries, failure, buriedAt }: DeadLetter): Static<typeof DEAD_LETTER> {
+  return {
+    id: messageId(event),
+    event: callbackJson(event),
+    tries,
+    failure,
+    given_up_at: instant(buriedAt),
+  };
+}
 
-export const REPLAYED: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['replayed', 'more'],
-  properties: { replayed: COUNT, more: { type: 'boolean', description: 'There are more: call again.' } },
-};
+export const DEAD_LETTERS = component('DeadLetterList', {
+  dead_letters: Type.Array(DEAD_LETTER, { maxItems: MAX_LISTED }),
+});
+export type DeadLetterListJson = Static<typeof DEAD_LETTERS>;
+
+export function deadLetterListJson(letters: readonly DeadLetter[]): DeadLetterListJson {
+  return { dead_letters: letters.map(deadLetterJson) };
+}
+
+export const REPLAY_REQUEST = optionalBody(
+  component('ReplayRequest', {
+    ids: Type.Optional(Type.Array(MESSAGE_ID, { minItems: 1, maxItems: MAX_LISTED })),
+  }),
+);
+export type ReplayRequestJson = Static<typeof REPLAY_REQUEST>;
+
+export const REPLAYED = component('Replay', {
+  replayed: countSchema('How many events wait to be delivered again.'),
+  more: Type.Boolean({ description: 'There are more: call again.' }),
+});
+export type ReplayJson = Static<typeof REPLAYED>;
 
 const header = (name: string, description: string, example: string): JsonSchema => ({
   name,

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { readConfig } from '../config/config.js';
+import { Metrics } from '../observability/metrics.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { EVENT_TYPES, type EventType, type SessionEvent } from '../sessions/session-events.js';
@@ -42,6 +43,17 @@ describe('the back-off', () => {
     ]);
   });
 
+  it('spends 1.8 to 3.6 hours on the waits between the default number of tries, as the documentation says', () => {
+    const { CALLBACK_MAX_TRIES } = readConfig({});
+    const hours = (draw: number): number => {
+      const waits = Array.from({ length: CALLBACK_MAX_TRIES - 1 }, (_, n) => backOffMs(n + 1, () => draw));
+      return waits.reduce((sum, ms) => sum + ms, 0) / 3_600_000;
+    };
+    expect(hours(0)).toBeCloseTo(1.8, 1);
+    expect(hours(0.5)).toBeCloseTo(2.7, 1);
+    expect(hours(1)).toBeCloseTo(3.6, 1);
+  });
+
   it('differs from try to try, so that many instances do not come at once', () => {
     const draws = new Set(Array.from({ length: 20 }, () => backOffMs(1)));
     expect(draws.size).toBeGreaterThan(10);
@@ -79,7 +91,7 @@ describe('delivery', () => {
         return answer(event, signal);
       },
     };
-    service = new CallbacksService(events.outbox, sender as CallbackSender, clock, config);
+    service = new CallbacksService(events.outbox, sender as CallbackSender, clock, config, new Metrics());
     service.onApplicationBootstrap();
   };
   const stop = async (): Promise<void> => {
@@ -88,8 +100,9 @@ describe('delivery', () => {
     await stopped;
   };
   const happen = (sessionId: string, type: EventType = 'session.ended'): void => {
-    const [startedAt, lastActivityAt] = [Date.now(), Date.now()];
-    const record = { sessionId, streamId: 'film', startedAt, lastActivityAt, phase: 0, version: 1 };
+    const [startedAt, lastActivityAt, playsUntil] = [Date.now(), Date.now(), Date.now()];
+    const instants = { startedAt, lastActivityAt, playsUntil };
+    const record = { sessionId, streamId: 'film', ...instants, phase: 0, device: undefined, version: 1 };
     events.tell(type, Date.now(), 'ana', record, undefined);
   };
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
@@ -114,7 +127,7 @@ describe('delivery', () => {
     await pass(1_000);
     expect(tries).toHaveLength(1);
     happen('phone');
-    service.wake();
+    events.outbox.announceNewEvents();
     await pass(5);
     expect(tries).toHaveLength(2);
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
@@ -124,7 +137,7 @@ describe('delivery', () => {
     answer = () => FAILED;
     start();
     happen('tv');
-    service.wake();
+    events.outbox.announceNewEvents();
     await pass(0);
     await pass(2_000);
     expect(tries.length).toBeGreaterThanOrEqual(2);
@@ -420,7 +433,7 @@ describe('delivery', () => {
     };
     start();
     for (const session of ['slow', 'hanging', 'failing']) happen(session);
-    service.wake();
+    events.outbox.announceNewEvents();
     await pass(100); // the failing one waits for its next try
     const release = jest.spyOn(events.outbox, 'release');
     const settle = jest.spyOn(events.outbox, 'settle');

@@ -8,6 +8,7 @@ import {
 import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
+import { Metrics } from '../observability/metrics.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';
@@ -82,17 +83,18 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     private readonly sender: CallbackSender,
     private readonly clock: Clock,
     config: Config,
+    metrics: Metrics,
   ) {
     this.maxTries = config.CALLBACK_MAX_TRIES;
+    this.register(metrics);
   }
 
   onApplicationBootstrap(): void {
-    if (this.sender.enabled) this.running = this.run();
-  }
-
-  /** There is something new in the outbox. */
-  wake(): void {
-    this.wakeUp.abort();
+    if (!this.sender.enabled) return;
+    this.outbox.onNewEvents(() => {
+      this.wake();
+    });
+    this.running = this.run();
   }
 
   /** What is not delivered by then goes back to the store, for another instance to take at once. */
@@ -106,6 +108,32 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     await this.outbox.release().catch((error: Error) => {
       this.log.warn({ reason: error.message, msg: 'events in hand could not be given back' });
     });
+  }
+
+  private register(metrics: Metrics): void {
+    metrics.fromStore(
+      {
+        callbacks_waiting: { type: 'gauge', help: 'Events that are not delivered yet.' },
+        callbacks_oldest_seconds: { type: 'gauge', help: 'The age of the oldest event that waits.' },
+        callbacks_dead_letters: { type: 'gauge', help: 'Events that were given up.' },
+        callbacks_lost_total: { type: 'counter', help: 'Events and dead letters that were dropped.' },
+      },
+      async () => {
+        const { waiting, oldestAt, deadLetters, lost } = await this.outbox.state();
+        const ageMs = oldestAt === undefined ? 0 : Math.max(0, this.clock.now() - oldestAt);
+        return {
+          callbacks_waiting: waiting,
+          callbacks_oldest_seconds: ageMs / 1_000,
+          callbacks_dead_letters: deadLetters,
+          callbacks_lost_total: lost,
+        };
+      },
+    );
+  }
+
+  /** Ends the current wait between two polls of the outbox. */
+  private wake(): void {
+    this.wakeUp.abort();
   }
 
   private async run(): Promise<void> {

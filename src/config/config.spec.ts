@@ -47,6 +47,8 @@ describe('the configuration', () => {
       expireAfterMs: 30_000,
       leaseMs: 5_000,
       maxPauseMs: 1_800_000,
+      maxAheadMs: 60_000,
+      pacedAheadMs: 40_000,
     });
     expect(existsSync(`${config.STREAM_ORIGIN}/test-pattern/index.m3u8`)).toBe(true);
     expect(readConfig({}).MEDIA_SIGNING_SECRET).not.toBe(config.MEDIA_SIGNING_SECRET);
@@ -104,6 +106,8 @@ describe('the configuration', () => {
     expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
       quota: { maxSessions: 3 },
       maxPauseMs: 1_800_000,
+      maxAheadMs: 60_000,
+      pacedAheadMs: 59_600,
       idleAfterMs: 200,
       expireAfterMs: 200,
       leaseMs: 200,

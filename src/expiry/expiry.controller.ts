@@ -1,55 +1,37 @@
 import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { NeedsScope } from '../auth/scope.guard.js';
+import { type Static, Type } from '@sinclair/typebox';
+import { NeedsScope } from '../auth/access.js';
 import { Clock } from '../clock.js';
-import { ApiProblems } from '../http/docs.js';
-import { type JsonSchema, instant } from '../http/fields.js';
+import { ApiProblems, schemaOf } from '../http/docs.js';
+import { component, countSchema, instant, instantSchema, optionalBody, orNull } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { type Pause } from '../sessions/session.repository.js';
 import { ExpiryService } from './expiry.service.js';
 
-const SWEEP: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['expired', 'more', 'took_ms'],
-  properties: {
-    expired: { type: 'integer', minimum: 0, description: 'How many sessions this call claimed.' },
-    more: { type: 'boolean', description: 'More is due: call again. Always so while paused.' },
-    took_ms: { type: 'integer', minimum: 0 },
-  },
-};
+const SWEEP = component('Sweep', {
+  expired: countSchema('How many sessions this call claimed.'),
+  more: Type.Boolean({ description: 'More is due: call again. Always so while paused.' }),
+  took_ms: Type.Integer({ minimum: 0 }),
+});
 
-const PAUSE_REQUEST: JsonSchema = {
-  type: ['object', 'null'],
-  additionalProperties: false,
-  properties: {
-    by: { type: 'string', minLength: 1, maxLength: 100, description: 'Who pauses, for who wonders later.' },
-    until: { type: 'string', format: 'date-time', description: 'When sweeps go on by themselves.' },
-  },
-};
+const PAUSE_REQUEST = optionalBody(
+  component('PauseRequest', {
+    by: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 100, description: 'Who pauses, for others to read.' }),
+    ),
+    until: Type.Optional(instantSchema('When sweeps go on by themselves.')),
+  }),
+);
 
-const orNull = (type: JsonSchema): JsonSchema => ({ oneOf: [type, { type: 'null' }] });
-const INSTANT: JsonSchema = { type: 'string', format: 'date-time' };
-
-const STATUS: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['paused', 'since', 'by', 'until'],
-  properties: {
-    paused: { type: 'boolean' },
-    since: orNull(INSTANT),
-    by: orNull({ type: 'string' }),
-    until: orNull({ ...INSTANT, description: 'null: until somebody resumes.' }),
-  },
-};
-
-interface StatusJson {
-  paused: boolean;
-  since: string | null;
-  by: string | null;
-  until: string | null;
-}
+const STATUS = component('ExpiryStatus', {
+  paused: Type.Boolean(),
+  since: orNull(instantSchema('When the sweeps were paused.')),
+  by: orNull(Type.String({ description: 'Who paused them.' })),
+  until: orNull(instantSchema('null: until somebody resumes.')),
+});
+type StatusJson = Static<typeof STATUS>;
 
 @ApiTags('internal')
 @Controller('internal')
@@ -69,16 +51,16 @@ export class ExpiryController {
     description:
       'The same code runs every second in every instance. Safe to call from any number of schedulers.',
   })
-  @ApiOkResponse({ description: 'The sweep ended.', schema: SWEEP })
-  async expireIdleSessions(): Promise<{ expired: number; more: boolean; took_ms: number }> {
+  @ApiOkResponse({ description: 'The sweep ended.', schema: schemaOf(SWEEP) })
+  async expireIdleSessions(): Promise<Static<typeof SWEEP>> {
     const { expired, more, tookMs } = await this.expiry.sweep();
     return { expired, more, took_ms: tookMs };
   }
 
   @Get('expiry')
   @ApiOperation({ summary: 'Are the sweeps paused, by whom and since when?' })
-  @ApiOkResponse({ description: 'How it stands, for all instances.', schema: STATUS })
-  async showExpiry(): Promise<StatusJson> {
+  @ApiOkResponse({ description: 'How it stands, for all instances.', schema: schemaOf(STATUS) })
+  async getExpiryStatus(): Promise<StatusJson> {
     return statusJson(await this.expiry.paused());
   }
 
@@ -93,12 +75,12 @@ export class ExpiryController {
   })
   @ApiBody({
     required: false,
-    schema: PAUSE_REQUEST as object,
+    schema: schemaOf(PAUSE_REQUEST),
     examples: { usual: { value: { by: 'ops, ticket 4711', until: '2030-01-01T00:00:00.000Z' } } },
   })
-  @ApiOkResponse({ description: 'They are paused.', schema: STATUS })
+  @ApiOkResponse({ description: 'They are paused.', schema: schemaOf(STATUS) })
   @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
-  async pauseExpiry(@Body() body: { by?: string; until?: string } | null | undefined): Promise<StatusJson> {
+  async pauseExpiry(@Body() body: Static<typeof PAUSE_REQUEST>): Promise<StatusJson> {
     const until = body?.until === undefined ? undefined : Date.parse(body.until);
     // Not a number: a leap second, which the form allows and no clock here knows.
     if (until !== undefined && !(until > (this.clock.storeNow() ?? this.clock.now())))
@@ -109,7 +91,7 @@ export class ExpiryController {
   @Post('expiry/resume')
   @HttpCode(200)
   @ApiOperation({ summary: 'Resume the sweeps of all instances', description: 'What piled up is drained.' })
-  @ApiOkResponse({ description: 'They run.', schema: STATUS })
+  @ApiOkResponse({ description: 'They run.', schema: schemaOf(STATUS) })
   async resumeExpiry(): Promise<StatusJson> {
     await this.expiry.resume();
     return statusJson(undefined);

@@ -3,8 +3,9 @@ import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/comm
 import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
 import { instant } from '../http/fields.js';
+import { Metrics } from '../observability/metrics.js';
 import { type Pause, SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
-import { CallbacksService } from '../callbacks/callbacks.service.js';
+import { CallbackOutbox } from '../sessions/session-events.js';
 
 /**
  * One sweep claims no more than this and takes little longer than that, whatever has piled up: half a second of work in
@@ -40,9 +41,24 @@ export class ExpiryService implements BeforeApplicationShutdown {
 
   constructor(
     private readonly sessions: SessionRepository,
-    private readonly callbacks: CallbacksService,
+    private readonly outbox: CallbackOutbox,
     private readonly clock: Clock,
-  ) {}
+    metrics: Metrics,
+  ) {
+    metrics.fromStore(
+      {
+        expiry_paused: { type: 'gauge', help: 'Whether the sweeps are paused.' },
+        expiry_paused_seconds: { type: 'gauge', help: 'For how long the sweeps have been paused.' },
+      },
+      async () => {
+        const pause = await this.sessions.expiryPause();
+        return {
+          expiry_paused: pause ? 1 : 0,
+          expiry_paused_seconds: pause ? Math.max(0, this.clock.now() - pause.since) / 1_000 : 0,
+        };
+      },
+    );
+  }
 
   @Cron('* * * * * *', { name: 'expire-idle-sessions', waitForCompletion: true })
   async tick(): Promise<void> {
@@ -96,7 +112,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
     const { expired, more, paused } = await sweeping.finally(() => this.running.delete(sweeping));
     const tookMs = Math.round(this.clock.monotonic() - started);
     if (expired > 0) {
-      this.callbacks.wake();
+      this.outbox.announceNewEvents();
       this.log.log({ expired, more, ms: tookMs, msg: 'idle sessions expired' });
     }
     return { expired, more, paused, tookMs };

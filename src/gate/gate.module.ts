@@ -2,12 +2,15 @@ import { Module } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { StreamsModule } from '../streams/streams.module.js';
+import { CmcdController } from './cmcd.controller.js';
+import { Gate } from './gate.service.js';
 import { HlsController } from './hls.controller.js';
 import { TicketsController } from './tickets.controller.js';
 
-/** Streams for players that contain no code of ours: playlists rewritten so that every fetch passes the limit. */
+/** Streams for players that contain no code of ours: playlists are rewritten so that every request passes the limit. */
 @Module({
   imports: [AuthModule, SessionsModule, StreamsModule],
-  controllers: [HlsController, TicketsController],
+  providers: [Gate],
+  controllers: [HlsController, CmcdController, TicketsController],
 })
 export class GateModule {}

@@ -1,13 +1,14 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { Viewers } from '../auth/viewers.js';
+import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from '../streams/playback.js';
@@ -20,13 +21,11 @@ import {
 
 /** For players that cannot send a header: what the viewer may watch, as a URL. */
 @ApiTags('play')
-@ApiBearerAuth(VIEWER_TOKEN)
 @Controller('v1/tickets')
 export class TicketsController {
   private readonly byTicket: boolean;
 
   constructor(
-    private readonly viewers: Viewers,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
     config: Config,
@@ -35,13 +34,14 @@ export class TicketsController {
   }
 
   @Post()
+  @ForViewers({ needsAddress: true })
   @RouteSchema({ body: TICKET_REQUEST })
   @ApiOperation({
     summary: 'A URL for a player that cannot send a token',
     description: 'Takes no place: that is for the first playlist to ask for, within minutes.',
   })
-  @ApiBody({ schema: TICKET_REQUEST as object })
-  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: TICKET_REPLY })
+  @ApiBody({ schema: schemaOf(TICKET_REQUEST) })
+  @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: schemaOf(TICKET_REPLY) })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,
@@ -54,12 +54,14 @@ export class TicketsController {
     @Req() request: FastifyRequest<{ Body: TicketRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TicketReplyJson> {
-    const { user_id, stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
+    const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
-    const { userId, quota } = await this.viewers.of(request, user_id);
+    const viewer = viewerOf(request);
+    const { userId, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
-    const session = { userId, sessionId, streamId };
-    const ticket = await this.tickets.issue('playlist', { ...session, quota });
+    const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
+    const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
+    const ticket = await this.tickets.issue(use, { ...session, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import { type Socket } from 'node:net';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
-import { Problem } from './problem.js';
-import { problemBody } from './problem.filter.js';
+import { Problem, problemBody } from './problem.js';
 
 /** How long a request may take to arrive whole; then it is answered 408. */
 export const REQUEST_TIMEOUT_MS = 10_000;

@@ -20,6 +20,14 @@ export const MEDIA: Opening = {
   replyHeaders: 'content-length, content-range',
 };
 
+/** Reports of players on any page: whoever has the URL may report for its session. */
+export const REPORTS: Opening = {
+  origins: ['*'],
+  methods: 'POST',
+  requestHeaders: 'content-type, authorization',
+  replyHeaders: 'retry-after, x-request-id',
+};
+
 /** What clients ask and tell, for pages that are named. */
 export function control(origins: readonly string[]): Opening {
   return {

@@ -1,77 +1,60 @@
+import { isDeepStrictEqual } from 'node:util';
 import { applyDecorators, type INestApplication } from '@nestjs/common';
 import { ApiResponse, DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
+import { type TObject, type TSchema } from '@sinclair/typebox';
 import { type JsonSchema } from './fields.js';
-import { PROBLEMS, type ProblemCode, problemType } from './problem.js';
+import { PROBLEMS, type ProblemCode, problemSchema } from './problem.js';
 
+/** A problem with further members, or of another status than its own. */
 interface DocumentedProblem {
   readonly code: ProblemCode;
-  /** Beyond those of RFC 9457. */
-  readonly members: JsonSchema;
-  /** Where it is not the problem's own. */
+  /** Those beyond RFC 9457. */
+  readonly members?: TObject;
   readonly status?: number;
 }
 
 /** Documents which problems a route answers with. */
-export function ApiProblems(...codes: readonly (ProblemCode | DocumentedProblem)[]) {
+export function ApiProblems(...problems: readonly (ProblemCode | DocumentedProblem)[]) {
   const byStatus = Map.groupBy(
-    codes.map((code): Required<DocumentedProblem> => {
-      const given = typeof code === 'string' ? { code, members: {} } : code;
-      return { status: PROBLEMS[given.code].status, ...given };
-    }),
-    ({ status }) => status,
+    problems.map((problem): DocumentedProblem => (typeof problem === 'string' ? { code: problem } : problem)),
+    ({ code, status }) => status ?? PROBLEMS[code].status,
   );
   return applyDecorators(
-    ...[...byStatus].map(([status, problems]) =>
+    ...[...byStatus].map(([status, ofStatus]) =>
       ApiResponse({
         status,
-        description: problems.map(({ code }) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
-        content: { 'application/problem+json': { schema: { oneOf: problems.map(problemSchema) } } },
+        description: ofStatus.map(({ code }) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
+        content: { 'application/problem+json': { schema: oneOf(ofStatus) } },
       }),
     ),
   );
 }
 
-function problemSchema({ code, members, status }: Required<DocumentedProblem>): JsonSchema {
-  const extra = code === 'invalid-request' ? { errors: FIELD_ERRORS, ...members } : members;
-  return {
-    type: 'object',
-    additionalProperties: false,
-    required: ['type', 'title', 'status', 'detail', 'instance', 'code', ...Object.keys(extra)],
-    properties: {
-      type: { const: problemType(code) },
-      title: { const: PROBLEMS[code].title },
-      status: { const: status },
-      detail: { type: 'string', description: 'What to do about it.' },
-      instance: { type: 'string', description: "The request's id, as in the log and in X-Request-Id." },
-      code: { const: code },
-      ...extra,
-    },
-  };
+function oneOf(problems: readonly DocumentedProblem[]): object {
+  const schemas = problems.map(({ code, members }) => problemSchema(code, members));
+  return schemas.length === 1 ? schemas[0]! : { oneOf: schemas };
+}
+
+/** A shape for Nest's decorators. Their types know the keywords of OpenAPI 3.0 alone, where `exclusiveMinimum` is a boolean. */
+export function schemaOf(shape: TSchema): object {
+  return shape;
 }
 
 /** What is told whoever asks for a user without being that user. */
 export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'keys-unavailable'] as const;
 
-const FIELD_ERRORS: JsonSchema = {
-  type: 'array',
-  minItems: 1,
-  items: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['field', 'message'],
-    properties: { field: { type: 'string' }, message: { type: 'string' } },
-  },
-};
-
 /** Who may ask, as the documentation names it: services and operators, and viewers. */
 export const API_TOKEN = 'api-token';
 export const VIEWER_TOKEN = 'viewer-token';
 
+/** The paths that `useDocs` serves. */
+export const DOCS = /^\/docs(\/|$)/;
+
 /**
- * Serves Swagger UI at /docs and the document at /docs/openapi.json. `webhooks`: what the service itself sends.
- * `tokensNameUsers`: no body has to.
+ * Serves Swagger UI at /docs and the document at /docs/openapi.json. The document is the same in every configuration, and
+ * committed as docs/openapi.json. `webhooks`: what the service itself sends. `version`: of the service.
  */
-export function useDocs(app: INestApplication, webhooks: JsonSchema, tokensNameUsers: boolean): void {
+export function useDocs(app: INestApplication, webhooks: JsonSchema, version: string): void {
   const settings = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Streamgate')
@@ -79,7 +62,7 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, tokensNameU
       'Limits how many streams a user watches at once. A client asks for its stream phase by phase; each answer ' +
         'either issues the phase or says why not. Every error is a problem (RFC 9457), told apart by its `code`.',
     )
-    .setVersion('1')
+    .setVersion(version)
     .addTag('phases', 'What a client asks for, over and over.')
     .addTag('sessions', 'Who is watching, and who shall not.')
     .addTag('streams', 'What can be watched.')
@@ -105,26 +88,46 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, tokensNameU
       VIEWER_TOKEN,
     )
     .build();
-  const document = SwaggerModule.createDocument(app, settings, {
+  const { paths, ...document } = SwaggerModule.createDocument(app, settings, {
     operationIdFactory: (_controller, method) => method,
   });
-  if (tokensNameUsers) for (const { post } of Object.values(document.paths)) askForNoUser(post?.requestBody);
-  SwaggerModule.setup(
-    'docs',
-    app,
-    { ...document, webhooks: webhooks as OpenAPIObject['webhooks'] },
-    { jsonDocumentUrl: 'docs/openapi.json', raw: ['json'] },
-  );
+  SwaggerModule.setup('docs', app, withComponents({ ...document, paths: sorted(paths), webhooks }), {
+    jsonDocumentUrl: 'docs/openapi.json',
+    raw: ['json'],
+  });
 }
 
-/** A body's schema for whom a token names: `user_id` may be left out. */
-export function withoutUser<T extends { readonly required?: readonly string[] }>(schema: T): T {
-  return { ...schema, required: schema.required?.filter((field) => field !== 'user_id') };
+/**
+ * Moves each schema with a title to `components.schemas`, under its title, and puts a `$ref` in its place. So the code
+ * composes shapes as values, and Fastify compiles request bodies that refer to nothing outside themselves.
+ */
+export function withComponents(document: object & { components?: object; paths: object; webhooks: object }) {
+  const schemas: Record<string, JsonSchema> = {};
+  const referring = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(referring);
+    if (typeof value !== 'object' || value === null) return value;
+    const { title } = value as { title?: unknown };
+    const named = typeof title === 'string';
+    const schema = Object.fromEntries(
+      Object.entries(value)
+        .filter(([name]) => !(named && name === 'title'))
+        .map(([name, member]) => [name, referring(member)]),
+    );
+    if (!named) return schema;
+    if (!isDeepStrictEqual((schemas[title] ??= schema), schema))
+      throw new Error(`Two different schemas have the title ${title}`);
+    return { $ref: `#/components/schemas/${title}` };
+  };
+  const paths = referring(document.paths);
+  const webhooks = referring(document.webhooks);
+  return {
+    ...document,
+    paths,
+    webhooks,
+    components: { ...document.components, schemas: sorted(schemas) },
+  } as unknown as OpenAPIObject;
 }
 
-function askForNoUser(body: NonNullable<OpenAPIObject['paths'][string]['post']>['requestBody']): void {
-  for (const media of Object.values(body && 'content' in body ? body.content : {})) {
-    if (!media.schema || !('required' in media.schema)) continue;
-    media.schema = withoutUser(media.schema);
-  }
+function sorted<T>(members: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(members).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -1,27 +1,80 @@
-/** A JSON Schema as OpenAPI 3.1 takes it (draft 2020-12) and as Fastify compiles it: one truth for both. */
+import {
+  type ObjectOptions,
+  type SchemaOptions,
+  type Static,
+  type TNull,
+  type TObject,
+  type TProperties,
+  type TSchema,
+  type TString,
+  type TUnion,
+  type TUnsafe,
+  Type,
+} from '@sinclair/typebox';
+
+/**
+ * The parts that JSON shapes are made of. A shape is one TypeBox schema: Fastify validates requests against it, the
+ * OpenAPI document shows it, and its TypeScript type is `Static<typeof SHAPE>` (docs/decisions/0013).
+ */
+
+/** A JSON Schema as OpenAPI 3.1 takes it (draft 2020-12) and as Fastify compiles it. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** An object with these members and no others. */
+export function object<P extends TProperties>(properties: P, options: ObjectOptions = {}): TObject<P> {
+  return Type.Object(properties, { ...options, additionalProperties: false });
+}
+
+/** An object that is a named component of the OpenAPI document. `name` is in PascalCase and unique. */
+export function component<P extends TProperties>(
+  name: string,
+  properties: P,
+  options: ObjectOptions = {},
+): TObject<P> {
+  return object(properties, { ...options, title: name });
+}
+
+/** The body of a request that may also be `null` or absent. */
+export function optionalBody<P extends TProperties>(
+  body: TObject<P>,
+): TUnsafe<Static<TObject<P>> | null | undefined> {
+  return Type.Unsafe({ ...body, type: ['object', 'null'] });
+}
+
+/** One of these texts. TypeBox has no type of its own for the keyword `enum`. */
+export function oneOfTexts<const Texts extends readonly string[]>(
+  texts: Texts,
+  options: SchemaOptions = {},
+): TUnsafe<Texts[number]> {
+  return Type.Unsafe({ type: 'string', enum: [...texts], ...options });
+}
+
+/** A member that is always there and may be `null`. */
+export function orNull<T extends TSchema>(type: T): TUnion<[T, TNull]> {
+  return Type.Union([type, Type.Null()]);
+}
 
 /** 1 to 64 characters that need no escaping in a path and hold no surprise in a log. */
 export const ID = /^[A-Za-z0-9._~:@-]{1,64}$/;
 export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -';
 
-export const idSchema = (description: string, example: string): JsonSchema => ({
-  type: 'string',
-  pattern: ID.source,
-  description,
-  examples: [example],
-});
+export function idSchema(description: string, example: string): TString {
+  return Type.String({ pattern: ID.source, description, examples: [example] });
+}
 
-export const instantSchema = (description: string): JsonSchema => ({
-  type: 'string',
-  format: 'date-time',
-  description,
-});
+export function instantSchema(description: string): TString {
+  return Type.String({ format: 'date-time', description });
+}
+
+/** How many there are of something. */
+export function countSchema(description: string): ReturnType<typeof Type.Integer> {
+  return Type.Integer({ minimum: 0, description });
+}
 
 /** The text of recent seconds, each in the place of its number modulo 64: a reply has five instants, mostly of few. */
 const seconds = Array.from({ length: 64 }, () => ({ second: -1, text: '' }));
 
-/** Instants are RFC 3339 in UTC with milliseconds. */
+/** Writes Unix milliseconds as RFC 3339 in UTC with milliseconds. */
 export function instant(ms: number): string {
   const second = Math.floor(ms / 1_000);
   const known = seconds[second & 63]!;

@@ -1,7 +1,7 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { PinoLogger } from 'nestjs-pino';
-import { PROBLEMS, Problem, type ProblemCode, problemType } from './problem.js';
+import { Problem, type ProblemCode, problemBody } from './problem.js';
 
 /** What Fastify and Nest refuse by themselves: told by its status. */
 const BY_STATUS: Readonly<Record<number, readonly [ProblemCode, detail: string]>> = {
@@ -29,19 +29,6 @@ export class ProblemFilter implements ExceptionFilter {
     if (!reply.sent && !reply.raw.headersSent)
       sendProblem(problem, http.getRequest<FastifyRequest>().id, reply);
   }
-}
-
-export function problemBody(problem: Problem, requestId: string): string {
-  const { title } = PROBLEMS[problem.code];
-  return JSON.stringify({
-    type: problemType(problem.code),
-    title,
-    status: problem.getStatus(),
-    detail: problem.detail,
-    instance: requestId,
-    code: problem.code,
-    ...problem.members,
-  });
 }
 
 /** Written as bytes: to a string Fastify would add a charset, which this media type does not have. */

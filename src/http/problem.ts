@@ -1,4 +1,6 @@
 import { HttpException } from '@nestjs/common';
+import { type Static, type TObject, type TSchema, Type } from '@sinclair/typebox';
+import { component, object, oneOfTexts } from './fields.js';
 
 /**
  * Every error of the API, as problem details (RFC 9457). docs/problems.md explains each to whoever meets it; a test
@@ -23,6 +25,7 @@ export const PROBLEMS = {
   'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
   'range-not-satisfiable': { status: 416, title: 'The resource has no such range' },
   'invalid-request': { status: 422, title: 'The request is not valid' },
+  'too-far-ahead': { status: 429, title: 'The session was handed out enough for now' },
   'rate-limited': { status: 429, title: 'Asked too often' },
   'headers-too-large': { status: 431, title: 'The path and headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong on our side' },
@@ -35,14 +38,56 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
-export interface FieldError {
-  readonly field: string;
-  readonly message: string;
-}
+const FIELD_ERROR = component('FieldError', { field: Type.String(), message: Type.String() });
+export type FieldError = Static<typeof FIELD_ERROR>;
+
+const INVALID_REQUEST = object({ errors: Type.Array(FIELD_ERROR, { minItems: 1 }) });
+type InvalidRequestMembers = Static<typeof INVALID_REQUEST>;
 
 /** How a problem's type is formed; stable, for clients to compare, not to fetch. */
-export function problemType(code: ProblemCode): string {
+function problemType(code: ProblemCode): string {
   return `urn:streamgate:problem:${code}`;
+}
+
+/** The members that all problems have. Clients tell problems apart by `code` or `type`. */
+const PROBLEM = Type.Object(
+  {
+    type: Type.String({ format: 'uri', description: 'Stable, to compare and not to fetch.' }),
+    title: Type.String(),
+    status: Type.Integer({ description: 'The status code of the reply.' }),
+    detail: Type.String({ description: 'What to do about it.' }),
+    instance: Type.String({ description: "The request's id, as in the log and in X-Request-Id." }),
+    code: oneOfTexts(Object.keys(PROBLEMS) as ProblemCode[]),
+  },
+  { title: 'Problem', description: 'An error, as problem details (RFC 9457).' },
+);
+
+/** The named component of a problem: that of `session-ended` is `SessionEnded`. `members` are those beyond RFC 9457. */
+export function problemSchema(code: ProblemCode, members?: TObject): TSchema {
+  const further = code === 'invalid-request' ? INVALID_REQUEST : members;
+  const own = Type.Object({
+    type: Type.Literal(problemType(code)),
+    title: Type.Literal(PROBLEMS[code].title),
+    code: Type.Literal(code),
+    ...further?.properties,
+  });
+  return Type.Intersect([PROBLEM, own], {
+    title: code.replaceAll(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+    unevaluatedProperties: false,
+  });
+}
+
+/** The body of a problem, in the order in which a person reads it. `instance` is the id of the request. */
+export function problemBody(problem: Problem, instance: string): string {
+  const body: Static<typeof PROBLEM> = {
+    type: problemType(problem.code),
+    title: PROBLEMS[problem.code].title,
+    status: problem.getStatus(),
+    detail: problem.detail,
+    instance,
+    code: problem.code,
+  };
+  return JSON.stringify({ ...body, ...problem.members });
 }
 
 interface ProblemExtras {
@@ -72,9 +117,8 @@ export class Problem extends HttpException {
 
   static invalidRequest(errors: readonly FieldError[]): Problem {
     const fields = errors.map(({ field }) => field).join(', ');
-    return new Problem('invalid-request', `Correct these fields and ask again: ${fields}.`, {
-      members: { errors },
-    });
+    const members: InvalidRequestMembers = { errors: [...errors] };
+    return new Problem('invalid-request', `Correct these fields and ask again: ${fields}.`, { members });
   }
 }
 

@@ -7,8 +7,10 @@ import rateLimit, {
 } from '@fastify/rate-limit';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { LRUCache } from 'lru-cache';
+import { type Counter } from 'prom-client';
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
+import { type Metrics } from '../observability/metrics.js';
 import { Problem } from './problem.js';
 
 const WINDOW_MS = 1_000;
@@ -52,7 +54,6 @@ type Name = 'user' | 'address';
  * of the limit for each of them, at most.
  */
 class RateLimit implements FastifyRateLimitStore {
-  refused = 0;
   private readonly share: number;
   /** One for all: to make an error costs more than to answer. */
   private readonly problem: Problem;
@@ -75,8 +76,9 @@ class RateLimit implements FastifyRateLimitStore {
     );
   }
 
-  /** Each limit in a scope of its own: the plugin looks at a request once, and for some there are two limits. */
-  async register(fastify: FastifyInstance): Promise<void> {
+  /** Each limit is in a scope of its own: the plugin looks at a request once, and some requests have two limits. */
+  async register(fastify: FastifyInstance, refusals: Counter<'limit'>): Promise<void> {
+    refusals.inc({ limit: this.name }, 0);
     await fastify.register(async (scope) => {
       await scope.register(rateLimit, {
         global: false,
@@ -85,7 +87,9 @@ class RateLimit implements FastifyRateLimitStore {
         timeWindow: WINDOW_MS,
         store: makes(this),
         keyGenerator: (request) => this.keys.get(request)!,
-        onExceeded: () => this.refused++,
+        onExceeded: () => {
+          refusals.inc({ limit: this.name });
+        },
         errorResponseBuilder: () => this.problem,
       });
       this.handler = scope.rateLimit();
@@ -167,14 +171,14 @@ export class RateLimits {
     this.address = new RateLimit('address', config.RATE_LIMIT_PER_ADDRESS, clock, tally);
   }
 
-  /** How many requests this instance has refused so far. */
-  get refused(): Record<Name, number> {
-    return { user: this.user.refused, address: this.address.refused };
-  }
-
-  async register(fastify: FastifyInstance): Promise<void> {
-    await this.user.register(fastify);
-    await this.address.register(fastify);
+  async register(fastify: FastifyInstance, metrics: Metrics): Promise<void> {
+    const refusals = metrics.counter(
+      'rate_limited_total',
+      'Requests that this instance refused because one user or address asked too often.',
+      ['limit'],
+    );
+    await this.user.register(fastify, refusals);
+    await this.address.register(fastify, refusals);
     fastify.addHook('onRequest', (request, reply, done) => {
       const exceeded = UNLIMITED.test(request.routeOptions.url ?? '')
         ? undefined

@@ -19,7 +19,8 @@ export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[
         ? params.missingProperty
         : keyword === 'additionalProperties' && params.additionalProperty;
     const field = [...at, ...(typeof named === 'string' ? [named] : [])].join('.') || 'body';
-    if (!messages.has(field)) messages.set(field, describe(keyword, message));
+    if (!messages.has(field))
+      messages.set(field, params.pattern === ID.source ? ID_RULE : describe(keyword, message));
   }
   return [...messages].map(([field, message]) => ({ field, message }));
 }
@@ -30,8 +31,6 @@ function describe(keyword: string, message: string): string {
       return 'is missing';
     case 'additionalProperties':
       return 'is not a known field';
-    case 'pattern':
-      return ID_RULE;
     default:
       return message;
   }

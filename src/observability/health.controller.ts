@@ -5,14 +5,18 @@ import {
   Logger,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
+import { type Static, Type } from '@sinclair/typebox';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Public } from '../auth/access.js';
 import { SessionRepository } from '../sessions/session.repository.js';
-import { ApiProblems } from '../http/docs.js';
+import { ApiProblems, schemaOf } from '../http/docs.js';
+import { component } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 
-const OK = { schema: { type: 'object', required: ['status'], properties: { status: { const: 'ok' } } } };
+const HEALTH = component('Health', { status: Type.Literal('ok') });
 
 @ApiTags('platform')
+@Public()
 @Controller('health')
 export class HealthController implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly log = new Logger('Streamgate');
@@ -31,19 +35,20 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
 
   @Get('live')
   @ApiOperation({
+    operationId: 'checkLiveness',
     summary: 'Is the process alive?',
     description: 'Never asks the store: a restart would not mend it.',
   })
-  @ApiOkResponse({ description: 'It is.', ...OK })
-  live(): { status: 'ok' } {
+  @ApiOkResponse({ description: 'It is.', schema: schemaOf(HEALTH) })
+  live(): Static<typeof HEALTH> {
     return { status: 'ok' };
   }
 
   @Get('ready')
-  @ApiOperation({ summary: 'Can requests be answered now?' })
-  @ApiOkResponse({ description: 'They can.', ...OK })
+  @ApiOperation({ operationId: 'checkReadiness', summary: 'Can requests be answered now?' })
+  @ApiOkResponse({ description: 'They can.', schema: schemaOf(HEALTH) })
   @ApiProblems('not-ready')
-  async ready(): Promise<{ status: 'ok' }> {
+  async ready(): Promise<Static<typeof HEALTH>> {
     if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);
     await this.sessions.ping().catch(() => {
       throw new Problem('not-ready', 'The session store does not answer.');

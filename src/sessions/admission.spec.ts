@@ -14,6 +14,8 @@ const POLICY: Policy = {
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 60_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 const NOW = 1_000_000;
 
@@ -24,16 +26,21 @@ const held = (sessionId: string, silentMs: number, more: Partial<HeldRecord> = {
   startedAt: NOW - 100_000,
   lastActivityAt: NOW - silentMs,
   phase: 4,
+  playsUntil: NOW - silentMs + 10_000,
+  ahead: 0,
+  run: 1,
+  quota: POLICY.quota,
+  device: undefined,
+  client: undefined,
   version: 1,
   pausedMs: 0,
-  quota: POLICY.quota,
   ...more,
 });
 const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({
   sessionId,
   streamId: 'film',
   phase: undefined,
-  window: { oldest: 0, end: 100, start: 0, live: false },
+  window: { oldest: 0, end: 100, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
   endSessionIds: [],
   quota: POLICY.quota,
   ...more,
@@ -88,7 +95,13 @@ describe('admit', () => {
 
   it('refuses what was ended before what is full, and what is full before what does not exist', () => {
     const full = [held('a', 0), held('b', 0), held('c', 0)];
-    const ended: SessionRecord = { status: 'ended', sessionId: 'x', endedAt: NOW - 1, reason: 'user' };
+    const ended: SessionRecord = {
+      status: 'ended',
+      sessionId: 'x',
+      endedAt: NOW - 1,
+      reason: 'user',
+      replacedBy: undefined,
+    };
     expect(decide([...full, ended], ask('x', { window: undefined })).outcome).toBe('session-ended');
     expect(decide([...full, ended], ask('y', { window: undefined })).outcome).toBe('limit-reached');
     expect(decide([ended], ask('y', { window: undefined })).outcome).toBe('phase-not-found');

@@ -8,6 +8,7 @@
  * records as they are afterwards.
  */
 
+import { type Device } from './device.js';
 import { type Quota } from './quota.js';
 
 export interface Policy {
@@ -21,9 +22,19 @@ export interface Policy {
   readonly leaseMs: number;
   /** For how long after its last phase a paused player can keep its place by saying so. */
   readonly maxPauseMs: number;
+  /** With more than this left to play, a session is handed out no further phase. */
+  readonly maxAheadMs: number;
+  /** The same for the next phase in a row of a paced player, so that a seek finds room below `maxAheadMs`. */
+  readonly pacedAheadMs: number;
 }
 
 export type EndReason = 'user' | 'operator' | 'replaced';
+
+/** The session that took the place of another one. */
+export interface Replacement {
+  readonly sessionId: string;
+  readonly device: Device | undefined;
+}
 
 /** A place to watch. `reserved` until its first phase was delivered, `permanent` from then on. */
 export interface HeldRecord {
@@ -33,14 +44,27 @@ export interface HeldRecord {
   /** When it was admitted. Tells this life of a session id from an earlier one. */
   readonly startedAt: number;
   readonly lastActivityAt: number;
-  /** Index of the phase that was issued last, of the stream that it plays now. */
+  /** Index of the phase that was asked for last, of the stream that it plays now. */
   readonly phase: number;
+  /**
+   * Until when everything that it was handed out would play at normal speed. A paused player plays nothing, so a
+   * keepalive moves this instant together with the last activity.
+   */
+  readonly playsUntil: number;
+  /** How many phases after `phase` it was handed out already: above 0 while a player fetches again what it holds. */
+  readonly ahead: number;
+  /** How many phases in a row it was handed out, counted back from `phase + ahead`. 0 before the first. */
+  readonly run: number;
+  /** What the user could hold when the session last took a phase. */
+  readonly quota: Quota;
+  /** Fixed for the life of the session, but for its name. */
+  readonly device: Device | undefined;
+  /** Tells players without a device apart, by their network address and program. Opaque. */
+  readonly client: string | undefined;
   /** Counts what happened to this life of the session, so that an undo can tell that something did since. */
   readonly version: number;
-  /** How long after its last phase the last activity was: 0 unless it was a keepalive. */
+  /** For how long it was kept alive while paused since its last phase. */
   readonly pausedMs: number;
-  /** What the user might hold when the session was last admitted. */
-  readonly quota: Quota;
 }
 
 /** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
@@ -49,6 +73,8 @@ interface EndedRecord {
   readonly sessionId: string;
   readonly endedAt: number;
   readonly reason: EndReason;
+  /** Where the reason is `replaced`: the session that has its place now. */
+  readonly replacedBy: Replacement | undefined;
 }
 
 export type SessionRecord = HeldRecord | EndedRecord;
@@ -62,6 +88,7 @@ export interface Change {
   readonly type: 'admitted' | 'started' | 'moved' | 'ended' | 'expired' | 'undone';
   readonly record: HeldRecord;
   readonly reason?: EndReason;
+  readonly replacedBy?: Replacement;
 }
 
 /** The phases of a stream that can be had now: phase k exists when oldest <= k < end. */
@@ -72,6 +99,9 @@ export interface PhaseWindow {
   readonly start: number;
   /** A live stream moves on: a session that fell out of its window goes on inside it. */
   readonly live: boolean;
+  /** How long one phase plays, in milliseconds, and how long the last one of the window does. */
+  readonly phaseMs: number;
+  readonly lastPhaseMs: number;
 }
 
 export interface Ask {
@@ -85,6 +115,10 @@ export interface Ask {
   readonly endSessionIds: readonly string[];
   /** What the user may hold. */
   readonly quota: Quota;
+  readonly device?: Device | undefined;
+  readonly client?: string | undefined;
+  /** True for a player that fetches ahead on its own and waits for its turn. */
+  readonly paced?: boolean | undefined;
 }
 
 export type Decision =
@@ -101,10 +135,20 @@ export type Decision =
       readonly changes: readonly Change[];
       readonly records: readonly SessionRecord[];
     }
-  | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
+  | SessionEnded
   /** `retryAt`: when a place would be free if the holders stayed silent. */
   | { readonly outcome: 'limit-reached'; readonly holders: readonly HeldRecord[]; readonly retryAt: number }
+  /** `retryAt`: when little enough is left to play. */
+  | { readonly outcome: 'too-far-ahead'; readonly retryAt: number }
   | { readonly outcome: 'phase-not-found' };
+
+/** The session was closed on purpose within the last n·X. */
+export interface SessionEnded {
+  readonly outcome: 'session-ended';
+  readonly endedAt: number;
+  readonly reason: EndReason;
+  readonly replacedBy: Replacement | undefined;
+}
 
 /** How many ended sessions of one user are remembered; without a bound one user could fill the store. */
 export const MAX_ENDED_RECORDS = 100;
@@ -112,15 +156,25 @@ export const MAX_ENDED_RECORDS = 100;
 /** What `end` takes for every session of the user. */
 export const ALL_SESSIONS = 'all';
 
+/** The longest run of phases that a record counts; with a longer one, a phase fetched again may count as a further one. */
+export const MAX_RUN = 15;
+
+type Lasting = Pick<HeldRecord, 'lastActivityAt' | 'playsUntil'>;
+
+/** When a session that stays silent is idle: it asked for nothing for X, and has nothing left to play. */
+export function idleAt({ lastActivityAt, playsUntil }: Lasting, policy: Policy): number {
+  return Math.max(lastActivityAt + policy.idleAfterMs, playsUntil);
+}
+
 /** When a session that stays silent loses its place: the instant itself is already too late. */
-export function expiresAt(record: Pick<HeldRecord, 'lastActivityAt'>, policy: Policy): number {
-  return record.lastActivityAt + policy.expireAfterMs;
+export function expiresAt(record: Lasting, policy: Policy): number {
+  return idleAt(record, policy) + policy.expireAfterMs - policy.idleAfterMs;
 }
 
 /** When a record is due: a reservation lapses, a session expires, an ended one is forgotten. */
 function dueAt(record: SessionRecord, policy: Policy): number {
   if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
-  return record.lastActivityAt + (record.status === 'reserved' ? policy.leaseMs : policy.expireAfterMs);
+  return record.status === 'reserved' ? record.lastActivityAt + policy.leaseMs : expiresAt(record, policy);
 }
 
 function holdsPlace(record: SessionRecord, policy: Policy, now: number): record is HeldRecord {
@@ -151,17 +205,17 @@ export function oldestFirst(
 
 /**
  * May this session have the phase that it asks for? Idle is judged here, so that no answer depends on a sweep having
- * run. Where several refusals apply: ended, then limit, then phase.
+ * run. Where several refusals apply: ended, then limit, then phase, then too far ahead.
  */
 export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
   const limit = ask.quota.maxSessions;
   const own = records.find((record) => record.sessionId === ask.sessionId);
-  if (own?.status === 'ended' && now < dueAt(own, policy))
-    return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
+  if (own?.status === 'ended' && now < dueAt(own, policy)) return sessionEnded(own);
 
   const holdsOwn = own !== undefined && holdsPlace(own, policy, now);
   const holders = live(records, policy, now).filter((record) => record !== own);
-  const staying = holders.filter((record) => !ask.endSessionIds.includes(record.sessionId));
+  const ending = holdsOwn ? endedByAsk(holders, ask) : makeRoom(holders, ask, policy, now);
+  const staying = holders.filter((record) => !ending.includes(record));
   if (!holdsOwn && staying.length >= limit) {
     const expiries = holders.map((record) => expiresAt(record, policy)).toSorted((a, b) => a - b);
     return { outcome: 'limit-reached', holders, retryAt: expiries[holders.length - limit]! };
@@ -171,8 +225,14 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   const former = own?.status === 'permanent' || (own?.status === 'reserved' && holdsOwn) ? own : undefined;
   const { window } = ask;
   if (window === undefined) return { outcome: 'phase-not-found' };
-  const phase = wantedPhase(ask.phase, window, former?.streamId === ask.streamId ? former.phase : undefined);
+  const playing = former?.streamId === ask.streamId ? former : undefined;
+  const phase = wantedPhase(ask.phase, window, playing);
   if (phase < window.oldest || phase >= window.end) return { outcome: 'phase-not-found' };
+  const handedOut =
+    ask.phase === 'same'
+      ? handOutNothing(former, playing, phase, policy, now)
+      : handOut(former, playing, phase, ask, window, policy, now);
+  if ('retryAt' in handedOut) return { outcome: 'too-far-ahead', retryAt: handedOut.retryAt };
 
   const record: HeldRecord = {
     status: former?.status ?? 'reserved',
@@ -181,11 +241,13 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     startedAt: former?.startedAt ?? now,
     lastActivityAt: now,
     phase,
+    ...handedOut,
+    quota: ask.quota,
+    device: former ? renamed(former.device, ask.device) : ask.device,
+    client: former ? former.client : ask.client,
     version: former ? nextVersion(former.version) : 1,
     pausedMs: 0,
-    quota: ask.quota,
   };
-  const ending = holders.filter((holder) => !staying.includes(holder));
 
   // An admission leaves at most `limit` records that hold or may resume a place: just enough of the overdue ones
   // give way, the longest silent first. So a place that is confirmed or resumed late can never be one too many.
@@ -197,9 +259,12 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   const surplus = staying.length + overdue.length + 1 - limit;
   const claimed = overdue.slice(0, Math.max(0, surplus));
 
+  const replacedBy = { sessionId: record.sessionId, device: record.device };
   const others = records
     .filter((other) => other !== own && !claimed.includes(other as HeldRecord))
-    .map((other) => (ending.includes(other as HeldRecord) ? endedRecord(other, 'replaced', now) : other));
+    .map((other) =>
+      ending.includes(other as HeldRecord) ? endedRecord(other, 'replaced', now, replacedBy) : other,
+    );
   const lapsed = own?.status === 'reserved' && !former ? [own] : [];
   return {
     outcome: 'admitted',
@@ -209,23 +274,110 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     live: staying.length + 1,
     changes: [
       ...[...claimed, ...lapsed].map(claim),
-      ...ending.map((other): Change => ({ type: 'ended', record: other, reason: 'replaced' })),
+      ...ending.map((other): Change => ({ type: 'ended', record: other, reason: 'replaced', replacedBy })),
       ...(former === undefined ? [{ type: 'admitted', record } as const] : moved(former.streamId, record)),
     ],
     records: forgetOldestEnded([...others, record]),
   };
 }
 
+function endedByAsk(holders: readonly HeldRecord[], { endSessionIds }: Ask): HeldRecord[] {
+  return holders.filter(({ sessionId }) => endSessionIds.includes(sessionId));
+}
+
+/**
+ * The holders whose places a new session takes: those that the request ends; those of the same device, which plays one
+ * thing at a time; and, where no other place is free, just enough idle ones of the same client, the longest silent
+ * first. A client that still plays keeps its place.
+ */
+function makeRoom(holders: readonly HeldRecord[], ask: Ask, policy: Policy, now: number): HeldRecord[] {
+  const { device, client, quota } = ask;
+  const named = new Set(endedByAsk(holders, ask));
+  if (device && device.shared !== true)
+    for (const holder of holders)
+      if (holder.device?.id === device.id && holder.device.shared !== true) named.add(holder);
+  const missing = holders.length - named.size + 1 - quota.maxSessions;
+  if (client === undefined || missing <= 0) return [...named];
+  const idle = holders
+    .filter((holder) => !named.has(holder) && holder.client === client && idleAt(holder, policy) <= now)
+    .toSorted((a, b) => a.lastActivityAt - b.lastActivityAt || compare(a.sessionId, b.sessionId));
+  return idle.length < missing ? [...named] : [...named, ...idle.slice(0, missing)];
+}
+
+/** A device may get another name while it plays; everything else about it stays. */
+function renamed(device: Device | undefined, given: Device | undefined): Device | undefined {
+  if (device === undefined || given?.name === undefined || given.id !== device.id) return device;
+  return { ...device, name: given.name };
+}
+
 /**
  * Who names a phase gets that one or none. Who does not goes on where a live stream is: behind its window at its start,
  * and ahead of it with the newest phase once more, which may have grown.
  */
-function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, last: number | undefined): number {
+function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, playing: HeldRecord | undefined): number {
   if (typeof wanted === 'number') return wanted;
-  if (last === undefined) return window.start;
-  const following = wanted === 'same' ? last : last + 1;
+  if (playing === undefined) return window.start;
+  const following = wanted === 'same' || playing.run === 0 ? playing.phase : playing.phase + 1;
   if (window.live && following < window.oldest) return window.start;
   return window.live || wanted === 'same' ? Math.min(following, window.end - 1) : following;
+}
+
+type HandedOut = Pick<HeldRecord, 'playsUntil' | 'ahead' | 'run'>;
+
+/** A playlist or a key is no phase: it adds nothing to what is left to play. */
+function handOutNothing(
+  former: HeldRecord | undefined,
+  playing: HeldRecord | undefined,
+  phase: number,
+  policy: Policy,
+  now: number,
+): HandedOut {
+  const playsUntil = now + leftToPlay(former, policy, now);
+  // A live window that has moved on took the phases of the run with it.
+  return playing?.phase === phase
+    ? { playsUntil, ahead: playing.ahead, run: playing.run }
+    : { playsUntil, ahead: 0, run: 0 };
+}
+
+/**
+ * A phase that the session still holds and fetches again (a retry, another quality) adds nothing. Any other one, further
+ * on or after a seek or a move, adds its duration to what is left to play.
+ */
+function handOut(
+  former: HeldRecord | undefined,
+  playing: HeldRecord | undefined,
+  phase: number,
+  { paced = false }: Ask,
+  window: PhaseWindow,
+  policy: Policy,
+  now: number,
+): HandedOut | { readonly retryAt: number } {
+  const left = leftToPlay(former, policy, now);
+  const { ahead = 0, run = 0, phase: last = phase } = playing ?? {};
+  const furthest = last + ahead;
+  const unplayed = Math.min(run, Math.ceil(left / window.phaseMs));
+  if (run > 0 && (phase === last || (phase <= furthest && phase > furthest - unplayed)))
+    return { playsUntil: now + left, ahead: Math.min(MAX_RUN, furthest - phase), run };
+  const inRow = run > 0 && phase === furthest + 1;
+  const mostLeft = paced && inRow ? policy.pacedAheadMs : policy.maxAheadMs;
+  if (left > mostLeft) return { retryAt: now + left - mostLeft };
+  const duration = phase === window.end - 1 ? window.lastPhaseMs : window.phaseMs;
+  return { playsUntil: now + left + duration, ahead: 0, run: inRow ? Math.min(MAX_RUN, run + 1) : 1 };
+}
+
+/**
+ * How many milliseconds the session has left to play. Its player may have gone on for up to X before it was first kept
+ * alive as a paused one. A clock that was set back makes nothing longer.
+ */
+function leftToPlay(record: HeldRecord | undefined, { idleAfterMs }: Policy, now: number): number {
+  if (record === undefined) return 0;
+  const { playsUntil, lastActivityAt, pausedMs } = record;
+  const left = playsUntil - lastActivityAt - Math.min(pausedMs, idleAfterMs);
+  return Math.max(0, left - Math.max(0, now - lastActivityAt));
+}
+
+function sessionEnded({ endedAt, reason, replacedBy }: EndedRecord): SessionEnded {
+  return { outcome: 'session-ended', endedAt, reason, replacedBy };
 }
 
 /** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */
@@ -233,8 +385,14 @@ export interface Grant {
   readonly sessionId: string;
   readonly startedAt: number;
   readonly version: number;
-  readonly former: Pick<HeldRecord, 'lastActivityAt' | 'streamId' | 'phase' | 'pausedMs'> | undefined;
+  readonly former: Undone | undefined;
 }
+
+/** What an undo restores. */
+export type Undone = Pick<
+  HeldRecord,
+  'lastActivityAt' | 'streamId' | 'phase' | 'playsUntil' | 'ahead' | 'run' | 'pausedMs'
+>;
 
 export interface Outcome {
   readonly changes: readonly Change[];
@@ -256,18 +414,22 @@ export function withdraw(records: readonly SessionRecord[], grant: Grant): Outco
   if (own === undefined || own.status === 'ended') return untouched;
   if (own.startedAt !== grant.startedAt || own.version !== grant.version) return untouched;
   if (grant.former) {
-    const { lastActivityAt, streamId, phase, pausedMs } = grant.former;
-    const version = nextVersion(own.version);
-    const record: HeldRecord = { ...own, lastActivityAt, streamId, phase, pausedMs, version };
+    const record: HeldRecord = { ...own, ...undone(grant.former), version: nextVersion(own.version) };
     return { changes: moved(own.streamId, record), records: replace(records, own, record) };
   }
   if (own.status !== 'reserved') return untouched;
   return { changes: [claim(own)], records: records.filter((record) => record !== own) };
 }
 
+/** As much of a record as an undo restores. */
+export function undone(record: Undone): Undone {
+  const { lastActivityAt, streamId, phase, playsUntil, ahead, run, pausedMs } = record;
+  return { lastActivityAt, streamId, phase, playsUntil, ahead, run, pausedMs };
+}
+
 export type Keeping =
   | { readonly outcome: 'kept'; readonly record: HeldRecord; readonly records: readonly SessionRecord[] }
-  | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
+  | SessionEnded
   | { readonly outcome: 'session-not-found' };
 
 /**
@@ -282,12 +444,40 @@ export function keepAlive(
 ): Keeping {
   const own = records.find((record) => record.sessionId === sessionId);
   if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
-  if (own.status === 'ended') return { outcome: 'session-ended', endedAt: own.endedAt, reason: own.reason };
+  if (own.status === 'ended') return sessionEnded(own);
   // The clock may have been set back.
   const pausedMs = Math.max(0, now - own.lastActivityAt) + own.pausedMs;
   if (own.status === 'reserved' || pausedMs >= policy.maxPauseMs)
     return { outcome: 'kept', record: own, records };
-  const record = { ...own, lastActivityAt: now, pausedMs, version: nextVersion(own.version) };
+  const record = {
+    ...own,
+    lastActivityAt: now,
+    playsUntil: now + Math.max(0, own.playsUntil - own.lastActivityAt),
+    pausedMs,
+    version: nextVersion(own.version),
+  };
+  return { outcome: 'kept', record, records: replace(records, own, record) };
+}
+
+/**
+ * A sign of life of a player that plays, from elsewhere: its last activity moves forward to `at`, never past now and
+ * never back. It creates nothing and hands out nothing.
+ */
+export function noteActivity(
+  records: readonly SessionRecord[],
+  sessionId: string,
+  at: number,
+  policy: Policy,
+  now: number,
+): Keeping {
+  const own = records.find((record) => record.sessionId === sessionId);
+  if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
+  if (own.status === 'ended') return sessionEnded(own);
+  const lastActivityAt = Math.min(at, now);
+  if (own.status === 'reserved' || lastActivityAt <= own.lastActivityAt)
+    return { outcome: 'kept', record: own, records };
+  const playsUntil = Math.max(own.playsUntil, lastActivityAt);
+  const record = { ...own, lastActivityAt, playsUntil, version: nextVersion(own.version) };
   return { outcome: 'kept', record, records: replace(records, own, record) };
 }
 
@@ -368,8 +558,13 @@ function replace(
   return records.map((record) => (record === old ? by : record));
 }
 
-function endedRecord(record: SessionRecord, reason: EndReason, now: number): EndedRecord {
-  return { status: 'ended', sessionId: record.sessionId, endedAt: now, reason };
+function endedRecord(
+  record: SessionRecord,
+  reason: EndReason,
+  now: number,
+  replacedBy?: Replacement,
+): EndedRecord {
+  return { status: 'ended', sessionId: record.sessionId, endedAt: now, reason, replacedBy };
 }
 
 function forgetOldestEnded(records: readonly SessionRecord[]): readonly SessionRecord[] {

@@ -16,32 +16,71 @@ class FlakyRepository extends MemorySessionRepository {
   }
 }
 
+const REQUEST = {
+  userId: 'ana',
+  streamId: 'film',
+  phase: undefined,
+  window: { oldest: 0, end: 2, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
+  quota: { maxSessions: 3 },
+  endSessionIds: [],
+};
+
 describe('settling a place', () => {
-  it('is tried again while the store is away: what was delivered is kept', async () => {
-    const [{ policy }, clock] = [readConfig({}), new Clock()];
-    const repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
-    const sessions = new Admissions(repository);
-    const admission = await sessions.admit({
-      userId: 'ana',
-      sessionId: undefined,
-      streamId: 'film',
-      phase: undefined,
-      window: { oldest: 0, end: 1, start: 0, live: false },
-      quota: { maxSessions: 3 },
-      endSessionIds: [],
+  const [{ policy }, clock] = [readConfig({}), new Clock()];
+  let repository: FlakyRepository;
+  let sessions: Admissions;
+  beforeEach(() => {
+    repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
+    sessions = new Admissions(repository);
+  });
+  /** Resolves when the store was told what became of the next reply. */
+  const settled = (verb: 'confirm' | 'withdraw'): Promise<void> =>
+    new Promise((resolve) => {
+      const original = repository[verb].bind(repository);
+      repository[verb] = async (place) => {
+        await original(place);
+        resolve();
+      };
     });
-    if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
+  const admit = async (arrived: boolean, isMedia = true, sessionId?: string) =>
+    sessions.admit({ ...REQUEST, sessionId }, { arrives: () => Promise.resolve(arrived), isMedia });
+  const statusOf = async (sessionId: string): Promise<unknown> => {
+    const again = await repository.admit({ ...REQUEST, sessionId });
+    return again.outcome === 'admitted' && { created: again.created, reserved: again.place.reserved };
+  };
+
+  it('is tried again while the store is away, so that a session whose media arrived is kept', async () => {
     repository.failures = 2;
-    await sessions.settle(admission.place, Promise.resolve(true));
-    const again = await repository.admit({
-      userId: 'ana',
-      sessionId: admission.session.sessionId,
-      streamId: 'film',
-      phase: 0,
-      window: { oldest: 0, end: 1, start: 0, live: false },
-      quota: { maxSessions: 3 },
-      endSessionIds: [],
-    });
-    expect(again).toMatchObject({ outcome: 'admitted', created: false, place: { reserved: false } });
+    const confirmed = settled('confirm');
+    const admission = await admit(true);
+    if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
+    await confirmed;
+    expect(await statusOf(admission.session.sessionId)).toEqual({ created: false, reserved: false });
+  });
+
+  it('gives back the place of a reply that did not arrive', async () => {
+    const withdrawn = settled('withdraw');
+    await admit(false);
+    await withdrawn;
+    expect((await repository.list('ana')).sessions).toEqual([]);
+  });
+
+  it('leaves the place of a playlist that arrived as it is: held, and to lapse with the lease', async () => {
+    const playlist = await admit(true, false, 'tv');
+    expect(playlist.outcome).toBe('admitted');
+    // The same store is asked for another session, whose media arrives later: by then the playlist was settled.
+    const confirmed = settled('confirm');
+    await admit(true, true, 'phone');
+    await confirmed;
+    expect(await statusOf('tv')).toEqual({ created: false, reserved: true });
+  });
+
+  it('watches no reply where nothing was admitted', async () => {
+    const arrives = jest.fn(() => Promise.resolve(true));
+    const refused = await sessions.admit(
+      { ...REQUEST, sessionId: undefined, window: undefined },
+      { arrives, isMedia: true },
+    );
+    expect([refused.outcome, arrives.mock.calls.length]).toEqual(['phase-not-found', 0]);
   });
 });

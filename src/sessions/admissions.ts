@@ -7,28 +7,50 @@ import { SessionRepository } from './session.repository.js';
 /** Together less than a lease, after which there is nothing left to confirm. */
 const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
 
-/** Takes a place for a phase on its way, and sees to it that the place is kept only if the phase arrived. */
+/** A request for a phase. A session without an id is a new one. */
+export interface PhaseRequest extends Omit<AdmissionRequest, 'sessionId'> {
+  readonly sessionId: string | undefined;
+}
+
+/** The reply that carries what was asked for. */
+export interface Delivery {
+  /** Starts to watch the reply; resolves to true when the client received it whole, to false when it did not. */
+  readonly arrives: () => Promise<boolean>;
+  /** Whether the reply is media. A playlist is not: it leaves the place of a new session as it is, to lapse. */
+  readonly isMedia: boolean;
+}
+
+/**
+ * The one way in, for the API and for the gate: takes a place for a reply on its way, and keeps the place only if the
+ * reply arrives.
+ */
 @Injectable()
 export class Admissions {
   private readonly log = new Logger(Admissions.name);
 
   constructor(private readonly repository: SessionRepository) {}
 
-  /** A session without an id gets one, ordered by time. */
-  async admit(
-    request: Omit<AdmissionRequest, 'sessionId'> & { sessionId: string | undefined },
-  ): Promise<Admission> {
-    return this.repository.admit({ ...request, sessionId: request.sessionId ?? randomUUIDv7() });
+  /**
+   * Asks the store, and watches the reply from the admission on. So whatever the caller does next is covered: if issuing
+   * the media throws, the reply is an error, and the place is given back. A new session gets an id that is ordered by
+   * time. Rejects with StoreUnavailableError.
+   */
+  async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
+    const admission = await this.repository.admit({
+      ...request,
+      sessionId: request.sessionId ?? randomUUIDv7(),
+    });
+    if (admission.outcome === 'admitted') void this.settle(admission.place, delivery);
+    return admission;
   }
 
   /**
-   * Call it once for each admission, before the reply is sent. Never rejects: the reply is out by then. A store that
-   * is away for longer than the retries costs a new session its place when the lease lapses. Both verbs may be
-   * repeated: each does nothing the second time. What is not a phase does not `confirm`: the place stays as it is.
+   * Never rejects: the reply is out by then. If the store is away for longer than the retries, a new session loses its
+   * place when the lease lapses. Both verbs may be repeated: each does nothing the second time.
    */
-  async settle(place: Place, delivered: Promise<boolean>, { confirms = true } = {}): Promise<void> {
-    const arrived = await delivered;
-    if (arrived && (!place.reserved || !confirms)) return;
+  private async settle(place: Place, { arrives, isMedia }: Delivery): Promise<void> {
+    const arrived = await arrives();
+    if (arrived && (!place.reserved || !isMedia)) return;
     const verb = arrived ? 'confirm' : 'withdraw';
     for (const delayMs of [...RETRY_AFTER_MS, undefined]) {
       try {

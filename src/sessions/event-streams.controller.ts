@@ -1,28 +1,30 @@
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { RouteSchema } from '@nestjs/platform-fastify';
+import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { Viewers } from '../auth/viewers.js';
-import { API_TOKEN, ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
-import { Problem } from '../http/problem.js';
+import { ForViewersOrServices, viewerOrService } from '../auth/access.js';
+import { ApiProblems, OF_VIEWERS } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { EventStreams } from './event-streams.js';
-import { UserParams } from './sessions.controller.js';
+import { USER_PARAMS, type UserParams } from './sessions.controller.js';
 import { USER_ID } from './sessions.schemas.js';
 
-const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
+const EVENT_ID = { type: 'string', pattern: '^\\d{1,15}-\\d{1,15}$' };
 
 @ApiTags('sessions')
-@ApiBearerAuth(VIEWER_TOKEN)
-@ApiBearerAuth(API_TOKEN)
 @Controller('v1/users/:user_id/events')
 export class EventStreamsController {
   constructor(
     private readonly streams: EventStreams,
-    private readonly viewers: Viewers,
     private readonly limits: RateLimits,
   ) {}
 
   @Get()
+  @ForViewersOrServices('sessions:read')
+  @RouteSchema({
+    params: USER_PARAMS,
+    headers: { type: 'object', properties: { 'last-event-id': EVENT_ID } },
+  })
   @ApiOperation({
     summary: 'What happens to the sessions of a user, as it happens',
     description:
@@ -35,7 +37,7 @@ export class EventStreamsController {
     name: 'Last-Event-ID',
     required: false,
     description: 'Resume after this event; EventSource sends it by itself.',
-    schema: { type: 'string', pattern: EVENT_ID.source },
+    schema: EVENT_ID,
   })
   @ApiResponse({
     status: 200,
@@ -56,11 +58,7 @@ export class EventStreamsController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const lastEventId = request.headers['last-event-id'];
-    if (lastEventId !== undefined && !EVENT_ID.test(String(lastEventId)))
-      throw Problem.invalidRequest([
-        { field: 'last-event-id', message: 'must be the id of an event of this stream, or left out' },
-      ]);
-    const viewer = await this.viewers.orService(request, user_id, 'sessions:read');
+    const viewer = viewerOrService(request);
     if (viewer) await this.limits.ofUser(request, reply, user_id);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')

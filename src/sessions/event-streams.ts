@@ -3,8 +3,9 @@ import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
 import { Problem, retryAfter } from '../http/problem.js';
+import { Metrics } from '../observability/metrics.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
-import { eventJson } from './sessions.schemas.js';
+import { eventDataJson } from './sessions.schemas.js';
 
 const MAX_STREAMS = 10_000;
 const MAX_STREAMS_PER_USER = 10;
@@ -37,16 +38,20 @@ export class EventStreams implements BeforeApplicationShutdown {
   constructor(
     private readonly events: SessionEvents,
     private readonly clock: Clock,
-  ) {}
+    metrics: Metrics,
+  ) {
+    metrics.gauge('event_streams', 'Streams of events open on this instance.', () => this.open);
+  }
 
   get size(): number {
     return this.open;
   }
 
   /**
-   * Sends the user's events from now on, or after `lastEventId`, until the client leaves, or `until`. Throws a problem before
-   * anything is sent where it cannot. Of too many streams of one user the oldest gives way: it is most likely one
-   * whose client is long gone.
+   * Sends the user's events to `response`: those after `lastEventId`, where that is given, and all new ones. The stream
+   * ends when the client disconnects, or at `until` (Unix milliseconds). Throws a Problem, before anything is sent, while
+   * the service stops or has too many streams. Where one user has too many, the oldest stream is ended, because its
+   * client has most likely disconnected long ago.
    */
   async stream(
     userId: string,
@@ -67,9 +72,15 @@ export class EventStreams implements BeforeApplicationShutdown {
         if (early) early.push(event);
         else send(stream, event);
       });
-      if (this.stopping || response.destroyed) {
+      if (this.stopping) {
         watch.stop();
         throw new Problem('not-ready', 'The service is draining: ask again.');
+      }
+      if (response.destroyed) {
+        // The client disconnected while the store was asked. Its `close` event is over, so nothing would end this stream.
+        watch.stop();
+        this.open--;
+        return;
       }
       stream.last = lastEventId ?? watch.position;
       this.begin(stream, watch);
@@ -130,7 +141,7 @@ export class EventStreams implements BeforeApplicationShutdown {
 
 function send(stream: EventStream, event: SessionEvent): void {
   stream.last = event.id;
-  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`);
+  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventDataJson(event))}\n\n`);
 }
 
 /** Never waits: what a client does not read in time, it has to ask for again. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Change, type EndReason, type HeldRecord, type Policy } from './admission.js';
+import { type Change, type EndReason, type HeldRecord, type Policy, type Replacement } from './admission.js';
 import { type Session, type ShownRecord, toSession } from './session.js';
 
 export const EVENT_TYPES = [
@@ -26,6 +26,8 @@ export interface SessionEvent {
   /** As it was then; undefined for one that was refused, which never was a session. */
   readonly session: (Omit<Session, 'state'> & { readonly state: Session['state'] | 'ended' }) | undefined;
   readonly reason: EndReason | 'session-limit-reached' | undefined;
+  /** Of a session that was replaced: the one that has its place now. */
+  readonly replacedBy: Replacement | undefined;
 }
 
 /** The changes that are told, and how they are called. */
@@ -95,8 +97,23 @@ export interface OutboxState {
 /**
  * The events that are to be delivered to somebody: each until that is settled, in order per session, by one instance
  * at a time. What an instance takes and does not settle, another is given some 20 s after the last word of it.
+ *
+ * It also carries one signal inside this process, so that the code that fills the outbox and the code that empties it
+ * need not know each other. The signal only saves time: without it, new events are found by the next regular poll.
  */
 export abstract class CallbackOutbox {
+  private readonly newEventsListeners: (() => void)[] = [];
+
+  /** Calls `listener` each time that new events are announced in this process, for as long as the process runs. */
+  onNewEvents(listener: () => void): void {
+    this.newEventsListeners.push(listener);
+  }
+
+  /** Tells the listeners of this process that the outbox holds new events. */
+  announceNewEvents(): void {
+    for (const listener of this.newEventsListeners) listener();
+  }
+
   /** Takes over what this instance may deliver now, `room` events or rather fewer. */
   abstract take(room: number): Promise<OutboxEntry[]>;
 
@@ -136,6 +153,7 @@ export function toEvent(
   record: ToldRecord,
   policy: Policy,
   reason: SessionEvent['reason'],
+  replacedBy?: Replacement,
 ): SessionEvent {
   const { sessionId, streamId, version } = record;
   const session = toSession(userId, record, policy, at);
@@ -152,6 +170,7 @@ export function toEvent(
         ? undefined
         : { ...session, state: type === 'session.ended' ? 'ended' : session.state },
     reason,
+    replacedBy,
   };
 }
 

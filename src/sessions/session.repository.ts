@@ -26,6 +26,9 @@ export abstract class SessionRepository {
   /** A paused player is still there: its session's last activity moves, within bounds. */
   abstract keepAlive(userId: string, sessionId: string): Promise<KeepAlive>;
 
+  /** A player gave a sign of life at this instant, elsewhere: its session's last activity moves forward to it. */
+  abstract noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive>;
+
   /** The user's live sessions, and the quota that the latest of their phases was admitted at. */
   abstract list(userId: string): Promise<UserSessions>;
 
@@ -50,7 +53,7 @@ export abstract class SessionRepository {
   /** The pause that holds now; undefined where sweeps run. */
   abstract expiryPause(): Promise<Pause | undefined>;
 
-  /** What became of all sessions so far: started = live + expired + ended + undone, at any instant. */
+  /** What became of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
   abstract ledger(): Promise<Ledger>;
 
   /** Resolves where the store answers. */
@@ -92,14 +95,15 @@ export interface Pause {
   readonly until: number | undefined;
 }
 
-/** Counts of sessions. A session counts as started from the taking of its place on, and as live until it is claimed. */
+/** Counts of sessions since the store began. An expired session counts as live until a sweep claims it. */
 export interface Ledger {
-  readonly started: number;
+  /** Sessions that were given a place, also those whose first phase never arrived. */
+  readonly admitted: number;
   readonly expired: number;
   readonly ended: number;
   /** Those whose first phase never arrived. */
   readonly undone: number;
-  /** Stored values that could not be read and were set aside; what they held is in no other count. */
+  /** Values in the store that could not be decoded and were set aside. No session is counted here. */
   readonly unreadable: number;
 }
 

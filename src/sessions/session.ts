@@ -1,42 +1,53 @@
 import {
   type Ask,
-  type EndReason,
   type Grant,
   type HeldRecord,
   type Policy,
+  type SessionEnded,
   expiresAt,
+  idleAt,
+  undone,
 } from './admission.js';
+import { type Device } from './device.js';
 
 /** A session as everybody outside the store sees it. Instants are Unix milliseconds on the store's clock. */
 export interface Session {
   readonly sessionId: string;
   readonly userId: string;
   readonly streamId: string;
-  /** `idle` once it asked for nothing for X; it holds its place until `expiresAt`. */
+  /** `idle` once it asked for nothing for X and has nothing left to play; it holds its place until `expiresAt`. */
   readonly state: 'active' | 'idle' | 'expired';
   readonly startedAt: number;
   readonly lastActivityAt: number;
+  /** When everything that it was handed out would have been played at normal speed. */
+  readonly playsUntil: number;
   readonly idleAt: number;
   readonly expiresAt: number;
   readonly phase: number;
+  readonly device: Device | undefined;
 }
 
 /** As much of a record as is shown. */
-export type ShownRecord = Omit<HeldRecord, 'status' | 'version' | 'pausedMs' | 'quota'>;
+export type ShownRecord = Pick<
+  HeldRecord,
+  'sessionId' | 'streamId' | 'startedAt' | 'lastActivityAt' | 'playsUntil' | 'phase' | 'device'
+>;
 
 export function toSession(userId: string, record: ShownRecord, policy: Policy, now: number): Session {
-  const idleAt = record.lastActivityAt + policy.idleAfterMs;
+  const idle = idleAt(record, policy);
   const expiry = expiresAt(record, policy);
   return {
     sessionId: record.sessionId,
     userId,
     streamId: record.streamId,
-    state: now < idleAt ? 'active' : now < expiry ? 'idle' : 'expired',
+    state: now < idle ? 'active' : now < expiry ? 'idle' : 'expired',
     startedAt: record.startedAt,
     lastActivityAt: record.lastActivityAt,
-    idleAt,
+    playsUntil: record.playsUntil,
+    idleAt: idle,
     expiresAt: expiry,
     phase: record.phase,
+    device: record.device,
   };
 }
 
@@ -60,19 +71,20 @@ export type Admission =
       readonly live: number;
       readonly place: Place;
     }
-  | { readonly outcome: 'session-ended'; readonly endedAt: number; readonly reason: EndReason }
+  | SessionEnded
   | {
       readonly outcome: 'limit-reached';
       readonly sessions: readonly Session[];
       readonly now: number;
       readonly retryAt: number;
     }
+  | { readonly outcome: 'too-far-ahead'; readonly now: number; readonly retryAt: number }
   | { readonly outcome: 'phase-not-found' };
 
 /** The answer to a keepalive. */
 export type KeepAlive =
   | { readonly outcome: 'kept'; readonly session: Session }
-  | Extract<Admission, { outcome: 'session-ended' }>
+  | SessionEnded
   | { readonly outcome: 'session-not-found' };
 
 /** What was decided, as the port tells it. */
@@ -94,18 +106,13 @@ export function admitted(
       startedAt,
       version,
       reserved: status === 'reserved',
-      former: former && {
-        lastActivityAt: former.lastActivityAt,
-        streamId: former.streamId,
-        phase: former.phase,
-        pausedMs: former.pausedMs,
-      },
+      former: former && undone(former),
     },
   };
 }
 
 export interface AdmittedDecision {
-  readonly record: Omit<HeldRecord, 'pausedMs' | 'quota'>;
+  readonly record: ShownRecord & Pick<HeldRecord, 'status' | 'version'>;
   readonly created: boolean;
   readonly former: Grant['former'];
   readonly live: number;

@@ -3,6 +3,7 @@ import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { RateLimits } from '../http/rate-limits.js';
+import { Metrics } from '../observability/metrics.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
@@ -11,6 +12,7 @@ import { Availability } from './redis/availability.js';
 import { connectRedis } from './redis/link.js';
 import { openRedisStore } from './redis/redis-store.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
+import { registerSessionMetrics } from './session-metrics.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
 import { Admissions } from './admissions.js';
@@ -39,9 +41,13 @@ const STORE = Symbol('the session store');
     port(CallbackOutbox, ({ outbox }) => outbox),
     port(RateLimits, ({ limits }) => limits),
   ],
-  exports: [SessionRepository, Admissions, CallbackOutbox, EventStreams, RateLimits],
+  exports: [SessionRepository, Admissions, CallbackOutbox, RateLimits],
 })
-export class SessionsModule {}
+export class SessionsModule {
+  constructor(metrics: Metrics, sessions: SessionRepository) {
+    registerSessionMetrics(metrics, sessions);
+  }
+}
 
 function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store) => T): Provider {
   return { provide: token, inject: [STORE], useFactory: of };

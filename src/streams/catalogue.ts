@@ -1,174 +1,180 @@
-import { isDeepStrictEqual } from 'node:util';
-import { Injectable, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
-import { Clock } from '../clock.js';
-import { Config } from '../config/config.js';
+import { type Clock } from '../clock.js';
+import { type Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
 import { type PhaseWindow } from '../sessions/admission.js';
-import { MediaSigner } from './signing/media-signer.js';
-import { type Found, mediaBaseOf, openOrigin } from './origin.js';
-import { type Phase, type Segment, type Stream } from './phases.js';
-import {
-  type MediaPlaylist,
-  type MultivariantPlaylist,
-  type Playlist,
-  readPlaylist,
-} from './hls/playlist.js';
-
-/** Where this service serves the media of a folder. */
-export const MEDIA_PATH = 'media';
+import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
+import { OriginFailures } from './origin-failures.js';
+import { type Found, openOrigin } from './origin.js';
+import { type Stream } from './phases.js';
+import { SeenStreams, type StreamSummary } from './seen-streams.js';
 
 /** How long an origin may take to answer. */
 const ORIGIN_TIMEOUT_MS = 5_000;
-/** How long to wait for one's turn to ask it. */
+/** How long a read of the origin may wait for its turn. */
 const TURN_TIMEOUT_MS = 2_500;
 /** A finished stream does not change; it is read again now and then in case it was replaced. */
 const FINISHED_TTL_MS = 60_000;
-/** A live one may have something new once a target duration; players see it half a one late at most. */
-const LIVE_TTL = 0.5;
 const SHORTEST_TTL_MS = 100;
 /** Long enough to spare the origin a loop of requests, short enough for a stream that was just published. */
 const MISSING_TTL_MS = 1_000;
+/** How often an origin that fails is asked again for one manifest, while the one in memory is used. */
+const RETRY_MS = 1_000;
+/** A multivariant manifest is not read again for a missing rendition if it was read within so long. */
+const REREAD_AFTER_MS = 1_000;
 /**
- * Playlists are kept up to about so many bytes: some 300 of a thousand segments. A task of 512 MB, the smallest, has a
+ * Manifests are kept up to about so many bytes: some 300 of a thousand segments. A task of 512 MB, the smallest, has a
  * heap of half of that, which must hold what is under way as well. bench/README.md has what was measured.
  */
 const MAX_CACHED_BYTES = 100_000_000;
-/** What an entry takes by itself, a stream that is missing included; rather more than less. */
+/** What an entry takes by itself, that of a missing stream included; rather more than less. */
 const ENTRY_BYTES = 4_000;
-/** What a segment takes beside its text; some 100 more with an initialisation section and a range. */
-const SEGMENT_BYTES = 270;
-/** Signed, about 500 bytes a segment: 50 MB at the worst. */
-const MAX_ISSUED_SEGMENTS = 100_000;
-const MAX_SEEN_STREAMS = 10_000;
-/** Of the origin, whose connections and files are few; a list waits for fewer, so that viewers get in between. */
+/** Reads of the origin at once, whose connections and files are few. A list reads fewer, so that viewers get in between. */
 const READS_AT_ONCE = 64;
 const LISTED_AT_ONCE = 16;
 
-type NotFound = { readonly outcome: 'not-found' };
-const NOT_FOUND: NotFound = { outcome: 'not-found' };
-type Unavailable = { readonly outcome: 'unavailable' };
-type KnownPlaylist = { readonly outcome: 'found'; readonly playlist: Playlist } | NotFound;
-type KnownStream =
-  { readonly outcome: 'found'; readonly stream: Stream; readonly playlist: MediaPlaylist } | NotFound;
+/** `not-found`: there is no such stream or rendition. `unavailable`: the origin failed; the log says why. */
+export type Absence = { readonly outcome: 'not-found' } | { readonly outcome: 'unavailable' };
+const NOT_FOUND: Absence = { outcome: 'not-found' };
+const UNAVAILABLE: Absence = { outcome: 'unavailable' };
 
-export type PlaylistLookup = KnownPlaylist | Unavailable;
-export type StreamLookup = KnownStream | Unavailable;
-
-/** What is told of a stream; without its segments, so that many can be remembered. */
-export type StreamSummary = Pick<Stream, 'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'>;
-
-/** A phase with its signed URLs, which viewers at the same place of a stream share. */
-export interface IssuedPhase extends Phase {
-  /** Unix milliseconds; when the URLs cease to work. */
-  readonly expiresAt: number;
+interface FoundStream<Media extends MediaManifest = MediaManifest> {
+  readonly outcome: 'found';
+  readonly manifest: Media;
+  readonly stream: Stream;
+  /** The phases that can be had now; undefined while there is none, as of a live stream that is about to begin. */
+  readonly window: PhaseWindow | undefined;
 }
 
-/** What can be watched: reads playlists from the origin, once for however many ask, and issues phases of them. */
-@Injectable()
-export class Catalogue {
-  readonly origin: ReturnType<typeof openOrigin>;
-  private readonly log = new Logger(Catalogue.name);
-  /** By stream, and by stream and rendition for what a multivariant playlist names. */
-  private readonly playlists: LRUCache<string, KnownPlaylist | KnownStream, PlaylistAddress>;
-  private readonly issued = new LRUCache<string, IssuedPhase>({
-    maxSize: MAX_ISSUED_SEGMENTS,
-    sizeCalculation: ({ segments }) => segments.length + 1,
-  });
-  private readonly seen = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
-  /** Those in order, until there is another. */
-  private listed: readonly StreamSummary[] | undefined;
-  private readonly externalMediaBase: string | undefined;
-  /** Stream ids may be made up, by the thousand: the origin has so many requests of this instance at once, and no more. */
+interface FoundRenditions<Multivariant extends MultivariantManifest> {
+  readonly outcome: 'found';
+  readonly manifest: Multivariant;
+  readonly stream: undefined;
+}
+
+export type StreamLookup<Media extends MediaManifest = MediaManifest> = FoundStream<Media> | Absence;
+
+/** What a stream begins with: its multivariant manifest, or its only one. */
+export type Opened<
+  Multivariant extends MultivariantManifest = MultivariantManifest,
+  Media extends MediaManifest = MediaManifest,
+> = FoundRenditions<Multivariant> | FoundStream<Media> | Absence;
+
+/** What is in memory of one address. */
+interface Kept {
+  /** The address that it was read from. */
+  readonly url: string;
+  /** Monotonic milliseconds, as all instants in here. */
+  readonly readAt: number;
+  /** Until when it may be used in place of an origin that fails. */
+  readonly usableUntil: number;
+  /** True while the origin fails at it. */
+  failing: boolean;
+}
+
+interface Address<Multivariant> {
+  readonly streamId: string;
+  readonly url: URL;
+  /** Which of the renditions that `parent` names; undefined for what a stream begins with. */
+  readonly rendition?: { readonly number: number; readonly parent: Multivariant };
+}
+
+/**
+ * What can be watched, in one format: finds streams in memory and at the origin, which is read once for however many
+ * ask, and keeps manifests for as long as they stay true. No look-up rejects.
+ *
+ * While the origin fails, what is in memory is used: of a finished stream for as long as it stays there, of a live one
+ * until all the media that it names has left the window.
+ */
+export class Catalogue<
+  Multivariant extends MultivariantManifest = MultivariantManifest,
+  Media extends MediaManifest = MediaManifest,
+> {
+  readonly failures: OriginFailures;
+  private readonly origin: ReturnType<typeof openOrigin>;
+  /** By stream, and by stream and number for the renditions of a multivariant manifest. */
+  private readonly manifests: LRUCache<string, Opened<Multivariant, Media> & Kept, Address<Multivariant>>;
+  private readonly seen = new SeenStreams();
+  /** Stream ids may be made up, by the thousand: of this instance the origin gets so many requests at once. */
   private readonly reads = pLimit(READS_AT_ONCE);
-  private readonly urlLifeMs: number;
-  private readonly shareMs: number;
 
   constructor(
+    private readonly format: Format<Multivariant, Media>,
     private readonly config: Config,
     private readonly clock: Clock,
-    private readonly signer: MediaSigner,
   ) {
     this.origin = openOrigin(config);
-    this.externalMediaBase = mediaBaseOf(config);
-    this.urlLifeMs = config.policy.expireAfterMs;
-    this.shareMs = Math.min(1_000, config.phaseMs / 10);
-    this.playlists = new LRUCache({
+    this.failures = new OriginFailures(new Logger(Catalogue.name), clock);
+    this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
-      sizeCalculation: bytesOf,
-      // Or `known` would throw away what `load` compares with, and tells a stream by that is watched.
+      sizeCalculation: (kept) => ENTRY_BYTES + (kept.outcome === 'found' ? format.bytesOf(kept.manifest) : 0),
+      perf: { now: () => clock.monotonic() },
+      ttlResolution: 0,
+      // `known` must not throw away what `load` compares with, nor what is used while the origin fails.
       noDeleteOnStaleGet: true,
-      fetchMethod: async (_key, stale, { options, context }) => {
-        const known = await this.load(context, stale);
-        options.ttl = ttlOf(known);
-        return known;
+      fetchMethod: async (_key, former, { options, context }) => {
+        const kept = await this.refresh(context, former);
+        options.ttl = kept.failing ? Math.min(RETRY_MS, this.ttlOf(kept)) : this.ttlOf(kept);
+        return kept;
       },
     });
   }
 
   /** What `find` finds where it is in memory, without waiting: nearly always all that is needed. */
-  known(streamId: string, rendition?: number): StreamLookup | undefined {
-    const root = this.playlists.get(streamId);
-    if (root?.outcome !== 'found') return root;
-    if ('stream' in root) return rendition === undefined || rendition === 0 ? root : NOT_FOUND;
-    const { playlist } = root;
-    if (playlist.kind === 'media') return undefined;
-    return this.playlists.get(`${streamId}/${rendition ?? playlist.first}`) as KnownStream | undefined;
+  known(streamId: string, rendition?: number): StreamLookup<Media> | undefined {
+    const opened = this.manifests.get(streamId);
+    if (opened?.outcome !== 'found') return opened;
+    if (opened.stream !== undefined) return rendition === undefined || rendition === 0 ? opened : NOT_FOUND;
+    const { renditions, first } = opened.manifest;
+    const number = rendition ?? first;
+    const kept = this.manifests.get(`${streamId}/${number}`);
+    return kept?.url === renditions[number]?.url.href ? (kept as StreamLookup<Media> | undefined) : undefined;
   }
 
-  /** What a stream begins with: its multivariant playlist, or its only one. Never rejects: see `find`. */
-  async open(streamId: string): Promise<PlaylistLookup> {
+  async open(streamId: string): Promise<Opened<Multivariant, Media>> {
     // Dots would name the origin's own folder, or the one above it.
     if (/^\.+$/.test(streamId)) return NOT_FOUND;
-    return this.read(streamId, { streamId, url: this.origin.playlistUrl(streamId), isFirst: true });
+    return this.read(streamId, this.beginningOf(streamId));
   }
 
-  /**
-   * One rendition of a stream, the first unless one is named. Never rejects: an origin that failed is `unavailable`, and
-   * the log says why. A failure is not remembered.
-   */
-  async find(streamId: string, rendition?: number): Promise<StreamLookup> {
+  /** One rendition of a stream: the first variant unless a number is given. */
+  async find(streamId: string, rendition?: number): Promise<StreamLookup<Media>> {
     return this.findIn(await this.open(streamId), streamId, rendition);
   }
 
-  /** As `find`, for who has opened the stream already. */
-  async findIn(root: PlaylistLookup, streamId: string, rendition?: number): Promise<StreamLookup> {
-    if (root.outcome !== 'found') return root;
-    if ('stream' in root)
-      return rendition === undefined || rendition === 0 ? (root as StreamLookup) : NOT_FOUND;
-    const { playlist } = root;
-    if (playlist.kind === 'media') throw new Error('a media playlist is a stream');
-    const at = rendition ?? playlist.first;
-    const chosen = playlist.renditions[at];
-    if (chosen === undefined) return NOT_FOUND;
-    return (await this.read(`${streamId}/${at}`, {
+  /** As `find`, for callers that have opened the stream already. */
+  async findIn(
+    opened: Opened<Multivariant, Media>,
+    streamId: string,
+    rendition?: number,
+  ): Promise<StreamLookup<Media>> {
+    if (opened.outcome !== 'found') return opened;
+    if (opened.stream !== undefined) return rendition === undefined || rendition === 0 ? opened : NOT_FOUND;
+    const parent = opened.manifest;
+    const number = rendition ?? parent.first;
+    const named = parent.renditions[number];
+    if (named === undefined) return NOT_FOUND;
+    const found = await this.read(`${streamId}/${number}`, {
       streamId,
-      url: chosen.url,
-      variables: playlist.variables,
-      rendition: at,
-      isFirst: at === playlist.first,
-    })) as StreamLookup;
-  }
-
-  /** What the URL of each segment begins with; `self` is the address that the client used. */
-  mediaBase(self: string): string {
-    return this.externalMediaBase ?? `${self}/${MEDIA_PATH}/`;
+      url: named.url,
+      rendition: { number, parent },
+    });
+    return found as StreamLookup<Media>;
   }
 
   /**
-   * What the origin lists; of an origin that cannot tell, the streams seen so far, as they were then. Undefined where
-   * the origin failed. Those that cannot be served are left out, and the log says why. The same array where nothing has
-   * changed, as far as it is known.
+   * What the origin lists; of an origin that cannot list, the streams seen so far, as they were then. Streams that cannot
+   * be served are left out, and the log says why. Undefined if the origin failed.
    */
   async list(): Promise<readonly StreamSummary[] | undefined> {
-    const listed = await this.origin.list().catch((err: Error) => {
-      this.log.warn({ reason: err.message, msg: 'the origin failed' });
+    const listed = await this.origin.list().catch((error: unknown) => {
+      this.failures.note(error);
       return undefined;
     });
     if (listed === undefined) return undefined;
-    if (listed === 'unknown')
-      return (this.listed ??= [...this.seen.values()].toSorted((a, b) => (a.streamId < b.streamId ? -1 : 1)));
+    if (listed === 'unknown') return this.seen.list();
     const ids = listed.filter((id) => ID.test(id)).toSorted();
     const streams: Stream[] = [];
     for (let at = 0; at < ids.length; at += LISTED_AT_ONCE) {
@@ -178,50 +184,99 @@ export class Catalogue {
     return streams;
   }
 
-  /**
-   * The phase with signed URLs that live n·X at most. A signature costs more than all else here, so those who ask for
-   * the same phase within a tenth of X share one, and the later of them get that much less.
-   */
-  issue(stream: Stream, index: number, rendition?: number): IssuedPhase {
-    const now = this.clock.now();
-    // The newest phase of a live stream grows.
-    const grown = stream.live ? stream.phase(index).segments.at(-1)?.path : '';
-    const key = `${stream.streamId}/${rendition ?? ''}/${index}/${grown}`;
-    const shared = this.issued.get(key);
-    const expiresAt = this.signer.endOf(now + this.urlLifeMs);
-    // A clock that was set back must not make URLs that live longer.
-    if (shared && shared.expiresAt <= expiresAt && shared.expiresAt > expiresAt - this.shareMs) return shared;
-    // Segments share an initialisation section, and a file of which they are ranges.
-    const signed = new Map<string, string>();
-    const sign = (path: string): string => {
-      let url = signed.get(path);
-      if (url === undefined) signed.set(path, (url = this.signer.sign(path, expiresAt)));
-      return url;
-    };
-    const signSegment = (segment: Segment): Segment => ({
-      ...segment,
-      path: sign(segment.path),
-      ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
-    });
-    const phase = stream.phase(index);
-    const issued = { ...phase, segments: phase.segments.map(signSegment), expiresAt };
-    this.issued.set(key, issued);
-    return issued;
+  private beginningOf(streamId: string): Address<Multivariant> {
+    return { streamId, url: this.origin.playlistUrl(streamId) };
   }
 
-  private async read(key: string, context: PlaylistAddress): Promise<PlaylistLookup> {
+  private async read(key: string, address: Address<Multivariant>): Promise<Opened<Multivariant, Media>> {
+    const kept = this.manifests.peek(key, { allowStale: true });
     try {
-      return (await this.playlists.fetch(key, { context }))!;
-    } catch (err) {
-      const { message, cause } = err as Error & { cause?: { code?: string } };
-      this.log.warn({
-        reason: message,
-        code: cause?.code,
-        stream_id: context.streamId,
-        msg: 'the origin failed',
-      });
-      return { outcome: 'unavailable' };
+      return (await this.manifests.fetch(key, {
+        context: address,
+        // While the origin fails, nobody waits for it again: it is asked in the background.
+        allowStale: kept?.failing === true && this.clock.monotonic() < kept.usableUntil,
+        // The multivariant manifest leads elsewhere now.
+        forceRefresh: kept !== undefined && kept.url !== address.url.href,
+      }))!;
+    } catch {
+      return UNAVAILABLE;
     }
+  }
+
+  /** Reads a manifest anew. Where the origin fails, what was read before is given if it can still be true. */
+  private async refresh(
+    address: Address<Multivariant>,
+    former: (Opened<Multivariant, Media> & Kept) | undefined,
+  ): Promise<Opened<Multivariant, Media> & Kept> {
+    try {
+      return await this.load(address, former);
+    } catch (error) {
+      this.failures.note(error, address.streamId);
+      if (former === undefined || this.clock.monotonic() >= former.usableUntil) throw error;
+      this.failures.bridged++;
+      former.failing = true;
+      return former;
+    }
+  }
+
+  private async load(
+    address: Address<Multivariant>,
+    former: (Opened<Multivariant, Media> & Kept) | undefined,
+  ): Promise<Opened<Multivariant, Media> & Kept> {
+    const { streamId, url, rendition } = address;
+    const askedAt = this.clock.monotonic();
+    // What is watched already never waits behind what somebody may have made up.
+    const read = await (former?.outcome === 'found' ? this.ask(url) : this.askInTurn(url));
+    if (read === undefined) {
+      if (rendition !== undefined) return this.loadMoved(address, rendition, former);
+      return { ...NOT_FOUND, url: url.href, readAt: askedAt, usableUntil: askedAt, failing: false };
+    }
+    const manifest = this.format.read(read.text, {
+      streamId,
+      url: read.url,
+      root: this.origin.root,
+      phaseSeconds: this.config.PHASE_SECONDS,
+      parent: rendition?.parent,
+      former: former?.outcome === 'found' ? former.manifest : undefined,
+    });
+    const kept = {
+      outcome: 'found',
+      url: url.href,
+      readAt: askedAt,
+      usableUntil: askedAt + this.format.lastsMs(manifest),
+      failing: false,
+    } as const;
+    if (manifest.kind === 'multivariant') {
+      if (rendition !== undefined) throw new Error('a rendition is a multivariant manifest itself');
+      return { ...kept, manifest, stream: undefined };
+    }
+    const { stream } = manifest;
+    this.seen.note(stream, rendition === undefined || rendition.number === rendition.parent.first);
+    return { ...kept, manifest, stream, window: windowOf(stream) };
+  }
+
+  /** A rendition that is gone: the stream was published anew, maybe, so its multivariant manifest is read again at once. */
+  private async loadMoved(
+    address: Address<Multivariant>,
+    { number, parent }: { readonly number: number; readonly parent: Multivariant },
+    former: (Opened<Multivariant, Media> & Kept) | undefined,
+  ): Promise<Opened<Multivariant, Media> & Kept> {
+    const { streamId, url } = address;
+    const known = this.manifests.peek(streamId, { allowStale: true });
+    const wasReadNow = known !== undefined && this.clock.monotonic() - known.readAt < REREAD_AFTER_MS;
+    const opened = await this.manifests.fetch(streamId, {
+      context: this.beginningOf(streamId),
+      forceRefresh: !wasReadNow,
+    });
+    if (opened?.outcome === 'found' && opened.stream === undefined && opened.manifest !== parent) {
+      const named = opened.manifest.renditions[number];
+      if (named !== undefined && named.url.href !== url.href)
+        return this.load(
+          { streamId, url: named.url, rendition: { number, parent: opened.manifest } },
+          former,
+        );
+    }
+    throw new Error(`a rendition has no manifest: ${url.pathname}`);
   }
 
   private async ask(url: URL): Promise<Found | undefined> {
@@ -236,70 +291,22 @@ export class Catalogue {
     });
   }
 
-  private async load(
-    { streamId, url, variables, rendition, isFirst }: PlaylistAddress,
-    stale: KnownPlaylist | undefined,
-  ): Promise<KnownPlaylist | KnownStream> {
-    const former = stale?.outcome === 'found' ? stale.playlist : undefined;
-    // What is watched already never waits behind what somebody may have made up.
-    const read = await (former ? this.ask(url) : this.askInTurn(url));
-    if (read === undefined) {
-      if (rendition === undefined) return NOT_FOUND;
-      throw new Error(`a rendition has no playlist: ${url.pathname}`);
-    }
-    const playlist = readPlaylist(read.text, {
-      streamId,
-      url: read.url,
-      root: this.origin.root,
-      phaseSeconds: this.config.PHASE_SECONDS,
-      variables,
-      former,
-    });
-    if (playlist.kind === 'multivariant') {
-      if (rendition !== undefined) throw new Error('a rendition is a multivariant playlist itself');
-      return { outcome: 'found', playlist };
-    }
-    const { stream } = playlist;
-    const { kind, durationSeconds, phaseSeconds, phases } = stream;
-    const summary = { streamId, kind, durationSeconds, phaseSeconds, phases };
-    const known = this.seen.get(streamId);
-    if (!known || (isFirst && !isDeepStrictEqual(known, summary))) {
-      this.seen.set(streamId, summary);
-      this.listed = undefined;
-    }
-    return { outcome: 'found', playlist, stream };
+  /** Milliseconds for which what was found is used without asking the origin. */
+  private ttlOf(found: Opened<Multivariant, Media>): number {
+    if (found.outcome !== 'found') return MISSING_TTL_MS;
+    const renewsAfterMs = this.format.renewsAfterMs(found.manifest);
+    return renewsAfterMs === undefined ? FINISHED_TTL_MS : Math.max(SHORTEST_TTL_MS, renewsAfterMs);
   }
 }
 
-interface PlaylistAddress {
-  readonly streamId: string;
-  readonly url: URL;
-  /** Of what a multivariant playlist names. */
-  readonly rendition?: number;
-  readonly variables?: MultivariantPlaylist['variables'];
-  /** What is told of the stream is told of this one. */
-  readonly isFirst: boolean;
-}
-
-/** About what it takes of memory, its text too: the addresses of segments may well be the most of it. */
-function bytesOf(known: KnownPlaylist): number {
-  if (known.outcome === 'not-found') return ENTRY_BYTES;
-  const { playlist } = known;
-  let bytes = ENTRY_BYTES + playlist.template.length;
-  if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
-  // An address is kept twice: where the playlist was cut, and as a path.
-  for (const { path, initPath = '' } of playlist.segments.values())
-    bytes += SEGMENT_BYTES + 2 * (path.length + initPath.length);
-  return bytes;
-}
-
-function ttlOf(known: KnownPlaylist): number {
-  if (known.outcome === 'not-found') return MISSING_TTL_MS;
-  if (known.playlist.kind === 'multivariant' || known.playlist.stream.ended) return FINISHED_TTL_MS;
-  return Math.max(SHORTEST_TTL_MS, known.playlist.targetSeconds * 1_000 * LIVE_TTL);
-}
-
 /** The phases of a stream that can be had now, as the rule judges by them. */
-export function windowOf({ phases, live }: Stream): PhaseWindow {
-  return { oldest: live?.oldest ?? 0, end: phases, start: live?.start ?? 0, live: live !== undefined };
+function windowOf(stream: Stream): PhaseWindow | undefined {
+  const { phases, live, phaseSeconds, durationSeconds } = stream;
+  const oldest = live?.oldest ?? 0;
+  if (phases <= oldest) return undefined;
+  const phaseMs = Math.round(phaseSeconds * 1_000);
+  // Of a finished stream the last phase is what is left of it.
+  const lastPhaseMs =
+    durationSeconds === undefined ? phaseMs : Math.round(durationSeconds * 1_000 - (phases - 1) * phaseMs);
+  return { oldest, end: phases, start: live?.start ?? 0, live: live !== undefined, phaseMs, lastPhaseMs };
 }

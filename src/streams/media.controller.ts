@@ -1,28 +1,36 @@
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { Public } from '../auth/access.js';
 import { Clock } from '../clock.js';
+import { Config } from '../config/config.js';
 import { Problem } from '../http/problem.js';
+import { MEDIA_PATH } from './media-urls.js';
+import { openOrigin } from './origin.js';
 import { MediaSigner } from './signing/media-signer.js';
-import { MEDIA_PATH, Catalogue } from './catalogue.js';
 
-/** Serves the media of a folder to whoever holds a URL that was signed for it: what a CDN does in the field. */
+/** Serves the media of a folder to clients that hold a signed URL, as a CDN does in production. */
 @ApiExcludeController()
+@Public()
 @Controller(MEDIA_PATH)
 export class MediaController {
+  private readonly folder: string | undefined;
+
   constructor(
-    private readonly streams: Catalogue,
     private readonly signer: MediaSigner,
     private readonly clock: Clock,
-  ) {}
+    config: Config,
+  ) {
+    this.folder = openOrigin(config).folder;
+  }
 
   @Get('*')
   serve(
     @Req() request: FastifyRequest<{ Querystring: Record<string, unknown> }>,
     @Res() reply: FastifyReply,
   ): void {
-    const { folder } = this.streams.origin;
-    // The path as it was sent: its encoding is part of what was signed.
+    const { folder } = this;
+    // The path as the client sent it: its encoding is part of what was signed.
     const path = request.url.split('?', 1)[0]!.slice(`/${MEDIA_PATH}/`.length);
     if (folder === undefined)
       throw new Problem('not-found', 'The media of this service is served by its origin.');

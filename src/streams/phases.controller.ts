@@ -1,19 +1,21 @@
 import { Controller, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { Viewers } from '../auth/viewers.js';
+import { deviceOf } from '../auth/viewers.js';
+import { instant } from '../http/fields.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
-import { ApiProblems, OF_VIEWERS, VIEWER_TOKEN } from '../http/docs.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
-import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
+import { LIMIT_REACHED, SESSION_ENDED, TOO_FAR_AHEAD, sessionJson } from '../sessions/sessions.schemas.js';
 import { Admissions } from '../sessions/admissions.js';
 import { playbackUrl } from './playback.js';
 import { streamProblem } from './streams.errors.js';
@@ -21,25 +23,30 @@ import {
   PHASE_EXAMPLES,
   PHASE_REPLY,
   PHASE_REQUEST,
+  MINIMAL_PHASE_REPLY,
+  type MinimalPhaseReplyJson,
   type PhaseReplyJson,
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
-import { type StreamLookup, Catalogue, windowOf } from './catalogue.js';
+import { type StreamLookup, Catalogue } from './catalogue.js';
+import { MediaUrls } from './media-urls.js';
 
-/** The hot path: one lookup in memory, one call to the store. Its body is validated by Fastify, not by a pipe. */
+/** With `Prefer: return=minimal` the shorter one. */
+const REPLY = { oneOf: [schemaOf(PHASE_REPLY), schemaOf(MINIMAL_PHASE_REPLY)] };
+
+/** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
 @ApiTags('phases')
-@ApiBearerAuth(VIEWER_TOKEN)
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
-  /** With n = 1, a client that waited for X exactly would be expired each time that it asks. */
+  /** Less than n·X: with n = 1, a client that waits for X exactly would find its session expired each time it asks. */
   private readonly longestWaitSeconds: number;
 
   constructor(
     private readonly sessions: Admissions,
     private readonly streams: Catalogue,
-    private readonly viewers: Viewers,
+    private readonly urls: MediaUrls,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
     config: Config,
@@ -49,6 +56,7 @@ export class PhasesController {
   }
 
   @Post()
+  @ForViewers({ needsAddress: true })
   @RouteSchema({ body: PHASE_REQUEST })
   @ApiOperation({
     summary: 'Ask for a phase',
@@ -56,14 +64,18 @@ export class PhasesController {
       'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
       'activity moves, only if the reply arrives.',
   })
-  @ApiBody({ schema: PHASE_REQUEST as object, examples: PHASE_EXAMPLES })
+  @ApiBody({ schema: schemaOf(PHASE_REQUEST), examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
     description: 'A session was created, or admitted again.',
-    schema: PHASE_REPLY,
+    schema: REPLY,
     headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
   })
-  @ApiResponse({ status: 200, description: 'A live session went on, or moved.', schema: PHASE_REPLY })
+  @ApiResponse({
+    status: 200,
+    description: 'A live session went on, or moved.',
+    schema: REPLY,
+  })
   @ApiProblems(
     'malformed-request',
     ...OF_VIEWERS,
@@ -71,6 +83,7 @@ export class PhasesController {
     'phase-not-found',
     LIMIT_REACHED,
     SESSION_ENDED,
+    TOO_FAR_AHEAD,
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
@@ -79,14 +92,13 @@ export class PhasesController {
     'store-unavailable',
   )
   async askForPhase(
-    // Not @Body(): a pipe would look at what is validated already, at the price of the whole decision.
+    // Not @Body(): it would send the body through a pipe that validates it again, which costs as much as the decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<PhaseReplyJson | undefined> {
+  ): Promise<PhaseReplyJson | MinimalPhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
-    const viewer =
-      this.viewers.known(request, body.user_id) ?? (await this.viewers.of(request, body.user_id));
+    const viewer = viewerOf(request);
     const exceeded = this.limits.ofUser(request, reply, viewer.userId);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
@@ -94,41 +106,69 @@ export class PhasesController {
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
     if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
 
-    // A stream that failed is asked for without a window: the store then refuses as it would have, and takes no place.
-    const admission = await this.sessions.admit({
-      userId: viewer.userId,
-      sessionId: body.session_id,
-      streamId: stream_id,
-      phase: body.phase,
-      window: lookup.outcome === 'found' ? windowOf(lookup.stream) : undefined,
-      endSessionIds: body.end_session_ids ?? [],
-      quota: viewer.quota,
-    });
+    // Without a stream there is no window: the store then refuses a session that it would refuse, and takes no place.
+    const admission = await this.sessions.admit(
+      {
+        userId: viewer.userId,
+        sessionId: body.session_id,
+        streamId: stream_id,
+        phase: body.phase,
+        window: lookup.outcome === 'found' ? lookup.window : undefined,
+        endSessionIds: body.end_session_ids ?? [],
+        quota: viewer.quota,
+        device: deviceOf(viewer, body.device),
+      },
+      { arrives: () => delivered(reply.raw), isMedia: true },
+    );
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
       throw this.refuse(admission, lookup, viewer.quota);
 
-    const { session, live, created, place } = admission;
-    void this.sessions.settle(place, delivered(reply.raw));
-    const phase = this.streams.issue(lookup.stream, session.phase, rendition);
+    const { session, live, created } = admission;
+    const phase = this.urls.issue(lookup.stream, session.phase, rendition);
+    const nextRequest = Math.min(phase.durationSeconds, this.longestWaitSeconds);
+    if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
+    void reply.code(created ? 201 : 200);
+    if (prefersMinimal(request)) {
+      void reply.header('preference-applied', 'return=minimal');
+      return {
+        phase: phaseJson(phase, this.urls.base(self)),
+        expires_at: instant(session.expiresAt),
+        next_request_in_seconds: nextRequest,
+      };
+    }
     const ticket = this.byTicket
       ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
       : undefined;
-    if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
-    void reply.code(created ? 201 : 200);
     return {
       session: sessionJson(session),
-      phase: phaseJson(phase, this.streams.mediaBase(self)),
+      phase: phaseJson(phase, this.urls.base(self)),
       sessions: { live, limit: viewer.quota.maxSessions },
-      next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
+      next_request_in_seconds: nextRequest,
       playback_url: playbackUrl(self, session, ticket?.ticket),
     };
   }
 
   private refuse(admission: Admission, lookup: StreamLookup, quota: Quota): Problem {
-    if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
-      return refusal(admission, quota);
+    switch (admission.outcome) {
+      case 'session-ended':
+      case 'limit-reached':
+      case 'too-far-ahead':
+        return refusal(admission, quota);
+      case 'admitted':
+      case 'phase-not-found':
+    }
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
-    const { live, phases } = lookup.stream;
-    return new Problem('phase-not-found', `Ask for one of the phases ${live?.oldest ?? 0} to ${phases - 1}.`);
+    const { window } = lookup;
+    return new Problem(
+      'phase-not-found',
+      window === undefined
+        ? 'The stream has no phase yet: ask again later.'
+        : `Ask for one of the phases ${window.oldest} to ${window.end - 1}.`,
+    );
   }
+}
+
+/** RFC 7240: a client may ask for no more than it needs each time. Unknown preferences are ignored. */
+function prefersMinimal({ headers: { prefer } }: FastifyRequest): boolean {
+  return prefer !== undefined && /(^|[,;])\s*return\s*=\s*"?minimal"?\s*($|[,;])/i.test(String(prefer));
 }

@@ -1,8 +1,11 @@
+import { type Device } from '../sessions/device.js';
+
 export const PLAY_PATH = 'v1/play';
 
 interface PlayedSession {
   readonly userId: string;
   readonly sessionId: string;
+  readonly device?: Device | undefined;
 }
 
 /** The gate's playlist of a session, where a player begins. */
@@ -15,8 +18,11 @@ export function playbackUrl(
 }
 
 /** How a player tells the gate whose session it plays: by a ticket, or without one by name. */
-export function playbackQuery({ userId, sessionId }: PlayedSession, ticket: string | undefined): string {
-  return ticket === undefined
-    ? `?user_id=${encodeURIComponent(userId)}&session_id=${encodeURIComponent(sessionId)}`
-    : `?ticket=${ticket}`;
+export function playbackQuery(session: PlayedSession, ticket: string | undefined): string {
+  if (ticket !== undefined) return `?ticket=${ticket}`;
+  const { userId, sessionId, device } = session;
+  const named = `?user_id=${encodeURIComponent(userId)}&session_id=${encodeURIComponent(sessionId)}`;
+  if (device === undefined) return named;
+  const name = device.name === undefined ? '' : `&device_name=${encodeURIComponent(device.name)}`;
+  return `${named}&device_id=${encodeURIComponent(device.id)}${name}`;
 }

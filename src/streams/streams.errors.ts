@@ -1,8 +1,8 @@
 import { Problem } from '../http/problem.js';
-import { type StreamLookup } from './catalogue.js';
+import { type Absence } from './catalogue.js';
 
-/** What a client is told where there is no stream to watch. */
-export function streamProblem(outcome: Exclude<StreamLookup['outcome'], 'found'>): Problem {
+/** The problem of a look-up that found no stream. */
+export function streamProblem(outcome: Absence['outcome']): Problem {
   return outcome === 'not-found'
     ? new Problem(
         'stream-not-found',

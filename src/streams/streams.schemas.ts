@@ -1,7 +1,9 @@
-import { type JsonSchema, idSchema, instant, instantSchema } from '../http/fields.js';
-import { SESSION, SESSION_ID, type SessionJson, USER_ID } from '../sessions/sessions.schemas.js';
+import { type Static, Type } from '@sinclair/typebox';
+import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
+import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import { type StreamSummary } from './seen-streams.js';
 import { type Segment } from './phases.js';
-import { type IssuedPhase } from './catalogue.js';
+import { type IssuedPhase } from './media-urls.js';
 
 /** 2^31 - 1: no stream has as many phases, and every store can count them. */
 const MAX_PHASE = 2_147_483_647;
@@ -10,91 +12,51 @@ const MAX_END_SESSION_IDS = 100;
 
 export const STREAM_ID = idSchema('Something watchable.', 'test-pattern');
 
-const REQUEST_USER_ID = {
-  ...USER_ID,
-  description:
-    'Whoever the limit is for. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.',
-};
-
-/** Who asks for what, of a phase and of a ticket. */
+/** The members that requests for a phase and for a ticket share. */
 const ASKED = {
-  user_id: REQUEST_USER_ID,
+  user_id: Type.Optional({
+    ...USER_ID,
+    description:
+      'The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: ' +
+      'it is the `sub` of the token.',
+  }),
   stream_id: STREAM_ID,
-  session_id: { ...SESSION_ID, description: 'Absent: a new session, whose id the server makes.' },
+  session_id: Type.Optional({
+    ...SESSION_ID,
+    description: 'Absent: a new session, whose id the server makes.',
+  }),
+  device: Type.Optional(DEVICE),
 };
 
-/** The body of a request for a phase; Fastify compiles it, the documentation shows it. */
-export const PHASE_REQUEST: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['user_id', 'stream_id'],
-  properties: {
-    ...ASKED,
-    phase: {
-      type: 'integer',
+export const PHASE_REQUEST = component('PhaseRequest', {
+  ...ASKED,
+  phase: Type.Optional(
+    Type.Integer({
       minimum: 0,
       maximum: MAX_PHASE,
-      description: 'Absent: the next one after the last that this session took of the stream that it plays.',
-    },
-    rendition: {
-      type: 'integer',
+      description:
+        'Absent: the next one after the last that this session received of the stream that it plays.',
+    }),
+  ),
+  rendition: Type.Optional(
+    Type.Integer({
       minimum: 0,
       maximum: MAX_RENDITION,
       description:
         'Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant.',
-    },
-    end_session_ids: {
-      type: 'array',
+    }),
+  ),
+  end_session_ids: Type.Optional(
+    Type.Array(SESSION_ID, {
       maxItems: MAX_END_SESSION_IDS,
-      items: SESSION_ID,
       description:
         'Sessions of the same user to end if, and only if, this one is admitted, in one atomic step.',
-    },
-  },
-};
+    }),
+  ),
+});
+export type PhaseRequestJson = Static<typeof PHASE_REQUEST>;
 
-export interface PhaseRequestJson extends TicketRequestJson {
-  phase?: number;
-  rendition?: number;
-  end_session_ids?: string[];
-}
-
-/** The body of a request for a ticket, as above. */
-export const TICKET_REQUEST: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['user_id', 'stream_id'],
-  properties: ASKED,
-};
-
-export interface TicketRequestJson {
-  user_id?: string;
-  stream_id: string;
-  session_id?: string;
-}
-
-export interface TicketReplyJson {
-  ticket: string;
-  playback_url: string;
-  expires_at: string;
-}
-
-export const TICKET_REPLY: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['ticket', 'playback_url', 'expires_at'],
-  properties: {
-    ticket: { type: 'string', description: 'A JWT for this user, session and stream, and for nothing else.' },
-    playback_url: {
-      type: 'string',
-      format: 'uri',
-      description: 'The playlist of this session: with the ticket, or with AUTH_MODE=none by name.',
-    },
-    expires_at: instantSchema('Until when the ticket opens the playlist; what is open by then plays on.'),
-  },
-};
-
-/** To try out, in this order. */
+/** To try out in the documentation, in this order. */
 export const PHASE_EXAMPLES = {
   first: {
     summary: 'A first session, or its next phase',
@@ -116,31 +78,65 @@ export const PHASE_EXAMPLES = {
     summary: 'A new session in the place of another',
     value: { user_id: 'ana', stream_id: 'test-pattern', session_id: 'laptop', end_session_ids: ['tv'] },
   },
-};
+} satisfies Record<string, { summary: string; value: PhaseRequestJson }>;
 
-interface SegmentJson {
-  url: string;
-  duration_seconds: number;
-  init_url?: string;
-  byte_range?: { offset: number; length: number };
+export const TICKET_REQUEST = component('TicketRequest', {
+  ...ASKED,
+  for: Type.Optional(
+    oneOfTexts(['play', 'cmcd'], {
+      description:
+        '`play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.',
+    }),
+  ),
+});
+export type TicketRequestJson = Static<typeof TICKET_REQUEST>;
+
+export const TICKET_REPLY = component('Ticket', {
+  ticket: Type.String({ description: 'A JWT for this user, session and stream, and for nothing else.' }),
+  playback_url: Type.String({
+    format: 'uri',
+    description: 'The playlist of this session: with the ticket, or with AUTH_MODE=none by name.',
+  }),
+  expires_at: instantSchema('Until when the ticket opens the playlist; what is open by then plays on.'),
+});
+export type TicketReplyJson = Static<typeof TICKET_REPLY>;
+
+const SEGMENT = component('Segment', {
+  url: Type.String({ format: 'uri', description: 'Signed; works until the expires_at of the phase.' }),
+  duration_seconds: Type.Number({ minimum: 0 }),
+  init_url: Type.Optional(
+    Type.String({ format: 'uri', description: 'The initialisation section of fragmented MP4.' }),
+  ),
+  byte_range: Type.Optional(
+    object(
+      { offset: Type.Integer({ minimum: 0 }), length: Type.Integer({ minimum: 0 }) },
+      { description: 'Where the segment is a part of what the URL names.' },
+    ),
+  ),
+});
+type SegmentJson = Static<typeof SEGMENT>;
+
+/** `media` is what the URLs begin with. */
+function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+  return {
+    url: media + path,
+    duration_seconds: durationSeconds,
+    ...(initPath === undefined ? {} : { init_url: media + initPath }),
+    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+  };
 }
 
-interface PhaseJson {
-  index: number;
-  start_seconds: number;
-  duration_seconds: number;
-  last: boolean;
-  segments: SegmentJson[];
-  expires_at: string;
-}
-
-export interface PhaseReplyJson {
-  session: SessionJson;
-  phase: PhaseJson;
-  sessions: { live: number; limit: number };
-  next_request_in_seconds: number;
-  playback_url: string;
-}
+const PHASE = component('Phase', {
+  index: Type.Integer({ minimum: 0 }),
+  start_seconds: Type.Number({ minimum: 0 }),
+  duration_seconds: Type.Number({ exclusiveMinimum: 0 }),
+  last: Type.Boolean({ description: 'No phase follows.' }),
+  segments: Type.Array(SEGMENT, {
+    description: 'The segments that start in the phase; empty where none does.',
+  }),
+  expires_at: instantSchema('When the URLs cease to work.'),
+});
+type PhaseJson = Static<typeof PHASE>;
 
 /** `media` is what the URLs begin with. */
 export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
@@ -154,123 +150,89 @@ export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
   };
 }
 
-function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+export const PHASE_REPLY = component('PhaseReply', {
+  session: SESSION,
+  phase: PHASE,
+  sessions: object({
+    live: Type.Integer({ minimum: 1, description: 'How many sessions the user holds now.' }),
+    limit: LIMIT,
+  }),
+  next_request_in_seconds: Type.Number({
+    exclusiveMinimum: 0,
+    description: 'When to ask for the next phase.',
+  }),
+  playback_url: Type.String({
+    format: 'uri',
+    description:
+      'The playlist of this session, for a player that knows nothing of phases. With AUTH_MODE=jwt it has to be ' +
+      'opened within minutes.',
+  }),
+});
+export type PhaseReplyJson = Static<typeof PHASE_REPLY>;
+
+/** The reply to a client that sends `Prefer: return=minimal`: what it needs each time, and no more. */
+export const MINIMAL_PHASE_REPLY = component('MinimalPhaseReply', {
+  phase: PHASE,
+  expires_at: instantSchema('When the place becomes free if the session stays silent.'),
+  next_request_in_seconds: PHASE_REPLY.properties.next_request_in_seconds,
+});
+export type MinimalPhaseReplyJson = Static<typeof MINIMAL_PHASE_REPLY>;
+
+export const STREAM = component('Stream', {
+  stream_id: STREAM_ID,
+  kind: oneOfTexts(['vod', 'live']),
+  duration_seconds: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+  phase_seconds: Type.Number({ exclusiveMinimum: 0, description: 'X.' }),
+  phases: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      description: 'Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases come and go.',
+    }),
+  ),
+});
+export type StreamJson = Static<typeof STREAM>;
+
+export function streamJson({
+  streamId,
+  kind,
+  durationSeconds,
+  phaseSeconds,
+  phases,
+}: StreamSummary): StreamJson {
   return {
-    url: media + path,
+    stream_id: streamId,
+    kind,
     duration_seconds: durationSeconds,
-    ...(initPath === undefined ? {} : { init_url: media + initPath }),
-    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+    phase_seconds: phaseSeconds,
+    phases: kind === 'vod' ? phases : undefined,
   };
 }
 
-const SEGMENT: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['url', 'duration_seconds'],
-  properties: {
-    url: { type: 'string', format: 'uri', description: 'Signed; works until the expires_at of the phase.' },
-    duration_seconds: { type: 'number', minimum: 0 },
-    init_url: { type: 'string', format: 'uri', description: 'The initialisation section of fragmented MP4.' },
-    byte_range: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['offset', 'length'],
-      properties: { offset: { type: 'integer', minimum: 0 }, length: { type: 'integer', minimum: 0 } },
-      description: 'Where the segment is a part of what the URL names.',
-    },
-  },
-};
+export const STREAM_LIST = component('StreamList', { streams: Type.Array(STREAM) });
+type StreamListJson = Static<typeof STREAM_LIST>;
 
-export const PHASE_REPLY: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['session', 'phase', 'sessions', 'next_request_in_seconds', 'playback_url'],
-  properties: {
-    session: SESSION,
-    phase: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['index', 'start_seconds', 'duration_seconds', 'last', 'segments', 'expires_at'],
-      properties: {
-        index: { type: 'integer', minimum: 0 },
-        start_seconds: { type: 'number', minimum: 0 },
-        duration_seconds: { type: 'number', exclusiveMinimum: 0 },
-        last: { type: 'boolean' },
-        segments: {
-          type: 'array',
-          items: SEGMENT,
-          description: 'Those that start in the phase; empty where none does.',
-        },
-        expires_at: instantSchema('When the URLs cease to work.'),
-      },
-    },
-    sessions: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['live', 'limit'],
-      properties: { live: { type: 'integer', minimum: 1 }, limit: { type: 'integer', minimum: 1 } },
-    },
-    next_request_in_seconds: {
-      type: 'number',
-      exclusiveMinimum: 0,
-      description: 'When to ask for the next phase.',
-    },
-    playback_url: {
-      type: 'string',
-      format: 'uri',
-      description:
-        'The playlist of this session, for a player that knows nothing of phases; with AUTH_MODE=jwt it has to be ' +
-        'opened within minutes.',
-    },
-  },
-};
+export function streamListJson(streams: readonly StreamSummary[]): StreamListJson {
+  return { streams: streams.map(streamJson) };
+}
 
-export const STREAM: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['stream_id', 'kind', 'phase_seconds'],
-  properties: {
-    stream_id: STREAM_ID,
-    kind: { enum: ['vod', 'live'] },
-    duration_seconds: { type: 'number', exclusiveMinimum: 0 },
-    phase_seconds: { type: 'number', exclusiveMinimum: 0, description: 'X.' },
-    phases: { type: 'integer', minimum: 1, description: 'Phase k exists when 0 <= k < phases.' },
-  },
-};
+const RENDITION = component('Rendition', {
+  rendition: Type.Integer({ minimum: 0, maximum: MAX_RENDITION, description: 'Its number, for a request.' }),
+  type: oneOfTexts(['variant', 'trick-play', 'audio', 'video', 'subtitles']),
+  bandwidth: Type.Optional(Type.Integer({ minimum: 0, description: 'Bits a second.' })),
+  codecs: Type.Optional(Type.String()),
+  resolution: Type.Optional(object({ width: Type.Integer(), height: Type.Integer() })),
+  name: Type.Optional(Type.String()),
+  language: Type.Optional(Type.String()),
+});
+type RenditionJson = Static<typeof RENDITION>;
 
-export const STREAM_LIST: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['streams'],
-  properties: { streams: { type: 'array', items: STREAM } },
-};
+/** Names the members one by one: the address of a rendition at the origin is not shown to clients. */
+export function renditionJson(
+  rendition: number,
+  { type, bandwidth, codecs, resolution, name, language }: Omit<RenditionJson, 'rendition'>,
+): RenditionJson {
+  return { rendition, type, bandwidth, codecs, resolution, name, language };
+}
 
-export const RENDITION_LIST: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['renditions'],
-  properties: {
-    renditions: {
-      type: 'array',
-      items: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['rendition', 'type'],
-        properties: {
-          rendition: { type: 'integer', minimum: 0, maximum: MAX_RENDITION },
-          type: { enum: ['variant', 'trick-play', 'audio', 'video', 'subtitles'] },
-          bandwidth: { type: 'integer', minimum: 0, description: 'Bits a second.' },
-          codecs: { type: 'string' },
-          resolution: {
-            type: 'object',
-            additionalProperties: false,
-            required: ['width', 'height'],
-            properties: { width: { type: 'integer' }, height: { type: 'integer' } },
-          },
-          name: { type: 'string' },
-          language: { type: 'string' },
-        },
-      },
-    },
-  },
-};
+export const RENDITION_LIST = component('RenditionList', { renditions: Type.Array(RENDITION) });
+export type RenditionListJson = Static<typeof RENDITION_LIST>;

@@ -1,4 +1,5 @@
 import { openRedisStore } from '../support/stores.js';
+import { describeScreens } from '../contract/screens.contract.js';
 import { describeSessionRepository } from '../contract/session-repository.contract.js';
 import { Redis } from 'ioredis';
 import { useConnection } from '../support/redis-database.js';
@@ -17,4 +18,5 @@ const url = process.env.STREAMGATE_TEST_CONTAINER_URL;
     await admin.flushdb();
   });
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
+  describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
 });

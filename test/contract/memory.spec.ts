@@ -1,6 +1,8 @@
 import { openMemoryStore } from '../support/stores.js';
+import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 describe('the embedded store', () => {
   describeSessionRepository(openMemoryStore);
+  describeScreens(openMemoryStore);
 });

@@ -3,6 +3,7 @@ import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/ke
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { useConnection } from '../support/redis-database.js';
 import { openRedisStore } from '../support/stores.js';
+import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 /** A server in cluster mode refuses a script that touches a second slot, even where it holds them all. */
@@ -26,6 +27,7 @@ describe('the Redis store on a node of a cluster', () => {
     await admin.flushdb();
   });
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
+  describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
 
   it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
     const slots = Array.from({ length: PARTITIONS }, (_, at) =>

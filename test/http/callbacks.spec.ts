@@ -1,7 +1,6 @@
 import addFormats from 'ajv-formats';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Webhook } from 'standardwebhooks';
-import { CallbacksService } from '../../src/callbacks/callbacks.service.js';
 import { CallbackOutbox, EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { EVENT } from '../../src/sessions/sessions.schemas.js';
@@ -61,7 +60,7 @@ function useUser(service: Service, authorization = '') {
     sweep,
     /** Has the service look for events now: it does so every second, for which tests need not wait. */
     wake: () => {
-      service.app.get(CallbacksService).wake();
+      service.app.get(CallbackOutbox).announceNewEvents();
     },
     /** All that is there expires, and is claimed. */
     letExpire: async () => {
@@ -481,7 +480,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       sessionId: 'tv',
       streamId: 'test-pattern',
       phase: 0,
-      window: { oldest: 0, end: 1, start: 0, live: false },
+      window: { oldest: 0, end: 1, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 },
       quota: { maxSessions: 3 },
       endSessionIds: [],
     });
@@ -490,14 +489,14 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     const gained = async (): Promise<Record<string, number>> => {
       const after = await metrics();
       return Object.fromEntries(
-        ['started_total', 'ended_total', 'expired_total', 'undone_total', 'live'].map((name) => [
+        ['admitted_total', 'ended_total', 'expired_total', 'undone_total', 'live'].map((name) => [
           name,
           after[`sessions_${name}`]! - before[`sessions_${name}`]!,
         ]),
       );
     };
     expect(await gained()).toEqual({
-      started_total: 4,
+      admitted_total: 4,
       ended_total: 1,
       expired_total: 0,
       undone_total: 1,
@@ -509,9 +508,9 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
 
   it('are as they are when many scrape at once', async () => {
     await ask('tv');
-    const alone = (await metrics()).sessions_started_total;
+    const alone = (await metrics()).sessions_admitted_total;
     const together = await Promise.all(Array.from({ length: 5 }, metrics));
-    expect(together.map(({ sessions_started_total }) => sessions_started_total)).toEqual(
+    expect(together.map(({ sessions_admitted_total }) => sessions_admitted_total)).toEqual(
       Array.from({ length: 5 }, () => alone),
     );
   });

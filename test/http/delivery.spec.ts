@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { Catalogue } from '../../src/streams/catalogue.js';
+import { MediaUrls } from '../../src/streams/media-urls.js';
 import { HeldOrigin } from '../support/held-origin.js';
 import { type StoreName, STORES, useService } from '../support/service.js';
 
@@ -95,7 +96,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     service.clock.advance(1_000);
     for (const session_id of ['tv', 'phone']) {
       const undone = settled();
-      jest.spyOn(service.app.get(Catalogue), 'issue').mockImplementationOnce(() => {
+      jest.spyOn(service.app.get(MediaUrls), 'issue').mockImplementationOnce(() => {
         throw new Error('no signature');
       });
       const { status } = await fetch(`http://127.0.0.1:${port()}/v1/phases`, {

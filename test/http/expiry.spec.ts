@@ -1,3 +1,4 @@
+import { CallbackOutbox } from '../../src/sessions/session-events.js';
 import { STORES, useService } from '../support/service.js';
 
 const TOKEN = 'a-token-of-some-length';
@@ -27,6 +28,17 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     const sweeps = await Promise.all(Array.from({ length: 5 }, sweep));
     expect(sweeps.reduce((sum, { expired }) => sum + expired, 0)).toBe(3);
     expect(await sweep()).toEqual({ expired: 0, more: false, took_ms: expect.any(Number) });
+  });
+
+  it('announces to the outbox that it claimed something, so that callbacks go out at once', async () => {
+    let announced = 0;
+    service.app.get(CallbackOutbox).onNewEvents(() => announced++);
+    await start('ana', 'tv');
+    await sweep();
+    expect(announced).toBe(0);
+    service.clock.advance(30_000);
+    await sweep();
+    expect(announced).toBe(1);
   });
 
   it('pauses, shows who and since when, and resumes', async () => {

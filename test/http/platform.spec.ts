@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PROBLEMS } from '../../src/http/problem.js';
+import { createApp } from '../../src/app.js';
+import { readConfig } from '../../src/config/config.js';
+import { EventStreams } from '../../src/sessions/event-streams.js';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { useService } from '../support/service.js';
+import { until } from '../support/until.js';
 
 const TOKEN = 'a-token-of-some-length';
 
@@ -70,6 +74,27 @@ describe('the platform', () => {
   });
 });
 
+describe('the platform while it stops', () => {
+  it('is alive but not ready, and says that it is draining', async () => {
+    const app = await createApp(readConfig({ LOG_LEVEL: 'silent' }));
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    // The shutdown cannot go on while any of its hooks waits.
+    jest.spyOn(app.get(EventStreams), 'beforeApplicationShutdown').mockImplementation(() => held as never);
+    const ready = async (): Promise<{ code?: string; detail?: string }> =>
+      (await app.inject('/health/ready')).json();
+    expect(await ready()).toEqual({ status: 'ok' });
+    const closed = app.close();
+    try {
+      await until(async () => (await ready()).code === 'not-ready');
+      expect((await ready()).detail).toBe('The service is draining.');
+      expect((await app.inject('/health/live')).statusCode).toBe(200);
+    } finally {
+      letGo();
+      await closed;
+    }
+  });
+});
+
 describe('the documentation', () => {
   const service = useService('the embedded store');
 
@@ -86,6 +111,7 @@ describe('the documentation', () => {
       'GET /health/ready',
       'GET /internal/callbacks',
       'GET /internal/callbacks/dead-letters',
+      'GET /internal/config',
       'GET /internal/expiry',
       'GET /metrics',
       'GET /v1/play/{stream_id}/index.m3u8',

@@ -226,8 +226,8 @@ describe('the log', () => {
     expect((await service.ask({ user_id: 'ana', stream_id: 'film' })).status).toBe(502);
     await service.end();
     expect(service.output()).toMatch(/INFO: main\.ts:\d+ Streamgate serves/);
-    expect(service.output()).toMatch(/WARN: streams\.service\.ts:\d+ [0-9a-f-]{36} the origin failed/);
-    expect(service.output()).toMatch(/INFO: http-log\.ts:\d+ [0-9a-f-]{36} request/);
+    expect(service.output()).toMatch(/WARN: origin-failures\.ts:\d+ [0-9a-f-]{36} the origin failed/);
+    expect(service.output()).toMatch(/INFO: log\.ts:\d+ [0-9a-f-]{36} request/);
   });
 });
 

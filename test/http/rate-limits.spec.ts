@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SchedulerRegistry } from '@nestjs/schedule';
+import fastify from 'fastify';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
 import { Clock } from '../../src/clock.js';
+import { RateLimits, RateTally } from '../../src/http/rate-limits.js';
+import { Metrics } from '../../src/observability/metrics.js';
 import { Availability } from '../../src/sessions/redis/availability.js';
 import { connectRedis } from '../../src/sessions/redis/link.js';
 import { openRedisStore } from '../../src/sessions/redis/redis-store.js';
@@ -286,6 +289,31 @@ describe('instances on one Redis', () => {
     clock.advance(1_000);
     for (let at = 0; at < 20; at++) expect(await ask(at % 2, 'cem')).toBe(200);
     expect(await database.redis.keys(`sg:r:*:${clock.now() / 1_000}`)).toEqual([]);
+  });
+});
+
+describe('what an instance reports to the tally that all instances share', () => {
+  class RecordingTally extends RateTally {
+    sum = 0;
+    override async add(_key: string, count: number): Promise<number> {
+      this.sum += count;
+      return this.sum;
+    }
+  }
+
+  it('ends with the limit: requests that are refused here anyway are not reported', async () => {
+    const tally = new RecordingTally();
+    const config = readConfig({ RATE_LIMIT_PER_ADDRESS: '20' });
+    const server = fastify();
+    await new RateLimits(config, new ManualClock(), tally).register(server, new Metrics());
+    server.get('/', () => 'answered');
+    const ask = async (): Promise<number> => (await server.inject('/')).statusCode;
+    for (let at = 1; at < 20; at++) expect(await ask()).toBe(200);
+    expect(tally.sum).toBeGreaterThanOrEqual(18); // off by a tenth at most
+    const replies = await Promise.all(Array.from({ length: 60 }, ask));
+    expect(replies.filter((status) => status === 200).length).toBeLessThanOrEqual(1);
+    expect(tally.sum).toBeLessThanOrEqual(20);
+    await server.close();
   });
 });
 

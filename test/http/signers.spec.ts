@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from '../../src/config/config.js';
-import { openSigner } from '../../src/streams/signing/media-signer.js';
+import { openSigner } from '../../src/streams/signing/open-signer.js';
 import { Nginx, findNginx } from '../support/nginx.js';
 import { freePort } from '../support/redis-server.js';
 import { type Service, useService } from '../support/service.js';

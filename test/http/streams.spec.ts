@@ -106,6 +106,19 @@ describe('streams', () => {
   });
 });
 
+describe('streams whose sessions expire after one phase', () => {
+  const service = useService('the embedded store', () => ({ IDLE_PHASES: '1' }));
+
+  it('are to be asked for before the session has expired: a client that waits as told keeps its place', async () => {
+    const ask = async () => service.ask({ user_id: 'punctual', session_id: 'tv', stream_id: 'test-pattern' });
+    const first = await ask();
+    expect([first.status, first.body.next_request_in_seconds]).toEqual([201, 9]);
+    await until(async () => (await service.sessions.list('punctual')).sessions.length === 1);
+    service.clock.advance(1_000 * first.body.next_request_in_seconds);
+    expect((await ask()).status).toBe(200);
+  });
+});
+
 describe('streams whose media is served elsewhere', () => {
   const service = useService('the embedded store', () => ({
     MEDIA_BASE_URL: 'https://cdn.example/films',
@@ -185,6 +198,7 @@ describe('streams of an origin that redirects', () => {
     const asked = Promise.all(ids.map(ask));
     await until(() => ids.filter((id) => origin.requestsFor(id) > 0).length === 64);
     const reads = origin.requestsFor('live');
+    service.clock.advance(501); // half a target duration
     const statuses = new Set<number>();
     await until(async () => {
       statuses.add(await watch());

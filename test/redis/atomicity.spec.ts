@@ -105,10 +105,8 @@ async function snapshot(): Promise<Snapshot> {
       if (value.toString() === UNREADABLE) continue;
       const [, bucket] = /(\d+)$/.exec(keys.records)!;
       const [index, ofBucket] = [await redis.zscore(keys.index, user), await redis.zscore(buckets, bucket!)];
-      for (const { status, lastActivityAt } of readStoredRecords(value)) {
-        const dueAt = lastActivityAt + (status === 'reserved' ? POLICY.leaseMs : POLICY.expireAfterMs);
+      for (const { dueAt } of readStoredRecords(value))
         records.push({ user, dueAt, index: scoreOf(index), bucket: scoreOf(ofBucket) });
-      }
     }
   }
   const counts = await redis.hgetall(state);

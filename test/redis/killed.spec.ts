@@ -75,7 +75,7 @@ describe('nothing is lost, or told under two names', () => {
       const expiries = scene.told('session.expired');
       expect(idsOf(expiries).size).toBe(users.length);
       expect(await scene.snapshot()).toEqual({
-        ledger: { started: users.length, expired: users.length, ended: 0, undone: 0, unreadable: 0 },
+        ledger: { admitted: users.length, expired: users.length, ended: 0, undone: 0, unreadable: 0 },
         live: 0,
       });
     },
@@ -337,7 +337,7 @@ describe('instances recover, and act together', () => {
       ).toHaveLength(users.length);
       expect(idsOf(scene.told('session.expired')).size).toBe(total);
       expect(await store.sessions.ledger()).toEqual({
-        started: total,
+        admitted: total,
         expired: total,
         ended: 0,
         undone: 0,

@@ -14,11 +14,14 @@ jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
 /** The built service of the release before and that of this one, on one Redis: docs/decisions/0015-layouts.md. */
 
-const FORMER = join(unpackFormerRelease(), 'main.js');
+const FORMER = unpackFormerRelease();
 /** A release finds its samples beside itself, unless it is told where they are. */
 const STREAMS = join(__dirname, '../../samples/streams');
 const X = { PHASE_SECONDS: '0.5', IDLE_PHASES: '4', LOG_LEVEL: 'info' };
 const EXPIRY_MS = 2_000;
+/** Many processes start at once, which a busy machine takes its time for. */
+const eventually = async (condition: () => boolean | Promise<boolean>): Promise<void> =>
+  until(condition, 60_000);
 
 afterAll(endServiceProcesses);
 
@@ -49,35 +52,35 @@ it('two releases run beside each other, the newer layout is switched on and off 
   };
   const [former] = services as [ServiceProcess];
   const started = [former];
-  await until(async () => (await scene.lastSweep()) > 0);
+  await eventually(async () => (await scene.lastSweep()) > 0);
 
   // Both releases: the newer one finds the older's data, and writes what that can read.
   let mine = await start('mine');
   services.push(mine);
   started.push(mine);
-  await until(() => mine.output().includes('Set STORE_LAYOUT=2 when all instances run this release'));
+  await eventually(() => mine.output().includes('Set STORE_LAYOUT=2 when all instances run this release'));
   await sleep(2 * EXPIRY_MS);
   expect((await stored(scene)).layouts).toEqual([1]);
 
   // The older one is gone: the newer layout is switched on, one instance after the other.
   let other = await replace(former, start('other'));
-  mine = await replace(mine, start('mine, layout 2', { STORE_LAYOUT: '2' }));
-  await until(async () => (await stored(scene)).layouts.includes(2));
+  mine = await replace(mine, start('mine-2', { STORE_LAYOUT: '2' }));
+  await eventually(async () => (await stored(scene)).layouts.includes(2));
   await sleep(EXPIRY_MS);
-  other = await replace(other, start('other, layout 2 by the marker'));
+  other = await replace(other, start('other-2'));
   expect(other.output()).not.toContain('STORE_LAYOUT');
-  await until(async () => (await stored(scene)).layouts.join() === '2');
+  await eventually(async () => (await stored(scene)).layouts.join() === '2');
 
   // And back: first nobody writes the newer layout any more, then the older release can come back.
-  mine = await replace(mine, start('mine, layout 1', { STORE_LAYOUT: '1' }));
-  other = await replace(other, start('other, layout 1', { STORE_LAYOUT: '1' }));
-  await until(async () => {
+  mine = await replace(mine, start('mine-1', { STORE_LAYOUT: '1' }));
+  other = await replace(other, start('other-1', { STORE_LAYOUT: '1' }));
+  await eventually(async () => {
     const { layouts, waiting } = await stored(scene);
     return layouts.join() === '1' && !waiting.includes('e2');
   });
-  await replace(mine, startFormer('former again'));
+  await replace(mine, startFormer('former-again'));
   await sleep(2 * EXPIRY_MS);
-  await replace(other, startFormer('former once more'));
+  await replace(other, startFormer('former-too'));
   expect((await stored(scene)).layouts).toEqual([1]);
 
   load.over = true;

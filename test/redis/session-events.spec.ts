@@ -2,8 +2,10 @@ import { type SessionEvent } from '../../src/sessions/session-events.js';
 import { Clock } from '../../src/clock.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
+import { connectRedis } from '../../src/sessions/redis/link.js';
+import { QUIET, useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { ReplyValve } from '../support/reply-valve.js';
 import { filmOf } from '../support/windows.js';
-import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { until } from '../support/until.js';
 
@@ -99,6 +101,34 @@ describe('what one process does', () => {
     await one!.sessions.end('ana', ['phone'], 'user');
     await until(() => seen.length === 2);
   });
+
+  it('is told live again after a connection went silent, because each refresh pings the subscriber', async () => {
+    const [one] = open();
+    const valve = await ReplyValve.open(url);
+    const connection = connectRedis({ REDIS_URL: valve.url }, QUIET, 3_000);
+    const other = openRedisStore(connection, POLICY, new Clock());
+    const works = (): Promise<boolean> =>
+      other.sessions.ping().then(
+        () => true,
+        () => false,
+      );
+    await until(works);
+    const seen: string[] = [];
+    await other.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
+    valve.loseHost();
+    // The connection for commands notices by its time-outs. Nothing is asked on the subscriber's, so it cannot notice.
+    await until(works, 30_000);
+    await other.events.refresh();
+    await one!.sessions.admit(request('tv'));
+    await one!.sessions.end('ana', ['tv'], 'user');
+    try {
+      await until(() => seen.length === 1);
+      expect(seen).toEqual(['tv']);
+    } finally {
+      await connection.close();
+      await valve.close();
+    }
+  }, 60_000);
 
   it('is said to be incomplete where the ring has gone on', async () => {
     const [one] = open();

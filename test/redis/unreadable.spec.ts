@@ -83,7 +83,7 @@ describe('a value that cannot be read', () => {
     }
     expect(typesOf(await eventsOf(store, 'ana'))).toEqual(['session.started', 'session.expired']);
     expect(await redis.xlen(userKeys('ana').ofPartition.outbox)).toBe(2);
-    expect(await store.sessions.ledger()).toMatchObject({ started: 1, expired: 1, unreadable: 1 });
+    expect(await store.sessions.ledger()).toMatchObject({ admitted: 1, expired: 1, unreadable: 1 });
     expect(await asideOf(beside)).toEqual({ [beside]: 'xxxxx' });
     expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
     expect(lines).toEqual([expect.stringContaining('cannot read')]);
@@ -106,7 +106,7 @@ describe('a value that cannot be read', () => {
     await watch('ana');
     expect((await store.sessions.list('ana')).sessions).toMatchObject([{ sessionId: 'tv' }]);
     expect(await asideOf('ana')).toEqual({ ana: 'xxxxx' });
-    expect(await store.sessions.ledger()).toMatchObject({ started: 1, unreadable: 1 });
+    expect(await store.sessions.ledger()).toMatchObject({ admitted: 1, unreadable: 1 });
   });
 
   it.each(['admit', 'confirm', 'withdraw', 'keepAlive', 'end'] as const)('never fails %s', async (verb) => {

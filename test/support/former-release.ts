@@ -13,16 +13,16 @@ const ROOT = join(__dirname, '../..');
 const RELEASE = 'release-0.1.0';
 
 /**
- * Unpacks the built service of the release before and gives its folder. It lies under node_modules, so that it finds the
+ * Unpacks the built service of the release before and gives its folder, whose `dist` has it. It lies under node_modules, so that it finds the
  * packages of this release, and so that nothing that looks at the sources sees it.
  */
 export function unpackFormerRelease(): string {
   const folder = join(ROOT, 'node_modules/.cache/streamgate', RELEASE);
-  if (existsSync(join(folder, 'main.js'))) return folder;
+  if (existsSync(join(folder, 'dist/main.js'))) return folder;
   // Another worker may unpack it at the same time: each in a folder of its own, and one of them stays.
   const own = `${folder}-${process.pid}`;
-  mkdirSync(own, { recursive: true });
-  execFileSync('tar', ['-xzf', join(ROOT, 'test/fixtures', `${RELEASE}.tgz`), '-C', own]);
+  mkdirSync(join(own, 'dist'), { recursive: true });
+  execFileSync('tar', ['-xzf', join(ROOT, 'test/fixtures', `${RELEASE}.tgz`), '-C', join(own, 'dist')]);
   try {
     renameSync(own, folder);
   } catch {
@@ -59,7 +59,7 @@ interface FormerRedis {
 export async function openFormerStore(
   url: string,
 ): Promise<{ open(policy: Policy, clock: Clock): SessionRepository; close(): Promise<unknown> }> {
-  const load = createRequire(join(unpackFormerRelease(), 'main.js'));
+  const load = createRequire(join(unpackFormerRelease(), 'dist/main.js'));
   const connection = load('./sessions/redis/redis-connection.js') as FormerModules['connection'];
   const { RedisSessionRepository } = load(
     './sessions/redis/redis-session.repository.js',

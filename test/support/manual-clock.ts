@@ -10,6 +10,10 @@ export class ManualClock extends Clock {
     return this.at;
   }
 
+  override monotonic(): number {
+    return this.at;
+  }
+
   override storeNow(): number {
     return this.at;
   }

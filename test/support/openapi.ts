@@ -8,6 +8,7 @@ interface Operation {
 }
 interface Document {
   readonly paths: Record<string, Record<string, Operation>>;
+  readonly components: object;
 }
 
 const documents = new WeakMap<NestFastifyApplication, Document>();
@@ -20,7 +21,7 @@ export async function expectDocumented(
   url: string,
   reply: Response,
 ): Promise<void> {
-  const { paths } = await documentOf(app);
+  const { paths, components } = await documentOf(app);
   const path = url.split('?', 1)[0]!;
   const [template] = Object.keys(paths).filter((pattern) => matches(pattern, path));
   const operation = template === undefined ? undefined : paths[template]![method];
@@ -37,17 +38,19 @@ export async function expectDocumented(
   const schema = documented.content[type]?.schema;
   if (schema === undefined) throw new Error(`${method} ${path} ${reply.status} is not documented as ${type}`);
   const body: unknown = type.endsWith('json') ? JSON.parse(reply.text) : reply.text;
-  const validate = validators.get(schema) ?? compile(schema);
+  if (type === 'application/problem+json') expect(body).toHaveProperty('status', reply.status);
+  const validate = validators.get(schema) ?? compile(schema, components);
   if (!validate(body))
     throw new Error(
       `${method} ${path} ${reply.status} is not as documented: ${JSON.stringify(validate.errors)}\n${reply.text}`,
     );
 }
 
-function compile(schema: object): ValidateFunction {
+/** A schema of the document refers to `#/components/schemas/…`. */
+function compile(schema: object, components: object): ValidateFunction {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
-  const validate = ajv.compile(schema);
+  const validate = ajv.compile({ ...schema, components });
   validators.set(schema, validate);
   return validate;
 }

@@ -64,11 +64,11 @@ export class Scene {
     });
   }
 
-  /** Starts an instance that delivers all events, to a path of its own name. `main`: of another release. */
+  /** Starts an instance that delivers all events, to a path of its own name. `folder`: of another release. */
   async start(
     name: string,
     environment: Record<string, string> = {},
-    main?: string,
+    folder?: string,
   ): Promise<ServiceProcess> {
     const service = await fewStarts(() =>
       startServiceProcess(
@@ -79,7 +79,7 @@ export class Scene {
           CALLBACK_EVENTS: EVENT_TYPES.join(','),
           ...environment,
         },
-        main,
+        folder,
       ),
     );
     this.atEnd(() => service.end('SIGKILL'));
@@ -128,15 +128,15 @@ export class Scene {
   /** The ledger beside the sessions that there are by the records, at one instant: nothing runs while a script does. */
   async snapshot(): Promise<Snapshot> {
     const [counts, values] = (await this.redis.callBuffer('EVAL', SNAPSHOT, 0)) as [Buffer[], Buffer[]];
-    const [started, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
+    const [admitted, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
     const live = values.flatMap(readStoredRecords).filter(({ status }) => status !== 'ended').length;
-    return { ledger: { started, expired, ended, undone, unreadable: 0 }, live };
+    return { ledger: { admitted, expired, ended, undone, unreadable: 0 }, live };
   }
 
   async expectToBalanceUntil(over: () => boolean): Promise<void> {
     while (!over()) {
       const { ledger, live } = await this.snapshot();
-      expect({ ...ledger, started: ledger.started - livingBy(ledger) + live }).toEqual(ledger);
+      expect({ ...ledger, admitted: ledger.admitted - livingBy(ledger) + live }).toEqual(ledger);
       await sleep(100);
     }
   }
@@ -167,8 +167,8 @@ end
 for i = 1, 4 do counts[i] = tostring(counts[i]) end
 return { counts, values }`;
 
-function livingBy({ started, expired, ended, undone }: Ledger): number {
-  return started - expired - ended - undone;
+function livingBy({ admitted, expired, ended, undone }: Ledger): number {
+  return admitted - expired - ended - undone;
 }
 
 /** Viewers of all sorts, who ask whichever instance is there and do not mind how it answers. */
@@ -266,7 +266,7 @@ export async function expectEachLifeEndedOnce(scene: Scene): Promise<void> {
   const ends = Map.groupBy(scene.told('session.expired', 'session.ended'), lifeOf);
   expect([...ends].filter(([, deliveries]) => idsOf(deliveries).size !== 1)).toEqual([]);
   expect({
-    started: ends.size + ledger.undone,
+    admitted: ends.size + ledger.undone,
     expired: idsOf(scene.told('session.expired')).size,
     ended: idsOf(scene.told('session.ended')).size,
     undone: ledger.undone,
@@ -276,7 +276,7 @@ export async function expectEachLifeEndedOnce(scene: Scene): Promise<void> {
   expect(begun.filter((life) => !ends.has(life))).toEqual([]);
   expectInOrder(receiver.deliveries);
   expect(await store.outbox.state()).toMatchObject({ lost: 0, deadLetters: 0 });
-  expect(Math.min(ledger.started, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0); // the load was one
+  expect(Math.min(ledger.admitted, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0); // the load was one
 }
 
 export function idsOf(deliveries: readonly Delivery[]): Set<string> {

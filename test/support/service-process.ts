@@ -32,13 +32,13 @@ export async function endServiceProcesses(): Promise<void> {
   started.clear();
 }
 
-/** Starts `dist/main.js`, which the project's global set-up has built, or another, and waits until it serves. */
+/** Starts `dist/main.js` of `folder`, which the project's global set-up has built, and waits until it serves. */
 export async function startServiceProcess(
   environment: Record<string, string>,
-  main?: string,
+  folder = ROOT,
 ): Promise<ServiceProcess> {
   const port = await freePort();
-  const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, main);
+  const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, folder);
   const url = `http://127.0.0.1:${port}`;
   const deadline = performance.now() + 60_000;
   while (
@@ -71,10 +71,10 @@ export async function startServiceProcess(
 /** Starts it and does not wait: for what it does when it cannot serve. */
 export function runService(
   environment: Record<string, string>,
-  main = 'dist/main.js',
+  folder = ROOT,
 ): Omit<ServiceProcess, 'url' | 'ask'> {
-  const child = spawn(process.execPath, ['--enable-source-maps', main], {
-    cwd: ROOT,
+  const child = spawn(process.execPath, ['--enable-source-maps', 'dist/main.js'], {
+    cwd: folder,
     env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...AS_OFTEN_AS_THEY_LIKE, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -22,6 +22,8 @@ export const POLICY: Policy = {
   expireAfterMs: 30_000,
   leaseMs: 5_000,
   maxPauseMs: 120_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 
 /** The ports on one store, as one process has them. */

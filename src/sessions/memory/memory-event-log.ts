@@ -1,5 +1,5 @@
 import { type Clock } from '../../clock.js';
-import { type Policy } from '../admission.js';
+import { type Policy, type Replacement } from '../admission.js';
 import {
   CallbackOutbox,
   type DeadLetter,
@@ -48,8 +48,10 @@ export class MemoryEventLog extends SessionEvents {
     userId: string,
     record: ToldRecord,
     reason: SessionEvent['reason'],
+    replacedBy?: Replacement,
   ): void {
-    const event = toEvent(`${this.life}-${++this.number}`, type, at, userId, record, this.policy, reason);
+    const id = `${this.life}-${++this.number}`;
+    const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
     if (this.wanted.includes(type)) this.outbox.add(event);
     if (type === 'session.refused') return;
     if (this.seen.push(event) > MAX_SEEN) this.seen.shift();

@@ -3,6 +3,7 @@ import {
   type Change,
   type EndReason,
   type HeldRecord,
+  type Keeping,
   type Policy,
   type SessionRecord,
   ALL_SESSIONS,
@@ -14,6 +15,7 @@ import {
   keepAlive,
   latestQuota,
   live,
+  noteActivity,
   withdraw,
 } from '../admission.js';
 import { TOLD } from '../session-events.js';
@@ -70,9 +72,12 @@ export class MemorySessionRepository extends SessionRepository {
       case 'session-ended':
       case 'phase-not-found':
         return decision;
+      case 'too-far-ahead':
+        return { ...decision, now };
       case 'limit-reached': {
-        const { sessionId, streamId } = ask;
-        const refused = { sessionId, streamId, startedAt: 0, lastActivityAt: now, phase: 0, version: 0 };
+        const { sessionId, streamId, device } = ask;
+        const instants = { startedAt: 0, lastActivityAt: now, playsUntil: now };
+        const refused = { sessionId, streamId, ...instants, phase: 0, device, version: 0 };
         this.events.tell('session.refused', now, userId, refused, 'session-limit-reached');
         return {
           outcome: 'limit-reached',
@@ -97,7 +102,15 @@ export class MemorySessionRepository extends SessionRepository {
 
   override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
     const now = this.now();
-    const keeping = keepAlive(this.recordsOf(userId), sessionId, this.policy, now);
+    return this.kept(userId, keepAlive(this.recordsOf(userId), sessionId, this.policy, now), now);
+  }
+
+  override async noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive> {
+    const now = this.now();
+    return this.kept(userId, noteActivity(this.recordsOf(userId), sessionId, at, this.policy, now), now);
+  }
+
+  private kept(userId: string, keeping: Keeping, now: number): KeepAlive {
     if (keeping.outcome !== 'kept') return keeping;
     this.keep(userId, { records: keeping.records, changes: [] }, now);
     return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
@@ -152,8 +165,8 @@ export class MemorySessionRepository extends SessionRepository {
   }
 
   override async ledger(): Promise<Ledger> {
-    const { admitted: started, expired, ended, undone } = this.counts;
-    return { started, expired, ended, undone, unreadable: 0 };
+    const { expired, ended, undone } = this.counts;
+    return { admitted: this.counts.admitted, expired, ended, undone, unreadable: 0 };
   }
 
   override async ping(): Promise<void> {}
@@ -177,10 +190,10 @@ export class MemorySessionRepository extends SessionRepository {
   ): void {
     if (records.length === 0) this.users.delete(userId);
     else this.users.set(userId, records);
-    for (const { type, record, reason } of changes) {
+    for (const { type, record, reason, replacedBy } of changes) {
       this.counts[type]++;
       const told = TOLD[type];
-      if (told) this.events.tell(told, now, userId, record, reason);
+      if (told) this.events.tell(told, now, userId, record, reason, replacedBy);
     }
   }
 

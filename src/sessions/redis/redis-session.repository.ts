@@ -32,6 +32,8 @@ import { end } from './scripts/end.js';
 import { type ExpireAnswer, expire } from './scripts/expire.js';
 import { keepAlive } from './scripts/keepalive.js';
 import { list } from './scripts/list.js';
+import { noteActivity } from './scripts/note-activity.js';
+import { type KeepingAnswer } from './scripts/replies.js';
 import { pause } from './scripts/pause.js';
 import { paused } from './scripts/paused.js';
 import { withdraw } from './scripts/withdraw.js';
@@ -90,6 +92,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         return { outcome: 'limit-reached', sessions: this.show(userId, holders, now), now, retryAt };
       }
       case 'session-ended':
+      case 'too-far-ahead':
       case 'phase-not-found':
         return answer;
     }
@@ -104,9 +107,17 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
-    const answer = await keepAlive(this.scripts, userKeys(userId), this.now(), { userId, sessionId });
-    if (answer.outcome !== 'kept') return answer;
-    return { outcome: 'kept', session: toSession(userId, answer.record, this.policy, answer.now) };
+    return this.kept(
+      userId,
+      await keepAlive(this.scripts, userKeys(userId), this.now(), { userId, sessionId }),
+    );
+  }
+
+  override async noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive> {
+    return this.kept(
+      userId,
+      await noteActivity(this.scripts, userKeys(userId), this.now(), { userId, sessionId, at }),
+    );
   }
 
   override async list(userId: string): Promise<UserSessions> {
@@ -182,7 +193,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const total = (field: (typeof LEDGER_FIELDS)[number]): number =>
       states.reduce((sum, counts) => sum + Number(counts[LEDGER_FIELDS.indexOf(field)] ?? 0), 0);
     return {
-      started: total('started'),
+      admitted: total('started'),
       expired: total('expired'),
       ended: total('ended'),
       undone: total('undone'),
@@ -235,6 +246,11 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   /** '' leaves the time to the server. */
   private now(): number | '' {
     return this.clock.storeNow() ?? '';
+  }
+
+  private kept(userId: string, answer: KeepingAnswer): KeepAlive {
+    if (answer.outcome !== 'kept') return answer;
+    return { outcome: 'kept', session: toSession(userId, answer.record, this.policy, answer.now) };
   }
 
   private show(userId: string, records: readonly ShownRecord[], now: number): Session[] {

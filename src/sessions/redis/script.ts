@@ -52,6 +52,8 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
     policy.leaseMs,
     policy.idleAfterMs,
     policy.maxPauseMs,
+    policy.maxAheadMs,
+    policy.pacedAheadMs,
     layout,
     types.length === 0 ? "''" : `' ${types.join(' ')} '`,
   ];
@@ -59,7 +61,7 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local TTL, LEASE, X, MAX_PAUSE, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
+    `local TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
   );
 }
 

@@ -8,8 +8,9 @@
 --   4  paused    2 bits: status; 30 bits: ms from its last phase to its last activity
 --   *  id        session id, its length before it
 --   *  stream    stream id, its length before it      (ended: the reason)
--- It has no place for the limit, the phases handed out ahead, the end of play, the device and the client of a session, and
--- none for the subject of a user: what is written in layout 1 loses them.
+-- It has no place for the limit, the phases handed out ahead, the time left to play, the device and the client of a session,
+-- none for the session that replaced another, and none for the subject of a user: what is written in layout 1 loses them.
+-- A session that is read from it has one phase and X to play, which makes it due when release 0.1.0 says.
 
 -- @section read
 local FRAME_1 = '>I5I5I4I2I4Bc0Bc0'
@@ -29,8 +30,8 @@ local function read_1(value)
     count = count + 1
     records[count] = {
       id = id, status = status, started = started, active = active, phase = phase, version = version,
-      paused = paused, stream = stream, max_sessions = 0, ahead = 0, plays_until = 0,
-      due = due_at(status, active), at = LAYOUT == 1 and from, past = at - 1,
+      paused = paused, stream = stream, max_sessions = 0, ahead = 0, run = 1, plays = X,
+      due = due_at(status, active, X), at = LAYOUT == 1 and from, past = at - 1,
     }
   end
   return records

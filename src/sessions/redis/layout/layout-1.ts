@@ -12,8 +12,11 @@ export function readEvent1(text: string): StoredEvent | undefined {
     streamId,
     startedAt: Number(started),
     lastActivityAt: Number(active),
+    plays: undefined,
+    device: undefined,
     phase: Number(phase),
     version: Number(version),
     reason: reason === '-' ? undefined : reason,
+    replacedBy: undefined,
   };
 }

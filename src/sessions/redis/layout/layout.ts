@@ -13,23 +13,24 @@ export type Layout = (typeof LAYOUTS)[number];
 export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy): SessionEvent | undefined {
   const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
   if (stored === undefined || !isWhole(stored)) return undefined;
-  const { type, at, userId, reason, ...record } = stored;
+  const { type, at, userId, reason, replacedBy, plays = policy.idleAfterMs, ...record } = stored;
   return toEvent(
     id,
     `session.${type}` as EventType,
     at,
     userId,
-    record,
+    { ...record, playsUntil: record.lastActivityAt + plays },
     policy,
     reason as SessionEvent['reason'],
+    replacedBy,
   );
 }
 
 function isWhole({ type, userId, sessionId, streamId, ...stored }: StoredEvent): boolean {
-  const { at, startedAt, lastActivityAt, phase, version } = stored;
+  const { at, startedAt, lastActivityAt, plays = 0, phase, version } = stored;
   return (
     EVENT_TYPES.includes(`session.${type}` as EventType) &&
     [userId, sessionId, streamId].every((id) => typeof id === 'string' && id !== '') &&
-    [at, startedAt, lastActivityAt, phase, version].every((number) => Number.isInteger(number))
+    [at, startedAt, lastActivityAt, plays, phase, version].every((number) => Number.isInteger(number))
   );
 }

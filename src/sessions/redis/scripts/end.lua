@@ -7,7 +7,7 @@
 --         reason        user | operator
 --         all           1 for every session of the user, 0 for those named
 --         ...           their ids
--- Returns {now, {sessions ended now ...}, {ids ended before ...}}; a session is five values
+-- Returns {now, {sessions ended now ...}, {ids ended before ...}}; a session is seven values
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, reason, all = unpack(ARGV)
 -- @include shared/records

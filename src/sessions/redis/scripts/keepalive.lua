@@ -3,8 +3,8 @@
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
--- Returns {1, now, session (5 values)}   it keeps its place; its activity moved, unless it paused for too long
---         {2, ended at, reason}          this session was ended
+-- Returns {1, now, session (7 values)}   it keeps its place; its activity moved, unless it paused for too long
+--         {2, ended at, reason, replaced by}  this session was ended
 --         {3}                            the user holds no such session
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session = unpack(ARGV)
@@ -17,7 +17,7 @@ now = read_clock(now)
 local records, subject, value = load_records(user)
 local record = find(records, session)
 if not record or now >= record.due then return { 3 } end
-if record.status == ENDED then return { 2, record.active, record.stream } end
+if record.status == ENDED then return { 2, record.active, record.stream, record.extra or '' } end
 local paused = math.max(0, now - record.active) + record.paused -- the clock may have been set back
 if record.status == PERMANENT and paused < MAX_PAUSE then
   record.active, record.paused, record.version, record.at = now, paused, next_version(record.version), nil

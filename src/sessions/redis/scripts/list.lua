@@ -3,7 +3,7 @@
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user
--- Returns {now, limit, {sessions ...}}; the limit is 0 if it is unknown, a session is five values
+-- Returns {now, limit, {sessions ...}}; the limit is 0 if it is unknown, a session is seven values
 local records_key = KEYS[1]
 local now, user = unpack(ARGV)
 -- @include shared/records

@@ -6,11 +6,11 @@
 --         user, session
 --         started       which life of the session: when it was admitted
 --         version       that of the admission
---         former_active, former_phase, former_stream, former_paused
+--         former_active, former_phase, former_stream, former_paused, former_plays, former_ahead, former_run
 --                       the session as it was before; '' for a session that is new with this admission
 -- Returns 1 if it undid something, else 0
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
-local now, user, session, started, version, former_active, former_phase, former_stream, former_paused = unpack(ARGV)
+local now, user, session, started, version, former_active, former_phase, former_stream, former_paused, former_plays, former_ahead, former_run = unpack(ARGV)
 -- @include shared/records
 -- @include shared/journal
 -- @include shared/changes
@@ -26,8 +26,9 @@ if active then
   local moved = record.stream ~= former_stream and record.status == PERMANENT
   record.active, record.phase, record.stream = active, tonumber(former_phase), former_stream
   record.paused, record.version, record.at = tonumber(former_paused), next_version(record.version), nil
+  record.plays, record.ahead, record.run = tonumber(former_plays), tonumber(former_ahead), tonumber(former_run)
   if moved then plan_event('moved', user, record, read_clock(now)) end
-  local due = due_at(record.status, active)
+  local due = due_at(record.status, active, record.plays)
   atomically(function()
     -- The sweep may have re-scored the user by the activity that is taken back.
     redis.call('ZADD', index_key, 'LT', due, user)

@@ -15,6 +15,9 @@ const WITHDRAW = defineScript({
     'former_phase',
     'former_stream',
     'former_paused',
+    'former_plays',
+    'former_ahead',
+    'former_run',
   ],
 });
 
@@ -35,5 +38,8 @@ export async function withdraw(
     former_phase: former?.phase ?? '',
     former_stream: former?.streamId ?? '',
     former_paused: former?.pausedMs ?? '',
+    former_plays: former ? former.playsUntil - former.lastActivityAt : '',
+    former_ahead: former?.ahead ?? '',
+    former_run: former?.run ?? '',
   });
 }

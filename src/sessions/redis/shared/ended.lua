@@ -2,21 +2,14 @@
 local MAX_ENDED = 100 -- MAX_ENDED_RECORDS of admission.ts
 
 -- Turns a held record into an ended one.
-local function close(record, reason, now)
+local function close(record, reason, now, replaced_by)
   record.status, record.started, record.active, record.stream = ENDED, 0, now, reason
-  record.phase, record.version, record.paused, record.max_sessions, record.ahead = 0, 0, 0, 0, 0
-  record.plays_until, record.client, record.extra, record.at = 0, nil, nil, nil
+  record.phase, record.version, record.paused, record.max_sessions = 0, 0, 0, 0
+  record.ahead, record.run, record.plays, record.client = 0, 0, 0, nil
+  record.extra, record.at = replaced_by, nil
 end
 
--- Longest silent first. Ids are compared by bytes: Lua's own < follows the server's locale.
-local function longer_silent(a, b)
-  if a.active ~= b.active then return a.active < b.active end
-  for i = 1, math.min(#a.id, #b.id) do
-    local x, y = string.byte(a.id, i), string.byte(b.id, i)
-    if x ~= y then return x < y end
-  end
-  return #a.id < #b.id
-end
+-- @include shared/order
 
 -- Without the oldest of the ended ones beyond MAX_ENDED.
 local function forget_oldest_ended(records)

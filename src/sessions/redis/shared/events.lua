@@ -20,8 +20,8 @@ end
 
 -- Plans an event: `type` is started | moved | ended | expired | refused. A refusal changes nothing, so it is not in the ring.
 -- Call it before the record changes any further: the text is made here.
-local function plan_event(type, user, record, now, reason)
-  local event = { user = user, text = event_text(type, user, record, now, reason) }
+local function plan_event(type, user, record, now, reason, replaced_by)
+  local event = { user = user, text = event_text(type, user, record, now, reason, replaced_by) }
   event.ring, event.outbox = type ~= 'refused', wants(type)
   in_ring, in_outbox = in_ring or event.ring, in_outbox or event.outbox
   planned[#planned + 1] = event

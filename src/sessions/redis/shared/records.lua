@@ -1,10 +1,11 @@
 -- Shared by every script that reads sessions: the records of one user are one field of a hash (field = user id). The files
 -- of layout/ say how the bytes of a value look: this release reads both layouts, and writes the one that LAYOUT names.
 --
--- A record is a table: id, status, started, active, phase, version, paused, stream, max_sessions (0 if unknown), ahead,
--- plays_until (0 for none), client, extra, due, and the place of its bytes in the value (at, past). An ended record has
--- the time of its end in `active` and the reason in `stream`. Instants are Unix milliseconds on this server's clock. `due`
--- is the instant at which a record lapses if nothing happens.
+-- A record is a table: id, status, started, active, phase, version, paused, stream, max_sessions (0 if unknown), ahead, run,
+-- plays (ms left to play at `active`), client, extra (JSON of its device), due, and the place of its bytes in the value (at,
+-- past). An ended record has the time of its end in `active`, the reason in `stream`, and in `extra` the session that
+-- replaced it. Instants are Unix milliseconds on this server's clock. `due` is the instant at which a record lapses if
+-- nothing happens.
 --
 -- The index of a bucket (a sorted set of users) scores each user at or below the earliest `due` of its records, and the
 -- index of the partition (a sorted set of buckets) scores each bucket at or below its earliest user. A renewal touches
@@ -21,8 +22,10 @@ local function read_clock(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function due_at(status, active)
-  return active + (status == RESERVED and LEASE or TTL)
+-- A session expires n·X after its last activity, or as much later as it has more than X to play.
+local function due_at(status, active, plays)
+  if status == RESERVED then return active + LEASE end
+  return active + (plays > X and plays - X or 0) + TTL
 end
 
 -- @include layout/layout-1 read

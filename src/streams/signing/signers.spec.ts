@@ -1,6 +1,7 @@
 import { createHash, createVerify, generateKeyPairSync } from 'node:crypto';
 import { type Config, readConfig } from '../../config/config.js';
-import { type MediaSigner, openSigner } from './media-signer.js';
+import { type MediaSigner } from './media-signer.js';
+import { openSigner } from './open-signer.js';
 
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const PEM = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;

@@ -1,0 +1,701 @@
+// Generated from docs/openapi.json by `npm run docs:openapi`: do not edit.
+export type paths = Record<string, never>;
+export type webhooks = Record<string, never>;
+export interface components {
+  schemas: {
+    readonly Configuration: {
+      /**
+       * @description The version of the service.
+       * @example 0.1.0
+       */
+      readonly version: string;
+      readonly commit: string | null;
+      /** @description Each variable by its name, with the value that this instance uses, defaults included; null for none. A secret is an object that tells whether it is set. Queries of URLs are left out. */
+      readonly variables: {
+        readonly [key: string]:
+          | string
+          | number
+          | null
+          | readonly string[]
+          | {
+              /** @description Whether the secret was given. */
+              readonly set: boolean;
+            };
+      };
+    };
+    readonly DeadLetter: {
+      /** @description The webhook-id of the event. */
+      readonly id: string;
+      readonly event: components['schemas']['Event'];
+      /** @description How often the delivery was tried. */
+      readonly tries: number;
+      /** @description Why the last try failed. */
+      readonly failure: string;
+      /**
+       * Format: date-time
+       * @description When it was given up.
+       */
+      readonly given_up_at: string;
+    };
+    readonly DeadLetterList: {
+      readonly dead_letters: readonly components['schemas']['DeadLetter'][];
+    };
+    readonly Device: {
+      /**
+       * @description The device, the same each time that it plays.
+       * @example living-room-tv
+       */
+      readonly id: string;
+      /**
+       * @description For people to recognise it by.
+       * @example Living-room TV
+       */
+      readonly name?: string;
+      /**
+       * @example tv
+       * @example phone
+       * @example web
+       */
+      readonly type?: string;
+      /** @description True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session of the device takes the place of its former one. */
+      readonly shared?: boolean;
+    };
+    readonly Event: {
+      /** @enum {string} */
+      readonly type:
+        'session.started' | 'session.moved' | 'session.ended' | 'session.expired' | 'session.refused';
+      /**
+       * Format: date-time
+       * @description When it happened.
+       */
+      readonly timestamp: string;
+      /** @description The session as it was then. For `session.refused`, its ids alone: it never was a session. */
+      readonly data: components['schemas']['EventSession'] | components['schemas']['RefusedSession'];
+    };
+    readonly EventSession: {
+      /**
+       * @description One place to watch, held by one client.
+       * @example living-room
+       */
+      readonly session_id: string;
+      /**
+       * @description The user that the limit is for.
+       * @example ana
+       */
+      readonly user_id: string;
+      /**
+       * @description The stream that the session plays now.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /** @enum {string} */
+      readonly state: 'active' | 'idle' | 'expired' | 'ended';
+      /**
+       * Format: date-time
+       * @description When the session was admitted.
+       */
+      readonly started_at: string;
+      /**
+       * Format: date-time
+       * @description When the session last received a phase.
+       */
+      readonly last_activity_at: string;
+      /**
+       * Format: date-time
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
+       */
+      readonly idle_at: string;
+      /**
+       * Format: date-time
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
+       */
+      readonly expires_at: string;
+      /** @description The phase that the session received last. */
+      readonly phase: number;
+      readonly device?: components['schemas']['Device'];
+      /**
+       * @description Why the session was ended.
+       * @enum {string}
+       */
+      readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
+    };
+    readonly ExpiryStatus: {
+      readonly paused: boolean;
+      readonly since: string | null;
+      readonly by: string | null;
+      readonly until: string | null;
+    };
+    readonly FieldError: {
+      readonly field: string;
+      readonly message: string;
+    };
+    readonly Forbidden: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:forbidden';
+      /** @constant */
+      readonly title: 'The token does not allow this';
+      /** @constant */
+      readonly code: 'forbidden';
+    };
+    readonly Health: {
+      /** @constant */
+      readonly status: 'ok';
+    };
+    readonly InvalidRequest: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:invalid-request';
+      /** @constant */
+      readonly title: 'The request is not valid';
+      /** @constant */
+      readonly code: 'invalid-request';
+      readonly errors: readonly components['schemas']['FieldError'][];
+    };
+    readonly KeptSession: {
+      readonly session: components['schemas']['Session'];
+    };
+    readonly KeysUnavailable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:keys-unavailable';
+      /** @constant */
+      readonly title: 'Tokens cannot be checked right now';
+      /** @constant */
+      readonly code: 'keys-unavailable';
+    };
+    readonly MalformedRequest: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:malformed-request';
+      /** @constant */
+      readonly title: 'The request cannot be read';
+      /** @constant */
+      readonly code: 'malformed-request';
+    };
+    readonly MinimalPhaseReply: {
+      readonly phase: components['schemas']['Phase'];
+      /**
+       * Format: date-time
+       * @description When the place becomes free if the session stays silent.
+       */
+      readonly expires_at: string;
+      /** @description When to ask for the next phase. */
+      readonly next_request_in_seconds: number;
+    };
+    readonly NotReady: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:not-ready';
+      /** @constant */
+      readonly title: 'The service is not ready';
+      /** @constant */
+      readonly code: 'not-ready';
+    };
+    readonly NotYourSession: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:not-your-session';
+      /** @constant */
+      readonly title: 'This is not yours to ask for';
+      /** @constant */
+      readonly code: 'not-your-session';
+    };
+    readonly OriginUnavailable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:origin-unavailable';
+      /** @constant */
+      readonly title: 'The origin of the stream failed';
+      /** @constant */
+      readonly code: 'origin-unavailable';
+    };
+    readonly Outbox: {
+      /** @description Events that are not delivered yet. */
+      readonly waiting: number;
+      readonly oldest_at: string | null;
+      /** @description Events that were given up. */
+      readonly dead_letters: number;
+      /** @description Events that were dropped, because too many waited or were given up. */
+      readonly lost: number;
+    };
+    readonly PauseRequest: {
+      /** @description Who pauses, for others to read. */
+      readonly by?: string;
+      /**
+       * Format: date-time
+       * @description When sweeps go on by themselves.
+       */
+      readonly until?: string;
+    } | null;
+    readonly PayloadTooLarge: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:payload-too-large';
+      /** @constant */
+      readonly title: 'The request body is too large';
+      /** @constant */
+      readonly code: 'payload-too-large';
+    };
+    readonly Phase: {
+      readonly index: number;
+      readonly start_seconds: number;
+      readonly duration_seconds: number;
+      /** @description No phase follows. */
+      readonly last: boolean;
+      /** @description The segments that start in the phase; empty where none does. */
+      readonly segments: readonly components['schemas']['Segment'][];
+      /**
+       * Format: date-time
+       * @description When the URLs cease to work.
+       */
+      readonly expires_at: string;
+    };
+    readonly PhaseNotFound: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:phase-not-found';
+      /** @constant */
+      readonly title: 'The stream has no such phase';
+      /** @constant */
+      readonly code: 'phase-not-found';
+    };
+    readonly PhaseReply: {
+      readonly session: components['schemas']['Session'];
+      readonly phase: components['schemas']['Phase'];
+      readonly sessions: {
+        /** @description How many sessions the user holds now. */
+        readonly live: number;
+        /** @description How many sessions the user may hold at once. */
+        readonly limit: number;
+      };
+      /** @description When to ask for the next phase. */
+      readonly next_request_in_seconds: number;
+      /**
+       * Format: uri
+       * @description The playlist of this session, for a player that knows nothing of phases. With AUTH_MODE=jwt it has to be opened within minutes.
+       */
+      readonly playback_url: string;
+    };
+    readonly PhaseRequest: {
+      /**
+       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @example ana
+       */
+      readonly user_id?: string;
+      /**
+       * @description Something watchable.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /**
+       * @description Absent: a new session, whose id the server makes.
+       * @example living-room
+       */
+      readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
+      /** @description Absent: the next one after the last that this session received of the stream that it plays. */
+      readonly phase?: number;
+      /** @description Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant. */
+      readonly rendition?: number;
+      /** @description Sessions of the same user to end if, and only if, this one is admitted, in one atomic step. */
+      readonly end_session_ids?: readonly string[];
+    };
+    /** @description An error, as problem details (RFC 9457). */
+    readonly Problem: {
+      /**
+       * Format: uri
+       * @description Stable, to compare and not to fetch.
+       */
+      readonly type: string;
+      readonly title: string;
+      /** @description The status code of the reply. */
+      readonly status: number;
+      /** @description What to do about it. */
+      readonly detail: string;
+      /** @description The request's id, as in the log and in X-Request-Id. */
+      readonly instance: string;
+      /** @enum {string} */
+      readonly code:
+        | 'malformed-request'
+        | 'unauthorized'
+        | 'not-your-session'
+        | 'forbidden'
+        | 'url-invalid'
+        | 'url-expired'
+        | 'not-found'
+        | 'stream-not-found'
+        | 'phase-not-found'
+        | 'session-not-found'
+        | 'method-not-allowed'
+        | 'request-timeout'
+        | 'session-limit-reached'
+        | 'session-ended'
+        | 'payload-too-large'
+        | 'unsupported-media-type'
+        | 'range-not-satisfiable'
+        | 'invalid-request'
+        | 'too-far-ahead'
+        | 'rate-limited'
+        | 'headers-too-large'
+        | 'internal-error'
+        | 'origin-unavailable'
+        | 'keys-unavailable'
+        | 'store-unavailable'
+        | 'too-many-streams'
+        | 'not-ready';
+    };
+    readonly RateLimited: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:rate-limited';
+      /** @constant */
+      readonly title: 'Asked too often';
+      /** @constant */
+      readonly code: 'rate-limited';
+    };
+    readonly RefusedSession: {
+      /**
+       * @description One place to watch, held by one client.
+       * @example living-room
+       */
+      readonly session_id: string;
+      /**
+       * @description The user that the limit is for.
+       * @example ana
+       */
+      readonly user_id: string;
+      /**
+       * @description The stream that it asked for.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /** @constant */
+      readonly reason: 'session-limit-reached';
+    };
+    readonly Rendition: {
+      /** @description Its number, for a request. */
+      readonly rendition: number;
+      /** @enum {string} */
+      readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
+      /** @description Bits a second. */
+      readonly bandwidth?: number;
+      readonly codecs?: string;
+      readonly resolution?: {
+        readonly width: number;
+        readonly height: number;
+      };
+      readonly name?: string;
+      readonly language?: string;
+    };
+    readonly RenditionList: {
+      readonly renditions: readonly components['schemas']['Rendition'][];
+    };
+    readonly Replay: {
+      /** @description How many events wait to be delivered again. */
+      readonly replayed: number;
+      /** @description There are more: call again. */
+      readonly more: boolean;
+    };
+    readonly ReplayRequest: {
+      readonly ids?: readonly string[];
+    } | null;
+    readonly Segment: {
+      /**
+       * Format: uri
+       * @description Signed; works until the expires_at of the phase.
+       */
+      readonly url: string;
+      readonly duration_seconds: number;
+      /**
+       * Format: uri
+       * @description The initialisation section of fragmented MP4.
+       */
+      readonly init_url?: string;
+      /** @description Where the segment is a part of what the URL names. */
+      readonly byte_range?: {
+        readonly offset: number;
+        readonly length: number;
+      };
+    };
+    readonly Session: {
+      /**
+       * @description One place to watch, held by one client.
+       * @example living-room
+       */
+      readonly session_id: string;
+      /**
+       * @description The user that the limit is for.
+       * @example ana
+       */
+      readonly user_id: string;
+      /**
+       * @description The stream that the session plays now.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /**
+       * @description A session is idle when it has asked for nothing for X seconds and has nothing left to play.
+       * @enum {string}
+       */
+      readonly state: 'active' | 'idle';
+      /**
+       * Format: date-time
+       * @description When the session was admitted.
+       */
+      readonly started_at: string;
+      /**
+       * Format: date-time
+       * @description When the session last received a phase.
+       */
+      readonly last_activity_at: string;
+      /**
+       * Format: date-time
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
+       */
+      readonly idle_at: string;
+      /**
+       * Format: date-time
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
+       */
+      readonly expires_at: string;
+      /** @description The phase that the session received last. */
+      readonly phase: number;
+      readonly device?: components['schemas']['Device'];
+    };
+    readonly SessionEnded: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:session-ended';
+      /** @constant */
+      readonly title: 'This session was ended';
+      /** @constant */
+      readonly code: 'session-ended';
+      /**
+       * Format: date-time
+       * @description When the session was ended.
+       */
+      readonly ended_at: string;
+      /**
+       * @description `replaced`: another session took its place, by end_session_ids or on the same device.
+       * @enum {string}
+       */
+      readonly reason: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
+    };
+    readonly SessionLimitReached: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:session-limit-reached';
+      /** @constant */
+      readonly title: 'All places of this user are taken';
+      /** @constant */
+      readonly code: 'session-limit-reached';
+      /** @description How many sessions the user may hold at once. */
+      readonly limit: number;
+      /** @description The sessions that hold the places. */
+      readonly sessions: readonly components['schemas']['Session'][];
+      /** @description When a place becomes free if all sessions listed stay silent. */
+      readonly retry_after_seconds: number;
+    };
+    readonly SessionList: {
+      /**
+       * @description The user that the limit is for.
+       * @example ana
+       */
+      readonly user_id: string;
+      /** @description How many sessions the user may hold at once. */
+      readonly limit: number;
+      /** @description The live sessions, oldest first. */
+      readonly sessions: readonly components['schemas']['Session'][];
+    };
+    readonly SessionNotFound: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:session-not-found';
+      /** @constant */
+      readonly title: 'The user holds no such session';
+      /** @constant */
+      readonly code: 'session-not-found';
+    };
+    readonly StoreUnavailable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:store-unavailable';
+      /** @constant */
+      readonly title: 'Sessions cannot be checked right now';
+      /** @constant */
+      readonly code: 'store-unavailable';
+    };
+    readonly Stream: {
+      /**
+       * @description Something watchable.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /** @enum {string} */
+      readonly kind: 'vod' | 'live';
+      readonly duration_seconds?: number;
+      /** @description X. */
+      readonly phase_seconds: number;
+      /** @description Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases come and go. */
+      readonly phases?: number;
+    };
+    readonly StreamList: {
+      readonly streams: readonly components['schemas']['Stream'][];
+    };
+    readonly StreamNotFound: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:stream-not-found';
+      /** @constant */
+      readonly title: 'There is no such stream';
+      /** @constant */
+      readonly code: 'stream-not-found';
+    };
+    readonly Sweep: {
+      /** @description How many sessions this call claimed. */
+      readonly expired: number;
+      /** @description More is due: call again. Always so while paused. */
+      readonly more: boolean;
+      readonly took_ms: number;
+    };
+    readonly Ticket: {
+      /** @description A JWT for this user, session and stream, and for nothing else. */
+      readonly ticket: string;
+      /**
+       * Format: uri
+       * @description The playlist of this session: with the ticket, or with AUTH_MODE=none by name.
+       */
+      readonly playback_url: string;
+      /**
+       * Format: date-time
+       * @description Until when the ticket opens the playlist; what is open by then plays on.
+       */
+      readonly expires_at: string;
+    };
+    readonly TicketRequest: {
+      /**
+       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @example ana
+       */
+      readonly user_id?: string;
+      /**
+       * @description Something watchable.
+       * @example test-pattern
+       */
+      readonly stream_id: string;
+      /**
+       * @description Absent: a new session, whose id the server makes.
+       * @example living-room
+       */
+      readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
+      /**
+       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.
+       * @enum {string}
+       */
+      readonly for?: 'play' | 'cmcd';
+    };
+    readonly TooFarAhead: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:too-far-ahead';
+      /** @constant */
+      readonly title: 'The session was handed out enough for now';
+      /** @constant */
+      readonly code: 'too-far-ahead';
+      /** @description When little enough is left to play. */
+      readonly retry_after_seconds: number;
+    };
+    readonly TooManyStreams: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:too-many-streams';
+      /** @constant */
+      readonly title: 'Too many streams of events are open';
+      /** @constant */
+      readonly code: 'too-many-streams';
+    };
+    readonly Unauthorized: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:unauthorized';
+      /** @constant */
+      readonly title: 'A token is needed';
+      /** @constant */
+      readonly code: 'unauthorized';
+    };
+    readonly UnsupportedMediaType: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:unsupported-media-type';
+      /** @constant */
+      readonly title: 'The request body is not JSON';
+      /** @constant */
+      readonly code: 'unsupported-media-type';
+    };
+  };
+  responses: never;
+  parameters: never;
+  requestBodies: never;
+  headers: never;
+  pathItems: never;
+}
+export type Configuration = components['schemas']['Configuration'];
+export type DeadLetter = components['schemas']['DeadLetter'];
+export type DeadLetterList = components['schemas']['DeadLetterList'];
+export type Device = components['schemas']['Device'];
+export type Event = components['schemas']['Event'];
+export type EventSession = components['schemas']['EventSession'];
+export type ExpiryStatus = components['schemas']['ExpiryStatus'];
+export type FieldError = components['schemas']['FieldError'];
+export type Forbidden = components['schemas']['Forbidden'];
+export type Health = components['schemas']['Health'];
+export type InvalidRequest = components['schemas']['InvalidRequest'];
+export type KeptSession = components['schemas']['KeptSession'];
+export type KeysUnavailable = components['schemas']['KeysUnavailable'];
+export type MalformedRequest = components['schemas']['MalformedRequest'];
+export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
+export type NotReady = components['schemas']['NotReady'];
+export type NotYourSession = components['schemas']['NotYourSession'];
+export type OriginUnavailable = components['schemas']['OriginUnavailable'];
+export type Outbox = components['schemas']['Outbox'];
+export type PauseRequest = components['schemas']['PauseRequest'];
+export type PayloadTooLarge = components['schemas']['PayloadTooLarge'];
+export type Phase = components['schemas']['Phase'];
+export type PhaseNotFound = components['schemas']['PhaseNotFound'];
+export type PhaseReply = components['schemas']['PhaseReply'];
+export type PhaseRequest = components['schemas']['PhaseRequest'];
+export type Problem = components['schemas']['Problem'];
+export type RateLimited = components['schemas']['RateLimited'];
+export type RefusedSession = components['schemas']['RefusedSession'];
+export type Rendition = components['schemas']['Rendition'];
+export type RenditionList = components['schemas']['RenditionList'];
+export type Replay = components['schemas']['Replay'];
+export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type Segment = components['schemas']['Segment'];
+export type Session = components['schemas']['Session'];
+export type SessionEnded = components['schemas']['SessionEnded'];
+export type SessionLimitReached = components['schemas']['SessionLimitReached'];
+export type SessionList = components['schemas']['SessionList'];
+export type SessionNotFound = components['schemas']['SessionNotFound'];
+export type StoreUnavailable = components['schemas']['StoreUnavailable'];
+export type Stream = components['schemas']['Stream'];
+export type StreamList = components['schemas']['StreamList'];
+export type StreamNotFound = components['schemas']['StreamNotFound'];
+export type Sweep = components['schemas']['Sweep'];
+export type Ticket = components['schemas']['Ticket'];
+export type TicketRequest = components['schemas']['TicketRequest'];
+export type TooFarAhead = components['schemas']['TooFarAhead'];
+export type TooManyStreams = components['schemas']['TooManyStreams'];
+export type Unauthorized = components['schemas']['Unauthorized'];
+export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];
+export type $defs = Record<string, never>;
+export type operations = Record<string, never>;

@@ -1,0 +1,125 @@
+import { Injectable, Logger } from '@nestjs/common';
+import {
+  type FastifyInstance,
+  type FastifyRequest,
+  type RouteOptions,
+  type preHandlerHookHandler,
+} from 'fastify';
+import { addressOf } from '../http/connections.js';
+import { type Access } from './access.js';
+import { ApiTokens } from './api-tokens.js';
+import { unauthorized } from './bearer.js';
+import { Players } from './players.js';
+import { Viewers } from './viewers.js';
+
+type Caller = NonNullable<FastifyRequest['caller']>;
+/** The caller, at once or later; null where anybody may ask. */
+type Identification = Caller | null | Promise<Caller>;
+
+/**
+ * Lets nobody in whom a route does not name. Each route that is registered on Fastify gets one hook by its mark
+ * (`access.ts`), after the schemas have checked the request and before its handler. A route without a mark answers 401.
+ */
+@Injectable()
+export class AccessControl {
+  private readonly log = new Logger('Auth');
+
+  constructor(
+    private readonly viewers: Viewers,
+    private readonly players: Players,
+    private readonly apiTokens: ApiTokens,
+  ) {}
+
+  /** To be called before any route is registered. `publicPaths`: of routes that cannot be marked, as those of plugins. */
+  register(fastify: FastifyInstance, publicPaths: RegExp): void {
+    fastify.decorateRequest('caller', null);
+    fastify.addHook('onRoute', (route) => {
+      if (publicPaths.test(route.url)) route.config = { ...route.config, access: { to: 'everybody' } };
+      const hook = this.hookFor(route.config?.access, route);
+      if (hook !== undefined) route.preHandler = [hook, ...[route.preHandler ?? []].flat()];
+    });
+  }
+
+  private hookFor(access: Access | undefined, route: RouteOptions): preHandlerHookHandler | undefined {
+    switch (access?.to) {
+      case 'everybody':
+        return undefined;
+      case 'viewers': {
+        const identify = this.viewerBy(nameIn(route));
+        return hookOf(access.needsAddress ? (request) => addressedFirst(request, identify) : identify);
+      }
+      case 'viewers-and-services': {
+        const ofViewer = this.viewerBy(nameIn(route));
+        return hookOf((request) => this.apiTokens.bearer(request, access.scope) ?? ofViewer(request));
+      }
+      case 'services':
+        return hookOf((request) => this.apiTokens.demand(request, access.scope));
+      case 'players':
+        return hookOf((request) => this.players.of(request, access.uses));
+      case undefined:
+        this.log.warn({
+          method: route.method,
+          route: route.url,
+          msg: 'a route has no access mark and answers 401 to every request',
+        });
+        return hookOf(() => {
+          throw unauthorized('Nobody may use this route: it does not say which callers it is for.', 'none');
+        });
+    }
+  }
+
+  private viewerBy(userNamed: (request: FastifyRequest) => string | undefined) {
+    return (request: FastifyRequest): Caller | Promise<Caller> => {
+      const userId = userNamed(request);
+      return this.viewers.known(request, userId) ?? this.viewers.of(request, userId);
+    };
+  }
+}
+
+/** Reads the user that a request names: by its path where the route's has a user, else by its body. */
+function nameIn({ url }: RouteOptions): (request: FastifyRequest) => string | undefined {
+  return url.includes('/:user_id')
+    ? ({ params }) => (params as { readonly user_id: string }).user_id
+    : ({ body }) => (body as { readonly user_id?: string } | undefined)?.user_id;
+}
+
+/** Identifies the caller. Where that fails and the address is unusable too, the latter is told: 400 comes before 401. */
+function addressedFirst<T>(request: FastifyRequest, identify: (request: FastifyRequest) => T | Promise<T>) {
+  const refuse = (refusal: unknown): never => {
+    addressOf(request);
+    throw refusal;
+  };
+  try {
+    const caller = identify(request);
+    return caller instanceof Promise ? caller.catch(refuse) : caller;
+  } catch (refusal) {
+    return refuse(refusal);
+  }
+}
+
+/** A hook that costs no turn of the event loop where the caller is known at once. Fastify catches what it throws. */
+function hookOf(identify: (request: FastifyRequest) => Identification): preHandlerHookHandler {
+  return (request, _reply, done) => {
+    const caller = identify(request);
+    if (caller instanceof Promise) {
+      void wait(caller, request, done);
+      return;
+    }
+    request.caller = caller;
+    done();
+  };
+}
+
+async function wait(
+  caller: Promise<Caller>,
+  request: FastifyRequest,
+  done: (refusal?: Error) => void,
+): Promise<void> {
+  let refusal: Error | undefined;
+  try {
+    request.caller = await caller;
+  } catch (error) {
+    refusal = error as Error;
+  }
+  done(refusal);
+}

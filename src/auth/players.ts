@@ -1,0 +1,89 @@
+import { Injectable } from '@nestjs/common';
+import { type FastifyRequest } from 'fastify';
+import { Config } from '../config/config.js';
+import { addressOf } from '../http/connections.js';
+import { ID_RULE } from '../http/fields.js';
+import { Problem } from '../http/problem.js';
+import { type Device } from '../sessions/device.js';
+import { type Quota } from '../sessions/quota.js';
+import { unauthorized } from './bearer.js';
+import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
+
+/** A player that cannot send a header, as its ticket or its URL names it. */
+export interface Player {
+  readonly userId: string;
+  /** Absent until the player is given one: only a URL without a ticket may leave it out. */
+  readonly sessionId: string | undefined;
+  /** What the user may hold. */
+  readonly quota: Quota;
+  /** The device that the ticket or the URL names. */
+  readonly device: Device | undefined;
+  /** The ticket that was sent; none with AUTH_MODE=none and a `user_id`. */
+  readonly ticket: string | undefined;
+  /** The address that the player reached this service by: `https://host`. */
+  readonly self: string;
+}
+
+/** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
+interface Naming {
+  /** A route that is of a session alone names no stream. */
+  readonly params: { readonly stream_id?: string };
+  readonly query: {
+    readonly ticket?: string;
+    readonly user_id?: string;
+    readonly session_id?: string;
+    readonly device_id?: string;
+    readonly device_name?: string;
+  };
+}
+
+/** Identifies players by tickets, or by their URL alone with AUTH_MODE=none. */
+@Injectable()
+export class Players {
+  private readonly needsTicket: boolean;
+  private readonly quota: Quota;
+
+  constructor(
+    { AUTH_MODE, policy }: Config,
+    private readonly tickets: Tickets,
+  ) {
+    this.needsTicket = AUTH_MODE === 'jwt';
+    this.quota = policy.quota;
+  }
+
+  /**
+   * The player that sent the request; no promise where nothing has to be waited for. Problems: 400 for an unusable
+   * `Host`, 401 for a missing or unusable ticket, 403 for a ticket of another stream, user or session.
+   */
+  of(request: FastifyRequest, uses: readonly TicketUse[]): Player | Promise<Player> {
+    const self = addressOf(request);
+    const naming = request as unknown as Naming;
+    const { ticket, user_id: userId, session_id: sessionId } = naming.query;
+    if (ticket !== undefined) {
+      const known = this.tickets.known(uses, ticket);
+      return known === undefined
+        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, naming, self))
+        : holder(known, naming, self);
+    }
+    if (this.needsTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
+    if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
+    const { device_id: id, device_name: name } = naming.query;
+    const device = id === undefined ? undefined : { id, name };
+    return { userId, sessionId, quota: this.quota, device, ticket, self };
+  }
+}
+
+/** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
+function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
+  const { userId, sessionId, streamId, quota, device } = claims;
+  if (
+    streamId !== (params.stream_id ?? streamId) ||
+    (query.user_id ?? userId) !== userId ||
+    (query.session_id ?? sessionId) !== sessionId
+  )
+    throw new Problem(
+      'not-your-session',
+      'The ticket is for another stream, user or session: ask for one for this.',
+    );
+  return { userId, sessionId, quota, device, ticket: query.ticket, self };
+}

@@ -1,0 +1,295 @@
+import { createPublicKey, randomBytes } from 'node:crypto';
+import { IsIn, IsOptional, IsString, ValidateIf } from 'class-validator';
+import { HTTP, Lines, Satisfies, WholeNumber, isText, isUrl } from './checks.js';
+import { type SessionsSection } from './sessions.js';
+import { type StreamsSection } from './streams.js';
+import { type Given, Section, Variable, guessable, isProduction, withoutEffect } from './variable.js';
+
+/** A key of HS256 has as many bytes as the hash (RFC 7518, 3.2). */
+const SHORTEST_JWT_SECRET = 32;
+
+/** The sources of the keys of viewers' tokens: exactly one of these is given. */
+const JWT_KEYS = ['AUTH_JWKS_URL', 'AUTH_JWT_PUBLIC_KEY', 'AUTH_JWT_SECRET'] as const;
+/** They have no effect where viewers have no tokens. */
+const OF_JWT = [
+  ...JWT_KEYS,
+  'AUTH_ISSUER',
+  'AUTH_AUDIENCE',
+  'STREAM_LIMIT_CLAIM',
+  'DEVICE_ID_CLAIM',
+  'MAX_SESSIONS_CEILING',
+] as const;
+
+/** What the bearer of an API token may do. */
+export const SCOPES = [
+  'sessions:read',
+  'sessions:end',
+  'expiry:run',
+  'expiry:pause',
+  'config:read',
+  'metrics',
+] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** One entry of API_TOKENS; several may have one name, while a token is being changed. */
+export interface ApiToken {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly sha256: Buffer;
+}
+
+/** How viewers, services and players are identified. */
+export class AuthSection extends Section {
+  static readonly title = 'Callers';
+
+  static warnings(given: Given): string[] {
+    return [
+      ...(authenticates(given) ? [] : withoutEffect(given, OF_JWT, 'AUTH_MODE is none')),
+      ...guessable(given, ['INTERNAL_API_TOKEN', 'TICKET_SECRET']),
+      ...(isProduction(given) && given.AUTH_JWKS_URL?.startsWith('http:')
+        ? ['AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own']
+        : []),
+    ];
+  }
+
+  @Variable(
+    {
+      meaning: '`jwt`: viewers show tokens of an issuer; `none`: a user is whoever the request says',
+      default: (given) => (authenticates(given) ? 'jwt' : 'none'),
+      defaultText: '`none`, in production `jwt`',
+      shared: true,
+    },
+    IsIn(['jwt', 'none'], {
+      message: 'must be jwt, or none where something in front authenticates; in production none only by name',
+    }),
+  )
+  readonly AUTH_MODE: 'jwt' | 'none';
+
+  @Variable(
+    {
+      meaning:
+        'where the issuer publishes its keys; fetched every 10 minutes, and for a key that is not known',
+      defaultText: 'none; for `jwt` one of three',
+      shared: true,
+    },
+    ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWKS_URL') || config.lacksJwtKey),
+    Satisfies(
+      'must be an http(s):// URL without credentials; AUTH_MODE=jwt, the default in production, needs it, or ' +
+        'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; AUTH_MODE=none is for who has authentication in front',
+      (value) => isUrl(value, HTTP, 'refused'),
+    ),
+  )
+  readonly AUTH_JWKS_URL?: string;
+
+  @Variable(
+    {
+      meaning:
+        'or its public key in PEM: RSA, P-256, P-384, P-521 or Ed25519; its lines may be joined by `\\n`',
+      secret: true,
+      shared: true,
+    },
+    Lines(),
+    ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_PUBLIC_KEY')),
+    Satisfies(
+      'must not be beside AUTH_JWKS_URL: give one of them',
+      (_, config: AuthSection) => config.AUTH_JWKS_URL === undefined,
+    ),
+    Satisfies(
+      'must be a public key in PEM: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519',
+      isPublicKey,
+    ),
+  )
+  readonly AUTH_JWT_PUBLIC_KEY?: string;
+
+  @Variable(
+    {
+      meaning: 'or the secret that it shares with this service, for HS256: 32 characters or more',
+      secret: true,
+      shared: true,
+    },
+    ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_SECRET')),
+    Satisfies(
+      'must not be beside AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY: give one of them',
+      (_, config: AuthSection) => (config.AUTH_JWKS_URL ?? config.AUTH_JWT_PUBLIC_KEY) === undefined,
+    ),
+    Satisfies(
+      `must have at least ${SHORTEST_JWT_SECRET} characters, at random: it is the key of HS256`,
+      (value) => isText(value) && value.length >= SHORTEST_JWT_SECRET,
+    ),
+  )
+  readonly AUTH_JWT_SECRET?: string;
+
+  @Variable(
+    { meaning: '`iss` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
+    Satisfies('is missing: AUTH_MODE=jwt takes tokens of one issuer, as their iss has it', isText),
+  )
+  readonly AUTH_ISSUER?: string;
+
+  @Variable(
+    { meaning: '`aud` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
+    Satisfies('is missing: AUTH_MODE=jwt takes tokens for this service, as their aud has it', isText),
+  )
+  readonly AUTH_AUDIENCE?: string;
+
+  @Variable(
+    {
+      meaning: "the claim of the user's plan; where a token has none, `MAX_SESSIONS_PER_USER` holds",
+      default: 'max_sessions',
+      shared: true,
+    },
+    IsString(),
+  )
+  readonly STREAM_LIMIT_CLAIM: string;
+
+  @Variable(
+    {
+      meaning: 'the claim that names the device; it wins over the device that a request names',
+      defaultText: 'none',
+      shared: true,
+    },
+    IsOptional(),
+    IsString(),
+  )
+  readonly DEVICE_ID_CLAIM?: string;
+
+  @Variable(
+    { meaning: 'a plan allows no more, whatever it says', default: '20', shared: true },
+    ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
+    Satisfies(
+      'must be at least MAX_SESSIONS_PER_USER',
+      (value, config: SessionsSection) => (value as number) >= config.MAX_SESSIONS_PER_USER,
+    ),
+    WholeNumber(1, 1_000),
+  )
+  readonly MAX_SESSIONS_CEILING: number;
+
+  @Variable(
+    {
+      meaning: 'signs playback tickets; in production with `jwt` required, unless the other is set',
+      default: (given) =>
+        given.MEDIA_SIGNING_SECRET ??
+        (isProduction(given) && authenticates(given) ? undefined : randomBytes(32).toString('base64url')),
+      defaultText: '`MEDIA_SIGNING_SECRET`, else made at start',
+      secret: true,
+      shared: true,
+    },
+    // Where the secret that it defaults to is missing itself, one complaint is enough.
+    ValidateIf((config: StreamsSection) => config.MEDIA_SIGNING_SECRET !== undefined),
+    Satisfies(
+      'is missing: production needs it with AUTH_MODE=jwt, the same for all instances, unless MEDIA_SIGNING_SECRET is set',
+      isText,
+    ),
+  )
+  readonly TICKET_SECRET: string;
+
+  @Variable(
+    {
+      meaning: 'guards `/internal`, with every scope; the log warns of fewer than 16 characters',
+      defaultText: 'none; in production required',
+      secret: true,
+      shared: true,
+    },
+    ValidateIf((config: AuthSection) => config.production || config.INTERNAL_API_TOKEN !== undefined),
+    Satisfies(
+      'must be a token without a space; production does not start with /internal unguarded',
+      (value) => isText(value) && /^\S+$/.test(value),
+    ),
+  )
+  readonly INTERNAL_API_TOKEN?: string;
+
+  @Variable(
+    {
+      meaning: 'tokens with [scopes](#who-may-ask): `name:scope,scope:sha256-hex`, white space between them',
+      secret: true,
+      shared: true,
+    },
+    IsOptional(),
+    Satisfies(
+      `must be name:scope,scope:hash with white space between, the hash SHA-256 in hex, the scopes of ${SCOPES.join(', ')}`,
+      areApiTokens,
+    ),
+  )
+  readonly API_TOKENS?: string;
+
+  givesJwtKey(name: (typeof JWT_KEYS)[number]): boolean {
+    return this.AUTH_MODE === 'jwt' && this[name] !== undefined;
+  }
+
+  get lacksJwtKey(): boolean {
+    return this.AUTH_MODE === 'jwt' && !JWT_KEYS.some((name) => this.givesJwtKey(name));
+  }
+
+  /** The algorithms that tokens of viewers may be signed with, pinned by the kind of key. */
+  get jwtAlgorithms(): readonly string[] {
+    if (this.AUTH_JWT_SECRET !== undefined) return ['HS256'];
+    return this.AUTH_JWT_PUBLIC_KEY === undefined ? ASYMMETRIC : algorithmsOf(this.AUTH_JWT_PUBLIC_KEY);
+  }
+
+  get apiTokens(): readonly ApiToken[] {
+    return (
+      this.API_TOKENS?.trim()
+        .split(/\s+/)
+        .map((entry) => apiToken(entry)!) ?? []
+    );
+  }
+
+  /** Said louder than a warning, which may be hidden: in production nobody has to say who they are. */
+  get alarm(): string | undefined {
+    return this.production && this.AUTH_MODE === 'none'
+      ? 'AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user'
+      : undefined;
+  }
+}
+
+/** Whether viewers show tokens. */
+export function authenticates(given: Given): boolean {
+  return given.AUTH_MODE === undefined ? isProduction(given) : given.AUTH_MODE === 'jwt';
+}
+
+/** Both ends of a pair read as a public key, but an operator who gives the private one has mistaken it. */
+function isPublicKey(value: unknown): boolean {
+  if (!isText(value) || value.includes('PRIVATE KEY')) return false;
+  try {
+    return algorithmsOf(value).length > 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The algorithms that a public key may verify (RFC 7518, 3.1; RFC 8037), none where it is unfit: a token must not choose
+ * how its own key is used.
+ */
+function algorithmsOf(publicKey: string): readonly string[] {
+  const { asymmetricKeyType, asymmetricKeyDetails = {} } = createPublicKey(publicKey);
+  const { modulusLength = 0, namedCurve } = asymmetricKeyDetails;
+  if (asymmetricKeyType === 'rsa' && modulusLength >= 2_048) return RSA;
+  if (asymmetricKeyType === 'ec')
+    return { prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512'] }[namedCurve ?? ''] ?? [];
+  return asymmetricKeyType === 'ed25519' ? EDWARDS : [];
+}
+
+const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
+const EDWARDS = ['EdDSA', 'Ed25519'];
+const ASYMMETRIC = [...RSA, 'ES256', 'ES384', 'ES512', ...EDWARDS];
+
+function areApiTokens(value: unknown): boolean {
+  return (
+    isText(value) &&
+    value
+      .trim()
+      .split(/\s+/)
+      .every((entry) => apiToken(entry) !== undefined)
+  );
+}
+
+/** Reads `name:scope,scope:sha256-hex`; scopes have colons of their own. */
+function apiToken(entry: string): ApiToken | undefined {
+  const [, name, scopes, hex] = /^([\w.-]{1,64}):([a-z:,]+):([0-9a-fA-F]{64})$/.exec(entry) ?? [];
+  if (name === undefined || scopes === undefined || hex === undefined) return undefined;
+  const named = scopes.split(',') as Scope[];
+  if (!named.every((scope) => SCOPES.includes(scope))) return undefined;
+  return { name, scopes: named, sha256: Buffer.from(hex, 'hex') };
+}

@@ -1,0 +1,152 @@
+import { IsIn, IsOptional, IsString, ValidateIf } from 'class-validator';
+import { type Policy } from '../sessions/admission.js';
+import { Decimal, Satisfies, WholeNumber, isUrl } from './checks.js';
+import { type StreamsSection } from './streams.js';
+import { Section, Variable, isProduction } from './variable.js';
+
+/** How long a new session's place is held while its first phase is on its way. */
+const LEASE_MS = 5_000;
+
+/** The limit, the times of a session, and the store. */
+export class SessionsSection extends Section {
+  static readonly title = 'Sessions and their store';
+
+  @Variable(
+    { meaning: 'the limit: sessions that a user may hold at once', default: '3', shared: true },
+    WholeNumber(1, 1_000),
+  )
+  readonly MAX_SESSIONS_PER_USER: number;
+
+  @Variable(
+    {
+      meaning: 'X; fractions from 0.2 allowed, from 2 with `secure-link` and `cloudfront`',
+      default: '10',
+      shared: true,
+    },
+    Decimal(
+      'must be a number of seconds from 0.2 to 3600, to the millisecond',
+      (value) => value >= 0.2 && value <= 3_600 && Number.isInteger(Math.round(value * 1e6) / 1e3),
+    ),
+    Satisfies(
+      'must be at least 2 with secure-link and cloudfront: their URLs end on whole seconds',
+      (value, config: StreamsSection) => !config.signsForAnother || (value as number) >= 2,
+    ),
+  )
+  readonly PHASE_SECONDS: number;
+
+  @Variable(
+    { meaning: 'n: a session that asks for nothing for n·X seconds is expired', default: '3', shared: true },
+    WholeNumber(1, 1_000),
+  )
+  readonly IDLE_PHASES: number;
+
+  @Variable(
+    {
+      meaning: 'for how long after its last phase a session can be kept by keepalives',
+      default: '1800',
+      shared: true,
+    },
+    WholeNumber(0, 86_400),
+  )
+  readonly MAX_PAUSE_SECONDS: number;
+
+  @Variable(
+    {
+      meaning: 'a session with more than this left to play is handed out no further phase; at least 3·X',
+      default: (given) => String(Math.max(60, 3 * Number(given.PHASE_SECONDS ?? 10)) || 60),
+      defaultText: '60, or 3·X if that is more',
+      shared: true,
+    },
+    Decimal('must be a number of seconds up to 14400', (value) => value <= 14_400),
+    Satisfies(
+      'must be at least 3 times PHASE_SECONDS',
+      (value, config: SessionsSection) => !((value as number) < 3 * config.PHASE_SECONDS),
+    ),
+  )
+  readonly MAX_AHEAD_SECONDS: number;
+
+  @Variable(
+    {
+      meaning:
+        '`redis`; or `memory`, the embedded store, which serves one process and which production refuses unless named',
+      default: (given) => (given.REDIS_URL ? 'redis' : isProduction(given) ? undefined : 'memory'),
+      defaultText: '`redis` where `REDIS_URL` is set, else `memory`',
+    },
+    IsIn(['redis', 'memory'], {
+      message:
+        'must be redis or memory; production needs REDIS_URL, or SESSION_STORE=memory by name for one process',
+    }),
+  )
+  readonly SESSION_STORE: 'redis' | 'memory';
+
+  @Variable(
+    { meaning: '`redis://` or `rediss://`, with a password if any', secret: true },
+    ValidateIf(
+      (config: SessionsSection) => config.SESSION_STORE === 'redis' || config.REDIS_URL !== undefined,
+    ),
+    Satisfies(
+      'must be a redis:// or rediss:// URL, with a database from 0 to 15 if any; escape / ? # % and @ in its password',
+      isRedisUrl,
+    ),
+  )
+  readonly REDIS_URL?: string;
+
+  @Variable({ meaning: 'the password, where the URL has none', secret: true }, IsOptional(), IsString())
+  readonly REDIS_PASSWORD?: string;
+
+  @Variable(
+    {
+      meaning:
+        'the layout of the records that this instance writes, `1` (of release 0.1.0) or `2`; set it to `2` after an update, when no older release runs',
+      defaultText: '`2`, or `1` where Redis holds data of release 0.1.0',
+    },
+    IsOptional(),
+    IsIn(['1', '2'], { message: 'must be 1 or 2: the layout of the records that this instance writes' }),
+  )
+  readonly STORE_LAYOUT?: '1' | '2';
+
+  @Variable(
+    { meaning: '`false`: cluster mode is not available yet', defaultText: '`false`' },
+    IsOptional(),
+    IsIn(['false'], { message: 'must be false: cluster mode is not available yet' }),
+  )
+  readonly REDIS_CLUSTER?: string;
+
+  @Variable(
+    { meaning: 'without its store the service refuses with 503', default: 'closed' },
+    IsIn(['closed'], { message: 'must be closed: open is not available yet' }),
+  )
+  readonly STORE_DOWN_POLICY: 'closed';
+
+  /** X, in milliseconds. */
+  get phaseMs(): number {
+    return Math.round(this.PHASE_SECONDS * 1_000);
+  }
+
+  get policy(): Policy {
+    const expireAfterMs = this.IDLE_PHASES * this.phaseMs;
+    const maxAheadMs = Math.round(this.MAX_AHEAD_SECONDS * 1_000);
+    return {
+      quota: { maxSessions: this.MAX_SESSIONS_PER_USER },
+      idleAfterMs: this.phaseMs,
+      expireAfterMs,
+      leaseMs: Math.min(LEASE_MS, expireAfterMs),
+      maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
+      maxAheadMs,
+      // Two seeks in a row find room. MAX_AHEAD_SECONDS is 3·X or more, so that one phase at least is left.
+      pacedAheadMs: maxAheadMs - 2 * this.phaseMs,
+    };
+  }
+}
+
+function isRedisUrl(value: unknown): boolean {
+  if (!isUrl(value, ['redis:', 'rediss:'], 'allowed')) return false;
+  const { username, password, pathname } = new URL(value);
+  try {
+    decodeURIComponent(username + password);
+  } catch {
+    return false;
+  }
+  // With a database that it cannot select, a client would go on in database 0.
+  return /^\/?$|^\/(\d|1[0-5])$/.test(pathname);
+}

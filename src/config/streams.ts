@@ -1,0 +1,152 @@
+import { createPrivateKey, randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { IsIn, ValidateIf } from 'class-validator';
+import { HTTP, Lines, List, Satisfies, isHttpOrigin, isText, isUrl } from './checks.js';
+import { type Given, Section, Variable, guessable, isProduction, withoutEffect } from './variable.js';
+
+const MEDIA_SIGNERS = ['hmac', 'secure-link', 'cloudfront', 'none'] as const;
+
+/** Where streams come from, and how the URLs of their media are signed. */
+export class StreamsSection extends Section {
+  static readonly title = 'Streams and media';
+
+  static warnings(given: Given): string[] {
+    return [
+      ...guessable(given, ['MEDIA_SIGNING_SECRET']),
+      ...(given.MEDIA_SIGNING === 'secure-link' && given.MEDIA_SIGNING_SECRET === undefined
+        ? [
+            'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
+          ]
+        : []),
+      ...(given.MEDIA_SIGNING === 'cloudfront'
+        ? []
+        : withoutEffect(
+            given,
+            ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'],
+            'MEDIA_SIGNING is not cloudfront',
+          )),
+    ];
+  }
+
+  @Variable(
+    {
+      meaning:
+        'a folder holding `{stream_id}/index.m3u8`, or an `http(s)://…/{stream_id}/index.m3u8` template',
+      default: resolve(__dirname, '../../samples/streams'),
+      defaultText: 'the bundled sample',
+      shared: true,
+    },
+    Satisfies(
+      'must be a folder that is there, or an http(s):// URL without credentials and with {stream_id} in its path',
+      isOrigin,
+    ),
+  )
+  readonly STREAM_ORIGIN: string;
+
+  @Variable(
+    {
+      meaning:
+        "other origins that a template's may redirect playlists to: `https://host`, with commas between",
+      default: [],
+      defaultText: 'none',
+      shared: true,
+    },
+    List(
+      'must be of the form https://host or https://host:port, with commas between: where STREAM_ORIGIN may redirect to',
+      isHttpOrigin,
+    ),
+  )
+  readonly STREAM_ORIGIN_REDIRECTS: readonly string[];
+
+  @Variable(
+    {
+      meaning: 'the beginning of segment URLs; `secure-link` and `cloudfront` need it for a folder',
+      defaultText: 'the service itself for a folder, the origin for a template',
+    },
+    ValidateIf(
+      ({ MEDIA_BASE_URL, STREAM_ORIGIN, signsForAnother }: StreamsSection) =>
+        MEDIA_BASE_URL !== undefined || (signsForAnother && !/^https?:/.test(STREAM_ORIGIN)),
+    ),
+    Satisfies(
+      'must be an http(s):// URL without credentials or query; ' +
+        'secure-link and cloudfront need it where STREAM_ORIGIN is a folder, since another server must check their URLs',
+      (value) => isUrl(value, HTTP, 'refused') && !/[?#]/.test(value),
+    ),
+  )
+  readonly MEDIA_BASE_URL?: string;
+
+  @Variable(
+    {
+      meaning:
+        '`hmac`; `secure-link` for nginx; `cloudfront`; or `none`: then `/media` serves every file of the folder to everybody',
+      default: 'hmac',
+      shared: true,
+    },
+    IsIn(MEDIA_SIGNERS, { message: `must be one of ${MEDIA_SIGNERS.join(', ')}` }),
+  )
+  readonly MEDIA_SIGNING: (typeof MEDIA_SIGNERS)[number];
+
+  @Variable(
+    {
+      meaning: 'for `hmac` and `secure-link`; the log warns of fewer than 16 characters',
+      default: (given) =>
+        isProduction(given) && !['none', 'cloudfront'].includes(given.MEDIA_SIGNING ?? '')
+          ? undefined
+          : randomBytes(32).toString('base64url'),
+      defaultText: 'made at start; in production required',
+      secret: true,
+      shared: true,
+    },
+    Satisfies('is missing: production needs it, the same for all instances', isText),
+  )
+  readonly MEDIA_SIGNING_SECRET: string;
+
+  @Variable(
+    {
+      meaning: 'the id of the public key in CloudFront',
+      defaultText: 'none; for `cloudfront` required',
+    },
+    ValidateIf((config: StreamsSection) => config.MEDIA_SIGNING === 'cloudfront'),
+    Satisfies(
+      'must be the id of a public key in CloudFront, of letters and digits',
+      (value) => isText(value) && /^[A-Za-z0-9]+$/.test(value),
+    ),
+  )
+  readonly CLOUDFRONT_KEY_PAIR_ID?: string;
+
+  @Variable(
+    {
+      meaning: 'RSA of 2048 bits in PEM; its lines may be joined by `\\n`',
+      defaultText: 'none; for `cloudfront` required',
+      secret: true,
+    },
+    Lines(),
+    ValidateIf((config: StreamsSection) => config.MEDIA_SIGNING === 'cloudfront'),
+    Satisfies('must be a private RSA key of 2048 bits in PEM, without a passphrase', isCloudFrontKey),
+  )
+  readonly CLOUDFRONT_PRIVATE_KEY?: string;
+
+  /** Another server checks the URLs of media, and this one serves none. */
+  get signsForAnother(): boolean {
+    return this.MEDIA_SIGNING === 'secure-link' || this.MEDIA_SIGNING === 'cloudfront';
+  }
+}
+
+function isOrigin(value: unknown): boolean {
+  if (!isText(value)) return false;
+  if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  // The id belongs in the path: the root of the origin is the part before it.
+  return isUrl(value, HTTP, 'refused') && /^https?:\/\/[^/?#]+\/[^?#]*\{stream_id\}/.test(value);
+}
+
+/** CloudFront takes no RSA key of another size. */
+function isCloudFrontKey(value: unknown): boolean {
+  if (!isText(value)) return false;
+  try {
+    const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(value);
+    return asymmetricKeyType === 'rsa' && asymmetricKeyDetails?.modulusLength === 2_048;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,84 @@
+import { type Given, type Variable } from './variable.js';
+
+/** First words that many programs use in their variables: a name must be like ours in more than these. */
+const COMMON_WORDS = new Set(['HOST', 'PORT', 'MAX', 'API', 'SESSION', 'BUILD']);
+/** The name of this service: nothing reads variables that begin so, but people who do not know that write them. */
+const OWN_PREFIX = 'STREAMGATE_';
+
+/** One warning for each variable that looks as if it were meant for this service and is none of its variables. */
+export function findUnknown(given: Given, variables: readonly Variable[]): string[] {
+  const known = new Set(variables.flatMap(({ name, secret }) => (secret ? [name, `${name}_FILE`] : [name])));
+  const names = variables.map(({ name }) => name);
+  return Object.entries(given)
+    .filter(([name, value]) => !known.has(name) && !isServiceLink(name, value!))
+    .flatMap(([written]) => {
+      const name = written.toUpperCase();
+      const base = name.replace(OWN_PREFIX, '').replace(/_FILE$/, '');
+      const nearest = nearestOf(base, names);
+      return name.startsWith(OWN_PREFIX) || isSlip(base, nearest) || sharesWords(name, nearest, names)
+        ? [`${written} is unknown and has no effect: the nearest variable is ${nearest}`]
+        : [];
+    });
+}
+
+/** Whether Kubernetes set a variable to tell of a service, as REDIS_SERVICE_HOST and REDIS_PORT=tcp://… of one named redis. */
+function isServiceLink(name: string, value: string): boolean {
+  return (
+    /_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)/.test(name) ||
+    (name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value))
+  );
+}
+
+/** Whether a name is a variable of ours but for a few letters. */
+function isSlip(name: string, known: string): boolean {
+  return distance(name, known) <= slips(known);
+}
+
+/** Whether a name begins with a word as ours do: one that other programs do not use, or that is not the only one shared. */
+function sharesWords(name: string, nearest: string, names: readonly string[]): boolean {
+  const [first = ''] = name.split('_', 1);
+  if (!name.includes('_') || !names.some((known) => known.startsWith(`${first}_`))) return false;
+  return !COMMON_WORDS.has(first) || commonWords(name, nearest) >= 2;
+}
+
+/** How many letters may be wrong: one of PORT, and at most three. */
+function slips(name: string): number {
+  return Math.max(1, Math.min(3, Math.floor(name.length / 5)));
+}
+
+/** The variable with the most words in common; of several such, the one that takes the fewest changes. */
+function nearestOf(name: string, names: readonly string[]): string {
+  const rank = (known: string): number =>
+    distance(name, known) - (isSlip(name, known) ? 1_000 : 10 * commonWords(name, known));
+  return names.reduce((best, known) => (rank(known) < rank(best) ? known : best));
+}
+
+function commonWords(one: string, other: string): number {
+  const words = other.split('_');
+  return one.split('_').filter((word) => words.includes(word)).length;
+}
+
+/**
+ * How many letters must be put in, taken out, replaced or swapped with the next one to make one text of the other
+ * (Damerau-Levenshtein, as optimal string alignment).
+ */
+function distance(from: string, to: string): number {
+  const costs = [Array.from({ length: to.length + 1 }, (_, at) => at)];
+  for (let row = 1; row <= from.length; row++) {
+    const above = costs[row - 1]!;
+    const current = [row];
+    for (let at = 1; at <= to.length; at++) {
+      const isSwap = row > 1 && at > 1 && from[row - 1] === to[at - 2] && from[row - 2] === to[at - 1];
+      current.push(
+        Math.min(
+          above[at]! + 1,
+          current[at - 1]! + 1,
+          above[at - 1]! + (from[row - 1] === to[at - 1] ? 0 : 1),
+          isSwap ? costs[row - 2]![at - 2]! + 1 : Infinity,
+        ),
+      );
+    }
+    costs.push(current);
+  }
+  return costs[from.length]![to.length]!;
+}

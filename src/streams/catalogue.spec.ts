@@ -1,0 +1,261 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo } from 'node:net';
+import { Logger } from '@nestjs/common';
+import { ManualClock } from '../../test/support/manual-clock.js';
+import { until } from '../../test/support/until.js';
+import { readConfig } from '../config/config.js';
+import { Catalogue } from './catalogue.js';
+import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
+import { LiveStream, PhasedStream } from './phases.js';
+
+/**
+ * A format of the test's own, which the catalogue knows by the interface alone: `film A B` and `live 100 A B` are streams
+ * of segments of 2 s, `choice uri uri` names renditions.
+ */
+const LINES: Format = {
+  read(text, { streamId, url, root, phaseSeconds }): MultivariantManifest | MediaManifest {
+    const [kind = '', ...words] = text.trim().split(' ');
+    const segments = (names: readonly string[]) =>
+      names.map((name) => ({ path: new URL(name, url).href.slice(root.href.length), durationSeconds: 2 }));
+    switch (kind) {
+      case 'choice':
+        return {
+          kind: 'multivariant',
+          renditions: words.map((uri) => ({ type: 'variant', url: new URL(uri, url) })),
+          first: 0,
+        };
+      case 'film':
+        return { kind: 'media', stream: new PhasedStream(streamId, segments(words), phaseSeconds) };
+      case 'live': {
+        const options = { first: Number(words[0]), targetSeconds: 2, ended: false };
+        return {
+          kind: 'media',
+          stream: new LiveStream(streamId, segments(words.slice(1)), phaseSeconds, options),
+        };
+      }
+      default:
+        throw new Error('no such manifest');
+    }
+  },
+  bytesOf: () => 1_000,
+  renewsAfterMs: (manifest) => (manifest.kind === 'media' && !manifest.stream.ended ? 1_000 : undefined),
+  lastsMs: (manifest) =>
+    manifest.kind === 'media' && !manifest.stream.ended ? manifest.stream.segmentCount * 2_000 : Infinity,
+};
+
+/** An origin whose answers the test writes: by path, a text, or the status of a failure. */
+const answers = new Map<string, string | number>();
+const asked: string[] = [];
+const server = createServer(({ url }, response) => {
+  asked.push(url!);
+  const answer = answers.get(url!) ?? 404;
+  if (typeof answer === 'string') response.end(answer);
+  else if (answer === 0) response.destroy();
+  else response.writeHead(answer).end();
+});
+let template = '';
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  template = `http://127.0.0.1:${(server.address() as AddressInfo).port}/{stream_id}/index.txt`;
+});
+afterAll(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+afterEach(() => {
+  answers.clear();
+  jest.restoreAllMocks();
+});
+
+function open() {
+  asked.length = 0;
+  const clock = new ManualClock();
+  const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  const catalogue = new Catalogue(LINES, readConfig({ STREAM_ORIGIN: template }), clock);
+  /** The paths of all segments that the catalogue has of a stream, or the outcome where it has none. */
+  const paths = async (streamId: string, rendition?: number): Promise<string> => {
+    const lookup = catalogue.known(streamId, rendition) ?? (await catalogue.find(streamId, rendition));
+    if (lookup.outcome !== 'found') return lookup.outcome;
+    const { stream, window } = lookup;
+    const all: string[] = [];
+    for (let at = window!.oldest; at < window!.end; at++)
+      all.push(...stream.phase(at).segments.map(({ path }) => path));
+    return all.join(' ');
+  };
+  return { clock, warn, catalogue, paths };
+}
+
+describe('a catalogue', () => {
+  it('finds streams of any format, and tells those that are not there from an origin that fails', async () => {
+    const { catalogue, paths } = open();
+    answers.set('/film/index.txt', 'film a b');
+    answers.set('/news/index.txt', 'live 100 a b c');
+    answers.set('/broken/index.txt', 500);
+    expect(await paths('film')).toBe('film/a film/b');
+    expect(await catalogue.find('film')).toMatchObject({
+      window: { oldest: 0, end: 1, start: 0, live: false },
+    });
+    expect(await catalogue.find('news')).toMatchObject({ window: { live: true } });
+    expect(await paths('film', 0)).toBe('film/a film/b');
+    expect(await paths('film', 1)).toBe('not-found');
+    expect(await paths('never')).toBe('not-found');
+    expect(await paths('broken')).toBe('unavailable');
+    expect(await paths('..')).toBe('not-found');
+  });
+
+  it('reads what is finished again after a minute, what is live as its format says, and what is missing after a second', async () => {
+    const { clock, paths } = open();
+    answers.set('/film/index.txt', 'film a');
+    answers.set('/news/index.txt', 'live 100 a');
+    const all = async () => [await paths('film'), await paths('news'), await paths('soon')];
+    expect(await all()).toEqual(['film/a', 'news/a', 'not-found']);
+    answers.set('/film/index.txt', 'film b');
+    answers.set('/news/index.txt', 'live 100 b');
+    answers.set('/soon/index.txt', 'film b');
+    clock.advance(1_000);
+    expect(await all()).toEqual(['film/a', 'news/a', 'not-found']);
+    clock.advance(1);
+    expect(await all()).toEqual(['film/a', 'news/b', 'soon/b']);
+    clock.advance(59_000);
+    expect(await all()).toEqual(['film/b', 'news/b', 'soon/b']);
+  });
+
+  it('has no window of phases for a stream that has no phase yet', async () => {
+    const { catalogue } = open();
+    answers.set('/soon/index.txt', 'film');
+    expect(await catalogue.find('soon')).toMatchObject({ outcome: 'found', window: undefined });
+  });
+});
+
+describe('a catalogue whose origin fails', () => {
+  it('uses a film that is in memory for as long as it stays there, and asks the origin every second', async () => {
+    const { clock, catalogue, paths } = open();
+    answers.set('/film/index.txt', 'film a');
+    expect(await paths('film')).toBe('film/a');
+    answers.set('/film/index.txt', 503);
+    for (let hour = 0; hour < 24; hour++) {
+      clock.advance(3_600_000);
+      expect(await paths('film')).toBe('film/a');
+      await until(() => catalogue.failures.bridged === hour + 1);
+    }
+    expect(catalogue.failures.total).toBe(24);
+    const reads = asked.length;
+    clock.advance(1_000);
+    await paths('film');
+    expect(asked.length).toBe(reads);
+    answers.set('/film/index.txt', 'film b');
+    clock.advance(1);
+    // Nobody waits for the origin while it fails: what is in memory is given while it is asked.
+    expect(await paths('film')).toBe('film/a');
+    await until(async () => (await paths('film')) === 'film/b');
+    expect(asked.length).toBe(reads + 1);
+  });
+
+  it('uses a live stream until all that its window names has left it, and no longer', async () => {
+    const { clock, paths } = open();
+    answers.set('/news/index.txt', 'live 100 a b c');
+    expect(await paths('news')).toBe('news/a news/b news/c');
+    answers.set('/news/index.txt', 0);
+    clock.advance(5_999);
+    expect(await paths('news')).toBe('news/a news/b news/c');
+    clock.advance(1_001);
+    expect(await paths('news')).toBe('unavailable');
+    answers.set('/news/index.txt', 'live 101 b c d');
+    expect(await paths('news')).toBe('news/b news/c news/d');
+  });
+
+  it('believes an origin that answers that there is no such stream any more', async () => {
+    const { clock, paths } = open();
+    answers.set('/film/index.txt', 'film a');
+    expect(await paths('film')).toBe('film/a');
+    answers.delete('/film/index.txt');
+    clock.advance(60_001);
+    expect(await paths('film')).toBe('not-found');
+  });
+
+  it('uses a film while the manifest cannot be read, too', async () => {
+    const { clock, paths } = open();
+    answers.set('/film/index.txt', 'film a');
+    await paths('film');
+    answers.set('/film/index.txt', '<!doctype html>');
+    clock.advance(60_001);
+    expect(await paths('film')).toBe('film/a');
+  });
+
+  it('writes one line of log for an outage, and another for the next one', async () => {
+    const { clock, warn, paths } = open();
+    const fail = async (streamId: string) => {
+      answers.set(`/${streamId}/index.txt`, 500);
+      expect(await paths(streamId)).toBe('unavailable');
+    };
+    for (let at = 0; at < 20; at++) {
+      await fail(`film-${at}`);
+      clock.advance(30_000);
+    }
+    expect(warn.mock.calls).toEqual([
+      [{ reason: 'the origin answered 500', code: undefined, stream_id: 'film-0', msg: 'the origin failed' }],
+    ]);
+    clock.advance(60_000);
+    await fail('film-20');
+    expect(warn).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe('a catalogue of streams with renditions', () => {
+  it('finds each by its number', async () => {
+    const { paths } = open();
+    answers.set('/film/index.txt', 'choice low/l.txt high/h.txt');
+    answers.set('/film/low/l.txt', 'film a');
+    answers.set('/film/high/h.txt', 'film b');
+    expect(await paths('film')).toBe('film/low/a');
+    expect(await paths('film', 1)).toBe('film/high/b');
+    expect(await paths('film', 2)).toBe('not-found');
+  });
+
+  it('reads the manifest that names them again at once where a rendition is gone, and follows it', async () => {
+    const { clock, paths } = open();
+    answers.set('/news/index.txt', 'choice v1/l.txt v1/h.txt');
+    answers.set('/news/v1/l.txt', 'live 100 a b');
+    answers.set('/news/v1/h.txt', 'live 100 a b');
+    expect(await paths('news', 1)).toBe('news/v1/a news/v1/b');
+    // The encoder starts anew under another name.
+    answers.set('/news/index.txt', 'choice v2/l.txt v2/h.txt');
+    answers.delete('/news/v1/h.txt');
+    answers.delete('/news/v1/l.txt');
+    answers.set('/news/v2/l.txt', 'live 0 x');
+    answers.set('/news/v2/h.txt', 'live 0 y');
+    clock.advance(1_001);
+    expect(await paths('news', 1)).toBe('news/v2/y');
+    expect(await paths('news')).toBe('news/v2/x');
+  });
+
+  it('follows one that leads to other addresses, even where a rendition was read lately', async () => {
+    const { clock, catalogue, paths } = open();
+    answers.set('/film/index.txt', 'choice v1/l.txt v1/h.txt');
+    for (const at of ['v1', 'v2'])
+      for (const name of ['l', 'h']) answers.set(`/film/${at}/${name}.txt`, `film ${name}`);
+    await catalogue.open('film');
+    clock.advance(30_000);
+    expect([await paths('film'), await paths('film', 1)]).toEqual(['film/v1/l', 'film/v1/h']);
+    answers.set('/film/index.txt', 'choice v2/l.txt v2/h.txt');
+    clock.advance(30_001);
+    expect([await paths('film', 1), await paths('film')]).toEqual(['film/v2/h', 'film/v2/l']);
+    expect([await paths('film', 1), await paths('film')]).toEqual(['film/v2/h', 'film/v2/l']);
+  });
+
+  it('does not read it again and again for a rendition that is missing', async () => {
+    const { clock, paths } = open();
+    answers.set('/film/index.txt', 'choice l.txt gone.txt');
+    answers.set('/film/l.txt', 'film a');
+    for (let at = 0; at < 10; at++) {
+      expect(await paths('film', 1)).toBe('unavailable');
+      clock.advance(100);
+    }
+    expect(asked.filter((path) => path === '/film/index.txt')).toHaveLength(1);
+    clock.advance(1);
+    expect(await paths('film', 1)).toBe('unavailable');
+    expect(asked.filter((path) => path === '/film/index.txt')).toHaveLength(2);
+  });
+});

@@ -1,0 +1,30 @@
+import { isDeepStrictEqual } from 'node:util';
+import { LRUCache } from 'lru-cache';
+import { type Stream } from './phases.js';
+
+const MAX_SEEN_STREAMS = 10_000;
+
+/** What the API shows of a stream: without its segments, so that many can be remembered. */
+export type StreamSummary = Pick<Stream, 'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'>;
+
+/** The streams that were read so far, for an origin that cannot list its own. */
+export class SeenStreams {
+  private readonly summaries = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
+  private ordered: readonly StreamSummary[] | undefined;
+
+  /** `isFirst`: the rendition that is played unless somebody chooses, by which a stream is described. */
+  note({ streamId, kind, durationSeconds, phaseSeconds, phases }: Stream, isFirst: boolean): void {
+    const summary = { streamId, kind, durationSeconds, phaseSeconds, phases };
+    const known = this.summaries.get(streamId);
+    if (known && (!isFirst || isDeepStrictEqual(known, summary))) return;
+    this.summaries.set(streamId, summary);
+    this.ordered = undefined;
+  }
+
+  /** By stream id. The same array until a stream is added or changes. */
+  list(): readonly StreamSummary[] {
+    return (this.ordered ??= [...this.summaries.values()].toSorted((a, b) =>
+      a.streamId < b.streamId ? -1 : 1,
+    ));
+  }
+}

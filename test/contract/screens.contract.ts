@@ -1,0 +1,347 @@
+import { type Policy } from '../../src/sessions/admission.js';
+import { type Device } from '../../src/sessions/device.js';
+import {
+  type Admission,
+  type AdmissionRequest,
+  type Place,
+  type Session,
+} from '../../src/sessions/session.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { POLICY, type Store, eventsOf } from '../support/stores.js';
+import { filmOf } from '../support/windows.js';
+
+const X = POLICY.idleAfterMs;
+const TV: Device = { id: 'tv-1', name: 'Living-room TV', type: 'tv' };
+let users = 0;
+
+/**
+ * The part of the promise that is about screens: a place lasts for as long as what was handed out, nobody is handed out
+ * much ahead, and a device plays one thing at a time. X = 10 s, n = 3, limit 3.
+ */
+export function describeScreens(open: (policy: Policy, clock: ManualClock) => Store): void {
+  let clock: ManualClock;
+  let store: Store['sessions'];
+  let events: Store['events'];
+  let userId: string;
+  beforeEach(() => {
+    clock = new ManualClock();
+    ({ sessions: store, events } = open(POLICY, clock));
+    userId = `screens-${++users}`;
+  });
+
+  const ask = (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<Admission> =>
+    store.admit({
+      userId,
+      sessionId,
+      streamId: 'film',
+      phase: undefined,
+      window: filmOf(100),
+      endSessionIds: [],
+      quota: POLICY.quota,
+      ...more,
+    });
+  const place = async (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<Place> => {
+    const admission = await ask(sessionId, more);
+    if (admission.outcome !== 'admitted') throw new Error(`${sessionId} was refused: ${admission.outcome}`);
+    return admission.place;
+  };
+  /** Takes a phase that arrives, and gives how long the session then has left to play, in milliseconds. */
+  const take = async (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<number> => {
+    const taken = await place(sessionId, more);
+    if (taken.reserved) await store.confirm(taken);
+    return (await session(sessionId)).playsUntil - clock.now();
+  };
+  const session = async (sessionId: string): Promise<Session> =>
+    (await store.list(userId)).sessions.find((one) => one.sessionId === sessionId)!;
+  const live = async (): Promise<string[]> =>
+    (await store.list(userId)).sessions.map(({ sessionId }) => sessionId);
+
+  describe('what is left to play', () => {
+    it('leaves the instants of a client that asks once in X as they were, to the millisecond', async () => {
+      for (let phase = 0; phase < 4; phase++) {
+        await take('a');
+        const now = clock.now();
+        expect(await session('a')).toMatchObject({
+          lastActivityAt: now,
+          playsUntil: now + X,
+          idleAt: now + X,
+          expiresAt: now + 3 * X,
+        });
+        clock.advance(X);
+      }
+    });
+
+    it('holds the place of a session that took eight phases in a row until eight phases have played', async () => {
+      const begun = clock.now();
+      const policy = { ...POLICY, maxAheadMs: 8 * X };
+      ({ sessions: store } = open(policy, clock));
+      for (let phase = 0; phase < 8; phase++) await take('a');
+      expect(await session('a')).toMatchObject({ idleAt: begun + 8 * X, expiresAt: begun + 10 * X });
+      for (const other of ['b', 'c']) await take(other);
+      clock.advance(3 * X);
+      for (const other of ['b', 'c']) await take(other);
+      expect(await ask('d')).toMatchObject({ outcome: 'limit-reached', retryAt: begun + 6 * X });
+      clock.advance(10 * X - 3 * X - 1);
+      expect(await live()).toEqual(['a']);
+      clock.advance(1);
+      expect(await live()).toEqual([]);
+    });
+
+    it('adds nothing for a phase that is fetched again, and its duration for one further on', async () => {
+      expect(await take('a')).toBe(X);
+      expect(await take('a', { phase: 0 })).toBe(X);
+      expect(await take('a')).toBe(2 * X);
+      expect(await take('a', { phase: 1 })).toBe(2 * X);
+      // Another quality of what it holds, and on from there.
+      expect(await take('a', { phase: 0 })).toBe(2 * X);
+      expect(await take('a', { phase: 1 })).toBe(2 * X);
+      expect(await take('a', { phase: 2 })).toBe(3 * X);
+    });
+
+    it('takes a phase that has played for a new one when it is fetched again', async () => {
+      await take('a');
+      await take('a');
+      clock.advance(1.5 * X);
+      expect(await take('a', { phase: 0 })).toBe(1.5 * X);
+    });
+
+    it('counts the last phase of a film by its own duration', async () => {
+      const window = { ...filmOf(2)!, lastPhaseMs: 4_000 };
+      await take('a', { window });
+      expect(await take('a', { window })).toBe(X + 4_000);
+    });
+
+    it('is not shortened by a seek or by a move', async () => {
+      await take('a');
+      await take('a');
+      expect(await take('a', { phase: 50 })).toBe(3 * X);
+      expect(await take('a', { streamId: 'news' })).toBe(4 * X);
+      expect(await take('a', { phase: 'same', streamId: 'film' })).toBe(4 * X);
+    });
+
+    it('does not grow by playlists, and counts the first phase of a session that began with one', async () => {
+      expect(await take('a', { phase: 'same' })).toBe(0);
+      expect(await take('a', { phase: 0 })).toBe(X);
+      expect(await take('a', { phase: 'same' })).toBe(X);
+      expect(await take('a')).toBe(2 * X);
+    });
+
+    it('begins with the phase that a session which only loaded a playlist has not taken yet', async () => {
+      await take('a', { phase: 'same' });
+      expect(await ask('a')).toMatchObject({ session: { phase: 0 } });
+      expect(await ask('a')).toMatchObject({ session: { phase: 1 } });
+    });
+
+    it('is taken back with the phase that did not arrive', async () => {
+      await take('a');
+      const before = await session('a');
+      clock.advance(1_000);
+      await store.withdraw(await place('a'));
+      expect(await session('a')).toEqual(before);
+    });
+
+    it('waits while a player is paused', async () => {
+      for (let phase = 0; phase < 4; phase++) await take('a');
+      for (let beat = 0; beat < 5; beat++) {
+        clock.advance(X);
+        await store.keepAlive(userId, 'a');
+      }
+      expect((await session('a')).playsUntil).toBe(clock.now() + 4 * X);
+      // It may have played on for X before its first keepalive.
+      expect(await take('a')).toBe(4 * X);
+    });
+
+    it('is told with each expiry', async () => {
+      await take('a');
+      await take('a');
+      const { playsUntil } = await session('a');
+      clock.advance(4 * X);
+      await store.expireIdle({ maxSessions: 1_000 });
+      const [expired] = (await eventsOf({ events }, userId)).filter(({ type }) => type === 'session.expired');
+      expect(expired!.session).toMatchObject({ playsUntil, idleAt: playsUntil });
+    });
+  });
+
+  describe('far ahead', () => {
+    it('hands out no phase while more than the bound is left to play, and changes nothing', async () => {
+      for (let phase = 0; phase < 7; phase++) await take('a');
+      const before = await session('a');
+      clock.advance(2_500);
+      expect(await ask('a')).toEqual({
+        outcome: 'too-far-ahead',
+        now: clock.now(),
+        retryAt: clock.now() + X - 2_500,
+      });
+      expect(await session('a')).toEqual({ ...before, state: 'active' });
+      clock.advance(X - 2_501);
+      expect(await ask('a')).toMatchObject({ outcome: 'too-far-ahead', retryAt: clock.now() + 1 });
+      clock.advance(1);
+      expect(await take('a')).toBe(7 * X);
+    });
+
+    it('holds for seeks and moves as well, but not for what is fetched again', async () => {
+      for (let phase = 0; phase < 7; phase++) await take('a');
+      for (const more of [{ phase: 50 }, { streamId: 'news' }, { phase: 0, streamId: 'news' }])
+        expect(await ask('a', more)).toMatchObject({ outcome: 'too-far-ahead' });
+      for (const phase of [6, 1, 3]) expect(await take('a', { phase })).toBe(7 * X);
+    });
+
+    it('lets a paced player fetch less in a row, and leaves room for its seeks', async () => {
+      for (let phase = 0; phase < 5; phase++) await take('a', { paced: true });
+      expect(await ask('a', { paced: true })).toMatchObject({
+        outcome: 'too-far-ahead',
+        retryAt: clock.now() + X,
+      });
+      expect(await take('a', { phase: 50, paced: true })).toBe(6 * X);
+      expect(await ask('a', { paced: true })).toMatchObject({ retryAt: clock.now() + 2 * X });
+      expect(await take('a', { phase: 70, paced: true })).toBe(7 * X);
+      expect(await ask('a', { phase: 90, paced: true })).toMatchObject({ retryAt: clock.now() + X });
+    });
+
+    it('does not count what jumps from here to there as a row', async () => {
+      for (const phase of [40, 30, 20]) await take('a', { phase });
+      // 20 alone is held of its row: 19 is new.
+      expect(await take('a', { phase: 19 })).toBe(4 * X);
+    });
+
+    it('is told after the end of the film, and after a refusal for want of a place', async () => {
+      for (let phase = 0; phase < 7; phase++) await take('a');
+      expect(await ask('a', { phase: 100 })).toEqual({ outcome: 'phase-not-found' });
+      expect(await ask('a', { window: undefined })).toEqual({ outcome: 'phase-not-found' });
+    });
+
+    it('is no matter of a clock that was set back', async () => {
+      for (let phase = 0; phase < 5; phase++) await take('a');
+      clock.advance(-60_000);
+      expect(await take('a')).toBe(6 * X);
+    });
+  });
+
+  describe('a device', () => {
+    it('is shown with its session, and stays as it was but for its name', async () => {
+      await take('a', { device: TV });
+      expect((await session('a')).device).toEqual(TV);
+      await take('a', { device: { ...TV, name: 'Attic TV', type: 'phone', shared: true } });
+      expect((await session('a')).device).toEqual({ ...TV, name: 'Attic TV' });
+      await take('a', { device: { id: 'other' } });
+      await take('a');
+      expect((await session('a')).device).toEqual({ ...TV, name: 'Attic TV' });
+      await take('b');
+      await take('b', { device: TV });
+      expect((await session('b')).device).toBeUndefined();
+    });
+
+    it('takes its own former place with a new session, whoever else is watching', async () => {
+      await take('old', { device: TV });
+      for (const other of ['b', 'c']) await take(other);
+      expect(await ask('new', { device: TV })).toMatchObject({ outcome: 'admitted', created: true, live: 3 });
+      expect(await live()).toEqual(['b', 'c', 'new']);
+      expect(await ask('old', { device: TV })).toMatchObject({
+        outcome: 'session-ended',
+        reason: 'replaced',
+        replacedBy: { sessionId: 'new', device: TV },
+      });
+      const ended = (await eventsOf({ events }, userId)).filter(({ type }) => type === 'session.ended');
+      expect(ended).toMatchObject([
+        { sessionId: 'old', reason: 'replaced', replacedBy: { sessionId: 'new', device: TV } },
+      ]);
+    });
+
+    it('gives its former place up also where others are free', async () => {
+      await take('old', { device: TV });
+      await take('new', { device: TV });
+      expect(await live()).toEqual(['new']);
+    });
+
+    it('that is shared plays several things', async () => {
+      const browser = { id: 'browser', shared: true };
+      for (const tab of ['a', 'b', 'c']) await take(tab, { device: browser });
+      expect(await live()).toHaveLength(3);
+      expect(await ask('d', { device: browser })).toMatchObject({ outcome: 'limit-reached' });
+      // Nor does one that says it is shared now give way to one that does not.
+      expect(await ask('d', { device: { id: 'browser' } })).toMatchObject({ outcome: 'limit-reached' });
+    });
+
+    it('of another user is another device', async () => {
+      await take('a', { device: TV });
+      const other = await ask('a', { userId: `${userId}-other`, device: TV });
+      expect(other).toMatchObject({ outcome: 'admitted', created: true, live: 1 });
+      expect(await live()).toEqual(['a']);
+    });
+
+    it('that is refused for its phase replaces nothing', async () => {
+      await take('old', { device: TV });
+      expect(await ask('new', { device: TV, window: undefined })).toEqual({ outcome: 'phase-not-found' });
+      expect(await live()).toEqual(['old']);
+    });
+  });
+
+  describe('a client without a device', () => {
+    const client = 'mpv at home';
+
+    it('takes the place of its idle session where no other is free', async () => {
+      await take('ghost', { client });
+      clock.advance(X);
+      for (const other of ['b', 'c']) await take(other);
+      expect(await ask('new', { client })).toMatchObject({ outcome: 'admitted', live: 3 });
+      expect(await live()).toEqual(['b', 'c', 'new']);
+      expect(await ask('ghost')).toMatchObject({ outcome: 'session-ended', reason: 'replaced' });
+    });
+
+    it('takes no place of one that still plays, of another client, or while one is free', async () => {
+      await take('plays', { client });
+      clock.advance(X - 1);
+      for (const other of ['b', 'c']) await take(other);
+      expect(await ask('new', { client })).toMatchObject({ outcome: 'limit-reached' });
+      clock.advance(1);
+      expect(await ask('new', { client: 'another' })).toMatchObject({ outcome: 'limit-reached' });
+      await store.end(userId, ['b'], 'user');
+      expect(await ask('new', { client })).toMatchObject({ outcome: 'admitted', live: 3 });
+      expect(await live()).toEqual(['plays', 'c', 'new']);
+    });
+
+    it('replaces the one that has been silent for longest', async () => {
+      await take('first', { client });
+      clock.advance(1_000);
+      await take('second', { client });
+      await take('c');
+      clock.advance(X);
+      await take('new', { client });
+      expect(await live()).toEqual(['c', 'second', 'new']);
+    });
+  });
+
+  describe('a sign of life from elsewhere', () => {
+    it('moves the last activity forward, never back, never past now', async () => {
+      await take('a');
+      const begun = clock.now();
+      clock.advance(8_000);
+      const at = async (instant: number): Promise<number | undefined> => {
+        const answer = await store.noteActivity(userId, 'a', instant);
+        return answer.outcome === 'kept' ? answer.session.lastActivityAt - begun : undefined;
+      };
+      expect(await at(begun + 5_000)).toBe(5_000);
+      expect(await at(begun + 4_000)).toBe(5_000);
+      expect(await at(begun + 60_000)).toBe(8_000);
+      expect(await session('a')).toMatchObject({ expiresAt: begun + 8_000 + 3 * X });
+    });
+
+    it('creates no session and confirms none', async () => {
+      expect(await store.noteActivity(userId, 'a', clock.now())).toEqual({ outcome: 'session-not-found' });
+      await place('a');
+      clock.advance(1_000);
+      await store.noteActivity(userId, 'a', clock.now());
+      clock.advance(POLICY.leaseMs - 1_000);
+      expect(await live()).toEqual([]);
+    });
+
+    it('is told that the session was ended', async () => {
+      await take('a');
+      await store.end(userId, ['a'], 'operator');
+      expect(await store.noteActivity(userId, 'a', clock.now())).toMatchObject({
+        outcome: 'session-ended',
+        reason: 'operator',
+      });
+    });
+  });
+}
