@@ -96,6 +96,17 @@ export class SessionsSection extends Section {
   readonly REDIS_PASSWORD?: string;
 
   @Variable(
+    {
+      meaning:
+        'the layout of the records that this instance writes, `1` (of release 0.1.0) or `2`; set it to `2` after an update, when no older release runs',
+      defaultText: '`2`, or `1` where Redis holds data of release 0.1.0',
+    },
+    IsOptional(),
+    IsIn(['1', '2'], { message: 'must be 1 or 2: the layout of the records that this instance writes' }),
+  )
+  readonly STORE_LAYOUT?: '1' | '2';
+
+  @Variable(
     { meaning: '`false`: cluster mode is not available yet', defaultText: '`false`' },
     IsOptional(),
     IsIn(['false'], { message: 'must be false: cluster mode is not available yet' }),

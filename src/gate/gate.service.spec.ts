@@ -101,7 +101,7 @@ describe('the gate, asked to admit,', () => {
     expect(await gate.admit(player('tv'), 'same', undefined, ARRIVES, TV_SET)).toMatchObject({
       outcome: 'phase-not-found',
     });
-    expect(await repository.list('ana')).toMatchObject([{ sessionId: 'tv', phase: 4 }]);
+    expect((await repository.list('ana')).sessions).toMatchObject([{ sessionId: 'tv', phase: 4 }]);
   });
 
   it('repeats a refusal for a second without asking the store', async () => {

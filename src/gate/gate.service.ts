@@ -311,7 +311,7 @@ export class Gate implements BeforeApplicationShutdown {
 
   /** Asks the store, because POST /v1/phases at any instance may have admitted the session again after its end. */
   private async isLive({ userId, sessionId }: SessionPlayer): Promise<boolean> {
-    const sessions = await this.repository.list(userId);
+    const { sessions } = await this.repository.list(userId);
     return sessions.some((session) => session.sessionId === sessionId);
   }
 }

@@ -186,6 +186,16 @@ export function live(records: readonly SessionRecord[], policy: Policy, now: num
   return records.filter((record) => holdsPlace(record, policy, now)).toSorted(oldestFirst);
 }
 
+/**
+ * The quota that the latest phase of these sessions was admitted at, the greater of two that are equally late; undefined
+ * without sessions.
+ */
+export function latestQuota(records: readonly HeldRecord[]): Quota | undefined {
+  const phaseAt = (record: HeldRecord): number => record.lastActivityAt - record.pausedMs;
+  return records.toSorted((a, b) => phaseAt(b) - phaseAt(a) || b.quota.maxSessions - a.quota.maxSessions)[0]
+    ?.quota;
+}
+
 export function oldestFirst(
   a: Pick<HeldRecord, 'startedAt' | 'sessionId'>,
   b: Pick<HeldRecord, 'startedAt' | 'sessionId'>,

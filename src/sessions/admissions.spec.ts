@@ -62,7 +62,7 @@ describe('settling a place', () => {
     const withdrawn = settled('withdraw');
     await admit(false);
     await withdrawn;
-    expect(await repository.list('ana')).toEqual([]);
+    expect((await repository.list('ana')).sessions).toEqual([]);
   });
 
   it('leaves the place of a delivered playlist reserved until its lease lapses', async () => {

@@ -1,4 +1,5 @@
 import { type EndReason, type ALL_SESSIONS } from './admission.js';
+import { type Quota } from './quota.js';
 import {
   type Admission,
   type AdmissionRequest,
@@ -28,8 +29,8 @@ export abstract class SessionRepository {
   /** Handles a report that the player was active at `at`: moves the last activity of its session forward to it. */
   abstract noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive>;
 
-  /** The user's live sessions, oldest first. */
-  abstract list(userId: string): Promise<Session[]>;
+  /** The user's live sessions, and the quota that the latest of their phases was admitted at. */
+  abstract list(userId: string): Promise<UserSessions>;
 
   /** Ends sessions on purpose. Their places are free at once. */
   abstract end(
@@ -57,6 +58,13 @@ export abstract class SessionRepository {
 
   /** Resolves if the store answers. */
   abstract ping(): Promise<void>;
+}
+
+export interface UserSessions {
+  /** Undefined where no session is live, or the store does not know. */
+  readonly quota: Quota | undefined;
+  /** Oldest first. */
+  readonly sessions: readonly Session[];
 }
 
 export interface EndResult {

@@ -111,7 +111,7 @@ export function admitted(
   };
 }
 
-interface AdmittedDecision {
+export interface AdmittedDecision {
   readonly record: ShownRecord & Pick<HeldRecord, 'status' | 'version'>;
   readonly created: boolean;
   readonly former: Grant['former'];

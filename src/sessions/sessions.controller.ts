@@ -45,7 +45,8 @@ export class SessionsController {
   @ApiOperation({ summary: 'List the live sessions of a user' })
   @ApiOkResponse({
     description:
-      "The user's live sessions. `limit` is the limit of the viewer's token; a service gets the default limit.",
+      "The user's live sessions, and the limit that the user's last admission was judged by. Without a live session " +
+      'that is the limit of the token, or the usual one.',
     schema: schemaOf(SESSION_LIST),
   })
   async listSessions(
@@ -55,12 +56,12 @@ export class SessionsController {
     const viewer = viewerOrService(request);
     const userId = userIdOfPath(request);
     if (viewer) await this.limits.ofUser(request, reply, userId);
-    const sessions = await this.sessions.list(userId);
+    const { quota, sessions } = await this.sessions.list(userId);
     const subject = viewer?.subject;
     return {
       user_id: userId,
       ...(subject === undefined ? {} : { subject }),
-      limit: (viewer?.quota ?? this.config.policy.quota).maxSessions,
+      limit: (quota ?? viewer?.quota ?? this.config.policy.quota).maxSessions,
       sessions: sessions.map((session) => sessionJson(session, subject)),
     };
   }

@@ -287,7 +287,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
 describe('a viewing of the user of a token', () => {
   const stage = useStage({ ...BY_SECRET, PHASE_SECONDS: '0.3', IDLE_PHASES: '10' });
   const issuer = new Issuer(() => Date.now());
-  const placesOf = async (user: string): Promise<number> => (await stage.sessions.list(user)).length;
+  const placesOf = async (user: string): Promise<number> => (await stage.sessions.list(user)).sessions.length;
 
   it('needs no user id, and frees its place', async () => {
     const token = async (): Promise<string> => issuer.token(HS256, { sub: 'named' });

@@ -534,13 +534,13 @@ describe('a viewer, by a secret,', () => {
       expect(reply.status).toBe(201);
       expect(Date.parse(reply.body.expires_at) - service.clock.now()).toBeLessThanOrEqual(15 * 60_000);
       expect(ticketOf(reply.body.playback_url)).toBe(reply.body.ticket);
-      expect(await service.sessions.list('player')).toEqual([]);
+      expect((await service.sessions.list('player')).sessions).toEqual([]);
       const { segment } = await opened('player', { session_id: 'tv' });
       const redirect = await get(segment);
       expect(redirect.status).toBe(302);
       expect(redirect.headers.location).toContain('/media/test-pattern/');
       expect(redirect.headers.location).not.toContain('ticket');
-      expect(await service.sessions.list('player')).toMatchObject([{ sessionId: 'tv', phase: 1 }]);
+      expect((await service.sessions.list('player')).sessions).toMatchObject([{ sessionId: 'tv', phase: 1 }]);
       const second = await ticket(await token({ sub: 'player', max_sessions: 1 }), { session_id: 'phone' });
       expect(await get(second.body.playback_url)).toMatchObject({
         status: 403,

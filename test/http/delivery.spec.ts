@@ -72,27 +72,27 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(reply.status).toBe(201);
     expect(await confirmed).toBe('confirm');
     service.clock.advance(29_999);
-    expect(await service.sessions.list('whole')).toHaveLength(1);
+    expect((await service.sessions.list('whole')).sessions).toHaveLength(1);
   });
 
   it('a client that disconnects leaves no new session', async () => {
     await breakOffAfterAdmission({ user_id: 'new', session_id: 'tv', stream_id: 'film' });
-    expect(await service.sessions.list('new')).toEqual([]);
+    expect((await service.sessions.list('new')).sessions).toEqual([]);
   });
 
   it('a client that disconnects leaves its running session unchanged', async () => {
     await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film', phase: 2 });
-    const before = await service.sessions.list('running');
+    const before = (await service.sessions.list('running')).sessions;
     service.clock.advance(5_000);
     await breakOffAfterAdmission({ user_id: 'running', session_id: 'tv', stream_id: 'other', phase: 1 });
-    expect(await service.sessions.list('running')).toEqual(before);
+    expect((await service.sessions.list('running')).sessions).toEqual(before);
     const next = await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film' });
     expect(next.body.phase.index).toBe(3);
   });
 
   it('a phase that cannot be issued leaves no session, although the error is delivered', async () => {
     await service.ask({ user_id: 'unlucky', session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list('unlucky');
+    const before = (await service.sessions.list('unlucky')).sessions;
     service.clock.advance(1_000);
     for (const session_id of ['tv', 'phone']) {
       const undone = settled();
@@ -106,7 +106,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       });
       expect([status, await undone]).toEqual([500, 'withdraw']);
     }
-    expect(await service.sessions.list('unlucky')).toEqual(before);
+    expect((await service.sessions.list('unlucky')).sessions).toEqual(before);
   });
 
   it('a client that pipelines requests and disconnects leaves no session', async () => {
@@ -121,7 +121,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     release();
     await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'queue' });
     expect(admit.mock.calls.map(([{ userId }]) => userId)).toEqual(['another', 'another']);
-    expect(await service.sessions.list('queue')).toEqual([]);
+    expect((await service.sessions.list('queue')).sessions).toEqual([]);
   });
 
   it('a client that disconnects during the read of the origin takes no place', async () => {
@@ -147,14 +147,14 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
   ])('an origin that %s creates, renews and ends nothing', async (fault, status, code) => {
     const user_id = fault.replaceAll(' ', '-');
     await service.ask({ user_id, session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list(user_id);
+    const before = (await service.sessions.list(user_id)).sessions;
     service.clock.advance(1_000);
     const stream_id = `fault.${user_id}`;
     for (const body of [{ session_id: 'tv' }, { session_id: 'phone', end_session_ids: ['tv'] }, {}]) {
       const reply = await service.ask({ user_id, stream_id, ...body });
       expect([reply.status, reply.body.code]).toEqual([status, code]);
     }
-    expect(await service.sessions.list(user_id)).toEqual(before);
+    expect((await service.sessions.list(user_id)).sessions).toEqual(before);
   });
 
   it('reports origin-unavailable for every rendition of a failing origin', async () => {
@@ -170,7 +170,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     const reply = await service.ask({ user_id, stream_id: 'silent' });
     expect([reply.status, reply.body.code]).toEqual([502, 'origin-unavailable']);
     expect(performance.now() - started).toBeGreaterThan(4_900);
-    expect(await service.sessions.list(user_id)).toEqual([]);
+    expect((await service.sessions.list(user_id)).sessions).toEqual([]);
   });
 
   it('reports the limit and an ended session before a problem of the stream', async () => {

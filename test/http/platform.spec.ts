@@ -69,7 +69,7 @@ describe('the platform', () => {
     service.clock.advance(30_000);
     await job.fireOnTick();
     await service.ask({ user_id: 'ben', session_id: 'tv', stream_id: 'test-pattern', phase: 3 });
-    const [session] = await service.sessions.list('ben');
+    const [session] = (await service.sessions.list('ben')).sessions;
     expect(session!.startedAt).toBe(service.clock.now()); // claimed by the sweep, hence a new life
   });
 });

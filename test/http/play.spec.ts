@@ -21,7 +21,7 @@ function playerOf(service: Service, stream = 'test-pattern', user = 'ana') {
     get: async (path: string, session = 'tv') =>
       service.send('get', `${base}${path}?user_id=${user}&session_id=${session}`),
     raw: async (query: string) => service.send('get', `${base}index.m3u8${query}`),
-    sessions: async () => service.sessions.list(user),
+    sessions: async () => (await service.sessions.list(user)).sessions,
   };
 }
 

@@ -4,10 +4,12 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import fastify from 'fastify';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
+import { Clock } from '../../src/clock.js';
 import { RateLimits, RateTally } from '../../src/http/rate-limits.js';
 import { Metrics } from '../../src/observability/metrics.js';
-import { RedisRateTally } from '../../src/sessions/redis/redis-rate-tally.js';
-import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { connectRedis } from '../../src/sessions/redis/link.js';
+import { openRedisStore } from '../../src/sessions/redis/redis-store.js';
 import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useRedisDatabase } from '../support/redis-database.js';
@@ -274,7 +276,7 @@ describe('behind a proxy that is trusted', () => {
       phaseOf('eve'),
     );
     expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
-    expect(await service.sessions.list('eve')).toEqual([]);
+    expect((await service.sessions.list('eve')).sessions).toEqual([]);
   });
 
   it('a client is who the last proxy says, whatever the client put before it', async () => {
@@ -383,13 +385,13 @@ describe('a Redis that hangs', () => {
     const lines: string[] = [];
     const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
     const availability = new Availability(log);
-    const connection = connectRedis({ REDIS_URL: redis.url }, availability);
-    const tally = new RedisRateTally(connection, availability, log);
+    const link = connectRedis({ REDIS_URL: redis.url }, availability);
+    const { tally } = openRedisStore(link, readConfig({ REDIS_URL: redis.url }), new Clock(), availability);
     expect([await tally.add('ana', 1), await tally.add('ana', 1)]).toEqual([undefined, undefined]);
     expect(lines).toEqual([expect.stringContaining('Rates are counted by this instance alone')]);
     redis.resume();
     await until(async () => (await tally.add('ana', 5)) !== undefined);
     expect(await tally.add('ana', 2)).toBe(7);
-    connection.disconnect();
+    await link.close();
   });
 });

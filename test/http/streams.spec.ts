@@ -113,7 +113,7 @@ describe('streams whose sessions expire after one phase', () => {
     const ask = async () => service.ask({ user_id: 'punctual', session_id: 'tv', stream_id: 'test-pattern' });
     const first = await ask();
     expect([first.status, first.body.next_request_in_seconds]).toEqual([201, 9]);
-    await until(async () => (await service.sessions.list('punctual')).length === 1);
+    await until(async () => (await service.sessions.list('punctual')).sessions.length === 1);
     service.clock.advance(1_000 * first.body.next_request_in_seconds);
     expect((await ask()).status).toBe(200);
   });
@@ -322,7 +322,7 @@ describe('streams of a folder', () => {
     ]);
     expect(await ask(3)).toMatchObject({ status: 404, code: 'stream-not-found' });
     expect(await ask(-1)).toMatchObject({ status: 422, errors: [{ field: 'rendition' }] });
-    expect(await service.sessions.list('chooser')).toHaveLength(1);
+    expect((await service.sessions.list('chooser')).sessions).toHaveLength(1);
     expect((await service.send('get', '/v1/streams/choice/renditions')).body).toEqual({
       renditions: [
         { rendition: 0, type: 'audio', name: 'English', language: 'en' },
@@ -372,7 +372,7 @@ describe('streams of a folder', () => {
     'that are %s are refused as 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });
-      expect(await service.sessions.list(`of-${stream_id}`)).toEqual([]);
+      expect((await service.sessions.list(`of-${stream_id}`)).sessions).toEqual([]);
     },
   );
 

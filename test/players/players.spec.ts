@@ -69,7 +69,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([app.close(), other.close()]));
 
 const held = async (user: string, on = app): Promise<string[]> =>
-  (await on.get(SessionRepository).list(user)).map(({ sessionId }) => sessionId);
+  (await on.get(SessionRepository).list(user)).sessions.map(({ sessionId }) => sessionId);
 const byName = (user: string): string => `${gate}?user_id=${user}`;
 const byTicket = async (user: string): Promise<string> => {
   const { ticket } = await other.get(Tickets).issue('playlist', {

@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { type RedisLink, connectRedis } from '../../src/sessions/redis/link.js';
 
 /**
  * An empty database of the test server for the calling suite, which is emptied again at its end. The server may be used by
@@ -37,21 +37,25 @@ interface RedisDatabase {
   readonly empty: () => Promise<void>;
 }
 
-/** A log for connections whose failures do not matter to the test. */
-export const QUIET = new Availability({ log: () => undefined, error: () => undefined });
+/** A log for connections whose losses are not the test's business. */
+export const QUIET = new Availability({
+  log: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+});
 
-/** A connection like that of the service, but with longer time-outs for a busy machine. */
-export function connectPatiently(url: string): Redis {
+/** A connection as the service makes it, but for its patience with a machine that has other work to do. */
+export function connectPatiently(url: string): RedisLink {
   return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
 }
 
-/** A connection that is ready for the tests of the calling suite, and closed after them. */
-export function useConnection(url: () => string): () => Redis {
-  let redis: Redis;
+/** A link that is ready for the tests of the suite that calls this, and closed after them. */
+export function useConnection(url: () => string): () => RedisLink {
+  let link: RedisLink;
   beforeAll(async () => {
-    redis = connectPatiently(url());
-    if (redis.status !== 'ready') await once(redis, 'ready');
+    link = connectPatiently(url());
+    await link.attempted();
   });
-  afterAll(() => redis.quit());
-  return () => redis;
+  afterAll(() => link.close());
+  return () => link;
 }

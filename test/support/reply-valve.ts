@@ -54,8 +54,13 @@ export class ReplyValve {
       });
   }
 
-  async close(): Promise<void> {
+  /** Breaks what is open now; new connections work. */
+  cut(): void {
     for (const socket of this.sockets) socket.destroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     await new Promise((resolve) => this.server.close(resolve));
   }
 }

@@ -40,7 +40,7 @@ export async function startServiceProcess(
   const port = await freePort();
   const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, folder);
   const url = `http://127.0.0.1:${port}`;
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (
     !(await fetch(`${url}/health/live`)
       .then((reply) => reply.ok)

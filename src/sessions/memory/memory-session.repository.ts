@@ -13,6 +13,7 @@ import {
   expire,
   graceAfterOutage,
   keepAlive,
+  latestQuota,
   live,
   noteActivity,
   withdraw,
@@ -25,6 +26,7 @@ import {
   SessionRepository,
   type SweepOptions,
   type SweepResult,
+  type UserSessions,
 } from '../session.repository.js';
 import {
   type Admission,
@@ -114,9 +116,10 @@ export class MemorySessionRepository extends SessionRepository {
     return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
   }
 
-  override async list(userId: string): Promise<Session[]> {
+  override async list(userId: string): Promise<UserSessions> {
     const now = this.now();
-    return this.show(userId, live(this.recordsOf(userId), this.policy, now), now);
+    const records = live(this.recordsOf(userId), this.policy, now);
+    return { quota: latestQuota(records), sessions: this.show(userId, records, now) };
   }
 
   override async end(
