@@ -12,6 +12,8 @@ import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
 /** A player that cannot send a header, as its ticket or its URL names it. */
 export interface Player {
   readonly userId: string;
+  /** The user as the issuer names them, where a ticket says so and it differs from `userId`. */
+  readonly subject: string | undefined;
   /** Absent until the player is given one: only a URL without a ticket may leave it out. */
   readonly sessionId: string | undefined;
   /** What the user may hold. */
@@ -69,13 +71,13 @@ export class Players {
     if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
     const { device_id: id, device_name: name } = naming.query;
     const device = id === undefined ? undefined : { id, name };
-    return { userId, sessionId, quota: this.quota, device, ticket, self };
+    return { userId, subject: undefined, sessionId, quota: this.quota, device, ticket, self };
   }
 }
 
 /** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
 function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
-  const { userId, sessionId, streamId, quota, device } = claims;
+  const { userId, subject, sessionId, streamId, quota, device } = claims;
   if (
     streamId !== (params.stream_id ?? streamId) ||
     (query.user_id ?? userId) !== userId ||
@@ -85,5 +87,5 @@ function holder(claims: TicketClaims, { params, query }: Naming, self: string): 
       'not-your-session',
       'The ticket is for another stream, user or session: ask for one for this.',
     );
-  return { userId, sessionId, quota, device, ticket: query.ticket, self };
+  return { userId, subject, sessionId, quota, device, ticket: query.ticket, self };
 }

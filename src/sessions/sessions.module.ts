@@ -17,18 +17,18 @@ import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
 import { Admissions } from './admissions.js';
 
-/** The ports on one store. */
+/** The ports to one store. */
 interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
   readonly outbox: CallbackOutbox;
-  /** What all instances count together is kept where the sessions are. */
+  /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
 }
 
 const STORE = Symbol('the session store');
 
-/** Who is watching. The only place that names a store. */
+/** The sessions of users and their store. No other module names a store. */
 @Module({
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController],

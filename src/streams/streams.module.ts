@@ -12,7 +12,7 @@ import { StreamsController } from './streams.controller.js';
 import { Catalogue } from './catalogue.js';
 import { HLS } from './hls/format.js';
 
-/** What is watched: where streams come from, how they are cut into phases, and who gets the next one. */
+/** The streams: finding them, cutting them into phases, and issuing phases to sessions. */
 @Module({
   imports: [AuthModule, SessionsModule],
   controllers: [PhasesController, StreamsController, MediaController],

@@ -3,8 +3,8 @@ import { Availability } from '../../src/sessions/redis/availability.js';
 import { type RedisLink, connectRedis } from '../../src/sessions/redis/link.js';
 
 /**
- * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
- * somebody's (REDIS_URL), so one that holds data is refused, never flushed.
+ * An empty database of the test server for the calling suite, which is emptied again at its end. The server may be used by
+ * others (REDIS_URL), so that a database with data is refused and never flushed.
  */
 export function useRedisDatabase(): RedisDatabase {
   const url = new URL(process.env.STREAMGATE_TEST_REDIS_URL!);
@@ -33,7 +33,7 @@ export function useRedisDatabase(): RedisDatabase {
 interface RedisDatabase {
   readonly url: string;
   readonly redis: Redis;
-  /** Forgets everything in it; nothing where it was refused. */
+  /** Empties the database; does nothing if it was refused. */
   readonly empty: () => Promise<void>;
 }
 

@@ -15,7 +15,7 @@ import {
 import { type SessionRepository } from '../../src/sessions/session.repository.js';
 import { QUIET } from './redis-database.js';
 
-/** The usual policy: X = 10 s, n = 3. */
+/** The default policy: X = 10 s, n = 3. */
 export const POLICY: Policy = {
   quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
@@ -26,14 +26,14 @@ export const POLICY: Policy = {
   pacedAheadMs: 40_000,
 };
 
-/** The ports on one store, as one process has them. */
+/** The ports to one store, as in one process. */
 export interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
   readonly outbox: CallbackOutbox;
 }
 
-/** Which events go to the outbox. */
+/** The events that go to the outbox. */
 const ALL: readonly EventType[] = EVENT_TYPES;
 
 export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Store {
@@ -52,7 +52,7 @@ export function openRedisStore(
   return open(link, settings, clock, QUIET);
 }
 
-/** All that is still known of what happened to a user. */
+/** All events of a user that the log still has. */
 export async function eventsOf(
   { events }: Pick<Store, 'events'>,
   userId: string,
