@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { hash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type Clock } from '../../src/clock.js';
@@ -9,7 +10,10 @@ import { type AdmissionRequest } from '../../src/sessions/session.js';
 import { QUIET } from './redis-database.js';
 
 const ROOT = join(__dirname, '../..');
-/** The release whose layout is the one before: what `nest build` made of it, without source maps. */
+/**
+ * The release whose layout is the one before: what `nest build` made of it, without source maps, and the packages that
+ * this release no longer has.
+ */
 const RELEASE = 'release-0.1.0';
 
 /**
@@ -17,12 +21,14 @@ const RELEASE = 'release-0.1.0';
  * packages of this release, and so that nothing that looks at the sources sees it.
  */
 export function unpackFormerRelease(): string {
-  const folder = join(ROOT, 'node_modules/.cache/streamgate', RELEASE);
+  const archive = join(ROOT, 'test/fixtures', `${RELEASE}.tgz`);
+  const digest = hash('sha1', readFileSync(archive));
+  const folder = join(ROOT, 'node_modules/.cache/streamgate', `${RELEASE}-${digest.slice(0, 8)}`);
   if (existsSync(join(folder, 'dist/main.js'))) return folder;
   // Another worker may unpack it at the same time: each in a folder of its own, and one of them stays.
   const own = `${folder}-${process.pid}`;
   mkdirSync(join(own, 'dist'), { recursive: true });
-  execFileSync('tar', ['-xzf', join(ROOT, 'test/fixtures', `${RELEASE}.tgz`), '-C', join(own, 'dist')]);
+  execFileSync('tar', ['-xzf', archive, '-C', join(own, 'dist')]);
   try {
     renameSync(own, folder);
   } catch {
