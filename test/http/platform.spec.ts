@@ -123,6 +123,7 @@ describe('the documentation', () => {
       'GET /v1/users/{user_id}/events',
       'GET /v1/users/{user_id}/sessions',
       'POST /internal/callbacks/dead-letters/replay',
+      'POST /internal/callbacks/resume',
       'POST /internal/expire-idle-sessions',
       'POST /internal/expiry/pause',
       'POST /internal/expiry/resume',
