@@ -142,7 +142,6 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     ['sends something else', 502, 'origin-unavailable'],
     ['hangs up', 502, 'origin-unavailable'],
     ['redirects', 502, 'origin-unavailable'],
-    ['leads out', 502, 'origin-unavailable'],
     ['answers 404', 404, 'stream-not-found'],
   ])('an origin that %s creates, renews and ends nothing', async (fault, status, code) => {
     const user_id = fault.replaceAll(' ', '-');
