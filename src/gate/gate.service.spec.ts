@@ -9,7 +9,7 @@ import { MemorySessionRepository } from '../sessions/memory/memory-session.repos
 import { type Client, type SessionPlayer, Gate } from './gate.service.js';
 
 const PHASE_MS = 10_000;
-const TV_SET: Client = { isPage: false, fingerprint: 'tv set', playbackId: undefined };
+const TV_SET: Client = { isPage: false, fingerprint: 'tv set' };
 const FILM = filmOf(6);
 const ARRIVES = { arrives: () => Promise.resolve(true), isMedia: true };
 

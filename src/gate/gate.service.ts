@@ -47,8 +47,6 @@ export interface Client {
   readonly isPage: boolean;
   /** Distinguishes the programs of one user, by network address and user agent. Opaque, up to 16 characters. */
   readonly fingerprint: string;
-  /** The id that the player gave its playback: CMCD's `sid`, or `X-Playback-Session-Id`. */
-  readonly playbackId: string | undefined;
 }
 
 export interface Player {
@@ -136,7 +134,7 @@ export class Gate implements BeforeApplicationShutdown {
    * or until it fetches something with it, because some players (mpv) load the first URL twice. A page gets a new session
    * each time, because two tabs can start at the same instant.
    */
-  sessionFor(player: Player, { isPage, fingerprint, playbackId }: Client): string {
+  sessionFor(player: Player, { isPage, fingerprint }: Client, playbackId?: string): string {
     if (playbackId !== undefined) return sessionOf(player.userId, playbackId);
     if (isPage) return randomUUIDv7();
     const key = clientKey(player, fingerprint);

@@ -66,6 +66,14 @@ const RENDITION_REQUEST = {
 
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
 
+/** A request of a player that has a session. */
+interface Asked {
+  readonly request: PlayRequest;
+  readonly reply: FastifyReply;
+  readonly player: SessionPlayer;
+  readonly client: Client;
+}
+
 /**
  * HLS at the gate. The playlists are those of the origin, but each URI leads to this controller. The reply to a request for
  * a segment is a redirect to its signed URL. Such a request counts as a request for the phase of the segment, and costs one
@@ -133,8 +141,9 @@ export class HlsController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const player = await this.playerWithinLimit(request, reply, stream_id);
+    const client = clientOf(request);
     if (!hasSession(player)) {
-      const sessionId = this.gate.sessionFor(player, clientOf(request));
+      const sessionId = this.gate.sessionFor(player, client, playbackIdOf(request));
       // The query as the client sent it, including repeated names.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', sessionId);
@@ -145,7 +154,7 @@ export class HlsController {
     const lookup = await this.streams.findIn(opened, stream_id);
     // The first playlist means that a viewer starts the stream; a player in a retry loop does not load it.
     this.gate.forgetRefusal(player);
-    await this.admit(request, reply, player, lookup);
+    await this.admit({ request, reply, player, client }, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
     const own = playbackQuery(player, ticket);
@@ -177,17 +186,18 @@ export class HlsController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerWithSession(request, reply, stream_id);
-    this.gate.useSession(player, clientOf(request));
+    const asked = await this.withSession(request, reply, stream_id);
+    const { player, client } = asked;
+    this.gate.useSession(player, client);
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
     if (lookup.outcome !== 'found') {
-      await this.admit(request, reply, player, lookup);
+      await this.admit(asked, lookup);
       return;
     }
     const { manifest } = lookup;
     if (name === 'index.m3u8') {
-      await this.admit(request, reply, player, lookup);
+      await this.admit(asked, lookup);
       // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
       // although its plan or account has ended.
       sendPlaylist(reply, manifest.template.write('', playbackQuery(player, player.ticket)));
@@ -197,7 +207,7 @@ export class HlsController {
     const path = found?.segment.path ?? manifest.assets.get(name);
     // What is watched is counted by the variant. Other renditions run ahead of it or behind.
     const phase = found !== undefined && lookup.isVariant ? found.phase : 'same';
-    await this.redirectToMedia(request, reply, player, lookup, path, phase);
+    await this.redirectToMedia(asked, lookup, path, phase);
   }
 
   @Get(':name')
@@ -215,11 +225,11 @@ export class HlsController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerWithSession(request, reply, stream_id);
+    const asked = await this.withSession(request, reply, stream_id);
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
     const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
-    await this.redirectToMedia(request, reply, player, lookup, path);
+    await this.redirectToMedia(asked, lookup, path);
   }
 
   /** The player that asks. 429 if its session asks too often. */
@@ -233,15 +243,12 @@ export class HlsController {
     return { ...player, streamId };
   }
 
-  /** The player of a request for a resource of a playlist. It has a session, because the playlist's URIs contain one. */
-  private async playerWithSession(
-    request: PlayRequest,
-    reply: FastifyReply,
-    streamId: string,
-  ): Promise<SessionPlayer> {
+  /** A request for a resource of a playlist. Its player has a session, because the playlist's URIs contain one. */
+  private async withSession(request: PlayRequest, reply: FastifyReply, streamId: string): Promise<Asked> {
     if (playerOf(request).sessionId === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: load index.m3u8 first' }]);
-    return (await this.playerWithinLimit(request, reply, streamId)) as SessionPlayer;
+    const player = (await this.playerWithinLimit(request, reply, streamId)) as SessionPlayer;
+    return { request, reply, player, client: clientOf(request) };
   }
 
   /**
@@ -249,9 +256,7 @@ export class HlsController {
    * missing stream or of media that no playlist lists (`exists` is false).
    */
   private async admit(
-    request: PlayRequest,
-    reply: FastifyReply,
-    player: SessionPlayer,
+    { request, reply, player, client }: Asked,
     lookup: StreamLookup,
     {
       phase = 'same',
@@ -261,7 +266,7 @@ export class HlsController {
   ): Promise<'admitted' | 'left'> {
     const window = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
     const delivery = { arrives: () => delivered(reply.raw), isMedia };
-    const admission = await this.gate.admitInTurn(player, phase, window, delivery, clientOf(request), () =>
+    const admission = await this.gate.admitInTurn(player, phase, window, delivery, client, () =>
       goneSignal(reply),
     );
     switch (admission.outcome) {
@@ -286,17 +291,15 @@ export class HlsController {
 
   /** Redirects to the signed URL of media. An undefined path means that no playlist lists the media, or not any more. */
   private async redirectToMedia(
-    request: PlayRequest,
-    reply: FastifyReply,
-    player: SessionPlayer,
+    asked: Asked,
     lookup: StreamLookup,
     path: string | undefined,
     phase: number | 'same' = 'same',
   ): Promise<void> {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
-    const asked = { phase, isMedia: true, exists: path !== undefined };
-    if ((await this.admit(request, reply, player, lookup, asked)) === 'left') return;
-    redirect(reply, this.urls.of(path!, addressOf(request)));
+    const media = { phase, isMedia: true, exists: path !== undefined };
+    if ((await this.admit(asked, lookup, media)) === 'left') return;
+    redirect(asked.reply, this.urls.of(path!, addressOf(asked.request)));
   }
 
   private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
@@ -325,16 +328,20 @@ const FINGERPRINT_LENGTH = 11;
 const MAX_PLAYBACK_ID = 128;
 
 function clientOf(request: PlayRequest): Client {
-  const { ip, headers, query } = request;
-  const report = readReportOfRequest(query, headers);
-  const sid = report === undefined || report === 'malformed' ? undefined : report.sid;
-  const ofApple = headers['x-playback-session-id'];
-  const playbackId = sid ?? (typeof ofApple === 'string' && ofApple !== '' ? ofApple : undefined);
+  const { ip, headers } = request;
   return {
     isPage: isPage(request),
     fingerprint: hash('sha1', `${ip} ${headers['user-agent']}`, 'base64url').slice(0, FINGERPRINT_LENGTH),
-    playbackId: playbackId?.slice(0, MAX_PLAYBACK_ID),
   };
+}
+
+/** The id that the player gave its playback: CMCD's `sid`, or else Apple's `X-Playback-Session-Id`. */
+function playbackIdOf({ query, headers }: PlayRequest): string | undefined {
+  const report = readReportOfRequest(query, headers);
+  const sid = report === undefined || report === 'malformed' ? undefined : report.sid;
+  const ofApple = headers['x-playback-session-id'];
+  const id = sid ?? (typeof ofApple === 'string' && ofApple !== '' ? ofApple : undefined);
+  return id?.slice(0, MAX_PLAYBACK_ID);
 }
 
 /** A signal that is aborted when the client closes its connection before the reply is sent. */
