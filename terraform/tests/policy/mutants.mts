@@ -540,7 +540,7 @@ resource "aws_security_group_rule" "mutant" {
   {
     name: 'alarms that tell nobody',
     file: 'alarms.tf',
-    from: '  alarm_actions       = [aws_sns_topic.alarms[0].arn]\n',
+    from: '  alarm_actions                         = [aws_sns_topic.alarms[0].arn]\n',
     to: '',
     rule: 'an alarm reaches somebody, and is one that operators know',
     address: 'aws_cloudwatch_metric_alarm.main["latency"]',
