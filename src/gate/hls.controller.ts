@@ -18,7 +18,7 @@ import {
   TOO_FAR_AHEAD,
   USER_ID,
 } from '../sessions/sessions.schemas.js';
-import { type StreamLookup, Catalogue } from '../streams/catalogue.js';
+import { type StreamLookup, Catalogue, windowOfSegment } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
 import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
@@ -65,6 +65,9 @@ const RENDITION_REQUEST = {
 };
 
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
+
+/** A segment of a variant, and the phase that it lies in. */
+type WatchedSegment = NonNullable<ReturnType<MediaPlaylist['find']>>;
 
 /** A request of a player that has a session. */
 interface Asked {
@@ -206,8 +209,7 @@ export class HlsController {
     const found = manifest.find(name);
     const path = found?.segment.path ?? manifest.assets.get(name);
     // What is watched is counted by the variant. Other renditions run ahead of it or behind.
-    const phase = found !== undefined && lookup.isVariant ? found.phase : 'same';
-    await this.redirectToMedia(asked, lookup, path, phase);
+    await this.redirectToMedia(asked, lookup, path, lookup.isVariant ? found : undefined);
   }
 
   @Get(':name')
@@ -259,15 +261,21 @@ export class HlsController {
     { request, reply, player, client }: Asked,
     lookup: StreamLookup,
     {
-      phase = 'same',
+      watched,
       isMedia = false,
       exists = true,
-    }: { phase?: number | 'same'; isMedia?: boolean; exists?: boolean } = {},
+    }: { watched?: WatchedSegment | undefined; isMedia?: boolean; exists?: boolean } = {},
   ): Promise<'admitted' | 'left'> {
-    const window = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
+    const ofStream = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
+    const window = ofStream && watched ? windowOfSegment(ofStream, watched.segment) : ofStream;
     const delivery = { arrives: () => delivered(reply.raw), isMedia };
-    const admission = await this.gate.admitInTurn(player, phase, window, delivery, client, () =>
-      goneSignal(reply),
+    const admission = await this.gate.admitInTurn(
+      player,
+      watched?.phase ?? 'same',
+      window,
+      delivery,
+      client,
+      () => goneSignal(reply),
     );
     switch (admission.outcome) {
       case 'refused':
@@ -294,10 +302,10 @@ export class HlsController {
     asked: Asked,
     lookup: StreamLookup,
     path: string | undefined,
-    phase: number | 'same' = 'same',
+    watched?: WatchedSegment,
   ): Promise<void> {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
-    const media = { phase, isMedia: true, exists: path !== undefined };
+    const media = { watched, isMedia: true, exists: path !== undefined };
     if ((await this.admit(asked, lookup, media)) === 'left') return;
     redirect(asked.reply, this.urls.of(path!, addressOf(asked.request)));
   }

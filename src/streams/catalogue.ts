@@ -8,7 +8,7 @@ import { type PhaseWindow } from '../sessions/admission.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
 import { OriginFailures } from './origin-failures.js';
 import { type OriginText, mediaBaseOf, openOrigin } from './origin.js';
-import { type Stream } from './phases.js';
+import { type Segment, type Stream } from './phases.js';
 import { SeenStreams, type StreamSummary } from './seen-streams.js';
 
 /** The time-out of one read of the origin. */
@@ -339,6 +339,15 @@ export class Catalogue<
 /** The phases of a stream that can be had now, as the rule judges by them: for clients of phases, and for players. */
 function windowsOf(stream: Stream): Pick<FoundStream, 'window' | 'playerWindow'> {
   return { window: windowTo(stream, stream.phases), playerWindow: windowTo(stream, stream.edge) };
+}
+
+/**
+ * The window as the rule judges a segment by it. A segment that is longer than X keeps its player busy for longer than the
+ * phase it lies in; without this, a player would count as idle while it plays the segment.
+ */
+export function windowOfSegment(window: PhaseWindow, { durationSeconds }: Segment): PhaseWindow {
+  const durationMs = Math.round(durationSeconds * 1_000);
+  return durationMs > window.phaseMs ? { ...window, phaseMs: durationMs } : window;
 }
 
 function windowTo(stream: Stream, phases: number): PhaseWindow | undefined {

@@ -289,6 +289,20 @@ describe('the gate, of a session that was ended,', () => {
   });
 });
 
+describe('the gate, where segments are longer than X,', () => {
+  const service = useService('the embedded store', () => ({ PHASE_SECONDS: '2' }));
+
+  it('counts a player as playing to the end of the segment that it was handed out', async () => {
+    const player = playerOf(service);
+    await player.get('0/0.ts');
+    await until(async () => (await player.sessions()).length === 1);
+    expect(await player.sessions()).toMatchObject([{ playsUntil: service.clock.now() + 4_000 }]);
+    await player.get('0/1.ts');
+    const playsUntil = service.clock.now() + 8_000;
+    await until(async () => (await player.sessions())[0]!.playsUntil === playsUntil);
+  });
+});
+
 describe('the gate of a live stream', () => {
   const origin = new LiveOrigin();
   beforeAll(() => origin.start());

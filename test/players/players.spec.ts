@@ -36,10 +36,10 @@ const ffmpeg = find('ffmpeg');
 const mpv = find('mpv');
 const browserPath = find('chromium');
 
-/** A page of another site: hls.js with small buffers, a muted video, and a text that shows refusals. */
+/** A page of another site: hls.js with a buffer of one to two segments, a muted video, and a text that shows refusals. */
 const PAGE = `<!doctype html><meta charset="utf-8"><video muted autoplay playsinline></video><p></p><script src="/hls.js"></script><script>
 const video = document.querySelector('video');
-const hls = window.hls = new Hls({ maxBufferLength: 2, maxMaxBufferLength: 2, startLevel: 0 });
+const hls = window.hls = new Hls({ maxBufferLength: 6, maxMaxBufferLength: 6, startLevel: 0 });
 hls.on(Hls.Events.ERROR, (_, { response }) => {
   if (response?.code === 403) document.querySelector('p').textContent = 'refused with ' + response?.code;
 });
