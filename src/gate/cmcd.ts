@@ -28,7 +28,7 @@ export function readReport(text: string): PlayerReport | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   let keys: Readonly<Record<string, unknown>>;
   try {
-    keys = decodeCmcd(text) as Readonly<Record<string, unknown>>;
+    keys = decodeCmcd(text);
   } catch {
     return undefined;
   }
