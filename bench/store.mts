@@ -78,7 +78,7 @@ export async function openStore(url: string, delivered: readonly EventType[] = [
     storeNow: () => store.at,
   };
   const availability = new Availability({ log: console.error, warn: console.error, error: console.error });
-  const link = connectRedis({ REDIS_URL: url }, availability, PATIENCE_MS);
+  const link = connectRedis({ url }, availability, PATIENCE_MS);
   const settings = { policy: POLICY, wantedEvents: delivered, STORE_LAYOUT: '2' } as const;
   const { sessions } = openRedisStore(link, settings, clock, availability);
   const store: Store = {

@@ -25,6 +25,7 @@ import {
   cutStalled,
   drainOnClose,
   refuseConnection,
+  refuseUnanswered,
 } from './http/connections.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
@@ -87,6 +88,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   acceptJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);
+  refuseUnanswered(fastify);
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
@@ -132,6 +134,18 @@ interface NamingSchema {
 }
 
 function acceptJsonOnly(fastify: FastifyInstance): void {
+  fastify.addHook('preParsing', (request, _reply, payload, done) => {
+    const coding = request.headers['content-encoding'];
+    if (coding === undefined || coding.toLowerCase() === 'identity') return done(null, payload);
+    const problem = new Problem(
+      'unsupported-media-type',
+      'Send the body as it is, without Content-Encoding.',
+      {
+        headers: { 'accept-encoding': 'identity' },
+      },
+    );
+    done(problem);
+  });
   // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();

@@ -10,6 +10,11 @@ async function main(): Promise<void> {
   console.warn = (...words: unknown[]) => {
     log.debug(words.join(' '));
   };
+  // Node itself and libraries warn on stderr, in lines of their own form.
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => {
+    log.warn(`${name}: ${message}`);
+  });
   const config = readConfig(process.env);
   const app = await createApp(config);
   await app.listen(config.PORT, config.HOST).catch((error: unknown) => {

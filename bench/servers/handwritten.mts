@@ -52,7 +52,7 @@ const WINDOW = {
 };
 
 const log = { log: console.error, warn: console.error, error: console.error };
-const link = connectRedis({ REDIS_URL }, new Availability(log));
+const link = connectRedis({ url: REDIS_URL! }, new Availability(log));
 await link.attempted();
 const policy = {
   idleAfterMs: PHASE_MS,

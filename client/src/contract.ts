@@ -345,6 +345,7 @@ export interface components {
         | 'payload-too-large'
         | 'unsupported-media-type'
         | 'range-not-satisfiable'
+        | 'expectation-failed'
         | 'invalid-request'
         | 'too-far-ahead'
         | 'rate-limited'

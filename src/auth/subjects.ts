@@ -18,7 +18,7 @@ const MAPPED = /^sub~[\w-]{43}$/;
  * Undefined for what cannot be a subject: an empty text, more than 1,024 bytes, or broken Unicode.
  */
 export function userIdOf(subject: string): string | undefined {
-  if (ID.test(subject) && subject !== '.' && subject !== '..' && !MAPPED.test(subject)) return subject;
+  if (ID.test(subject) && !MAPPED.test(subject)) return subject;
   if (subject === '' || !subject.isWellFormed() || Buffer.byteLength(subject) > MAX_SUBJECT_BYTES)
     return undefined;
   return PREFIX + hash('sha256', subject, 'base64url');

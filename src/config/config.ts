@@ -39,8 +39,8 @@ export class Config extends join(SECTIONS) {
   /** All texts that a log must not contain: each secret, its lines and words, and the password of a URL. */
   get secrets(): readonly string[] {
     const values = this as unknown as Given;
-    const password = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
-    const whole = [...SECRETS.flatMap((name) => values[name] ?? []), password, decodeURIComponent(password)];
+    const escaped = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
+    const whole = [...SECRETS.flatMap((name) => values[name] ?? []), escaped, this.redisUrlParts.password];
     const parts = whole.flatMap((secret) => secret.split(/\s+|\\n/));
     // The longest first, because one may be a part of another. Short texts are left out, or logs would be unreadable.
     return [...new Set([...whole, ...parts])]

@@ -7,6 +7,14 @@ import { Section, Variable, isProduction } from './variable.js';
 /** The lease: how long a new session holds its place while its first phase is being delivered. */
 const LEASE_MS = 5_000;
 
+/** A Redis server, and the ACL user that this service is there. */
+export interface RedisEndpoint {
+  /** Without credentials. */
+  readonly url: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+}
+
 /** The limit, the times of sessions, and the store. */
 export class SessionsSection extends Section {
   static readonly title = 'Sessions and their store';
@@ -92,7 +100,24 @@ export class SessionsSection extends Section {
   )
   readonly REDIS_URL?: string;
 
-  @Variable({ meaning: 'the password of Redis, if the URL has none', secret: true }, IsOptional(), IsString())
+  @Variable(
+    { meaning: 'the ACL user of Redis, if the URL names none', defaultText: "none: Redis's `default`" },
+    IsOptional(),
+    Satisfies(
+      'must not differ from the user in REDIS_URL: give one of them',
+      (value, { redisUrlParts: { username } }: SessionsSection) => username === '' || username === value,
+    ),
+  )
+  readonly REDIS_USERNAME?: string;
+
+  @Variable(
+    { meaning: 'the password of Redis, if the URL has none', secret: true },
+    IsOptional(),
+    Satisfies(
+      'must not differ from the password in REDIS_URL: give one of them',
+      (value, { redisUrlParts: { password } }: SessionsSection) => password === '' || password === value,
+    ),
+  )
   readonly REDIS_PASSWORD?: string;
 
   @Variable(
@@ -119,6 +144,28 @@ export class SessionsSection extends Section {
   )
   readonly STORE_DOWN_POLICY: 'closed';
 
+  /**
+   * Where Redis is and who asks. A user or password in REDIS_URL may be empty, as in `redis://app:@host`: then the variable
+   * of its own holds.
+   */
+  get redisEndpoint(): RedisEndpoint {
+    const { url, username, password } = this.redisUrlParts;
+    return {
+      url,
+      username: this.REDIS_USERNAME ?? (username || undefined),
+      password: this.REDIS_PASSWORD ?? (password || undefined),
+    };
+  }
+
+  /** REDIS_URL without its user and password, and these two, unescaped. All empty where it is not a URL of Redis. */
+  get redisUrlParts(): { readonly url: string; readonly username: string; readonly password: string } {
+    if (!isRedisUrl(this.REDIS_URL)) return { url: '', username: '', password: '' };
+    const url = new URL(this.REDIS_URL);
+    const [username, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
+    Object.assign(url, { username: '', password: '' });
+    return { url: url.href, username, password };
+  }
+
   /** X, in milliseconds. */
   get phaseMs(): number {
     return Math.round(this.PHASE_SECONDS * 1_000);
@@ -140,7 +187,7 @@ export class SessionsSection extends Section {
   }
 }
 
-function isRedisUrl(value: unknown): boolean {
+function isRedisUrl(value: unknown): value is string {
   if (!isUrl(value, ['redis:', 'rediss:'], 'allowed')) return false;
   const { username, password, pathname } = new URL(value);
   try {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
+import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:http';
 import { type Socket } from 'node:net';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { Problem, problemBody } from './problem.js';
@@ -33,14 +33,36 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? new Problem('headers-too-large', 'Send a shorter path and fewer or shorter headers.')
         : new Problem('malformed-request', 'Send well-formed HTTP/1.1.');
-  const body = problemBody(problem, randomUUID());
+  const requestId = randomUUID();
+  const body = problemBody(problem, requestId);
   const status = problem.getStatus();
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
       // The page that sent the request is not known by now, and this reply says nothing about a user.
-      `Access-Control-Allow-Origin: *\r\n` +
+      `Access-Control-Allow-Origin: *\r\nX-Request-Id: ${requestId}\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
+}
+
+/** Answers the requests that Node would answer by itself, before Fastify and without a body: an `Expect`, and `CONNECT`. */
+export function refuseUnanswered({ server }: FastifyInstance): void {
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+    const problem = new Problem('expectation-failed', 'Send no Expect header, or Expect: 100-continue.');
+    const requestId = randomUUID();
+    const body = problemBody(problem, requestId);
+    // The body that may follow is not read, so the connection cannot go on.
+    response.writeHead(problem.getStatus(), {
+      'content-type': 'application/problem+json',
+      'access-control-allow-origin': '*',
+      'x-request-id': requestId,
+      'content-length': Buffer.byteLength(body),
+      connection: 'close',
+    });
+    response.end(body);
+  });
+  server.on('connect', (_request: IncomingMessage, socket: Socket) => {
+    refuseConnection(new Error('CONNECT is for proxies'), socket);
+  });
 }
 
 /**
@@ -110,7 +132,9 @@ export function drainOnClose(fastify: FastifyInstance): void {
 }
 
 /** The address that the client used, as `https://host:port`, for URLs in replies. Throws a problem if Host is invalid. */
-export function addressOf({ protocol, host }: FastifyRequest): string {
+export function addressOf({ protocol: given, host }: FastifyRequest): string {
+  // The name of a scheme has no case (RFC 3986, 3.1), and proxies send `HTTPS`.
+  const protocol = given.toLowerCase();
   // A trusted proxy may pass on the client's own X-Forwarded-Host, so that its value is checked as well.
   const isAddress = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host);
   if (isAddress && /^https?$/.test(protocol)) return `${protocol}://${host}`;

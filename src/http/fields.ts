@@ -54,12 +54,17 @@ export function orNull<T extends TSchema>(type: T): TUnion<[T, TNull]> {
   return Type.Union([type, Type.Null()]);
 }
 
-/** 1 to 64 characters that need no escaping in a path and hold no surprise in a log. */
-export const ID = /^[A-Za-z0-9._~:@-]{1,64}$/;
-export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -';
+/**
+ * 1 to 64 characters that need no escaping in a path and hold no surprise in a log. Not `.` or `..`: a URL that ends in one
+ * of them resolves to another path.
+ */
+export const ID = /^(?!\.{1,2}$)[A-Za-z0-9._~:@-]{1,64}$/;
+export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -, and not . or ..';
+/** How a request may name a stream. There is none of the name `.` or `..`, so that these are 404 and not 422. */
+export const STREAM_NAME = /^[A-Za-z0-9._~:@-]{1,64}$/;
 
-export function idSchema(description: string, example: string): TString {
-  return Type.String({ pattern: ID.source, description, examples: [example] });
+export function idSchema(description: string, example: string, { source: pattern } = ID): TString {
+  return Type.String({ pattern, description, examples: [example] });
 }
 
 export function instantSchema(description: string): TString {

@@ -25,6 +25,7 @@ export const PROBLEMS = {
   'payload-too-large': { status: 413, title: 'The request body is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
   'range-not-satisfiable': { status: 416, title: 'The resource has no such range' },
+  'expectation-failed': { status: 417, title: 'The expectation cannot be met' },
   'invalid-request': { status: 422, title: 'The request is not valid' },
   'too-far-ahead': { status: 429, title: 'The session was handed out enough for now' },
   'rate-limited': { status: 429, title: 'Asked too often' },

@@ -50,8 +50,8 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
   @ApiProblems('not-ready')
   async ready(): Promise<Static<typeof HEALTH>> {
     if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);
-    await this.sessions.ping().catch(() => {
-      throw new Problem('not-ready', 'The session store does not answer.');
+    await this.sessions.check().catch(() => {
+      throw new Problem('not-ready', 'The session store does not do what requests need. The log says why.');
     });
     return { status: 'ok' };
   }

@@ -65,13 +65,18 @@ export function useHttpLog(fastify: FastifyInstance): void {
     void reply.header('x-request-id', request.id);
     context.run({ reqId: request.id }, done);
   });
-  if (!log.isLevelEnabled('info')) return;
+  if (!log.isLevelEnabled('warn')) return;
   fastify.addHook('onResponse', (request, reply, done) => {
     // Load balancers and monitoring probe every few seconds.
-    const level = request.url.startsWith('/health/') ? 'debug' : 'info';
-    log[level]({ ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request');
+    const level = request.url.startsWith('/health/') ? 'debug' : reply.statusCode === 503 ? 'warn' : 'info';
+    if (log.isLevelEnabled(level))
+      log[level](
+        { ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+        'request',
+      );
     done();
   });
+  if (!log.isLevelEnabled('info')) return;
   fastify.addHook('onRequestAbort', (request, done) => {
     log.info(about(request), 'request aborted by its client');
     done();

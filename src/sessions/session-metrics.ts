@@ -17,9 +17,14 @@ export function registerSessionMetrics(metrics: Metrics, sessions: SessionReposi
         type: 'counter',
         help: 'Values in the store that could not be decoded and were set aside.',
       },
+      store_may_evict: {
+        type: 'gauge',
+        help: 'Whether the eviction policy of Redis can drop sessions when its memory is full.',
+      },
     },
     async () => {
       const { admitted, expired, ended, undone, unreadable } = await sessions.ledger();
+      const mayEvict = await sessions.mayEvict();
       return {
         sessions_live: admitted - expired - ended - undone,
         sessions_admitted_total: admitted,
@@ -27,6 +32,7 @@ export function registerSessionMetrics(metrics: Metrics, sessions: SessionReposi
         sessions_ended_total: ended,
         sessions_undone_total: undone,
         store_unreadable_values_total: unreadable,
+        store_may_evict: mayEvict ? 1 : 0,
       };
     },
   );

@@ -56,8 +56,11 @@ export abstract class SessionRepository {
   /** The counts of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
   abstract ledger(): Promise<Ledger>;
 
-  /** Resolves if the store answers. */
-  abstract ping(): Promise<void>;
+  /** Resolves if the store does everything that a request needs; rejects, with the reason for the log, if not. */
+  abstract check(): Promise<void>;
+
+  /** Whether the store may drop sessions when its memory is full. */
+  abstract mayEvict(): Promise<boolean>;
 }
 
 export interface UserSessions {

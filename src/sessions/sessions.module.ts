@@ -65,6 +65,6 @@ function openStore(config: Config, clock: Clock): Store {
     };
   }
   const availability = new Availability(new Logger('Redis'));
-  const redis = openRedisStore(connectRedis(config, availability), config, clock, availability);
+  const redis = openRedisStore(connectRedis(config.redisEndpoint, availability), config, clock, availability);
   return { ...redis, limits: new RateLimits(config, clock, redis.tally) };
 }

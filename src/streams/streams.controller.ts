@@ -3,7 +3,7 @@ import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import pLimit from 'p-limit';
 import { Public } from '../auth/access.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
-import { IsId } from '../http/validation.js';
+import { IsStreamName } from '../http/validation.js';
 import {
   RENDITION_LIST,
   type RenditionListJson,
@@ -24,7 +24,7 @@ const LOOKUPS_AT_ONCE = 8;
 const MAX_WAITING_LOOKUPS = 100;
 
 class StreamParams {
-  @IsId()
+  @IsStreamName()
   readonly stream_id: string;
 }
 

@@ -1,5 +1,13 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
+import {
+  component,
+  STREAM_NAME,
+  idSchema,
+  instant,
+  instantSchema,
+  object,
+  oneOfTexts,
+} from '../http/fields.js';
 import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_NAME } from '../sessions/sessions.schemas.js';
 import { type StreamSummary } from './seen-streams.js';
 import { type Resource, type Segment, type SegmentKey } from './phases.js';
@@ -10,7 +18,7 @@ const MAX_PHASE = Number.MAX_SAFE_INTEGER;
 const MAX_RENDITION = 9_999;
 const MAX_END_SESSION_IDS = 100;
 
-export const STREAM_ID = idSchema('The id of a stream: a film or a channel.', 'test-pattern');
+export const STREAM_ID = idSchema('The id of a stream: a film or a channel.', 'test-pattern', STREAM_NAME);
 
 /** The members that requests for a phase and for a ticket share. */
 const ASKED = {

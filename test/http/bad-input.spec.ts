@@ -46,6 +46,12 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     ],
     ['a slash', { ...VALID, stream_id: '../secret' }, ['stream_id']],
     ['letters beyond ASCII', { ...VALID, user_id: 'añа' }, ['user_id']],
+    ['ids that are dots', { ...VALID, user_id: '..', session_id: '.' }, ['user_id', 'session_id']],
+    [
+      'an id to end that is dots',
+      { ...VALID, session_id: 'tv', end_session_ids: ['..'] },
+      ['end_session_ids.0'],
+    ],
     ['a trailing line feed', { ...VALID, user_id: 'ana\n' }, ['user_id']],
     ['an unknown field', { ...VALID, device: 'tv' }, ['device']],
     ['a negative phase', { ...VALID, session_id: 'tv', phase: -1 }, ['phase']],
@@ -130,6 +136,29 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     expect([reply.status, reply.body.code]).toEqual([415, 'unsupported-media-type']);
   });
 
+  it.each(['gzip', 'br', 'GZIP', 'gzip, identity'])(
+    'answers 415 for a body in the content coding %s, with those that it takes',
+    async (coding) => {
+      const reply = await request(service.app.getHttpServer())
+        .post('/v1/phases')
+        .set({ 'content-type': 'application/json', 'content-encoding': coding })
+        .send(JSON.stringify(VALID));
+      expect([reply.status, reply.body.code, reply.headers['accept-encoding']]).toEqual([
+        415,
+        'unsupported-media-type',
+        'identity',
+      ]);
+    },
+  );
+
+  it('reads a body of the coding identity', async () => {
+    const reply = await request(service.app.getHttpServer())
+      .post('/v1/phases')
+      .set({ 'content-type': 'application/json', 'content-encoding': 'identity' })
+      .send('{');
+    expect(reply.status).toBe(400);
+  });
+
   it('checks 413 before 415', async () => {
     const reply = await post('x'.repeat(17_000), 'text/plain');
     expect([reply.status, reply.body.code]).toEqual([413, 'payload-too-large']);
@@ -144,6 +173,8 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
       431,
       'headers-too-large',
     ],
+    ['an expectation', 'GET /v1/streams HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n', 417, 'expectation-failed'],
+    ['CONNECT', 'CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'malformed-request'],
     ['no Host', phaseRequest(''), 400, 'malformed-request'],
     [
       'a Host that is none, of the gate, before all else',
@@ -157,7 +188,8 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     socket.write(bytes);
     const [head, body] = (await text(socket)).split('\r\n\r\n') as [string, string];
     expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} [^]*content-type: application/problem\\+json`, 'i'));
-    expect(JSON.parse(body)).toMatchObject({ status, code });
+    const [, instance] = /^x-request-id: (\S+)$/im.exec(head)!;
+    expect(JSON.parse(body)).toMatchObject({ status, code, instance });
   });
 
   it.each([
@@ -197,6 +229,8 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     '/v1/users/%00/sessions',
     `/v1/users/${LONG}/sessions`,
     '/v1/users/a%2Fb/sessions',
+    '/v1/users/%2E%2E/sessions',
+    '/v1/users/%2E/sessions',
     '/v1/streams/a%20b',
   ])('422 for the id in %s', async (path) => {
     const reply = await service.send('get', path);

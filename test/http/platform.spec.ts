@@ -22,7 +22,7 @@ describe('the platform', () => {
   });
 
   it('is alive but not ready without its store', async () => {
-    jest.spyOn(service.sessions, 'ping').mockRejectedValue(new StoreUnavailableError('away'));
+    jest.spyOn(service.sessions, 'check').mockRejectedValue(new StoreUnavailableError('away'));
     expect((await service.send('get', '/health/live')).status).toBe(200);
     const reply = await service.send('get', '/health/ready');
     expect([reply.status, reply.body.code]).toEqual([503, 'not-ready']);

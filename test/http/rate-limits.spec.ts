@@ -385,7 +385,7 @@ describe('a Redis that hangs', () => {
     const lines: string[] = [];
     const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
     const availability = new Availability(log);
-    const link = connectRedis({ REDIS_URL: redis.url }, availability);
+    const link = connectRedis({ url: redis.url }, availability);
     const { tally } = openRedisStore(link, readConfig({ REDIS_URL: redis.url }), new Clock(), availability);
     expect([await tally.add('ana', 1), await tally.add('ana', 1)]).toEqual([undefined, undefined]);
     expect(lines).toEqual([expect.stringContaining('Rates are counted by this instance alone')]);

@@ -17,6 +17,7 @@ import { noteActivity } from '../../src/sessions/redis/scripts/note-activity.js'
 import { pause } from '../../src/sessions/redis/scripts/pause.js';
 import { paused } from '../../src/sessions/redis/scripts/paused.js';
 import { release } from '../../src/sessions/redis/scripts/release.js';
+import { probe } from '../../src/sessions/redis/scripts/probe.js';
 import { replay } from '../../src/sessions/redis/scripts/replay.js';
 import { settle } from '../../src/sessions/redis/scripts/settle.js';
 import { take } from '../../src/sessions/redis/scripts/take.js';
@@ -450,6 +451,13 @@ const CASES: readonly Case[] = [
       return firstOf(PARTITION.outbox);
     },
     act: (runner, entry) => discard(runner.scripts, PARTITION, { stream: 'outbox', entry: entry as string }),
+    idempotent: true,
+  },
+  {
+    script: 'probe',
+    title: 'a look at what requests need',
+    prepare: nothing,
+    act: (runner) => probe(runner.scripts, PARTITION),
     idempotent: true,
   },
   {

@@ -21,7 +21,7 @@ afterAll(async () => {
 beforeEach(async () => {
   lines = [];
   const log = (line: string) => lines.push(line);
-  link = connectRedis({ REDIS_URL: server.url }, new Availability({ log, warn: log, error: log }), 15_000);
+  link = connectRedis({ url: server.url }, new Availability({ log, warn: log, error: log }, 0, 100), 15_000);
   await link.attempted();
 });
 afterEach(() => link.close());
@@ -31,7 +31,7 @@ const idOfLink = async (): Promise<string | undefined> =>
 
 async function works(): Promise<boolean> {
   try {
-    await link.ping();
+    await link.get('any');
     return true;
   } catch {
     return false;
@@ -57,22 +57,36 @@ describe('a server that is not the one to ask now', () => {
     });
     await until(async () => ![undefined, before].includes(await idOfLink()));
     await until(works);
-    expect(lines.map((line) => line.replace(/\(.*\)/, ''))).toEqual([
-      'Redis is unavailable ; requests get 503 until it is back',
+    await until(() => lines.includes('Redis is back'));
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^Redis is unavailable \(\w+.*\); requests get 503 until it is back(: this server is a replica.*)?$/,
+      ),
       'Redis is back',
     ]);
   });
 
-  it('is not what a refusal means: the connection stays, and the message is passed on', async () => {
-    const before = await idOfLink();
-    await expect(answer('OOM command not allowed')).rejects.toMatchObject({
-      message: expect.stringContaining('OOM'),
-      announced: false,
-    });
-    await link.ping();
-    expect(await idOfLink()).toBe(before);
-    expect(lines).toEqual([]);
-  });
+  it.each([
+    ['ERR something else', false, []],
+    [
+      'OOM command not allowed',
+      true,
+      [expect.stringMatching(/^Redis refuses .*\(OOM .*\): Redis is full: raise maxmemory/)],
+    ],
+  ])(
+    'is not what a refusal means: the connection stays, and the log has a known reason once: %s',
+    async (error, announced, said) => {
+      const before = await idOfLink();
+      for (let n = 0; n < 2; n++)
+        await expect(answer(error)).rejects.toMatchObject({
+          message: expect.stringContaining(error),
+          announced,
+        });
+      await link.get('any');
+      expect(await idOfLink()).toBe(before);
+      expect(lines).toEqual(said);
+    },
+  );
 });
 
 describe('a link', () => {

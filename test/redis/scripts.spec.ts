@@ -54,8 +54,11 @@ describe('the scripts', () => {
     '%s compiles, writing layout %i',
     async (name, layout) => {
       const lua = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout });
-      expect(lua).not.toContain('@include');
-      expect(await redis.script('LOAD', lua)).toMatch(/^[0-9a-f]{40}$/);
+      const full = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout }, true);
+      for (const text of [lua, full]) {
+        expect(text).not.toContain('@include');
+        expect(await redis.script('LOAD', text)).toMatch(/^[0-9a-f]{40}$/);
+      }
     },
   );
 

@@ -46,7 +46,7 @@ export const QUIET = new Availability({
 
 /** A connection as the service makes it, but for its patience with a machine that has other work to do. */
 export function connectPatiently(url: string): RedisLink {
-  return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
+  return connectRedis({ url: url }, QUIET, 15_000);
 }
 
 /** A link that is ready for the tests of the suite that calls this, and closed after them. */

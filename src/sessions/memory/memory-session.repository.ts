@@ -169,7 +169,11 @@ export class MemorySessionRepository extends SessionRepository {
     return { admitted: this.counts.admitted, expired, ended, undone, unreadable: 0 };
   }
 
-  override async ping(): Promise<void> {}
+  override async check(): Promise<void> {}
+
+  override async mayEvict(): Promise<boolean> {
+    return false;
+  }
 
   private now(): number {
     return this.clock.storeNow() ?? this.clock.now();

@@ -76,6 +76,14 @@ export class PartitionKeys {
   }
 }
 
+/** The keys of the users of one bucket. */
+export function bucketKeys(
+  { recordsPrefix, indexPrefix }: PartitionKeys,
+  bucket: number,
+): { readonly records: string; readonly index: string } {
+  return { records: `${recordsPrefix}${bucket}`, index: `${indexPrefix}${bucket}` };
+}
+
 export class UserKeys {
   readonly records: string;
   readonly index: string;
@@ -86,8 +94,9 @@ export class UserKeys {
     readonly ofPartition: PartitionKeys,
     bucket: number,
   ) {
-    this.records = `${ofPartition.recordsPrefix}${bucket}`;
-    this.index = `${ofPartition.indexPrefix}${bucket}`;
+    const { records, index } = bucketKeys(ofPartition, bucket);
+    this.records = records;
+    this.index = index;
   }
 
   get script(): ScriptKeys<'user'> {
@@ -145,6 +154,11 @@ export function rateKeys(key: string): ScriptKeys<'rate'> {
 /** The channel on which watchers are told of a user's events. */
 export function userChannel(userId: string): string {
   return `sg:u:${userId}`;
+}
+
+/** A channel like those of users that nobody listens on, because no user has such an id. */
+export function probeChannel(): string {
+  return userChannel('.');
 }
 
 /** STRING: the newest layout that any instance may write: see layout-choice.ts. */

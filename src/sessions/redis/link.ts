@@ -1,6 +1,6 @@
 /* oxlint-disable no-underscore-dangle -- the names of ShortLivedCommand are those of ioredis */
 import { Command, Redis, ReplyError } from 'ioredis';
-import { type Config } from '../../config/config.js';
+import { type RedisEndpoint } from '../../config/sessions.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type Availability } from './availability.js';
 
@@ -41,7 +41,6 @@ interface ScriptCall {
 export interface RedisLink {
   /** Runs a script by its hash; a server that does not know it gets the whole text, and has not run it before. */
   run(call: ScriptCall): Promise<unknown>;
-  ping(): Promise<void>;
   get(key: string): Promise<string | null>;
   set(key: string, value: string): Promise<void>;
   hget(key: string, field: string): Promise<string | null>;
@@ -60,6 +59,8 @@ export interface RedisLink {
   ): Promise<void>;
   /** The time of the server that has each of these keys, in Unix milliseconds. Each server is asked once. */
   times(keys: readonly string[]): Promise<number[]>;
+  /** A section of INFO by name; empty where the user may not ask for it. */
+  info(section: string): Promise<ReadonlyMap<string, string>>;
   /** Resolves when the connection is ready or failed for the first time: a service may start without its store. */
   attempted(): Promise<void>;
   /** Calls back each time that a connection is ready, from now on, and soon if one is ready already. */
@@ -89,24 +90,26 @@ export interface Subscriber {
 /** Errors of a server that is not the one to ask now: a replica after a failover, or one that still loads its data. */
 const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
 
+/** Errors of a server that lets this service do nothing at all. */
+const NOT_US = /^(WRONGPASS|NOAUTH)/;
+
 /** Whether an error means that the server refused this command, rather than that it is away. */
 function isRefusal(error: Error): boolean {
-  return error instanceof ReplyError && !NOT_NOW.test(error.message);
+  return error instanceof ReplyError && !NOT_NOW.test(error.message) && !NOT_US.test(error.message);
 }
-
-type Endpoint = Pick<Config, 'REDIS_URL' | 'REDIS_PASSWORD'>;
 
 /**
  * A link that fails fast: it never queues commands while offline and never repeats a script. `commandTimeoutMs` is longer
  * in tests that are not about time, since the machine that they run on may be busy.
  */
 export function connectRedis(
-  config: Endpoint,
+  { url, username, password }: RedisEndpoint,
   availability: Availability,
   commandTimeoutMs = COMMAND_TIMEOUT_MS,
 ): RedisLink {
-  const redis = new Redis(config.REDIS_URL!, {
-    ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
+  const redis = new Redis(url, {
+    ...(username === undefined ? {} : { username, password: '' }),
+    ...(password === undefined ? {} : { password }),
     connectionName: 'streamgate',
     commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
@@ -159,10 +162,6 @@ class IoredisLink implements RedisLink {
     return this.answer(this.send(node, new WiredCommand('eval', whole)));
   }
 
-  async ping(): Promise<void> {
-    await this.command(this.redis, 'ping', []);
-  }
-
   async get(key: string): Promise<string | null> {
     return this.command(this.nodeOf(key), 'get', [key]);
   }
@@ -210,6 +209,20 @@ class IoredisLink implements RedisLink {
       if (!asked.has(node)) asked.set(node, this.timeOf(node));
     await Promise.all(asked.values());
     return Promise.all(keys.map((key) => asked.get(this.nodeOf(key))!));
+  }
+
+  async info(section: string): Promise<ReadonlyMap<string, string>> {
+    const text = await this.send(
+      this.redis,
+      new ShortLivedCommand('info', [section], { replyEncoding: 'utf8' }),
+    )
+      .then((reply) => this.worked(reply) as string)
+      .catch((error: Error) => {
+        // A right that no request needs.
+        if (error.message.startsWith('NOPERM')) return '';
+        throw this.failure(error);
+      });
+    return new Map([...text.matchAll(/^(\w+):(.*)$/gm)].map(([, name, value]) => [name!, value!.trim()]));
   }
 
   async attempted(): Promise<void> {
@@ -301,8 +314,10 @@ class IoredisLink implements RedisLink {
   }
 
   private failure(cause: Error): StoreUnavailableError {
-    // A refusal is worth a line in the log each time; that Redis is away is logged once.
-    if (isRefusal(cause)) return new StoreUnavailableError(cause.message, { cause });
+    if (isRefusal(cause)) {
+      const announced = this.availability.refused(cause.message);
+      return new StoreUnavailableError(cause.message, { cause, announced });
+    }
     this.availability.lost(cause.message);
     return new StoreUnavailableError('Redis did not answer', { cause, announced: true });
   }

@@ -22,6 +22,7 @@ import {
   admitted,
   toSession,
 } from '../session.js';
+import { type Availability } from './availability.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
 import { type RedisLink, allOf } from './link.js';
@@ -35,6 +36,7 @@ import { list } from './scripts/list.js';
 import { noteActivity } from './scripts/note-activity.js';
 import { type KeepingAnswer } from './scripts/replies.js';
 import { pause } from './scripts/pause.js';
+import { probe } from './scripts/probe.js';
 import { paused } from './scripts/paused.js';
 import { withdraw } from './scripts/withdraw.js';
 import { type UnreadableValues } from './unreadable.js';
@@ -59,6 +61,9 @@ const LEDGER_FIELDS = ['started', 'expired', 'ended', 'undone', 'unreadable'] as
 
 /** The same rule as one atomic script per verb, on the clock of the Redis server that has the user. */
 export class RedisSessionRepository extends SessionRepository implements OnModuleInit, OnApplicationShutdown {
+  private checking: Promise<void> | undefined;
+  private warnedOfEviction = false;
+
   constructor(
     private readonly link: RedisLink,
     private readonly scripts: ScriptRunner,
@@ -66,6 +71,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     private readonly clock: Clock,
     private readonly layouts: LayoutChoice,
     private readonly unreadable: UnreadableValues,
+    private readonly availability: Availability,
   ) {
     super();
   }
@@ -73,6 +79,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   async onModuleInit(): Promise<void> {
     await this.link.attempted();
     await this.layouts.start();
+    this.link.onReady(() => void this.inspect());
   }
 
   /** Last of all: the server has drained, so that every confirmation is on its way already. */
@@ -201,8 +208,41 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     };
   }
 
-  override async ping(): Promise<void> {
-    await this.link.ping();
+  /** Callers at the same time share one look: anybody may ask for the readiness. */
+  override async check(): Promise<void> {
+    this.checking ??= this.tryOut().finally(() => {
+      this.checking = undefined;
+    });
+    return this.checking;
+  }
+
+  override async mayEvict(): Promise<boolean> {
+    const memory = await this.link.info('memory');
+    // The other policies drop only keys that expire, and sessions are none.
+    return memory.get('maxmemory') !== '0' && memory.get('maxmemory_policy')?.startsWith('allkeys') === true;
+  }
+
+  /** In the first and the last partition: of a cluster's nodes none has both. */
+  private async tryOut(): Promise<void> {
+    const asked = [0, ALL_PARTITIONS.length - 1].map(async (at) => probe(this.scripts, partitionKeys(at)));
+    const missing = [...new Set((await allOf(asked)).flat())];
+    if (missing.length > 0) {
+      const more = missing.length > 3 ? ` and ${missing.length - 3} more` : '';
+      const message = `NOPERM for ${missing.slice(0, 3).join(', ')}${more}`;
+      throw new StoreUnavailableError(message, { announced: this.availability.refused(message) });
+    }
+    this.availability.complete();
+  }
+
+  /** Has the log say what is wrong with this Redis before a request meets it. */
+  private async inspect(): Promise<void> {
+    await this.check().catch(() => undefined);
+    const mayEvict = await this.mayEvict().catch(() => false);
+    if (mayEvict && !this.warnedOfEviction)
+      this.availability.log.warn(
+        'Redis drops sessions when its memory is full: set its maxmemory-policy to noeviction',
+      );
+    this.warnedOfEviction = mayEvict;
   }
 
   /** Without those that anybody swept to the end just now: to ask is a quarter of the work of a sweep. */

@@ -25,15 +25,16 @@ export function openRedisStore(
   link: RedisLink,
   { policy, wantedEvents: wanted, STORE_LAYOUT }: StoreConfig,
   clock: Clock,
-  { log }: Availability,
+  availability: Availability,
 ): RedisStore {
+  const { log } = availability;
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
   // Until it is decided whether others can read the newest layout, the older one is written.
   const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? 1 });
   const unreadable = new UnreadableValues(log);
   const layouts = new LayoutChoice(link, scripts, layout, log);
   return {
-    sessions: new RedisSessionRepository(link, scripts, policy, clock, layouts, unreadable),
+    sessions: new RedisSessionRepository(link, scripts, policy, clock, layouts, unreadable, availability),
     events: new RedisSessionEvents(link, policy, unreadable),
     outbox: new RedisCallbackOutbox(link, scripts, policy, unreadable),
     tally: new RedisRateTally(scripts, log),

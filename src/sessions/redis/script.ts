@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Policy } from '../admission.js';
 import { type EventType } from '../session-events.js';
+import { StoreUnavailableError } from '../session.repository.js';
 import { type ScriptKeys } from './keys.js';
 import { type RedisLink, wireOf } from './link.js';
 import { type Layout } from './layout/layout.js';
@@ -17,6 +18,8 @@ export interface Script<S extends string = string, A extends string = string> {
   readonly subject: S;
   /** The names of its arguments, in the order of its ARGV. */
   readonly args: readonly A[];
+  /** A full Redis gets it once more, with FULL: then it goes on with what Redis holds already. */
+  readonly goesOnWhenFull?: true;
 }
 
 /** Every script; filled as the files that define one are loaded. */
@@ -42,10 +45,14 @@ export interface ScriptConstants {
   readonly layout: Layout;
 }
 
-/** The text of a script with all that it includes, and its constants first. */
-export function assembleScript(name: string, { policy, wanted, layout }: ScriptConstants): string {
+/** The text of a script with all that it includes, and its constants first. `full`: for a Redis whose memory is full. */
+export function assembleScript(
+  name: string,
+  { policy, wanted, layout }: ScriptConstants,
+  full = false,
+): string {
   const body = include(`scripts/${name}`, layout);
-  const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
+  const flags = full ? 'allow-oom' : /^-- Flags +([a-z-]+)/m.exec(body)?.[1];
   const types = wanted.map((type) => type.replace('session.', ''));
   const constants = [
     // How many arguments have a name: those after them are a list.
@@ -58,12 +65,13 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
     policy.pacedAheadMs,
     layout,
     types.length === 0 ? "''" : `' ${types.join(' ')} '`,
+    full,
   ];
   // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also makes a
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
+    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED, FULL = ${constants.join(', ')}\n${body}`
   );
 }
 
@@ -84,9 +92,15 @@ function include(file: string, layout: Layout, section?: string): string {
   );
 }
 
+interface ScriptText {
+  readonly lua: string;
+  readonly sha: string;
+}
+
 /** Calls the scripts of one process: with its constants, on its connection. */
 export class ScriptRunner {
-  private readonly assembled = new Map<Script, { readonly lua: string; readonly sha: string }>();
+  private readonly assembled = new Map<Script, ScriptText>();
+  private readonly assembledForFull = new Map<Script, ScriptText>();
 
   constructor(
     private readonly link: RedisLink,
@@ -102,6 +116,7 @@ export class ScriptRunner {
     if (layout === this.constants.layout) return;
     this.constants = { ...this.constants, layout };
     this.assembled.clear();
+    this.assembledForFull.clear();
   }
 
   /** `more`: what follows the named arguments. The reply is as Redis gave it; whoever defines a script knows its type. */
@@ -114,22 +129,28 @@ export class ScriptRunner {
     let { wire } = keys;
     for (const name of script.args) wire += wireOf(args[name]);
     for (const one of more) wire += wireOf(one);
-    const { lua, sha } = this.textOf(script);
-    return this.link.run({
-      lua,
-      sha,
-      key: keys.first,
-      count: 1 + keys.count + script.args.length + more.length,
-      wire,
-    });
+    const count = 1 + keys.count + script.args.length + more.length;
+    const call = (full: boolean): Promise<unknown> => {
+      const { lua, sha } = this.textOf(script, full);
+      return this.link.run({ lua, sha, key: keys.first, count, wire });
+    };
+    try {
+      return await call(false);
+    } catch (error) {
+      // Redis has looked at the memory before it ran anything of the script.
+      if (script.goesOnWhenFull && error instanceof StoreUnavailableError && error.message.startsWith('OOM'))
+        return call(true);
+      throw error;
+    }
   }
 
-  private textOf(script: Script): { readonly lua: string; readonly sha: string } {
-    const known = this.assembled.get(script);
+  private textOf(script: Script, full: boolean): ScriptText {
+    const texts = full ? this.assembledForFull : this.assembled;
+    const known = texts.get(script);
     if (known) return known;
-    const lua = assembleScript(script.name, this.constants);
-    const assembled = { lua, sha: hash('sha1', lua) };
-    this.assembled.set(script, assembled);
-    return assembled;
+    const lua = assembleScript(script.name, this.constants, full);
+    const text = { lua, sha: hash('sha1', lua) };
+    texts.set(script, text);
+    return text;
   }
 }

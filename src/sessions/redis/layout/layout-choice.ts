@@ -43,8 +43,11 @@ export class LayoutChoice {
   private async decide(): Promise<void> {
     const layout = this.configured ?? (await this.find());
     // Also where it was decided before: a Redis that lost everything has lost the marker.
-    if (layout === NEWEST) await this.link.set(LAYOUT_KEY, String(NEWEST));
-    else if (this.configured === undefined && !this.warned) {
+    if (layout === NEWEST) {
+      // Asked first, because a full Redis takes no new value.
+      if ((await this.link.get(LAYOUT_KEY)) !== String(NEWEST))
+        await this.link.set(LAYOUT_KEY, String(NEWEST));
+    } else if (this.configured === undefined && !this.warned) {
       this.warned = true;
       this.log.warn(
         `Redis holds data of an older release, so this instance writes the older layout ${layout}. ` +

@@ -1,4 +1,6 @@
 -- admit: decides on a phase and, if it admits, takes or renews the place. The rule is admit() of admission.ts.
+-- A full Redis refuses it, and runs it again with FULL: then a session of which there is a record goes on, in the place of
+-- that record, and no other is admitted (docs/decisions/0018-full-redis.md).
 -- One step, because between a count and an add ten other requests of the same user could see the same free place.
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
@@ -53,6 +55,7 @@ local staying = #holders - #ending
 local refused = not holds and staying >= limit
 local former
 if own and (own.status == PERMANENT or (own.status == RESERVED and holds)) then former = own end
+if FULL and not former then return redis.error_reply('OOM a full Redis takes no new session') end
 local playing = former and former.stream == stream and former or nil
 
 local phase = tonumber(wanted)

@@ -24,6 +24,7 @@ const ADMIT = defineScript({
     'client',
     'device',
   ],
+  goesOnWhenFull: true,
 });
 
 export type AdmitAnswer =

@@ -1,0 +1,72 @@
+/** The rights of the ACL user that this service is in Redis, without its name and password, as ACL SETUSER takes them. */
+export const RIGHTS =
+  'resetkeys ~sg:* resetchannels &sg:u:* +@hash +@sortedset +@stream +get +set +incrby +exists +time +eval +evalsha +publish +subscribe ' +
+  '+unsubscribe +ping +select +client|setname +info';
+
+/** What Redis means by an error that lasts until somebody mends it. */
+export interface Fault {
+  readonly name: string;
+  /** What is wrong, and how to mend it. */
+  readonly advice: string;
+}
+
+/** By the beginning of the error of Redis. Redis 7.0 has no such beginning for a right that is missing within a script. */
+const FAULTS: readonly (readonly [error: RegExp, Fault])[] = [
+  [
+    /^WRONGPASS/,
+    {
+      name: 'WRONGPASS',
+      advice:
+        'the user or the password is wrong, or the user is off: correct REDIS_USERNAME and REDIS_PASSWORD, or REDIS_URL',
+    },
+  ],
+  [
+    /^NOAUTH/,
+    {
+      name: 'NOAUTH',
+      advice: 'Redis wants a password and got none: set REDIS_PASSWORD, and REDIS_USERNAME for an ACL user',
+    },
+  ],
+  [
+    /^NOPERM|The user executing the script/,
+    {
+      name: 'NOPERM',
+      advice: `the ACL user lacks a right that requests need: run ACL SETUSER with its name and: on ${RIGHTS}`,
+    },
+  ],
+  [
+    /^READONLY/,
+    {
+      name: 'READONLY',
+      advice: 'this server is a replica: REDIS_URL must name the primary, not a reader endpoint',
+    },
+  ],
+  [
+    /^OOM/,
+    {
+      name: 'OOM',
+      advice:
+        'Redis is full: raise maxmemory, or remove what else it holds. Running sessions go on; new ones get 503 until then',
+    },
+  ],
+  [
+    /^(MOVED|ASK|CLUSTERDOWN|CROSSSLOT)/,
+    {
+      name: 'MOVED',
+      advice:
+        'this server is one of several of a cluster, which is not supported yet: REDIS_URL must name a server that has all slots',
+    },
+  ],
+  [
+    /^MISCONF/,
+    { name: 'MISCONF', advice: 'Redis cannot save its data and takes no writes: see its log and its disk' },
+  ],
+  [
+    /^NOREPLICAS/,
+    { name: 'NOREPLICAS', advice: 'Redis has fewer replicas than min-replicas-to-write and takes no writes' },
+  ],
+];
+
+export function faultOf(message: string): Fault | undefined {
+  return FAULTS.find(([error]) => error.test(message))?.[1];
+}

@@ -1,0 +1,19 @@
+import { LAYOUT_KEY, type PartitionKeys, bucketKeys, probeChannel, rateKeys } from '../keys.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const PROBE = defineScript({
+  name: 'probe',
+  subject: 'partition',
+  args: ['records', 'index', 'rate', 'layout', 'channel'],
+});
+
+/** Tries what requests need, and tells the commands that the ACL user may not run: see probe.lua. */
+export async function probe(scripts: ScriptRunner, keys: PartitionKeys): Promise<readonly string[]> {
+  const args = {
+    ...bucketKeys(keys, 0),
+    rate: rateKeys('probe').first,
+    layout: LAYOUT_KEY,
+    channel: probeChannel(),
+  };
+  return (await scripts.run(PROBE, keys.script, args)) as string[];
+}
