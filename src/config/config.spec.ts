@@ -102,6 +102,26 @@ describe('the configuration', () => {
     expect(faults({ SESSION_STORE: 'redis' })).toEqual(['REDIS_URL']);
   });
 
+  it.each([
+    ['redis://app:s%40crets@cache.example/1', {}, { username: 'app', password: 's@crets' }],
+    ['redis://app@cache.example/1', { REDIS_PASSWORD: 'p' }, { username: 'app', password: 'p' }],
+    ['redis://app:@cache.example/1', { REDIS_PASSWORD: 'p' }, { username: 'app', password: 'p' }],
+    ['redis://:p@cache.example/1', { REDIS_USERNAME: 'app' }, { username: 'app', password: 'p' }],
+    ['redis://cache.example/1', {}, { username: undefined, password: undefined }],
+  ])('takes the user and the password of Redis from %s and %j', (REDIS_URL, variables, credentials) => {
+    const { redisEndpoint, secrets } = readConfig({ REDIS_URL, ...variables });
+    expect(redisEndpoint).toEqual({ url: 'redis://cache.example/1', ...credentials });
+    if (credentials.password === 's@crets') expect(secrets).toEqual(expect.arrayContaining(['s%40crets']));
+  });
+
+  it('refuses a user or password of Redis that is given twice and differs, by name', () => {
+    const REDIS_URL = 'redis://app:value-of-url@cache.example';
+    const twice = { REDIS_URL, REDIS_USERNAME: 'other-value', REDIS_PASSWORD: 'other-value' };
+    expect(faults(twice)).toEqual(['REDIS_USERNAME', 'REDIS_PASSWORD']);
+    expect(messageOf(twice)).not.toContain('value');
+    expect(faults({ ...twice, REDIS_USERNAME: 'app', REDIS_PASSWORD: 'value-of-url' })).toEqual([]);
+  });
+
   it('accepts fractions of a second, and has no lease longer than n·X', () => {
     expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
       quota: { maxSessions: 3 },
