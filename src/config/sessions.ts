@@ -1,4 +1,4 @@
-import { IsIn, IsOptional, IsString, ValidateIf } from 'class-validator';
+import { IsIn, IsOptional, ValidateIf } from 'class-validator';
 import { type Policy } from '../sessions/admission.js';
 import { Decimal, Satisfies, WholeNumber, isUrl } from './checks.js';
 import { type StreamsSection } from './streams.js';

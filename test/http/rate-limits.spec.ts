@@ -176,6 +176,12 @@ describe('the limit per address', () => {
     for (let at = 0; at < times; at++) await from(address, path);
   };
 
+  it('is that of a proxy, whose name of the scheme has no case', async () => {
+    const body = { user_id: 'ana', stream_id: 'test-pattern' };
+    const reply = await service.send('post', '/v1/phases', { 'x-forwarded-proto': 'HTTPS' }, body);
+    expect([reply.status, reply.body.playback_url]).toEqual([201, expect.stringMatching(/^https:/)]);
+  });
+
   it('holds for all that an address asks, what is not there too, and for no other address', async () => {
     await askOften('192.0.2.1', 20, '/nothing');
     expect([await from('192.0.2.1'), await from('192.0.2.1', '/nothing'), await from('192.0.2.2')]).toEqual([

@@ -225,7 +225,7 @@ describe('an eviction policy', () => {
     ['volatile-lru', '100mb', false],
     ['noeviction', '100mb', false],
   ])('%s with maxmemory %s can drop sessions: %s', async (policy, maxmemory, evicts) => {
-    const { server, admin } = await start(['--maxmemory-policy', policy, '--maxmemory', maxmemory]);
+    const { server } = await start(['--maxmemory-policy', policy, '--maxmemory', maxmemory]);
     const store = await connect({ REDIS_URL: server.url });
     expect(await store.sessions.mayEvict()).toBe(evicts);
     await until(() => store.lines.length === (evicts ? 1 : 0));

@@ -1,3 +1,4 @@
+import { Clock } from '../../clock.js';
 import { faultOf } from './faults.js';
 
 interface AvailabilityLog {
@@ -27,13 +28,14 @@ export class Availability {
   private announcement: { readonly timer: NodeJS.Timeout; readonly since: number } | undefined;
   private worked = false;
   private recovery: NodeJS.Timeout | undefined;
-  /** The names of the faults that the log has, and when Redis mentioned each last (Unix ms). */
+  /** The names of the faults that the log has, and when Redis mentioned each last (monotonic ms). */
   private readonly faults = new Map<string, number>();
 
   constructor(
     readonly log: AvailabilityLog,
     private readonly patienceMs = PATIENCE_MS,
     private readonly steadyMs = STEADY_MS,
+    private readonly clock = new Clock(),
   ) {}
 
   /** Redis did not answer, or refuses this service as a whole. */
@@ -45,13 +47,13 @@ export class Availability {
       this.announce(reason);
       return;
     }
-    this.announcement ??= { since: performance.now(), timer: this.announceLater(reason) };
+    this.announcement ??= { since: this.clock.monotonic(), timer: this.announceLater(reason) };
   }
 
   /** Redis answered. */
   works(): void {
     if (this.announcement !== undefined) {
-      const ms = Math.round(performance.now() - this.announcement.since);
+      const ms = Math.round(this.clock.monotonic() - this.announcement.since);
       clearTimeout(this.announcement.timer);
       this.announcement = undefined;
       // While a service starts, its machine is busy with that.
@@ -70,7 +72,7 @@ export class Availability {
   refused(message: string): boolean {
     const fault = faultOf(message);
     if (fault === undefined) return false;
-    const now = performance.now();
+    const now = this.clock.monotonic();
     const last = this.faults.get(fault.name);
     this.faults.set(fault.name, now);
     if (last === undefined || now - last > FORGET_MS)
