@@ -319,7 +319,8 @@ const CASES: readonly Case[] = [
         runner.now += 10_000;
         await keepAlive(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv' });
       }
-      await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20); // sets the score in the index to the end of what is left to play
+      // Sets the score in the index to the end of what is left to play.
+      await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20);
     },
     act: (runner) => admit(runner.scripts, KEYS, runner.now, request('tv', { phase: 'same' })),
   },

@@ -63,7 +63,8 @@ describe('no event is lost or gets two ids', () => {
       const sweep = () => fetch(`${doomed.url}/internal/expire-idle-sessions`, { method: 'POST' });
       const sweeps = Array.from({ length: 16 }, sweep);
       await until(async () => (await scene.snapshot()).ledger.expired > 0);
-      await until(async () => (await scene.unacknowledged()) > 0); // it took some of the events, but the replies were lost
+      // The instance has taken some of the events, but the replies were lost.
+      await until(async () => (await scene.unacknowledged()) > 0);
       await doomed.end('SIGKILL');
       await Promise.allSettled(sweeps);
       expect((await store.sessions.ledger()).expired).toBeLessThan(users.length);

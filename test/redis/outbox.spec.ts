@@ -94,12 +94,12 @@ describe('the outbox', () => {
     expect(await other.outbox.take(1_000)).toEqual([]); // only one of its events has been silent for long enough
     await silent(had.map(({ id }) => id));
     expect(await other.outbox.take(0)).toEqual([]);
-    const heir = await other.outbox.take(32);
-    expect(sessionIdsOf(heir)).toEqual(['a', 'b', 'c']);
-    expect(heir.map(({ tries }) => tries)).toEqual([1, 1, 1]); // these events may have caused the crash
+    const successor = await other.outbox.take(32);
+    expect(sessionIdsOf(successor)).toEqual(['a', 'b', 'c']);
+    expect(successor.map(({ tries }) => tries)).toEqual([1, 1, 1]); // these events may have caused the crash
     expect(await third.outbox.take(1_000)).toEqual([]);
     expect(await one.outbox.take(1_000)).toEqual([]); // the silent instance returns, and gets nothing
-    await settle(other, heir);
+    await settle(other, successor);
     expect(sessionIdsOf(await third.outbox.take(1_000))).toEqual(['d']);
     const consumers = (await redis.xinfo('CONSUMERS', stream, 'callbacks')) as unknown[][];
     expect(consumers.map(([, name]) => name)).not.toContain('the dead');

@@ -114,7 +114,7 @@ describe('the scripts', () => {
     const oldBytes = () =>
       getHeapSpaceStatistics().find(({ space_name }) => space_name === 'old_space')!.space_used_size;
     /** The bytes in the old generation after a thousand commands, all answered before each garbage collection. */
-    const gotOld = async (send: () => Promise<unknown>): Promise<number> => {
+    const promotedBytes = async (send: () => Promise<unknown>): Promise<number> => {
       const sendMany = async () => Promise.all(Array.from({ length: 100 }, send));
       await sendMany();
       collect();
@@ -126,12 +126,12 @@ describe('the scripts', () => {
       return oldBytes() - before;
     };
     const { records } = userKeys('nobody');
-    const ours = await gotOld(() => link.hget(records, 'a field that is long enough to be seen'));
-    const theirs = await gotOld(() => redis.hget(records, 'a field that is long enough to be seen'));
+    const ours = await promotedBytes(() => link.hget(records, 'a field that is long enough to be seen'));
+    const theirs = await promotedBytes(() => redis.hget(records, 'a field that is long enough to be seen'));
     // If this fails, ioredis has fixed the problem: check whether ShortLivedCommand can be removed.
     expect(theirs).toBeGreaterThan(200_000);
     expect(ours).toBeLessThan(theirs / 4);
-    expect(await gotOld(() => store.list('nobody'))).toBeLessThan(theirs / 4);
+    expect(await promotedBytes(() => store.list('nobody'))).toBeLessThan(theirs / 4);
   });
 
   it('need two calls for a first phase, and one for a renewal', async () => {

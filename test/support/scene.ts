@@ -279,7 +279,8 @@ export async function expectEachLifeEndedOnce(scene: Scene): Promise<void> {
   expect(begun.filter((life) => !ends.has(life))).toEqual([]);
   expectInOrder(receiver.deliveries);
   expect(await store.outbox.state()).toMatchObject({ lost: 0, deadLetters: 0 });
-  expect(Math.min(ledger.admitted, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0); // the load caused all outcomes
+  // The load must have caused all outcomes.
+  expect(Math.min(ledger.admitted, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0);
 }
 
 export function idsOf(deliveries: readonly Delivery[]): Set<string> {
