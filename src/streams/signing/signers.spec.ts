@@ -96,8 +96,8 @@ describe('MEDIA_SIGNING=cloudfront', () => {
     Buffer.from(text.replaceAll('-', '+').replaceAll('~', '/').replaceAll('_', '='), 'base64');
 
   /**
-   * Simulates CloudFront: removes its own parameters from the URL, builds the policy or reads it, and checks the signature,
-   * the resource and the time. Returns the kind of the policy, or the reason of the refusal.
+   * Simulates CloudFront: removes its own parameters from the URL, builds the policy or reads it, and checks the
+   * signature, the resource and the time. Returns the kind of the policy, or the reason of the refusal.
    */
   const ask = (url: string, now: number): 'canned' | 'custom' | 'forged' | 'another' | 'expired' => {
     const [, resource, query] = /^(.*?)[?&]((?:Expires|Policy)=.*)$/s.exec(url) as unknown as string[];
