@@ -128,7 +128,7 @@ describe('an event of one process', () => {
       await connection.close();
       await valve.close();
     }
-  }, 60_000);
+  });
 
   it('is reported as possibly missed if it is no longer in the ring', async () => {
     const [one] = open();
