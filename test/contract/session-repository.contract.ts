@@ -7,7 +7,9 @@ import { filmOf, liveFrom } from '../support/windows.js';
 
 let users = 0;
 
-/** The contract of the ports, which every store must fulfil. `open` returns the ports of the store under test, empty. */
+/**
+ * The contract of the ports, which every store must fulfil. `open` returns the ports of the store under test, empty.
+ */
 export function describeSessionRepository(open: (policy: Policy, clock: ManualClock) => Store): void {
   let clock: ManualClock;
   let store: Store['sessions'];

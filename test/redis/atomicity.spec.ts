@@ -27,8 +27,8 @@ import { POLICY } from '../support/stores.js';
 import { filmOf } from '../support/windows.js';
 
 /**
- * Redis does not roll back a script that fails half-way. Here each script runs once for each of its calls of Redis, each
- * time on the same state, and that call fails. Afterwards either nothing must have happened or everything.
+ * Redis does not roll back a script that fails half-way. Here each script runs once for each of its calls of Redis,
+ * each time on the same state, and that call fails. Afterwards either nothing must have happened or everything.
  */
 
 const { url, redis, empty } = useRedisDatabase();
@@ -60,7 +60,9 @@ interface Case {
   readonly act: (runner: Runner, prepared: unknown) => Promise<unknown>;
   /** True if a second call must change nothing. */
   readonly idempotent?: boolean;
-  /** True if the script first puts an unreadable value into quarantine, which is a separate step that may happen alone. */
+  /**
+   * True if the script first puts an unreadable value into quarantine, which is a separate step that may happen alone.
+   */
   readonly setsAside?: boolean;
 }
 
@@ -85,7 +87,9 @@ local redis = setmetatable({
 interface Snapshot {
   /** The state that must be the one before or the one after the script. */
   readonly settled: Record<string, unknown>;
-  /** The unacknowledged entries of the outbox by consumer. An entry that is deleted first is removed by the next claim. */
+  /**
+   * The unacknowledged entries of the outbox by consumer. An entry that is deleted first is removed by the next claim.
+   */
   readonly pending: unknown;
   readonly records: readonly {
     user: string;

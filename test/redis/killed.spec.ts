@@ -24,8 +24,8 @@ import { until } from '../support/until.js';
 jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
 /**
- * Service processes or Redis die at the worst moment: no event is lost, and none is delivered with two ids. The tests use
- * real time, because the contract is about time. They run concurrently, each with its own database.
+ * Service processes or Redis die at the worst moment: no event is lost, and none is delivered with two ids. The tests
+ * use real time, because the contract is about time. They run concurrently, each with its own database.
  */
 
 const TEST_MS = 90_000;

@@ -8,7 +8,10 @@ import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, eventsOf } from '../support/stores.js';
 import { filmOf } from '../support/windows.js';
 
-/** Values that this release cannot read, whoever wrote them: they are moved to the quarantine, counted, and block nothing. */
+/**
+ * Values that this release cannot read, whoever wrote them: they are moved to the quarantine, counted, and block
+ * nothing.
+ */
 
 const { url, redis, empty } = useRedisDatabase();
 const link = useConnection(() => url);
@@ -122,7 +125,8 @@ describe('a value that cannot be read', () => {
         keepAlive: () => store.sessions.keepAlive('ana', 'tv'),
         end: () => store.sessions.end('ana', 'all', 'user'),
       }[verb];
-      // Cut short at each byte (one byte alone is a valid value without records), of a later layout, and of another program.
+      // Cut short at each byte (one byte alone is a valid value without records), of a later layout, and of another
+      // program.
       const cut = Array.from({ length: whole.length - 2 }, (_, at) => whole.subarray(0, at + 2));
       const bad = [...cut, Buffer.from([3, ...whole.subarray(1)]), Buffer.from(''), Buffer.from('xxxxx')];
       for (const [n, value] of bad.entries()) {

@@ -11,14 +11,14 @@ import { QUIET } from './redis-database.js';
 
 const ROOT = join(__dirname, '../..');
 /**
- * The previous release, with the older layout: its build without source maps, and those of its packages that this release
- * no longer has.
+ * The previous release, with the older layout: its build without source maps, and those of its packages that this
+ * release no longer has.
  */
 const RELEASE = 'release-0.1.0';
 
 /**
- * Unpacks the built service of the previous release into `dist` of the returned folder. The folder is under node_modules,
- * so that the service finds the packages of this release, and tools that check the sources ignore it.
+ * Unpacks the built service of the previous release into `dist` of the returned folder. The folder is under
+ * node_modules, so that the service finds the packages of this release, and tools that check the sources ignore it.
  */
 export function unpackFormerRelease(): string {
   const archive = join(ROOT, 'test/fixtures', `${RELEASE}.tgz`);

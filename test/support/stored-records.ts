@@ -15,7 +15,9 @@ export function layoutOf(value: Buffer): 1 | 2 {
   return value[0]! % 16 === 2 && value[0]! < 0x20 ? 2 : 1;
 }
 
-/** Reads the records of one user, in either layout, with the default policy. Independent of the code that wrote them. */
+/**
+ * Reads the records of one user, in either layout, with the default policy. Independent of the code that wrote them.
+ */
 export function readStoredRecords(value: Buffer): StoredRecord[] {
   return layoutOf(value) === 2 ? readLayout2(value) : readLayout1(value);
 }
