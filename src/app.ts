@@ -25,7 +25,7 @@ import {
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
-import { MEDIA, control, openToPages } from './http/cors.js';
+import { CrossOrigin, forClients, forPlayers } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
@@ -41,11 +41,16 @@ import { MEDIA_PATH } from './streams/media-urls.js';
 import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;
-/** What pages of other origins ask, where they may. */
+/** The API for clients, which pages of other origins may use where CORS_ALLOWED_ORIGINS names them. */
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
 export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
+  const { CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS } = config;
+  const crossOrigin = new CrossOrigin([
+    forPlayers([PLAY_PATH, MEDIA_PATH], CORS_ALLOWED_HEADERS),
+    forClients(CONTROL_PATHS, CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS),
+  ]);
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // Nothing in here is Express middleware, which every request would pay for.
@@ -65,6 +70,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     schemaErrorFormatter: (errors) => Problem.invalidRequest(fieldErrorsOfBody(errors)),
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       // The router refuses before any hook runs.
+      crossOrigin.addHeaders(request, reply);
       sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
     },
   });
@@ -81,8 +87,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   if (config.AUTH_MODE === 'none') requireUserIds(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
-  openToPages(fastify, [PLAY_PATH, MEDIA_PATH], MEDIA);
-  openToPages(fastify, CONTROL_PATHS, control(config.CORS_ALLOWED_ORIGINS));
+  crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);

@@ -77,6 +77,18 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
+        'names of request headers that pages may send beside the usual ones, to the API and to the gate, with commas between',
+      default: [],
+      defaultText: 'none',
+      shared: true,
+    },
+    List('must be names of headers, with commas between', (name) => /^[a-z\d_-]{1,64}$/i.test(name)),
+  )
+  readonly CORS_ALLOWED_HEADERS: readonly string[];
+
+  @Variable(
+    {
+      meaning:
         'the commit that the image was built from, which the image sets; `GET /internal/config` tells it',
     },
     IsOptional(),

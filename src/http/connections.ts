@@ -36,6 +36,8 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
   const status = problem.getStatus();
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
+      // Nobody can tell the path or the page by now, and this reply says nothing of a user.
+      `Access-Control-Allow-Origin: *\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }

@@ -1,66 +1,137 @@
-import { type FastifyInstance } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 
-interface Opening {
-  /** Whose pages may ask, as browsers say it in Origin; `*` for all. */
+/** What pages may do at some of the paths. */
+export interface Opening {
+  /** The first part of the paths, without a slash around it. */
+  readonly paths: readonly string[];
+  /** The origins whose pages may ask, as browsers write them in `Origin`; `*` for all. */
   readonly origins: readonly string[];
   readonly methods: string;
-  /** What such a page may send, and what it may read of a reply. */
-  readonly requestHeaders: string;
-  readonly replyHeaders: string;
+  /** The headers that such a page may send. */
+  readonly requestHeaders: readonly string[];
+  /** The headers of a reply that such a page may read. */
+  readonly replyHeaders: readonly string[];
 }
 
-/**
- * What any page may play. Nothing there needs a cookie: whoever has the URL may have it, from wherever. Preflights come
- * where a player asks for a range.
- */
-export const MEDIA: Opening = {
-  origins: ['*'],
-  methods: 'GET, HEAD',
-  requestHeaders: 'range',
-  replyHeaders: 'content-length, content-range',
-};
+/** Browsers ask for permission to send these, which tracing and monitoring add to every request of a page. */
+const TRACING = ['traceparent', 'tracestate', 'baggage', 'sentry-trace'];
+const READABLE = ['retry-after', 'location', 'x-request-id', 'date'];
+/** How long a browser may keep the answer to a preflight; Chromium keeps it for two hours at most. */
+const PREFLIGHT_SECONDS = '86400';
 
-/** What clients ask and tell, for pages that are named. */
-export function control(origins: readonly string[]): Opening {
+/**
+ * For players in any page. Nothing at these paths needs a cookie: whoever has the URL may load it, from any page. hls.js and
+ * Shaka send ranges and, where the page asks for it, CMCD (CTA-5004) and tokens.
+ */
+export function forPlayers(paths: readonly string[], more: readonly string[]): Opening {
   return {
+    paths,
+    origins: ['*'],
+    methods: 'GET, HEAD',
+    requestHeaders: [
+      'range',
+      'accept-encoding',
+      'authorization',
+      'cache-control',
+      'content-type',
+      'cmcd-object',
+      'cmcd-request',
+      'cmcd-session',
+      'cmcd-status',
+      'x-playback-session-id',
+      ...TRACING,
+      ...more,
+    ],
+    replyHeaders: ['content-length', 'content-range', ...READABLE],
+  };
+}
+
+/** For the API, in the pages of the origins that are named. */
+export function forClients(
+  paths: readonly string[],
+  origins: readonly string[],
+  more: readonly string[],
+): Opening {
+  return {
+    paths,
     origins,
     methods: 'GET, HEAD, POST, DELETE',
-    requestHeaders: 'authorization, content-type, last-event-id',
-    replyHeaders:
-      'location, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset, x-request-id',
+    requestHeaders: [
+      'authorization',
+      'cache-control',
+      'content-type',
+      'last-event-id',
+      'prefer',
+      ...TRACING,
+      ...more,
+    ],
+    replyHeaders: [
+      'preference-applied',
+      'ratelimit-limit',
+      'ratelimit-remaining',
+      'ratelimit-reset',
+      ...READABLE,
+    ],
   };
 }
 
 /**
- * Cross-origin resource sharing. A browser that is told nothing keeps the reply from the page, and does not send what
- * needs a preflight first: so nothing is all that other origins are told. It holds browsers only, and is no authentication.
+ * Cross-origin resource sharing. Without these headers a browser keeps the reply from the page, and does not send a request
+ * that needs a preflight first. Pages of origins that may not ask get no such header. CORS holds browsers only, and is no
+ * authentication.
  */
-export function openToPages(
-  fastify: FastifyInstance,
-  paths: readonly string[],
-  { origins, methods, requestHeaders, replyHeaders }: Opening,
-): void {
-  if (origins.length === 0) return;
-  const below = new RegExp(`^/(${paths.join('|')})([/?]|$)`);
-  const toAll = origins.includes('*');
-  fastify.addHook('onRequest', (request, reply, done) => {
-    if (!below.test(request.url)) return done();
+export class CrossOrigin {
+  private readonly openings: readonly (Opening & {
+    readonly below: RegExp;
+    readonly toAll: boolean;
+    readonly requestList: string;
+    readonly replyList: string;
+  })[];
+
+  constructor(openings: readonly Opening[]) {
+    this.openings = openings
+      .filter(({ origins }) => origins.length > 0)
+      .map((opening) => ({
+        ...opening,
+        below: new RegExp(`^/(${opening.paths.join('|')})([/?]|$)`),
+        toAll: opening.origins.includes('*'),
+        requestList: opening.requestHeaders.join(', '),
+        replyList: opening.replyHeaders.join(', '),
+      }));
+  }
+
+  /** Answers preflights, and adds the headers to every other reply. */
+  register(fastify: FastifyInstance): void {
+    fastify.addHook('onRequest', (request, reply, done) => {
+      const opening = this.addHeaders(request, reply);
+      if (opening === undefined || request.method !== 'OPTIONS') return done();
+      void reply
+        .code(204)
+        .headers({
+          'access-control-allow-methods': opening.methods,
+          'access-control-allow-headers': opening.requestList,
+          'access-control-max-age': PREFLIGHT_SECONDS,
+        })
+        .send();
+    });
+  }
+
+  /**
+   * Adds the headers that let the page read the reply. For replies that the router gives by itself, before any hook runs.
+   * Undefined where the page may not.
+   */
+  addHeaders(request: FastifyRequest, reply: FastifyReply) {
+    const opening = this.openings.find(({ below }) => below.test(request.url));
+    if (opening === undefined) return undefined;
+    const { origins, toAll, replyList } = opening;
     const { origin } = request.headers;
     // A cache must not hand to one origin what was meant for another.
     if (!toAll) void reply.header('vary', 'origin');
-    if (!toAll && (origin === undefined || !origins.includes(origin))) return done();
+    if (!toAll && (origin === undefined || !origins.includes(origin))) return undefined;
     void reply.headers({
       'access-control-allow-origin': toAll ? '*' : origin,
-      'access-control-expose-headers': replyHeaders,
+      'access-control-expose-headers': replyList,
     });
-    if (request.method !== 'OPTIONS') return done();
-    void reply
-      .code(204)
-      .headers({
-        'access-control-allow-methods': methods,
-        'access-control-allow-headers': requestHeaders,
-        'access-control-max-age': '86400',
-      })
-      .send();
-  });
+    return opening;
+  }
 }

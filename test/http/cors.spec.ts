@@ -7,6 +7,7 @@ const BODY = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
 describe('pages of origins that are named', () => {
   const service = useService('the embedded store', () => ({
     CORS_ALLOWED_ORIGINS: `https://www.example, ${ALLOWED}`,
+    CORS_ALLOWED_HEADERS: 'x-app-version, x-device',
     RATE_LIMIT_PER_USER: '5',
   }));
   const ask = (method: 'GET' | 'POST' | 'DELETE' | 'OPTIONS', url: string, origin?: string, body?: object) =>
@@ -32,7 +33,9 @@ describe('pages of origins that are named', () => {
         {
           'access-control-allow-origin': ALLOWED,
           'access-control-allow-methods': 'GET, HEAD, POST, DELETE',
-          'access-control-allow-headers': 'authorization, content-type, last-event-id',
+          'access-control-allow-headers': expect.stringMatching(
+            /^authorization, .*content-type.*traceparent.*, x-app-version, x-device$/,
+          ),
         },
       ]);
     }
@@ -75,6 +78,26 @@ describe('pages of origins that are named', () => {
   it('are no others than usual where media is played', async () => {
     const { headers } = await ask('GET', '/v1/play/test-pattern/index.m3u8?user_id=ana', OTHER);
     expect(headers['access-control-allow-origin']).toBe('*');
+  });
+
+  it('may read refusals that come before routing, and others may not', async () => {
+    for (const url of [`/v1/streams/${'x'.repeat(2_000)}`, '/v1/streams/%E0%A4%A']) {
+      const { statusCode, headers } = await ask('GET', url, ALLOWED);
+      expect([statusCode, headers['access-control-allow-origin']]).toEqual([400, ALLOWED]);
+      expect((await ask('GET', url, OTHER)).headers['access-control-allow-origin']).toBeUndefined();
+    }
+    const { headers } = await ask('GET', '/v1/play/%E0%A4%A/index.m3u8', OTHER);
+    expect(headers).toMatchObject({
+      'access-control-allow-origin': '*',
+      'access-control-expose-headers': expect.stringContaining('x-request-id'),
+    });
+  });
+
+  it('may read refusals that come before there is a request', async () => {
+    const reply = await fetch(`${await service.app.getUrl()}/v1/streams`, {
+      headers: { origin: ALLOWED, 'x-long': 'x'.repeat(20_000) },
+    });
+    expect([reply.status, reply.headers.get('access-control-allow-origin')]).toEqual([431, '*']);
   });
 });
 
