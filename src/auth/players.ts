@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ID_RULE } from '../http/fields.js';
+import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { type Quota } from '../sessions/quota.js';
 import { unauthorized } from './bearer.js';
@@ -21,10 +21,17 @@ export interface Player {
   readonly self: string;
 }
 
+/** How a request names a player. */
+interface Credentials {
+  readonly ticket?: string | undefined;
+  readonly user_id?: string | undefined;
+  readonly session_id?: string | undefined;
+}
+
 /** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
 interface Naming {
-  readonly params: { readonly stream_id: string };
-  readonly query: { readonly ticket?: string; readonly user_id?: string; readonly session_id?: string };
+  readonly params: { readonly stream_id: string; readonly credential?: string };
+  readonly query: Credentials;
 }
 
 /** Identifies players by tickets, or by their URL alone with AUTH_MODE=none. */
@@ -47,31 +54,45 @@ export class Players {
    */
   of(request: FastifyRequest, use: TicketUse): Player | Promise<Player> {
     const self = addressOf(request);
-    const naming = request as unknown as Naming;
-    const { ticket, user_id: userId, session_id: sessionId } = naming.query;
+    const { params, query } = request as unknown as Naming;
+    const { stream_id: streamId, credential } = params;
+    const credentials = credential === undefined ? query : readCredential(credential);
+    const { ticket, user_id: userId, session_id: sessionId } = credentials;
     if (ticket !== undefined) {
       const known = this.tickets.known(use, ticket);
       return known === undefined
-        ? this.tickets.open(use, ticket).then((claims) => holder(claims, naming, self))
-        : holder(known, naming, self);
+        ? this.tickets.open(use, ticket).then((claims) => holder(claims, streamId, credentials, self))
+        : holder(known, streamId, credentials, self);
     }
     if (this.needsTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
     if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
+    if (credential !== undefined && !(ID.test(userId) && ID.test(sessionId ?? '')))
+      throw Problem.invalidRequest([{ field: 'credential', message: 'must be one that a playlist names' }]);
     return { userId, sessionId, quota: this.quota, ticket, self };
   }
 }
 
+/**
+ * Reads the part of a path that stands for a player: a ticket, or user and session with a comma between, which neither
+ * tickets nor ids have.
+ */
+function readCredential(credential: string): Credentials {
+  if (!credential.includes(',')) return { ticket: credential };
+  const [user_id, session_id] = credential.split(',');
+  return { user_id, session_id };
+}
+
 /** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
-function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
+function holder(claims: TicketClaims, playedStream: string, said: Credentials, self: string): Player {
   const { userId, sessionId, streamId, quota } = claims;
   if (
-    streamId !== params.stream_id ||
-    (query.user_id ?? userId) !== userId ||
-    (query.session_id ?? sessionId) !== sessionId
+    streamId !== playedStream ||
+    (said.user_id ?? userId) !== userId ||
+    (said.session_id ?? sessionId) !== sessionId
   )
     throw new Problem(
       'not-your-session',
       'The ticket is for another stream, user or session: ask for one for this.',
     );
-  return { userId, sessionId, quota, ticket: query.ticket, self };
+  return { userId, sessionId, quota, ticket: said.ticket, self };
 }

@@ -4,6 +4,7 @@ import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForPlayers, playerOf } from '../auth/access.js';
 import { addressOf } from '../http/connections.js';
+import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
@@ -13,7 +14,7 @@ import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/s
 import { type StreamLookup, Catalogue } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
-import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
+import { PLAY_PATH, playbackFolder, playbackQuery } from '../streams/playback.js';
 import { streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
 import { type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
@@ -35,6 +36,10 @@ interface NameParams extends StreamParams {
 }
 
 const RENDITION = { ...TEXT, pattern: '^\\d{1,4}$' };
+const CREDENTIAL = {
+  ...TEXT,
+  description: 'A ticket; or, with AUTH_MODE=none, user and session with a comma between.',
+};
 const VIEWER_QUERY = {
   type: 'object',
   properties: { ticket: TEXT, user_id: USER_ID, session_id: SESSION_ID },
@@ -49,7 +54,7 @@ const RENDITION_REQUEST = {
   querystring: VIEWER_QUERY,
 };
 
-type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
+type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params: StreamParams }>;
 
 /**
  * HLS at the gate. The playlists are the origin's, with every URI pointing here; a segment is answered with a redirect to
@@ -82,6 +87,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
 export class HlsController {
   /** To make an error costs more than to answer, and a player in a loop meets the same refusal again and again. */
   private readonly problems = new WeakMap<Refusal, Problem>();
+  private readonly texts = new CompressedTexts();
 
   constructor(
     private readonly gate: Gate,
@@ -123,14 +129,14 @@ export class HlsController {
     await this.admit(reply, player, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
-    const own = playbackQuery(player, ticket);
-    const folder = opened.stream === undefined ? '' : '0/';
-    sendPlaylist(
-      reply,
-      ticket !== undefined && folder !== ''
-        ? leadOn(`${folder}index.m3u8${own}`)
-        : opened.manifest.template.write(folder, own),
-    );
+    const folder = playbackFolder(player, ticket);
+    const { manifest, stream } = opened;
+    await this.sendPlaylist(request, reply, () => {
+      if (stream === undefined) return manifest.template.write(folder, '');
+      return ticket === undefined
+        ? manifest.template.write(`${folder}0/`, '')
+        : leadOn(`${folder}0/index.m3u8`);
+    });
   }
 
   @Get(':rendition/:name')
@@ -162,9 +168,15 @@ export class HlsController {
     const { manifest, stream } = lookup;
     if (name === 'index.m3u8') {
       await this.admit(reply, player, lookup);
-      // With the ticket that the playlist was loaded with: a player must not get a newer one from playlist to playlist,
-      // or it could watch for ever by a plan or an account that has ended.
-      sendPlaylist(reply, manifest.template.write('', playbackQuery(player, player.ticket)));
+      // What it names is played by the credential that the playlist was loaded with: a player must not get a newer ticket
+      // from playlist to playlist, or it could watch for ever by a plan or an account that has ended.
+      const { template } = manifest;
+      if ('credential' in request.params)
+        await this.sendPlaylist(request, reply, () => template.write('', ''), template);
+      else {
+        const query = playbackQuery(player, player.ticket);
+        await this.sendPlaylist(request, reply, () => template.write('', query));
+      }
       return;
     }
     const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
@@ -196,6 +208,47 @@ export class HlsController {
     const lookup = await this.streams.findIn(opened, stream_id);
     const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
     await this.sendOn(request, reply, player, lookup, path);
+  }
+
+  @Get('s/:credential/:rendition/:name')
+  @ForPlayers('media')
+  @RouteSchema(RENDITION_REQUEST)
+  @ApiOperation({
+    operationId: 'getSessionPlaylistItem',
+    summary: 'What a playlist of this gate names, by a path that says whose session it is',
+    description:
+      'Playlists name these by relative URIs. Otherwise as /v1/play/{stream_id}/{rendition}/{name} with a query.',
+  })
+  @ApiParam({ name: 'credential', schema: CREDENTIAL })
+  @ApiParam({ name: 'rendition', schema: RENDITION })
+  @ApiParam({ name: 'name', schema: TEXT })
+  @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
+  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  async fetchByPath(
+    @Param() params: RenditionParams,
+    @Req() request: PlayRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.fetch(params, request, reply);
+  }
+
+  @Get('s/:credential/:name')
+  @ForPlayers('media')
+  @RouteSchema(PLAY_REQUEST)
+  @ApiOperation({
+    operationId: 'getSessionPlaylistAsset',
+    summary: 'What the first playlist names that is no playlist, by a path that says whose session it is',
+    description: 'Otherwise as /v1/play/{stream_id}/{name} with a query.',
+  })
+  @ApiParam({ name: 'credential', schema: CREDENTIAL })
+  @ApiParam({ name: 'name', schema: TEXT })
+  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  async fetchOfSessionByPath(
+    @Param() params: NameParams,
+    @Req() request: PlayRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.fetchOfSession(params, request, reply);
   }
 
   /** The player that asks. 429 where the players of its user ask too often. */
@@ -260,6 +313,17 @@ export class HlsController {
     redirect(reply, this.urls.of(path!, addressOf(request)));
   }
 
+  /** With a `source`, the text is the same for every player. */
+  private async sendPlaylist(
+    request: PlayRequest,
+    reply: FastifyReply,
+    write: () => string,
+    source?: object,
+  ): Promise<void> {
+    keepOutOfCaches(reply.type(HLS_TYPE));
+    await this.texts.send(request, reply, write, source);
+  }
+
   private problemOf(refused: Refusal, { quota }: SessionPlayer): Problem {
     let problem = this.problems.get(refused);
     if (problem === undefined) {
@@ -300,11 +364,12 @@ function movedOn(): Problem {
   return new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
 }
 
-/** Playlists and redirects belong to one session, and the next request may be refused: no cache may keep them. */
-function sendPlaylist(reply: FastifyReply, text: string): void {
-  void reply.type(HLS_TYPE).header('cache-control', 'no-store').send(text);
+function redirect(reply: FastifyReply, url: string): void {
+  keepOutOfCaches(reply);
+  void reply.redirect(url, 302);
 }
 
-function redirect(reply: FastifyReply, url: string): void {
-  void reply.header('cache-control', 'no-store').redirect(url, 302);
+/** A playlist or a redirect belongs to one session, and the next request for it may be refused. */
+function keepOutOfCaches(reply: FastifyReply): void {
+  void reply.header('cache-control', 'no-store');
 }

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { get } from 'node:http';
+import { type IncomingMessage, get } from 'node:http';
 import { type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { brotliCompressSync, brotliDecompressSync, gunzipSync, gzipSync } from 'node:zlib';
 import { LiveOrigin } from '../support/live-origin.js';
 import { type Service, STORES, useService } from '../support/service.js';
 import { until } from '../support/until.js';
@@ -84,21 +86,36 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     const root = await player.get('index.m3u8');
     expect(root.headers['content-type']).toBe('application/vnd.apple.mpegurl');
     expect(root.headers['cache-control']).toBe('no-store');
-    const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    const name = `viewer-${store.length}-${user}`;
     expect(root.text).toBe(
       readFileSync(join(SAMPLE, 'index.m3u8'), 'utf8')
-        .replace('360p/index.m3u8', `0/index.m3u8${viewer}`)
-        .replace('720p/index.m3u8', `1/index.m3u8${viewer}`),
+        .replace('360p/index.m3u8', `s/${name},tv/0/index.m3u8`)
+        .replace('720p/index.m3u8', `s/${name},tv/1/index.m3u8`),
     );
-    const media = await player.get('1/index.m3u8');
+    const media = await service.send('get', `/v1/play/test-pattern/s/${name},tv/1/index.m3u8`);
     let count = 0;
     expect(media.text).toBe(
+      readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
+        /^segment-\d+\.ts$/gm,
+        () => `${count++}.ts`,
+      ),
+    );
+    expect(count).toBe(16);
+    // What a playlist names by a relative URI is of the session that the playlist is of.
+    const segment = await service.send('get', `/v1/play/test-pattern/s/${name},tv/1/5.ts`);
+    expect([segment.status, await player.sessions()]).toMatchObject([302, [{ sessionId: 'tv', phase: 2 }]]);
+  });
+
+  it('leads by a query to what was loaded by a query, as playlists of release 0.1 name it', async () => {
+    const player = fresh();
+    const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    let count = 0;
+    expect((await player.get('1/index.m3u8')).text).toBe(
       readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
         /^segment-\d+\.ts$/gm,
         () => `${count++}.ts${viewer}`,
       ),
     );
-    expect(count).toBe(16);
   });
 
   it('answers a segment with its signed URL, which lives for X, and counts it as asking for its phase', async () => {
@@ -194,6 +211,14 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     expect((await player.get('x/1.ts')).body).toMatchObject({
       status: 422,
       errors: [{ field: 'rendition' }],
+    });
+    for (const credential of ['ana,', ',tv', 'ana,a%2Fb', 'a%20b,tv'])
+      expect((await service.send('get', `/v1/play/test-pattern/s/${credential}/0/1.ts`)).body).toMatchObject({
+        status: 422,
+        errors: [{ field: 'credential' }],
+      });
+    expect((await service.send('get', '/v1/play/test-pattern/s/no-ticket/0/1.ts')).body).toMatchObject({
+      status: 401,
     });
     for (const path of ['2/index.m3u8', '9999/0.ts'])
       expect((await player.get(path)).body).toMatchObject({ code: 'stream-not-found' });
@@ -303,12 +328,12 @@ describe('the gate of a live stream', () => {
   it('moves on with it, once for however many ask, and counts a reload as activity', async () => {
     const replies = await Promise.all(Array.from({ length: 20 }, () => player.get('index.m3u8')));
     expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
-    expect(replies[0]!.text).toContain('0/100.ts?');
+    expect(replies[0]!.text).toContain('0/100.ts\n');
     expect(origin.reads).toBe(1);
     expect(await player.sessions()).toMatchObject([{ phase: 10, streamId: 'news' }]);
     origin.first = 103;
     service.clock.advance(RELOADED_MS);
-    expect((await player.get('index.m3u8')).text).toContain('0/108.ts?');
+    expect((await player.get('index.m3u8')).text).toContain('0/108.ts\n');
     service.clock.advance(5_000);
     await player.get('0/index.m3u8');
     expect(await player.sessions()).toMatchObject([{ lastActivityAt: service.clock.now() }]);
@@ -411,7 +436,7 @@ describe('the gate of encrypted and fragmented streams', () => {
   it('leads to keys, initialisation sections and byte ranges', async () => {
     const player = playerOf(service, 'film');
     const { text } = await player.get('0/index.m3u8');
-    const [key, init] = [...text.matchAll(/URI="(a-[^?]+)\?/g)].map(([, name]) => name!);
+    const [key, init] = [...text.matchAll(/URI="(a-[^"?]+)[?"]/g)].map(([, name]) => name!);
     const fetched = async (path: string, headers = {}) => {
       const { headers: reply } = await player.get(path);
       return (await fetch(reply.location!, { headers })).text();
@@ -422,7 +447,7 @@ describe('the gate of encrypted and fragmented streams', () => {
   });
 
   it('keeps the place of whoever fetches keys alone, for a signed URL is media', async () => {
-    const nameIn = (text: string): string => /URI="(a-[^?]+)\?/.exec(text)![1]!;
+    const nameIn = (text: string): string => /URI="(?:s\/[^/]+\/)?(a-[^?"]+)/.exec(text)![1]!;
     for (const [stream, user, at] of [
       ['film', 'of-a-rendition', '0/'],
       ['many', 'of-the-session', ''],
@@ -439,11 +464,76 @@ describe('the gate of encrypted and fragmented streams', () => {
     const player = playerOf(service, 'many');
     const { text } = await player.get('index.m3u8');
     expect(text).toContain('URI="skd://keys.example/1"');
-    const [, name] = /URI="(a-[\w-]+\.key)\?/.exec(text)!;
+    const [, name] = /URI="s\/[^/]+\/(a-[\w-]+\.key)"/.exec(text)!;
     const { headers } = await player.get(name!);
+    expect((await service.send('get', `/v1/play/many/s/ana,tv/${name}`)).headers.location).toBe(
+      headers.location,
+    );
     expect(await (await fetch(headers.location!)).text()).toBe('of the session');
     expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
     const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
     expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
+  });
+});
+
+describe('the gate, asked by clients that take compressed replies,', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'streamgate-dvr-'));
+  const SEGMENTS = 1_800;
+  let origin: string;
+  beforeAll(() => {
+    const lines = Array.from(
+      { length: SEGMENTS },
+      (_, n) => `#EXTINF:${(3.84 + ((n * 7) % 13) / 100).toFixed(3)},\nsegment-${100_000 + n}.ts`,
+    );
+    origin = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', ...lines, '#EXT-X-ENDLIST', ''].join('\n');
+    mkdirSync(join(folder, 'dvr'));
+    writeFileSync(join(folder, 'dvr/index.m3u8'), origin);
+    mkdirSync(join(folder, 'short'));
+    writeFileSync(join(folder, 'short/index.m3u8'), '#EXTM3U\n#EXTINF:4,\n0.ts\n#EXT-X-ENDLIST\n');
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder }));
+  const load = async (accepted: string, user = 'ana', stream = 'dvr') => {
+    const url = `${await service.app.getUrl()}/v1/play/${stream}/s/${user},tv/0/index.m3u8`;
+    const reply = Promise.withResolvers<IncomingMessage>();
+    get(url, { headers: { 'accept-encoding': accepted }, agent: false }, reply.resolve).on(
+      'error',
+      reply.reject,
+    );
+    const { statusCode, headers } = await reply.promise;
+    const body = await buffer(await reply.promise);
+    return { statusCode, encoding: headers['content-encoding'], vary: headers.vary, body };
+  };
+
+  it('sends a long playlist in no more bytes than the origin would, compressed, and 30 %', async () => {
+    const plain = await load('identity');
+    expect(plain).toMatchObject({ statusCode: 200, encoding: undefined, vary: 'accept-encoding' });
+    for (const [accepted, encoding, decompress, compress] of [
+      ['gzip, deflate', 'gzip', gunzipSync, gzipSync],
+      ['gzip, deflate, br', 'br', brotliDecompressSync, brotliCompressSync],
+      ['br;q=0, gzip;q=0.5', 'gzip', gunzipSync, gzipSync],
+    ] as const) {
+      const reply = await load(accepted);
+      expect([reply.statusCode, reply.encoding]).toEqual([200, encoding]);
+      expect(decompress(reply.body).toString()).toBe(plain.body.toString());
+      expect(reply.body.length).toBeLessThan(1.3 * compress(origin).length);
+    }
+  });
+
+  it('is the same text for every viewer, which is compressed once', async () => {
+    const replies = await Promise.all(['ben', 'cyd'].map(async (user) => load('br', user)));
+    expect(replies[0]!.body.equals(replies[1]!.body)).toBe(true);
+    expect((await service.sessions.list('cyd')).map(({ sessionId }) => sessionId)).toEqual(['tv']);
+  });
+
+  it('sends what is short as it is', async () => {
+    const { statusCode, encoding, body } = await load('br', 'dan', 'short');
+    expect([statusCode, encoding, body.toString()]).toEqual([
+      200,
+      undefined,
+      expect.stringContaining('0.ts'),
+    ]);
   });
 });
