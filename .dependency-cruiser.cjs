@@ -26,8 +26,8 @@ module.exports = {
       comment:
         'admission.ts, with the value that it judges by, is the specification: readable and testable alone, without a library, a type of one, or a clock.',
       severity: 'error',
-      from: { path: '^src/sessions/(admission|quota)\\.ts$' },
-      to: { pathNot: '^src/sessions/quota\\.ts$' },
+      from: { path: '^src/sessions/(admission|quota|device)\\.ts$' },
+      to: { pathNot: '^src/sessions/(quota|device)\\.ts$' },
     },
     {
       name: 'auth-knows-nothing-to-protect',
@@ -37,7 +37,7 @@ module.exports = {
       from: { path: '^src/auth/' },
       to: {
         path: '^src/(sessions|streams|gate|expiry|callbacks|observability)/',
-        pathNot: [METRICS, '^src/sessions/quota\\.ts$'],
+        pathNot: [METRICS, '^src/sessions/(quota|device)\\.ts$'],
       },
     },
     {

@@ -10,9 +10,12 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 FROM dependencies AS build
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY src src
+COPY client client
+COPY demo demo
 # Without what is optional, which is a Node for machines that have another one; and without types, maps and texts, which
 # nothing reads at run time and which are a quarter of the size. Licences stay: they ask to be passed on.
 RUN npx nest build \
+  && npm run build:demo \
   && npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
   && find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' \) ! -iname '*licen[cs]e*' -exec rm {} +
 
@@ -23,7 +26,11 @@ ENV NODE_ENV=production BUILD_COMMIT=$BUILD_COMMIT
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+# The page at /, which is served outside production only.
+COPY --from=build /app/demo demo
+COPY --from=build /app/client/dist client/dist
 COPY samples/streams samples/streams
+COPY LICENSE ./
 COPY package.json ./
 # The number as well as the name: an orchestrator that forbids root has to see that it is not.
 USER 1000:1000

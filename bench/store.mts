@@ -32,6 +32,7 @@ export const POLICY: Policy = {
   leaseMs: 5_000,
   maxPauseMs: 1_800_000,
   maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 /** The events that a service with a CALLBACK_URL and default CALLBACK_EVENTS writes into the outbox. */
 export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];

@@ -15,6 +15,7 @@ import { AppModule } from './app.module.js';
 import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
 import { type Config } from './config/config.js';
+import { VERSION } from './config/effective.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
@@ -25,7 +26,7 @@ import {
   drainOnClose,
   refuseConnection,
 } from './http/connections.js';
-import { CrossOrigin, forClients, forPlayers } from './http/cors.js';
+import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
@@ -38,9 +39,9 @@ import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
 import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/media-urls.js';
-import { VERSION } from './version.js';
 
 const BODY_LIMIT = 16 * 1024;
+const CMCD_ROUTE = '/v1/cmcd';
 /** The API for clients, which pages of other origins may use where CORS_ALLOWED_ORIGINS names them. */
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
@@ -49,6 +50,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   const { CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS } = config;
   const crossOrigin = new CrossOrigin([
     forPlayers([PLAY_PATH, MEDIA_PATH], CORS_ALLOWED_HEADERS),
+    forReports([CMCD_ROUTE.slice(1)], CORS_ALLOWED_HEADERS),
     forClients(CONTROL_PATHS, CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS),
   ]);
   const adapter = new FastifyAdapter({
@@ -127,6 +129,11 @@ function takeJsonOnly(fastify: FastifyInstance): void {
     // Many clients name the type on every request, with a body or without.
     if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
+  });
+  // Reports of players, for the one route that takes them.
+  fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
+    if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
+    else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
   // Read up to the limit all the same: too large is told before not JSON.
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {

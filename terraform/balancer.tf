@@ -1,40 +1,52 @@
 resource "aws_lb" "main" {
   name                       = var.name
   load_balancer_type         = "application"
+  ip_address_type            = var.ipv6_enabled ? "dualstack" : "ipv4"
   security_groups            = [aws_security_group.alb.id]
-  subnets                    = [for subnet in aws_subnet.public : subnet.id]
+  subnets                    = local.network.public_subnet_ids
   drop_invalid_header_fields = true
-  # The service takes the last address in X-Forwarded-For that is none of the VPC's for the client's; what stands before
-  # it, a client may have made up. X-Forwarded-Proto is overwritten; X-Forwarded-Host is passed on as a client sends it,
-  # who thereby changes the URLs that it is given itself, as it may by Host.
+  # The service takes the last address in X-Forwarded-For outside the VPC for the client's; a client may have made up
+  # what stands before it. The load balancer overwrites X-Forwarded-Proto and passes on X-Forwarded-Host as it came: a
+  # client changes by it only the URLs that it is given itself, as it may by Host.
   xff_header_processing_mode = "append"
   enable_deletion_protection = var.deletion_protection
-  # Shorter than the service keeps a connection open, or requests meet its end and are answered 502; and longer than an
-  # event stream is silent. tests/timeouts.json says the same, and is held against the service.
+  # Shorter than the service keeps a connection open, or a request could meet the end of its connection and be answered
+  # 502; and longer than an event stream is silent. tests/timeouts.json says the same, and tests hold the service to it.
   idle_timeout = 60
 
-  depends_on = [aws_internet_gateway.main]
+  dynamic "access_logs" {
+    for_each = var.access_logs_enabled ? ["balancer"] : []
+    content {
+      enabled = true
+      bucket  = aws_s3_bucket.logs[0].bucket
+      prefix  = access_logs.value
+    }
+  }
+
+  depends_on = [aws_internet_gateway.main, aws_s3_bucket_policy.logs]
 }
 
 # No stickiness: all state is in Redis.
 resource "aws_lb_target_group" "app" {
   name_prefix          = substr(var.name, 0, 6) # Six is the most.
-  vpc_id               = aws_vpc.main.id
+  vpc_id               = local.network.vpc_id
   target_type          = "ip"
   protocol             = "HTTP"
   port                 = var.app_port
   deregistration_delay = 30
 
+  # The only check of a task's health. It costs the task one small request, and it is patient: a task counts as dead after
+  # 75 s without an answer within 10 s, so that a task that is merely busy is left to shed its load.
   health_check {
     path                = local.health_path
     matcher             = "200"
     interval            = 15
-    timeout             = 5
+    timeout             = 10
     healthy_threshold   = 2
-    unhealthy_threshold = 3
+    unhealthy_threshold = 5
   }
 
-  # Another port makes another group, and one that a rule still names cannot go.
+  # Another port makes another group, and AWS deletes no group that a rule still names.
   lifecycle {
     create_before_destroy = true
   }
@@ -72,7 +84,7 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# For clients nothing of this exists. Within the VPC it is reached by the discovery name.
+# These paths are not for clients. Within the VPC the discovery name leads to them.
 resource "aws_lb_listener_rule" "not_for_clients" {
   listener_arn = aws_lb_listener.https.arn
   priority     = 1
@@ -93,8 +105,8 @@ resource "aws_lb_listener_rule" "not_for_clients" {
   }
 }
 
-# Names what may pass as well: the service decodes a path before it routes it and the load balancer need not, so that
-# /%6detrics would pass a rule that names only what may not.
+# This rule lists the paths that may pass. Listing only what may not pass is not enough: the service decodes a path before
+# it routes it and the load balancer need not, so that /%6detrics would pass.
 resource "aws_lb_listener_rule" "app" {
   listener_arn = aws_lb_listener.https.arn
   priority     = 10

@@ -3,16 +3,34 @@ data "aws_route53_zone" "main" {
   private_zone = false
 }
 
+# An A record, and with IPv6 an AAAA record beside it.
 resource "aws_route53_record" "app" {
+  for_each = toset(var.ipv6_enabled ? ["A", "AAAA"] : ["A"])
+
   zone_id = data.aws_route53_zone.main.zone_id
   name    = var.domain_name
-  type    = "A"
+  type    = each.key
 
   alias {
     name                   = aws_lb.main.dns_name
     zone_id                = aws_lb.main.zone_id
     evaluate_target_health = true
   }
+
+  # With stacks of one domain name in several regions: each client reaches the nearest that is healthy.
+  set_identifier = var.latency_routing_enabled ? local.region : null
+  dynamic "latency_routing_policy" {
+    for_each = var.latency_routing_enabled ? [local.region] : []
+    content {
+      region = latency_routing_policy.value
+    }
+  }
+}
+
+# Before IPv6 there was one record without a key.
+moved {
+  from = aws_route53_record.app
+  to   = aws_route53_record.app["A"]
 }
 
 resource "aws_acm_certificate" "main" {

@@ -102,8 +102,8 @@ resource "aws_wafv2_web_acl_logging_configuration" "main" {
     }
   }
 
-  # A line for every request would cost more than the rest of the stack, and what a rule only counts can be nearly every
-  # request: a player that names no user agent is counted each time. Counts are in the metrics, and samples of them in WAF.
+  # Blocked requests only. A line for every request would cost more than the rest of the stack, and so could a line for
+  # every counted one: a player that names no user agent is counted each time. WAF keeps metrics and samples of counts.
   logging_filter {
     default_behavior = "DROP"
 

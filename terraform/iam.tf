@@ -1,4 +1,4 @@
-# Written out rather than as aws_iam_policy_document, whose text is noise in tests without AWS.
+# Policies are written with jsonencode: under a mocked provider aws_iam_policy_document returns noise that no test can read.
 
 locals {
   trust = {
@@ -8,16 +8,26 @@ locals {
         Effect    = "Allow"
         Action    = "sts:AssumeRole"
         Principal = { Service = "${service}.amazonaws.com" }
-        Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
       }]
     })
   }
+  # Roles are global in an account, so that their names carry the region: a second stack of one name fits in another region.
+  role_prefix = "${var.name}-${local.region}"
+
+  # Added to the policy of each role that reads or writes something encrypted with the customer's key.
+  use_key = var.kms_key_arn == null ? [] : [{
+    Effect   = "Allow"
+    Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource = var.kms_key_arn
+  }]
 }
 
 # Starts tasks: fetches the image and the secrets, opens the log.
 resource "aws_iam_role" "execution" {
-  name               = "${var.name}-execution"
-  assume_role_policy = local.trust["ecs-tasks"]
+  name                 = "${local.role_prefix}-execution"
+  assume_role_policy   = local.trust["ecs-tasks"]
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "execution" {
@@ -26,7 +36,7 @@ resource "aws_iam_role_policy" "execution" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Effect   = "Allow"
         Action   = ["ecr:GetAuthorizationToken"]
@@ -35,26 +45,27 @@ resource "aws_iam_role_policy" "execution" {
       {
         Effect   = "Allow"
         Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-        Resource = aws_ecr_repository.app.arn
+        Resource = local.repository.arn
       },
       {
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${aws_cloudwatch_log_group.main["app"].arn}:*"
+        Resource = [for key, group in aws_cloudwatch_log_group.main : "${group.arn}:*" if contains(["app", "agent"], key)]
       },
       {
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue"]
         Resource = [for secret in aws_secretsmanager_secret.app : secret.arn]
       },
-    ]
+    ], local.use_key)
   })
 }
 
 # The service itself asks nothing of AWS.
 resource "aws_iam_role" "task" {
-  name               = "${var.name}-task"
-  assume_role_policy = local.trust["ecs-tasks"]
+  name                 = "${local.role_prefix}-task"
+  assume_role_policy   = local.trust["ecs-tasks"]
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "task" {
@@ -88,19 +99,24 @@ resource "aws_iam_role_policy" "task" {
   })
 }
 
-# Builds, tests, pushes, and writes down which image runs.
+# Builds and tests the image, pushes it, and keeps its bill of materials.
 resource "aws_iam_role" "build" {
-  name               = "${var.name}-build"
-  assume_role_policy = local.trust["codebuild"]
+  count = local.own_pipeline ? 1 : 0
+
+  name                 = "${local.role_prefix}-build"
+  assume_role_policy   = local.trust["codebuild"]
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "build" {
+  count = local.own_pipeline ? 1 : 0
+
   name = "build-and-push"
-  role = aws_iam_role.build.id
+  role = aws_iam_role.build[0].id
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -109,7 +125,7 @@ resource "aws_iam_role_policy" "build" {
       {
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
-        Resource = "${aws_s3_bucket.artifacts.arn}/*"
+        Resource = "${aws_s3_bucket.artifacts[0].arn}/*"
       },
       {
         Effect   = "Allow"
@@ -122,55 +138,98 @@ resource "aws_iam_role_policy" "build" {
           "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload",
           "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
         ]
-        Resource = aws_ecr_repository.app.arn
+        Resource = aws_ecr_repository.app[0].arn
+      },
+    ], local.use_key)
+  })
+}
+
+# Writes down which image runs, after its deployment has succeeded.
+resource "aws_iam_role" "record" {
+  count = local.own_pipeline ? 1 : 0
+
+  name                 = "${local.role_prefix}-record"
+  assume_role_policy   = local.trust["codebuild"]
+  permissions_boundary = var.permissions_boundary_arn
+}
+
+resource "aws_iam_role_policy" "record" {
+  count = local.own_pipeline ? 1 : 0
+
+  name = "record-deployment"
+  role = aws_iam_role.record[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat([
+      {
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.main["build"].arn}:*"
+      },
+      {
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = "${aws_s3_bucket.artifacts[0].arn}/*"
+      },
+      {
+        # A tag for an image that is there already; PutImage alone uploads no layer.
+        Effect   = "Allow"
+        Action   = ["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:PutImage"]
+        Resource = aws_ecr_repository.app[0].arn
       },
       {
         Effect   = "Allow"
         Action   = ["ssm:PutParameter"]
-        Resource = aws_ssm_parameter.image_tag.arn
+        Resource = [for target in local.deploy_targets : target.parameter_arn]
       },
-    ]
+    ], local.use_key)
   })
 }
 
-# Fetches the source, starts the build, deploys.
+# Fetches the source, starts the build, asks for approval, deploys.
 resource "aws_iam_role" "pipeline" {
-  name               = "${var.name}-pipeline"
-  assume_role_policy = local.trust["codepipeline"]
+  count = local.own_pipeline ? 1 : 0
+
+  name                 = "${local.role_prefix}-pipeline"
+  assume_role_policy   = local.trust["codepipeline"]
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "pipeline" {
+  count = local.own_pipeline ? 1 : 0
+
   name = "build-and-deploy"
-  role = aws_iam_role.pipeline.id
+  role = aws_iam_role.pipeline[0].id
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
-        # AWS asks for one or the other name of the same thing.
+        # AWS asks for one or the other name of the same right.
         Effect   = "Allow"
         Action   = ["codeconnections:UseConnection", "codestar-connections:UseConnection"]
-        Resource = aws_codeconnections_connection.source.arn
+        Resource = aws_codeconnections_connection.source[0].arn
       },
       {
         Effect   = "Allow"
         Action   = ["s3:GetBucketVersioning", "s3:GetBucketAcl", "s3:GetBucketLocation"]
-        Resource = aws_s3_bucket.artifacts.arn
+        Resource = aws_s3_bucket.artifacts[0].arn
       },
       {
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
-        Resource = "${aws_s3_bucket.artifacts.arn}/*"
+        Resource = "${aws_s3_bucket.artifacts[0].arn}/*"
       },
       {
         Effect   = "Allow"
         Action   = ["codebuild:BatchGetBuilds", "codebuild:StartBuild"]
-        Resource = aws_codebuild_project.app.arn
+        Resource = [aws_codebuild_project.app[0].arn, aws_codebuild_project.record[0].arn]
       },
       {
         Effect   = "Allow"
         Action   = ["ecs:DescribeServices", "ecs:UpdateService"]
-        Resource = aws_ecs_service.app.id
+        Resource = [for target in local.deploy_targets : target.service_arn]
       },
       {
         # These two know no narrower resource.
@@ -181,15 +240,46 @@ resource "aws_iam_role_policy" "pipeline" {
       {
         Effect    = "Allow"
         Action    = ["ecs:TagResource"]
-        Resource  = "${aws_ecs_task_definition.app.arn_without_revision}:*"
+        Resource  = [for target in local.deploy_targets : target.task_definition_arn]
         Condition = { StringEquals = { "ecs:CreateAction" = "RegisterTaskDefinition" } }
       },
       {
         Effect    = "Allow"
         Action    = ["iam:PassRole"]
-        Resource  = [aws_iam_role.execution.arn, aws_iam_role.task.arn]
+        Resource  = flatten([for target in local.deploy_targets : target.role_arns])
         Condition = { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } }
       },
-    ]
+      ],
+      # The manual approval tells the topic that somebody is waited for.
+      local.approval_notifies ? [{
+        Effect   = "Allow"
+        Action   = ["sns:Publish"]
+        Resource = aws_sns_topic.alarms[0].arn
+    }] : [], local.use_key)
+  })
+}
+
+# The metrics agent writes metrics as log events.
+resource "aws_iam_role" "agent" {
+  count = var.metrics_agent_enabled ? 1 : 0
+
+  name                 = "${local.role_prefix}-agent"
+  assume_role_policy   = local.trust["ecs-tasks"]
+  permissions_boundary = var.permissions_boundary_arn
+}
+
+resource "aws_iam_role_policy" "agent" {
+  count = var.metrics_agent_enabled ? 1 : 0
+
+  name = "write-metrics"
+  role = aws_iam_role.agent[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      Resource = "${aws_cloudwatch_log_group.main["agent"].arn}:*"
+    }]
   })
 }

@@ -1,4 +1,8 @@
 locals {
+  redis_engine = {
+    redis  = { version = "7.1", family = "redis7" }
+    valkey = { version = "8.0", family = "valkey8" }
+  }[var.redis_engine]
   redis_port      = 6379
   redis_clustered = var.redis_shard_count > 1
   redis_endpoint = (
@@ -6,18 +10,23 @@ locals {
     ? aws_elasticache_replication_group.main.configuration_endpoint_address
     : aws_elasticache_replication_group.main.primary_endpoint_address
   )
+  # ElastiCache names the nodes so, and a failover does not rename them.
+  redis_nodes = [
+    for pair in setproduct(range(1, var.redis_shard_count + 1), range(1, var.redis_nodes_per_shard + 1)) :
+    local.redis_clustered ? format("%s-%04d-%03d", var.name, pair[0], pair[1]) : format("%s-%03d", var.name, pair[1])
+  ]
 }
 
 resource "aws_elasticache_subnet_group" "main" {
   name       = var.name
-  subnet_ids = [for subnet in aws_subnet.private : subnet.id]
+  subnet_ids = local.network.redis_subnet_ids
 }
 
 resource "aws_elasticache_parameter_group" "main" {
-  name   = "${var.name}-redis7${local.redis_clustered ? "-cluster" : ""}"
-  family = "redis7"
+  name   = "${var.name}-${local.redis_engine.family}${local.redis_clustered ? "-cluster" : ""}"
+  family = local.redis_engine.family
 
-  # A session that was evicted would let its user past the limit: better to refuse what is new.
+  # An evicted session would let its user past the limit. It is better to refuse new sessions.
   parameter {
     name  = "maxmemory-policy"
     value = "noeviction"
@@ -40,8 +49,8 @@ resource "aws_elasticache_replication_group" "main" {
   replication_group_id = var.name
   description          = "Sessions of ${var.name}"
 
-  engine               = "redis"
-  engine_version       = "7.1"
+  engine               = var.redis_engine
+  engine_version       = local.redis_engine.version
   node_type            = var.redis_node_type
   parameter_group_name = aws_elasticache_parameter_group.main.name
   port                 = local.redis_port
@@ -57,15 +66,18 @@ resource "aws_elasticache_replication_group" "main" {
   security_group_ids = [aws_security_group.redis.id]
 
   at_rest_encryption_enabled = true
+  kms_key_id                 = var.kms_key_arn
   transit_encryption_enabled = true
   # Adds the new token and keeps the one before, so that running tasks go on.
   auth_token                 = aws_secretsmanager_secret_version.app["REDIS_PASSWORD"].secret_string
   auth_token_update_strategy = "ROTATE"
 
-  # Sessions live for seconds: a snapshot would be of people who have gone.
-  snapshot_retention_limit   = 0
+  # Sessions live for seconds: by default no snapshot, which would list viewers who have gone.
+  snapshot_retention_limit   = var.redis_snapshot_retention_days
   auto_minor_version_upgrade = true
   apply_immediately          = true
+  # ElastiCache tells the topic of failovers and replaced nodes.
+  notification_topic_arn = var.alarms_enabled ? aws_sns_topic.alarms[0].arn : null
 
   dynamic "log_delivery_configuration" {
     for_each = ["slow-log", "engine-log"]

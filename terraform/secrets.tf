@@ -28,6 +28,7 @@ resource "aws_secretsmanager_secret" "app" {
   # A prefix: a name cannot be made again until days after it was destroyed.
   name_prefix = "${var.name}/${each.key}-"
   description = "${each.key} of ${var.name}"
+  kms_key_id  = var.kms_key_arn
 }
 
 resource "aws_secretsmanager_secret_version" "app" {

@@ -1,9 +1,9 @@
 locals {
   container_name = "app"
-  # Never asks Redis: a restart would not mend Redis, and would end every task when it blinks.
+  # This path never asks Redis: a restart mends no Redis, and a short outage of Redis would end every task.
   health_path = "/health/live"
 
-  # What src/config.ts reads. tests/environment.json says the same, and is held against both sides.
+  # What src/config reads. tests/environment.json says the same, and tests hold both sides against it.
   environment = merge(
     var.app_environment,
     {
@@ -12,18 +12,20 @@ locals {
       REDIS_URL     = "rediss://${local.redis_endpoint}:${local.redis_port}"
       AUTH_MODE     = var.auth_mode
       STREAM_ORIGIN = var.stream_origin
-      # The load balancer asks from its subnets. What it appends to X-Forwarded-For is the client's address.
-      TRUSTED_PROXIES = aws_vpc.main.cidr_block
+      # The load balancer connects from its subnets. It appends the client's address to X-Forwarded-For.
+      TRUSTED_PROXIES = join(",", local.network.cidr_blocks)
     },
     local.redis_clustered ? { REDIS_CLUSTER = "true" } : {},
     var.media_base_url == null ? {} : { MEDIA_BASE_URL = var.media_base_url },
     var.media_signing == "hmac" ? {} : { MEDIA_SIGNING = var.media_signing },
     var.cloudfront_key_pair_id == null ? {} : { CLOUDFRONT_KEY_PAIR_ID = var.cloudfront_key_pair_id },
     var.auth_mode == "none" ? {} : {
-      AUTH_JWKS_URL = var.auth_jwks_url
       AUTH_ISSUER   = var.auth_issuer
       AUTH_AUDIENCE = var.auth_audience
     },
+    var.auth_jwks_url == null ? {} : { AUTH_JWKS_URL = var.auth_jwks_url },
+    # The service reads a PEM with its line breaks written as \n, which survive every tool on the way.
+    var.auth_public_key == null ? {} : { AUTH_JWT_PUBLIC_KEY = replace(trimspace(var.auth_public_key), "\n", "\\n") },
     var.callback_url == null ? {} : { CALLBACK_URL = var.callback_url },
     length(var.callback_events) == 0 ? {} : { CALLBACK_EVENTS = join(",", var.callback_events) },
   )
@@ -34,7 +36,7 @@ resource "aws_ecs_cluster" "main" {
 
   setting {
     name  = "containerInsights"
-    value = "enabled"
+    value = var.container_insights
   }
 
   configuration {
@@ -52,7 +54,7 @@ resource "aws_ecs_cluster" "main" {
 
 resource "aws_ecs_cluster_capacity_providers" "main" {
   cluster_name       = aws_ecs_cluster.main.name
-  capacity_providers = ["FARGATE"]
+  capacity_providers = ["FARGATE", "FARGATE_SPOT"]
 
   default_capacity_provider_strategy {
     capacity_provider = "FARGATE"
@@ -76,13 +78,14 @@ resource "aws_ecs_task_definition" "app" {
 
   runtime_platform {
     operating_system_family = "LINUX"
-    cpu_architecture        = "X86_64"
+    cpu_architecture        = var.cpu_architecture
   }
 
   container_definitions = jsonencode([{
     name         = local.container_name
-    image        = "${aws_ecr_repository.app.repository_url}:${aws_ssm_parameter.image_tag.insecure_value}"
+    image        = "${local.repository.url}:${aws_ssm_parameter.image_tag.insecure_value}"
     essential    = true
+    user         = "1000:1000"
     portMappings = [{ containerPort = var.app_port, hostPort = var.app_port, protocol = "tcp" }]
 
     environment = [for name, value in local.environment : { name = name, value = value }]
@@ -94,23 +97,14 @@ resource "aws_ecs_task_definition" "app" {
     # The service ends by itself within 10 s: 5 s for requests, then Redis.
     stopTimeout = 30
 
-    # The image has node and no curl.
-    healthCheck = {
-      command = [
-        "CMD", "node", "-e",
-        "fetch('http://127.0.0.1:${var.app_port}${local.health_path}').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))",
-      ]
-      interval    = 30
-      timeout     = 5
-      retries     = 3
-      startPeriod = 30
-    }
+    # No healthCheck: the load balancer's check alone decides. A check in the container starts a second Node for each
+    # probe, which at a fraction of a core takes longer than its time-out, and ECS then ends the busiest tasks.
 
     logConfiguration = {
       logDriver = "awslogs"
       options = {
         "awslogs-group"         = aws_cloudwatch_log_group.main["app"].name
-        "awslogs-region"        = var.region
+        "awslogs-region"        = local.region
         "awslogs-stream-prefix" = local.container_name
         # A slow CloudWatch must not stop the service.
         "mode"            = "non-blocking"
@@ -133,8 +127,10 @@ resource "aws_ecs_service" "app" {
   propagate_tags                    = "SERVICE"
   availability_zone_rebalancing     = "ENABLED"
   health_check_grace_period_seconds = 60
-  # There is no image at the first apply. ECS tries some times and gives up; the pipeline's deployment is a new one.
+  # There is no image at the first apply. ECS tries some times and gives up; the pipeline then deploys anew.
   wait_for_steady_state = false
+  # ECS takes another share of Spot with a new deployment only.
+  force_new_deployment = true
 
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
@@ -144,16 +140,31 @@ resource "aws_ecs_service" "app" {
     rollback = true
   }
 
-  capacity_provider_strategy {
-    capacity_provider = "FARGATE"
-    weight            = 1
+  # A deployment that makes clients see errors is rolled back, even if its tasks start and answer the health check.
+  dynamic "alarms" {
+    for_each = var.alarms_enabled ? ["deployment"] : []
+    content {
+      enable      = true
+      rollback    = true
+      alarm_names = [for key in local.deployment_alarms : aws_cloudwatch_metric_alarm.main[key].alarm_name]
+    }
   }
 
-  # Public addresses instead of NAT: the security group lets in the load balancer alone.
+  # The first task is always on demand; the rest are shared out by weight.
+  dynamic "capacity_provider_strategy" {
+    for_each = { for provider, weight in { FARGATE = 100 - var.spot_percentage, FARGATE_SPOT = var.spot_percentage } : provider => weight if weight > 0 || provider == "FARGATE" }
+    content {
+      capacity_provider = capacity_provider_strategy.key
+      weight            = capacity_provider_strategy.value
+      base              = capacity_provider_strategy.key == "FARGATE" ? 1 : null
+    }
+  }
+
+  # Public addresses instead of NAT by default: the security group lets in the load balancer alone.
   network_configuration {
-    subnets          = [for subnet in aws_subnet.public : subnet.id]
+    subnets          = local.network.task_subnet_ids
     security_groups  = [aws_security_group.ecs.id]
-    assign_public_ip = true
+    assign_public_ip = local.network.tasks_have_public_address
   }
 
   load_balancer {
@@ -167,7 +178,7 @@ resource "aws_ecs_service" "app" {
   }
 
   lifecycle {
-    ignore_changes = [desired_count] # Auto scaling's.
+    ignore_changes = [desired_count] # Auto scaling sets it.
   }
 
   # Tasks start at once, and need all of this to.
@@ -176,7 +187,11 @@ resource "aws_ecs_service" "app" {
     aws_iam_role_policy.execution,
     aws_lb_listener_rule.app,
     aws_route.internet,
+    aws_route.nat,
     aws_route_table_association.public,
+    aws_route_table_association.task,
+    aws_vpc_endpoint.interface,
+    aws_vpc_endpoint.s3,
     aws_vpc_security_group_egress_rule.ecs_to_https,
     aws_vpc_security_group_egress_rule.ecs_to_redis,
     aws_vpc_security_group_ingress_rule.redis_from_ecs,
@@ -186,7 +201,7 @@ resource "aws_ecs_service" "app" {
 resource "aws_service_discovery_private_dns_namespace" "main" {
   name        = "${var.name}.internal"
   description = "Tasks of ${var.name}, within the VPC"
-  vpc         = aws_vpc.main.id
+  vpc         = local.network.vpc_id
 }
 
 resource "aws_service_discovery_service" "app" {
@@ -203,7 +218,7 @@ resource "aws_service_discovery_service" "app" {
     }
   }
 
-  # ECS reports the container's health here. An empty block would be dropped.
+  # ECS reports here which tasks run. An empty block would be dropped.
   health_check_custom_config {
     failure_threshold = 1
   }

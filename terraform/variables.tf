@@ -1,4 +1,4 @@
-# Required: what nobody can guess.
+# Required: no default fits everybody.
 
 variable "hosted_zone_name" {
   description = "Public Route 53 zone that is there already, for example example.com."
@@ -26,10 +26,10 @@ variable "source_repository" {
 }
 
 variable "stream_origin" {
-  description = "Where the streams are: an https URL with {stream_id} in its path."
+  description = "Address of the streams: an https URL with {stream_id} in its path."
   type        = string
 
-  # A folder would be one inside the image, which is a sample. Tasks reach port 443 and no other.
+  # A folder would be the sample inside the image. Tasks reach port 443 and no other.
   validation {
     condition     = can(regex("^https://[^/?#@:\\s]+/[^?#\\s]*\\{stream_id\\}[^\\s]*$", var.stream_origin))
     error_message = "Give stream_origin as https://host/path with {stream_id} in its path, without credentials or a port."
@@ -37,19 +37,19 @@ variable "stream_origin" {
 }
 
 variable "auth_mode" {
-  description = "How viewers are authenticated. Without a default, so that nobody runs without by oversight."
+  description = "How viewers are authenticated: jwt or none. It has no default, so that nobody runs without authentication by oversight."
   type        = string
 
   validation {
     condition     = contains(["jwt", "none"], var.auth_mode)
-    error_message = "Give auth_mode as jwt, or as none where something in front authenticates."
+    error_message = "Give auth_mode as jwt, or as none if a server in front of the service authenticates viewers."
   }
 }
 
 # The service.
 
 variable "name" {
-  description = "Name of the stack and prefix of all it makes."
+  description = "Name of the stack, and prefix of the names of its resources."
   type        = string
   default     = "streamgate"
 
@@ -58,23 +58,6 @@ variable "name" {
     condition     = can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
     error_message = "Give name as 3 to 24 of a-z, 0-9 and single hyphens, with a letter first and no hyphen last."
   }
-}
-
-variable "region" {
-  description = "AWS region."
-  type        = string
-  default     = "us-east-1"
-
-  validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "Give region as AWS writes it, for example eu-central-1."
-  }
-}
-
-variable "tags" {
-  description = "Tags of everything, beside Stack."
-  type        = map(string)
-  default     = {}
 }
 
 variable "app_port" {
@@ -90,7 +73,7 @@ variable "app_port" {
 }
 
 variable "media_base_url" {
-  description = "What segment URLs begin with, for example a CDN. The origin where it is not given."
+  description = "Beginning of segment URLs, for example that of a CDN. By default the origin."
   type        = string
   default     = null
 
@@ -127,7 +110,7 @@ variable "cloudfront_key_pair_id" {
 }
 
 variable "auth_jwks_url" {
-  description = "Where the keys are that viewers' tokens are checked with."
+  description = "Address of the issuer's public keys (JWKS), which viewers' tokens are checked with."
   type        = string
   default     = null
 
@@ -136,17 +119,28 @@ variable "auth_jwks_url" {
     error_message = "Give auth_jwks_url as an https URL without credentials or a port: tasks reach port 443 and no other."
   }
   validation {
-    condition     = (var.auth_jwks_url != null) == (var.auth_mode == "jwt")
-    error_message = "Give auth_jwks_url where auth_mode is jwt, and nowhere else."
+    condition     = (var.auth_jwks_url == null ? 0 : 1) + (var.auth_public_key == null ? 0 : 1) == (var.auth_mode == "jwt" ? 1 : 0)
+    error_message = "Give either auth_jwks_url or auth_public_key if auth_mode is jwt, and neither otherwise."
+  }
+}
+
+variable "auth_public_key" {
+  description = "Public key (PEM) that viewers' tokens are checked with, for an issuer that publishes no JWKS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.auth_public_key == null || can(regex("^\\s*-----BEGIN PUBLIC KEY-----\\s[A-Za-z0-9+/=\\s]+-----END PUBLIC KEY-----\\s*$", var.auth_public_key))
+    error_message = "Give auth_public_key as PEM, beginning with -----BEGIN PUBLIC KEY-----. A private key does not belong here."
   }
 }
 
 variable "auth_issuer" {
-  description = "Who must have issued a viewer's token: its iss."
+  description = "Issuer of viewers' tokens: their claim iss."
   type        = string
   default     = null
 
-  # An empty variable would count as none, and tokens of every issuer pass.
+  # The service takes an empty variable for none, and would then accept tokens of every issuer.
   validation {
     condition     = can(regex("\\S", var.auth_issuer)) == (var.auth_mode == "jwt")
     error_message = "Give auth_issuer where auth_mode is jwt, and nowhere else."
@@ -154,7 +148,7 @@ variable "auth_issuer" {
 }
 
 variable "auth_audience" {
-  description = "Whom a viewer's token must be for: its aud."
+  description = "Audience of viewers' tokens: their claim aud."
   type        = string
   default     = null
 
@@ -165,7 +159,7 @@ variable "auth_audience" {
 }
 
 variable "callback_url" {
-  description = "Where events are posted. Nothing is posted where it is not given."
+  description = "Address that events are posted to. By default no event is posted."
   type        = string
   default     = null
 
@@ -176,7 +170,7 @@ variable "callback_url" {
 }
 
 variable "callback_events" {
-  description = "Which events are posted. The service's default where it is empty: expired and ended."
+  description = "Events that are posted. If it is empty, the service posts expired and ended."
   type        = list(string)
   default     = []
 
@@ -193,31 +187,31 @@ variable "callback_events" {
 }
 
 variable "app_environment" {
-  description = "More variables of the README's table, for example MAX_SESSIONS_PER_USER or LOG_LEVEL."
+  description = "More variables of the main README's table, for example MAX_SESSIONS_PER_USER or LOG_LEVEL."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = length(setintersection(keys(var.app_environment), local.reserved_names)) == 0
-    error_message = "Leave out of app_environment what the stack gives itself or must not differ: ${join(", ", local.reserved_names)}."
+    error_message = "Leave these out of app_environment, because the stack sets them or they must not differ: ${join(", ", local.reserved_names)}."
   }
-  # Everybody who may describe a task definition reads these.
+  # Everybody with the right to describe a task definition reads these.
   validation {
     condition     = length([for name in keys(var.app_environment) : name if can(regex("(SECRET|PASSWORD|TOKEN|PRIVATE_KEY)(_FILE)?$", name))]) == 0
-    error_message = "Put no secret in app_environment: it stands in the task definition in plain."
+    error_message = "Put no secret in app_environment: it would stand in the task definition in plain text."
   }
 }
 
 locals {
   reserved_names = [
-    "AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_JWKS_URL", "AUTH_MODE", "CALLBACK_EVENTS", "CALLBACK_SECRET", "CALLBACK_URL",
+    "AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_JWKS_URL", "AUTH_JWT_PUBLIC_KEY", "AUTH_MODE", "CALLBACK_EVENTS", "CALLBACK_SECRET", "CALLBACK_URL",
     "CLOUDFRONT_KEY_PAIR_ID", "CLOUDFRONT_PRIVATE_KEY", "HOST", "INTERNAL_API_TOKEN", "MEDIA_BASE_URL", "MEDIA_SIGNING",
     "MEDIA_SIGNING_SECRET", "NODE_ENV", "PORT", "REDIS_CLUSTER", "REDIS_PASSWORD", "REDIS_URL", "SESSION_STORE",
     "STREAM_ORIGIN", "TICKET_SECRET", "TRUSTED_PROXIES",
   ]
 }
 
-# Its size: docs/scale.md.
+# Size: docs/scale.md.
 
 variable "task_cpu" {
   description = "CPU of a task in units of 1/1024 vCPU. One Node process uses little more than 1024."
@@ -231,7 +225,7 @@ variable "task_cpu" {
 }
 
 variable "task_memory" {
-  description = "Memory of a task in MiB, of what Fargate has for its CPU."
+  description = "Memory of a task in MiB: a size that Fargate offers for task_cpu."
   type        = number
   default     = 512
 
@@ -256,7 +250,7 @@ variable "min_tasks" {
 }
 
 variable "max_tasks" {
-  description = "Tasks that auto scaling may run."
+  description = "Tasks that auto scaling may run at most."
   type        = number
   default     = 10
 
@@ -267,7 +261,7 @@ variable "max_tasks" {
 }
 
 variable "requests_per_task" {
-  description = "Requests a minute and task at which auto scaling adds tasks. 36,000 for each 256 of task_cpu where it is not given. Calibrate with a load test."
+  description = "Requests a minute and task at which auto scaling adds tasks. By default 24,000 for each 256 of task_cpu. Calibrate it with a load test."
   type        = number
   default     = null
 
@@ -289,7 +283,7 @@ variable "redis_node_type" {
 }
 
 variable "redis_nodes_per_shard" {
-  description = "A primary and its replicas. From 2 on it fails over."
+  description = "Nodes of a shard: a primary and its replicas. From 2 on a shard fails over."
   type        = number
   default     = 2
 
@@ -300,11 +294,11 @@ variable "redis_nodes_per_shard" {
 }
 
 variable "redis_shard_count" {
-  description = "Shards. From 2 on Redis runs in cluster mode, and the service is told so."
+  description = "Shards. From 2 on Redis runs in cluster mode."
   type        = number
   default     = 1
 
-  # The service divides users among 256 partitions, so that a 257th shard would hold nothing.
+  # The service divides users among 256 partitions, so that a 257th shard would be empty.
   validation {
     condition     = var.redis_shard_count >= 1 && var.redis_shard_count <= 256 && floor(var.redis_shard_count) == var.redis_shard_count
     error_message = "Give redis_shard_count as a whole number from 1 to 256."
@@ -325,14 +319,58 @@ variable "redis_cluster_ready" {
   default     = false
 }
 
-# The rest.
+variable "redis_engine" {
+  description = "Engine of ElastiCache: redis (7.1) or valkey (8.0), which costs a fifth less. Changing it moves to a new stack: README.md."
+  type        = string
+  default     = "redis"
+
+  validation {
+    condition     = contains(["redis", "valkey"], var.redis_engine)
+    error_message = "Give redis_engine as redis or valkey."
+  }
+}
+
+variable "redis_snapshot_retention_days" {
+  description = "Days for which ElastiCache keeps a daily snapshot. Sessions live for seconds, so that the default is none. Callbacks that wait are in it as well."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.redis_snapshot_retention_days >= 0 && var.redis_snapshot_retention_days <= 35 && floor(var.redis_snapshot_retention_days) == var.redis_snapshot_retention_days
+    error_message = "Give redis_snapshot_retention_days as a whole number from 0 to 35."
+  }
+}
+
+variable "cpu_architecture" {
+  description = "Architecture of tasks and builds: X86_64 or ARM64, whose tasks cost a fifth less."
+  type        = string
+  default     = "X86_64"
+
+  validation {
+    condition     = contains(["X86_64", "ARM64"], var.cpu_architecture)
+    error_message = "Give cpu_architecture as X86_64 or ARM64."
+  }
+}
+
+variable "spot_percentage" {
+  description = "Share of tasks, in per cent, that run on Fargate Spot for about a third of the price. AWS ends such a task with two minutes' notice. One task is always on demand."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.spot_percentage >= 0 && var.spot_percentage <= 100 && floor(var.spot_percentage) == var.spot_percentage
+    error_message = "Give spot_percentage as a whole number from 0 to 100."
+  }
+}
+
+# Network.
 
 variable "vpc_cidr" {
   description = "Addresses of the VPC."
   type        = string
   default     = "10.0.0.0/16"
 
-  # Sixteenths are the subnets, of which a load balancer wants a /27 at least.
+  # Each subnet is a sixteenth, and a load balancer wants a /27 at least.
   validation {
     condition     = can(cidrhost(var.vpc_cidr, 0)) && can(regex("/(1[6-9]|2[0-3])$", var.vpc_cidr))
     error_message = "Give vpc_cidr as an IPv4 range of /16 to /23, for example 10.0.0.0/16."
@@ -340,16 +378,77 @@ variable "vpc_cidr" {
 }
 
 variable "availability_zone_count" {
-  description = "Zones to spread over."
+  description = "Availability zones that the stack spreads over."
   type        = number
   default     = 2
 
-  # A load balancer wants two. Six zones in two tiers fit in sixteen subnets.
+  # A load balancer wants two. No more than six zones fit in the addresses.
   validation {
     condition     = contains([2, 3, 4, 5, 6], var.availability_zone_count)
     error_message = "Give availability_zone_count as a whole number from 2 to 6."
   }
 }
+
+variable "task_network" {
+  description = "Network of tasks: public (public addresses), nat (private subnets and NAT gateways) or endpoints (private subnets, VPC endpoints and no way to the internet)."
+  type        = string
+  default     = "public"
+
+  validation {
+    condition     = contains(["public", "nat", "endpoints"], var.task_network)
+    error_message = "Give task_network as public, nat or endpoints."
+  }
+  validation {
+    condition     = var.task_network == "public" || var.existing_network == null
+    error_message = "Leave task_network out: existing_network says which subnets tasks run in."
+  }
+}
+
+variable "existing_network" {
+  description = "A VPC to use instead of one of the stack's own. cidr_blocks are the addresses that the load balancer connects from. Tasks need a way to port 443: to AWS and to the origin."
+  type = object({
+    vpc_id                    = string
+    cidr_blocks               = list(string)
+    public_subnet_ids         = list(string)
+    task_subnet_ids           = list(string)
+    redis_subnet_ids          = list(string)
+    tasks_have_public_address = optional(bool, false)
+  })
+  default = null
+
+  validation {
+    condition = var.existing_network == null ? true : (
+      length(var.existing_network.public_subnet_ids) >= 2 && length(var.existing_network.task_subnet_ids) >= 1
+      && length(var.existing_network.redis_subnet_ids) >= 1 && length(var.existing_network.cidr_blocks) >= 1
+    )
+    error_message = "Give existing_network two public subnets or more, and at least one of everything else."
+  }
+}
+
+variable "ipv6_enabled" {
+  description = "Whether clients reach the service by IPv6 as well (dual stack, with an AAAA record)."
+  type        = bool
+  default     = false
+}
+
+variable "latency_routing_enabled" {
+  description = "Whether the DNS record is one of several, of stacks with the same domain_name in other regions. Each client reaches the nearest. A user's limit is counted in each region by itself."
+  type        = bool
+  default     = false
+}
+
+variable "scraper_security_group_ids" {
+  description = "Security groups whose members may scrape /metrics of the tasks, for example that of a Prometheus. They reach /internal as well, which asks for its token."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.scraper_security_group_ids : can(regex("^sg-[0-9a-f]+$", id))])
+    error_message = "Give scraper_security_group_ids as ids of security groups, for example sg-0123456789abcdef0."
+  }
+}
+
+# Deployment.
 
 variable "source_branch" {
   description = "Branch that the pipeline builds and deploys."
@@ -357,8 +456,120 @@ variable "source_branch" {
   default     = "main"
 }
 
+variable "deployment_approval_required" {
+  description = "Whether a person approves each deployment to this stack, in the console of CodePipeline."
+  type        = bool
+  default     = false
+}
+
+variable "staging_stack" {
+  description = "Name of a stack in the same account and region that the pipeline deploys to first. That stack names this one in deployed_by_stack."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.staging_stack == null || (can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.staging_stack)) && var.staging_stack != var.name)
+    error_message = "Give staging_stack as the name of another stack."
+  }
+}
+
+variable "deployed_by_stack" {
+  description = "Name of the stack whose pipeline deploys to this one, which then has no repository and pipeline of its own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.deployed_by_stack == null || (can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.deployed_by_stack)) && var.deployed_by_stack != var.name)
+    error_message = "Give deployed_by_stack as the name of another stack."
+  }
+  validation {
+    condition     = var.deployed_by_stack == null || (var.staging_stack == null && !var.deployment_approval_required)
+    error_message = "Leave staging_stack and deployment_approval_required out: a stack with deployed_by_stack has no pipeline."
+  }
+}
+
+variable "initial_image_tag" {
+  description = "Tag of the image that the first apply starts. Afterwards the pipeline writes the tag, and this input has no effect."
+  type        = string
+  default     = "none-yet"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$", var.initial_image_tag))
+    error_message = "Give initial_image_tag as the tag of an image, without its repository."
+  }
+}
+
+# Operation.
+
+variable "alarms_enabled" {
+  description = "Whether alarms, their topic, and the rollback of deployments by alarms are made. Each alarm costs 0.10 dollars a month."
+  type        = bool
+  default     = true
+}
+
+variable "alarm_emails" {
+  description = "Addresses that alarms are mailed to. Each person confirms by a link in the first mail."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+$", address))])
+    error_message = "Give alarm_emails as addresses of e-mail."
+  }
+  validation {
+    condition     = length(var.alarm_emails) == 0 || var.alarms_enabled
+    error_message = "Give alarm_emails only with alarms_enabled: without alarms there is no topic to subscribe to."
+  }
+}
+
+variable "dashboard_enabled" {
+  description = "Whether a dashboard is made. Three dashboards of an account are free, each more costs 3 dollars a month."
+  type        = bool
+  default     = true
+}
+
+variable "metrics_agent_enabled" {
+  description = "Whether an agent scrapes /metrics of every task into CloudWatch, with alarms on them. It costs about 15 dollars a month."
+  type        = bool
+  default     = false
+}
+
+variable "metrics_agent_image" {
+  description = "Image of the agent: AWS Distro for OpenTelemetry."
+  type        = string
+  default     = "public.ecr.aws/aws-observability/aws-otel-collector:v0.48.0"
+
+  validation {
+    condition     = can(regex("^[^\\s:@]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.metrics_agent_image)) && !endswith(var.metrics_agent_image, ":latest")
+    error_message = "Give metrics_agent_image with a tag other than latest, or with a digest."
+  }
+}
+
+variable "container_insights" {
+  description = "CloudWatch Container Insights: disabled, enabled (about 7 dollars a month) or enhanced. CPU, memory and healthy tasks are measured without it."
+  type        = string
+  default     = "disabled"
+
+  validation {
+    condition     = contains(["disabled", "enabled", "enhanced"], var.container_insights)
+    error_message = "Give container_insights as disabled, enabled or enhanced."
+  }
+}
+
+variable "access_logs_enabled" {
+  description = "Whether the load balancer writes a line for each request to a bucket. Tickets in URLs are in them."
+  type        = bool
+  default     = false
+}
+
+variable "flow_logs_enabled" {
+  description = "Whether the VPC writes its connections to a bucket."
+  type        = bool
+  default     = false
+}
+
 variable "log_retention_days" {
-  description = "How long every log group keeps its events."
+  description = "Days for which every log group keeps its events."
   type        = number
   default     = 30
 
@@ -371,14 +582,38 @@ variable "log_retention_days" {
   }
 }
 
+# Security.
+
+variable "permissions_boundary_arn" {
+  description = "Policy that bounds every role of the stack. By default none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary_arn))
+    error_message = "Give permissions_boundary_arn as the ARN of a policy of IAM."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key of KMS that encrypts Redis, secrets, images, logs and artifacts, instead of keys that AWS owns. Its policy must admit the services: README.md."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.kms_key_arn))
+    error_message = "Give kms_key_arn as the ARN of a key, not of an alias."
+  }
+}
+
 variable "firewall_enabled" {
-  description = "Whether WAF stands before the load balancer. It costs $0.60 a million requests: docs/scale.md."
+  description = "Whether WAF filters requests before the load balancer. It costs 9 dollars a month and 0.60 a million requests: README.md."
   type        = bool
   default     = true
 }
 
 variable "waf_rate_limit" {
-  description = "Requests of one address in five minutes, above which it is blocked."
+  description = "Requests of one address in five minutes. WAF blocks an address that sends more."
   type        = number
   default     = 10000
 
@@ -389,13 +624,13 @@ variable "waf_rate_limit" {
 }
 
 variable "execute_command_enabled" {
-  description = "Whether ECS Exec may open a shell in a task. Its root file system is writable then."
+  description = "Whether ECS Exec may open a shell in a task. The root file system of tasks is then writable."
   type        = bool
   default     = false
 }
 
 variable "deletion_protection" {
-  description = "Whether load balancer and images withstand terraform destroy."
+  description = "Whether the load balancer, images and stored logs withstand terraform destroy."
   type        = bool
   default     = false
 }

@@ -3,6 +3,26 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
   schemas: {
+    readonly Configuration: {
+      /**
+       * @description The version of the service.
+       * @example 0.1.0
+       */
+      readonly version: string;
+      readonly commit: string | null;
+      /** @description Each variable by its name, with the value that this instance uses, defaults included; null for none. A secret is an object that tells whether it is set. Queries of URLs are left out. */
+      readonly variables: {
+        readonly [key: string]:
+          | string
+          | number
+          | null
+          | readonly string[]
+          | {
+              /** @description Whether the secret was given. */
+              readonly set: boolean;
+            };
+      };
+    };
     readonly DeadLetter: {
       /** @description The webhook-id of the event. */
       readonly id: string;
@@ -19,6 +39,26 @@ export interface components {
     };
     readonly DeadLetterList: {
       readonly dead_letters: readonly components['schemas']['DeadLetter'][];
+    };
+    readonly Device: {
+      /**
+       * @description The device, the same each time that it plays.
+       * @example living-room-tv
+       */
+      readonly id: string;
+      /**
+       * @description For people to recognise it by.
+       * @example Living-room TV
+       */
+      readonly name?: string;
+      /**
+       * @example tv
+       * @example phone
+       * @example web
+       */
+      readonly type?: string;
+      /** @description True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session of the device takes the place of its former one. */
+      readonly shared?: boolean;
     };
     readonly Event: {
       /** @enum {string} */
@@ -62,21 +102,35 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
       /**
        * @description Why the session was ended.
        * @enum {string}
        */
       readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly ExpiryStatus: {
       readonly paused: boolean;
@@ -127,6 +181,16 @@ export interface components {
       readonly title: 'The request cannot be read';
       /** @constant */
       readonly code: 'malformed-request';
+    };
+    readonly MinimalPhaseReply: {
+      readonly phase: components['schemas']['Phase'];
+      /**
+       * Format: date-time
+       * @description When the place becomes free if the session stays silent.
+       */
+      readonly expires_at: string;
+      /** @description When to ask for the next phase. */
+      readonly next_request_in_seconds: number;
     };
     readonly NotReady: components['schemas']['Problem'] & {
       /** @constant */
@@ -233,6 +297,7 @@ export interface components {
        * @example living-room
        */
       readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
       /** @description Absent: the next one after the last that this session received of the stream that it plays. */
       readonly phase?: number;
       /** @description Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant. */
@@ -274,6 +339,7 @@ export interface components {
         | 'unsupported-media-type'
         | 'range-not-satisfiable'
         | 'invalid-request'
+        | 'too-far-ahead'
         | 'rate-limited'
         | 'headers-too-large'
         | 'internal-error'
@@ -372,7 +438,7 @@ export interface components {
        */
       readonly stream_id: string;
       /**
-       * @description A session is idle when it has asked for nothing for X seconds.
+       * @description A session is idle when it has asked for nothing for X seconds and has nothing left to play.
        * @enum {string}
        */
       readonly state: 'active' | 'idle';
@@ -388,16 +454,22 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: last activity + X.
+       * @description When everything that the session was handed out would have been played at normal speed.
+       */
+      readonly plays_until: string;
+      /**
+       * Format: date-time
+       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: last activity + n·X.
+       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
       readonly phase: number;
+      readonly device?: components['schemas']['Device'];
     };
     readonly SessionEnded: components['schemas']['Problem'] & {
       /** @constant */
@@ -412,10 +484,18 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: by end_session_ids.
+       * @description `replaced`: another session took its place, by end_session_ids or on the same device.
        * @enum {string}
        */
       readonly reason: 'user' | 'operator' | 'replaced';
+      readonly replaced_by?: {
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        readonly device?: components['schemas']['Device'];
+      };
     };
     readonly SessionLimitReached: components['schemas']['Problem'] & {
       /** @constant */
@@ -520,6 +600,22 @@ export interface components {
        * @example living-room
        */
       readonly session_id?: string;
+      readonly device?: components['schemas']['Device'];
+      /**
+       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.
+       * @enum {string}
+       */
+      readonly for?: 'play' | 'cmcd';
+    };
+    readonly TooFarAhead: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:too-far-ahead';
+      /** @constant */
+      readonly title: 'The session was handed out enough for now';
+      /** @constant */
+      readonly code: 'too-far-ahead';
+      /** @description When little enough is left to play. */
+      readonly retry_after_seconds: number;
     };
     readonly TooManyStreams: components['schemas']['Problem'] & {
       /** @constant */
@@ -552,8 +648,10 @@ export interface components {
   headers: never;
   pathItems: never;
 }
+export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];
+export type Device = components['schemas']['Device'];
 export type Event = components['schemas']['Event'];
 export type EventSession = components['schemas']['EventSession'];
 export type ExpiryStatus = components['schemas']['ExpiryStatus'];
@@ -564,6 +662,7 @@ export type InvalidRequest = components['schemas']['InvalidRequest'];
 export type KeptSession = components['schemas']['KeptSession'];
 export type KeysUnavailable = components['schemas']['KeysUnavailable'];
 export type MalformedRequest = components['schemas']['MalformedRequest'];
+export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
 export type NotReady = components['schemas']['NotReady'];
 export type NotYourSession = components['schemas']['NotYourSession'];
 export type OriginUnavailable = components['schemas']['OriginUnavailable'];
@@ -594,6 +693,7 @@ export type StreamNotFound = components['schemas']['StreamNotFound'];
 export type Sweep = components['schemas']['Sweep'];
 export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
+export type TooFarAhead = components['schemas']['TooFarAhead'];
 export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];
 export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];

@@ -55,7 +55,7 @@ export class AccessControl {
       case 'services':
         return hookOf((request) => this.apiTokens.demand(request, access.scope));
       case 'players':
-        return hookOf((request) => this.players.of(request, access.use));
+        return hookOf((request) => this.players.of(request, access.uses));
       case undefined:
         this.log.warn({
           method: route.method,

@@ -14,7 +14,7 @@ export type Access =
   | { readonly to: 'viewers'; readonly needsAddress: boolean }
   | { readonly to: 'viewers-and-services'; readonly scope: Scope }
   | { readonly to: 'services'; readonly scope: Scope }
-  | { readonly to: 'players'; readonly use: TicketUse };
+  | { readonly to: 'players'; readonly uses: readonly TicketUse[] };
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -91,8 +91,8 @@ export function NeedsScope(scope: Scope) {
  * For players: the query's `ticket` identifies the session, or its `user_id` and `session_id` where AUTH_MODE is none.
  * The handler reads the player by `playerOf`. As with `ForViewers`, a schema must check parameters and query.
  */
-export function ForPlayers(use: TicketUse) {
-  return mark({ to: 'players', use });
+export function ForPlayers(use: TicketUse | readonly TicketUse[]) {
+  return mark({ to: 'players', uses: typeof use === 'string' ? [use] : use });
 }
 
 /** The viewer who sent the request, on a route for viewers. */

@@ -4,6 +4,7 @@ import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { type Device, MAX_DEVICE_NAME } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
 import { unauthorized } from './bearer.js';
 import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
@@ -15,6 +16,8 @@ export interface Player {
   readonly sessionId: string | undefined;
   /** What the user may hold. */
   readonly quota: Quota;
+  /** The device that the ticket or the URL names. */
+  readonly device: Device | undefined;
   /** The ticket that was sent; none with AUTH_MODE=none and a `user_id`. */
   readonly ticket: string | undefined;
   /** The address that the player reached this service by: `https://host`. */
@@ -26,11 +29,14 @@ interface Credentials {
   readonly ticket?: string | undefined;
   readonly user_id?: string | undefined;
   readonly session_id?: string | undefined;
+  readonly device_id?: string | undefined;
+  readonly device_name?: string | undefined;
 }
 
 /** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
 interface Naming {
-  readonly params: { readonly stream_id: string; readonly credential?: string };
+  /** A route that is of a session alone names no stream. */
+  readonly params: { readonly stream_id?: string; readonly credential?: string };
   readonly query: Credentials;
 }
 
@@ -52,41 +58,49 @@ export class Players {
    * The player that sent the request; no promise where nothing has to be waited for. Problems: 400 for an unusable
    * `Host`, 401 for a missing or unusable ticket, 403 for a ticket of another stream, user or session.
    */
-  of(request: FastifyRequest, use: TicketUse): Player | Promise<Player> {
+  of(request: FastifyRequest, uses: readonly TicketUse[]): Player | Promise<Player> {
     const self = addressOf(request);
     const { params, query } = request as unknown as Naming;
     const { stream_id: streamId, credential } = params;
     const credentials = credential === undefined ? query : readCredential(credential);
     const { ticket, user_id: userId, session_id: sessionId } = credentials;
     if (ticket !== undefined) {
-      const known = this.tickets.known(use, ticket);
+      const known = this.tickets.known(uses, ticket);
       return known === undefined
-        ? this.tickets.open(use, ticket).then((claims) => holder(claims, streamId, credentials, self))
+        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, streamId, credentials, self))
         : holder(known, streamId, credentials, self);
     }
     if (this.needsTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
     if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-    if (credential !== undefined && !(ID.test(userId) && ID.test(sessionId ?? '')))
+    const { device_id: id, device_name: name } = credentials;
+    if (credential !== undefined && ![userId, sessionId ?? '', id ?? 'none'].every((one) => ID.test(one)))
       throw Problem.invalidRequest([{ field: 'credential', message: 'must be one that a playlist names' }]);
-    return { userId, sessionId, quota: this.quota, ticket, self };
+    const device = id === undefined ? undefined : { id, name };
+    return { userId, sessionId, quota: this.quota, device, ticket, self };
   }
 }
 
 /**
- * Reads the part of a path that stands for a player: a ticket, or user and session with a comma between, which neither
- * tickets nor ids have.
+ * Reads the part of a path that stands for a player: a ticket; or user, session and device with commas between, which
+ * neither tickets nor ids have. The device's name comes last, because it may have commas.
  */
 function readCredential(credential: string): Credentials {
   if (!credential.includes(',')) return { ticket: credential };
-  const [user_id, session_id] = credential.split(',');
-  return { user_id, session_id };
+  const [user_id, session_id, device_id, ...name] = credential.split(',');
+  const device_name = name.length > 0 ? name.join(',').slice(0, MAX_DEVICE_NAME) : undefined;
+  return { user_id, session_id, device_id, device_name };
 }
 
 /** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
-function holder(claims: TicketClaims, playedStream: string, said: Credentials, self: string): Player {
-  const { userId, sessionId, streamId, quota } = claims;
+function holder(
+  claims: TicketClaims,
+  playedStream: string | undefined,
+  said: Credentials,
+  self: string,
+): Player {
+  const { userId, sessionId, streamId, quota, device } = claims;
   if (
-    streamId !== playedStream ||
+    streamId !== (playedStream ?? streamId) ||
     (said.user_id ?? userId) !== userId ||
     (said.session_id ?? sessionId) !== sessionId
   )
@@ -94,5 +108,5 @@ function holder(claims: TicketClaims, playedStream: string, said: Credentials, s
       'not-your-session',
       'The ticket is for another stream, user or session: ask for one for this.',
     );
-  return { userId, sessionId, quota, ticket: said.ticket, self };
+  return { userId, sessionId, quota, device, ticket: said.ticket, self };
 }

@@ -5,22 +5,32 @@ import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { type Problem } from '../http/problem.js';
+import { type Device } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
 import { isJws, unauthorized } from './bearer.js';
 
 /**
- * What a ticket opens. `playlist`: the first playlist, which is where a player begins. `media`: what a playlist names;
- * a player loads that of a film once, so this one has to outlive the film and a long pause.
+ * What a ticket opens. `playlist`: the first playlist, where a player begins. `media`: what a playlist names. `cmcd`: the
+ * event target of a player's reports. A player loads the playlist of a film once, so the latter two have to outlive the
+ * film and a long pause.
  */
-export type TicketUse = 'playlist' | 'media';
+export type TicketUse = 'playlist' | 'media' | 'cmcd';
 
-const LIFE_MS: Readonly<Record<TicketUse, number>> = { playlist: 10 * 60_000, media: 12 * 3_600_000 };
+const LIFE_MS: Readonly<Record<TicketUse, number>> = {
+  playlist: 10 * 60_000,
+  media: 12 * 3_600_000,
+  cmcd: 12 * 3_600_000,
+};
 /**
  * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
  * player that loads a live playlist again would take a key or an initialisation section at a new URL for another. And
  * few renewals have to sign one.
  */
-const STEP_MS: Readonly<Record<TicketUse, number>> = { playlist: 5 * 60_000, media: 3_600_000 };
+const STEP_MS: Readonly<Record<TicketUse, number>> = {
+  playlist: 5 * 60_000,
+  media: 3_600_000,
+  cmcd: 3_600_000,
+};
 /** About a kilobyte each. */
 const MAX_KNOWN = 20_000;
 
@@ -31,6 +41,7 @@ export interface TicketClaims {
   readonly streamId: string;
   /** What the user may hold, as it was when the ticket was made. */
   readonly quota: Quota;
+  readonly device: Device | undefined;
 }
 
 export interface Ticket {
@@ -45,9 +56,7 @@ export class Tickets {
   private readonly key: Uint8Array;
   private readonly ceiling: number;
   private readonly issued = new LRUCache<string, Ticket>({ max: MAX_KNOWN });
-  private readonly opened = new LRUCache<string, TicketClaims & { readonly expiresAt: number }>({
-    max: MAX_KNOWN,
-  });
+  private readonly opened = new LRUCache<string, OpenedTicket>({ max: MAX_KNOWN });
 
   constructor(
     { TICKET_SECRET, MAX_SESSIONS_CEILING, MAX_SESSIONS_PER_USER }: Config,
@@ -61,12 +70,13 @@ export class Tickets {
   /** For the same claims the same ticket, until its end moves on. */
   async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
     const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
-    const { userId, sessionId, streamId, quota } = claims;
+    const { userId, sessionId, streamId, quota, device } = claims;
     const { maxSessions: limit } = quota;
-    const key = [use, userId, sessionId, streamId, limit, expiresAt].join(' ');
+    const shown = device === undefined ? '' : JSON.stringify(device);
+    const key = [use, userId, sessionId, streamId, limit, expiresAt, shown].join(' ');
     const known = this.issued.get(key);
     if (known !== undefined) return known;
-    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit })
+    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit, device })
       .setProtectedHeader({ alg: 'HS256' })
       .setSubject(userId)
       .setAudience(use)
@@ -78,29 +88,32 @@ export class Tickets {
   }
 
   /** The claims of a ticket that was opened before and is still good, without waiting. */
-  known(use: TicketUse, ticket: string): TicketClaims | undefined {
-    const known = this.opened.get(`${use} ${ticket}`);
-    return known !== undefined && this.clock.now() < known.expiresAt ? known : undefined;
+  known(uses: readonly TicketUse[], ticket: string): TicketClaims | undefined {
+    const known = this.opened.get(ticket);
+    return known !== undefined && uses.includes(known.use) && this.clock.now() < known.expiresAt
+      ? known
+      : undefined;
   }
 
   /** The claims of a ticket. 401 for one that this service did not issue, that is for another use, or that has expired. */
-  async open(use: TicketUse, ticket: string): Promise<TicketClaims> {
+  async open(uses: readonly TicketUse[], ticket: string): Promise<TicketClaims> {
     if (!isJws(ticket)) throw noTicketOfOurs();
     try {
-      const { payload } = await jwtVerify<{ sid: string; stream: string; limit: number }>(ticket, this.key, {
+      const { payload } = await jwtVerify<OwnClaims>(ticket, this.key, {
         algorithms: ['HS256'],
-        audience: use,
+        audience: [...uses],
         currentDate: new Date(this.clock.now()),
       });
-      const { sub, sid, stream, limit, exp } = payload;
+      const { sub, sid, stream, limit, device, exp, aud } = payload;
       const claims = {
         userId: sub!,
         sessionId: sid,
         streamId: stream,
         // It may have been lowered since.
         quota: { maxSessions: Math.min(limit, this.ceiling) },
+        device,
       };
-      this.opened.set(`${use} ${ticket}`, { ...claims, expiresAt: exp! * 1_000 });
+      this.opened.set(ticket, { ...claims, use: aud as TicketUse, expiresAt: exp! * 1_000 });
       return claims;
     } catch (error) {
       if (error instanceof errors.JWTExpired)
@@ -112,6 +125,18 @@ export class Tickets {
       throw error;
     }
   }
+}
+
+interface OpenedTicket extends TicketClaims {
+  readonly use: TicketUse;
+  readonly expiresAt: number;
+}
+
+interface OwnClaims {
+  readonly sid: string;
+  readonly stream: string;
+  readonly limit: number;
+  readonly device?: Device;
 }
 
 function noTicketOfOurs(): Problem {

@@ -7,8 +7,10 @@ import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
+import { type Device } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
 import { bearerOf, unauthorized } from './bearer.js';
+import { userIdOf } from './subjects.js';
 import { TokenVerifier } from './token-verifier.js';
 
 /** A verified token is verified anew after so long, so that tokens of a withdrawn key stop working soon. */
@@ -23,6 +25,8 @@ export interface Viewer {
   readonly quota: Quota;
   /** The end of the token, Unix milliseconds. */
   readonly until: number;
+  /** The device that the token names, which wins over what a request says. */
+  readonly deviceId: string | undefined;
 }
 
 /** Identifies viewers: by the token of their issuer, or with AUTH_MODE=none by the user that the request names. */
@@ -48,7 +52,8 @@ export class Viewers {
    * `userId` is the user that the request names; 403 where the token is another user's.
    */
   known(request: FastifyRequest, userId: string | undefined): Viewer | undefined {
-    if (this.verifier === undefined) return { userId: userId!, quota: this.quota, until: Infinity };
+    if (this.verifier === undefined)
+      return { userId: userId!, quota: this.quota, until: Infinity, deviceId: undefined };
     const token = bearerOf(request);
     const known = token === undefined ? undefined : this.verified.get(digest(token));
     return known && this.clock.now() < known.checkAt ? named(known.viewer, userId) : undefined;
@@ -65,10 +70,22 @@ export class Viewers {
     const { sub, exp } = claims;
     if (typeof sub !== 'string' || !ID.test(sub))
       throw unauthorized(`The claim sub of the token is no id: it ${ID_RULE}.`, 'token');
-    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000 };
+    const deviceId = this.deviceOf(claims);
+    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000, deviceId };
     const checkAt = Math.min(viewer.until, this.clock.now() + VERIFIED_MS);
     this.verified.set(digest(token), { viewer, checkAt });
     return named(viewer, userId);
+  }
+
+  /** The device that the claim DEVICE_ID_CLAIM names. A token without the claim names none. */
+  private deviceOf(claims: JWTPayload): string | undefined {
+    const { DEVICE_ID_CLAIM: claim } = this.config;
+    if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
+    const named = claims[claim];
+    const id = typeof named === 'string' ? userIdOf(named) : undefined;
+    if (id === undefined)
+      throw unauthorized(`The claim ${claim} of the token must be a text that names the device.`, 'token');
+    return id;
   }
 
   /** What is no plan is refused: a default in its place could be more than was paid for, or less. */
@@ -82,6 +99,11 @@ export class Viewers {
       throw unauthorized(`The claim ${claim} of the token must be a whole number, 1 or more.`, 'token');
     return { maxSessions: Math.min(limit as number, ceiling) };
   }
+}
+
+/** The device that a request is for: the token's id wins over the request's. */
+export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Device | undefined {
+  return deviceId === undefined ? given : { ...given, id: deviceId };
 }
 
 function named(viewer: Viewer, userId: string | undefined): Viewer {

@@ -16,6 +16,7 @@ const OF_JWT = [
   'AUTH_ISSUER',
   'AUTH_AUDIENCE',
   'STREAM_LIMIT_CLAIM',
+  'DEVICE_ID_CLAIM',
   'MAX_SESSIONS_CEILING',
 ] as const;
 
@@ -89,9 +90,9 @@ export class AuthSection extends Section {
     },
     Lines(),
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_PUBLIC_KEY')),
-    Satisfies<AuthSection>(
+    Satisfies(
       'must not be beside AUTH_JWKS_URL: give one of them',
-      (_, config) => config.AUTH_JWKS_URL === undefined,
+      (_, config: AuthSection) => config.AUTH_JWKS_URL === undefined,
     ),
     Satisfies(
       'must be a public key in PEM: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519',
@@ -107,9 +108,9 @@ export class AuthSection extends Section {
       shared: true,
     },
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_SECRET')),
-    Satisfies<AuthSection>(
+    Satisfies(
       'must not be beside AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY: give one of them',
-      (_, config) => (config.AUTH_JWKS_URL ?? config.AUTH_JWT_PUBLIC_KEY) === undefined,
+      (_, config: AuthSection) => (config.AUTH_JWKS_URL ?? config.AUTH_JWT_PUBLIC_KEY) === undefined,
     ),
     Satisfies(
       `must have at least ${SHORTEST_JWT_SECRET} characters, at random: it is the key of HS256`,
@@ -143,11 +144,22 @@ export class AuthSection extends Section {
   readonly STREAM_LIMIT_CLAIM: string;
 
   @Variable(
+    {
+      meaning: 'the claim that names the device; it wins over the device that a request names',
+      defaultText: 'none',
+      shared: true,
+    },
+    IsOptional(),
+    IsString(),
+  )
+  readonly DEVICE_ID_CLAIM?: string;
+
+  @Variable(
     { meaning: 'a plan allows no more, whatever it says', default: '20', shared: true },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
-    Satisfies<SessionsSection>(
+    Satisfies(
       'must be at least MAX_SESSIONS_PER_USER',
-      (value, config) => (value as number) >= config.MAX_SESSIONS_PER_USER,
+      (value, config: SessionsSection) => (value as number) >= config.MAX_SESSIONS_PER_USER,
     ),
     WholeNumber(1, 1_000),
   )

@@ -1,15 +1,18 @@
 import { Transform } from 'class-transformer';
 import { ValidateBy } from 'class-validator';
 
-/** One message for each variable, whatever is wrong with its value: the message says what to give. */
-export function Satisfies<C = object>(
+/**
+ * One message for each variable, whatever is wrong with its value: the message says what to give. `test` may take any
+ * section for `config`, since it gets the configuration whole.
+ */
+export function Satisfies(
   message: string,
-  test: (value: unknown, config: C) => boolean,
+  test: (value: unknown, config: never) => boolean,
 ): PropertyDecorator {
   return ValidateBy({
     name: 'satisfies',
     validator: {
-      validate: (value, context) => test(value, context!.object as C),
+      validate: (value, context) => test(value, context!.object as never),
       defaultMessage: () => message,
     },
   });
@@ -33,15 +36,12 @@ export function WholeNumber(least: number, most: number): PropertyDecorator {
 }
 
 /** Several values with commas between them. */
-export function List<C = object>(
-  message: string,
-  test: (one: string, config: C) => boolean,
-): PropertyDecorator {
+export function List(message: string, test: (one: string, config: never) => boolean): PropertyDecorator {
   return both(
     Transform(({ value }: { value: unknown }) =>
       typeof value === 'string' ? value.split(',').map((one) => one.trim()) : value,
     ),
-    Satisfies<C>(
+    Satisfies(
       message,
       (value, config) => Array.isArray(value) && value.every((one) => test(one as string, config)),
     ),

@@ -48,6 +48,7 @@ describe('the configuration', () => {
       leaseMs: 5_000,
       maxPauseMs: 1_800_000,
       maxAheadMs: 60_000,
+      pacedAheadMs: 40_000,
     });
     expect(existsSync(`${config.STREAM_ORIGIN}/test-pattern/index.m3u8`)).toBe(true);
     expect(readConfig({}).MEDIA_SIGNING_SECRET).not.toBe(config.MEDIA_SIGNING_SECRET);
@@ -106,6 +107,7 @@ describe('the configuration', () => {
       quota: { maxSessions: 3 },
       maxPauseMs: 1_800_000,
       maxAheadMs: 60_000,
+      pacedAheadMs: 59_600,
       idleAfterMs: 200,
       expireAfterMs: 200,
       leaseMs: 200,

@@ -70,7 +70,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     Object.entries(environment).filter(([, value]) => value !== '' && value !== undefined),
   );
   const { given, faults } = readSecretFiles(all);
-  const unknown = findUnknown(Object.keys(all), VARIABLES);
+  const unknown = findUnknown(all, VARIABLES);
   const values = VARIABLES.map(({ name, default: byDefault }) => [
     name,
     given[name] ?? (typeof byDefault === 'function' ? byDefault(given) : byDefault),

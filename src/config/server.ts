@@ -67,9 +67,9 @@ export class ServerSection extends Section {
       defaultText: 'none',
       shared: true,
     },
-    List<ServerSection>(
+    List(
       'must be origins as https://example.com, with commas between; or *, which production does not take',
-      (origin, config) => isHttpOrigin(origin) || (origin === '*' && !config.production),
+      (origin, config: ServerSection) => isHttpOrigin(origin) || (origin === '*' && !config.production),
     ),
   )
   readonly CORS_ALLOWED_ORIGINS: readonly string[];

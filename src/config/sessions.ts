@@ -27,9 +27,9 @@ export class SessionsSection extends Section {
       'must be a number of seconds from 0.2 to 3600, to the millisecond',
       (value) => value >= 0.2 && value <= 3_600 && Number.isInteger(Math.round(value * 1e6) / 1e3),
     ),
-    Satisfies<StreamsSection>(
+    Satisfies(
       'must be at least 2 with secure-link and cloudfront: their URLs end on whole seconds',
-      (value, config) => !config.signsForAnother || (value as number) >= 2,
+      (value, config: StreamsSection) => !config.signsForAnother || (value as number) >= 2,
     ),
   )
   readonly PHASE_SECONDS: number;
@@ -49,6 +49,21 @@ export class SessionsSection extends Section {
     WholeNumber(0, 86_400),
   )
   readonly MAX_PAUSE_SECONDS: number;
+
+  @Variable(
+    {
+      meaning: 'a session with more than this left to play is handed out no further phase; at least 3·X',
+      default: (given) => String(Math.max(60, 3 * Number(given.PHASE_SECONDS ?? 10)) || 60),
+      defaultText: '60, or 3·X if that is more',
+      shared: true,
+    },
+    Decimal('must be a number of seconds up to 14400', (value) => value <= 14_400),
+    Satisfies(
+      'must be at least 3 times PHASE_SECONDS',
+      (value, config: SessionsSection) => !((value as number) < 3 * config.PHASE_SECONDS),
+    ),
+  )
+  readonly MAX_AHEAD_SECONDS: number;
 
   @Variable(
     {
@@ -99,13 +114,16 @@ export class SessionsSection extends Section {
 
   get policy(): Policy {
     const expireAfterMs = this.IDLE_PHASES * this.phaseMs;
+    const maxAheadMs = Math.round(this.MAX_AHEAD_SECONDS * 1_000);
     return {
       quota: { maxSessions: this.MAX_SESSIONS_PER_USER },
       idleAfterMs: this.phaseMs,
       expireAfterMs,
       leaseMs: Math.min(LEASE_MS, expireAfterMs),
       maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
-      maxAheadMs: Math.max(60_000, 3 * this.phaseMs),
+      maxAheadMs,
+      // Two seeks in a row find room. MAX_AHEAD_SECONDS is 3·X or more, so that one phase at least is left.
+      pacedAheadMs: maxAheadMs - 2 * this.phaseMs,
     };
   }
 }

@@ -26,9 +26,13 @@ function tables(): string {
   return [
     ...sections,
     '### Secrets and shared values',
-    `Each of these may be given as a file, \`NAME_FILE\` instead of \`NAME\`: ${listOf(({ secret }) => secret)}.`,
-    'Requests of one user go to any instance. So all instances on one Redis must have the same value of each of these: ' +
-      `${listOf(({ shared }) => shared)}.`,
+    wrap(
+      `Each of these may be given as a file, \`NAME_FILE\` instead of \`NAME\`: ${listOf(({ secret }) => secret)}.`,
+    ),
+    wrap(
+      'Requests of one user go to any instance. So all instances on one Redis must have the same value of each of ' +
+        `these: ${listOf(({ shared }) => shared)}.`,
+    ),
   ].join('\n\n');
 }
 
@@ -39,4 +43,9 @@ function defaultOf({ default: value, defaultText }: Variable): string {
 function listOf(isMeant: (variable: Variable) => boolean | undefined): string {
   const names = VARIABLES.filter(isMeant).map(({ name }) => `\`${name}\``);
   return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}
+
+/** Ends lines before column 120, as README's paragraphs do. */
+function wrap(paragraph: string): string {
+  return paragraph.replaceAll(/(.{1,120})(?: |$)/g, '$1\n').trimEnd();
 }

@@ -1,26 +1,32 @@
-import { type Variable } from './variable.js';
+import { type Given, type Variable } from './variable.js';
 
 /** First words that many programs use in their variables: a name must be like ours in more than these. */
 const COMMON_WORDS = new Set(['HOST', 'PORT', 'MAX', 'API', 'SESSION', 'BUILD']);
-/** Variables that Kubernetes sets for each service of a namespace, such as REDIS_SERVICE_HOST for one named redis. */
-const SERVICE_LINK = /_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)/;
 /** The name of this service: nothing reads variables that begin so, but people who do not know that write them. */
 const OWN_PREFIX = 'STREAMGATE_';
 
 /** One warning for each variable that looks as if it were meant for this service and is none of its variables. */
-export function findUnknown(given: readonly string[], variables: readonly Variable[]): string[] {
+export function findUnknown(given: Given, variables: readonly Variable[]): string[] {
   const known = new Set(variables.flatMap(({ name, secret }) => (secret ? [name, `${name}_FILE`] : [name])));
   const names = variables.map(({ name }) => name);
-  return given
-    .filter((name) => !known.has(name) && !SERVICE_LINK.test(name))
-    .flatMap((given) => {
-      const name = given.toUpperCase();
+  return Object.entries(given)
+    .filter(([name, value]) => !known.has(name) && !isServiceLink(name, value!))
+    .flatMap(([written]) => {
+      const name = written.toUpperCase();
       const base = name.replace(OWN_PREFIX, '').replace(/_FILE$/, '');
       const nearest = nearestOf(base, names);
       return name.startsWith(OWN_PREFIX) || isSlip(base, nearest) || sharesWords(name, nearest, names)
-        ? [`${given} is unknown and has no effect: the nearest variable is ${nearest}`]
+        ? [`${written} is unknown and has no effect: the nearest variable is ${nearest}`]
         : [];
     });
+}
+
+/** Whether Kubernetes set a variable to tell of a service, as REDIS_SERVICE_HOST and REDIS_PORT=tcp://… of one named redis. */
+function isServiceLink(name: string, value: string): boolean {
+  return (
+    /_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)/.test(name) ||
+    (name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value))
+  );
 }
 
 /** Whether a name is a variable of ours but for a few letters. */
@@ -37,7 +43,7 @@ function sharesWords(name: string, nearest: string, names: readonly string[]): b
 
 /** How many letters may be wrong: one of PORT, and at most three. */
 function slips(name: string): number {
-  return Math.min(3, Math.floor(name.length / 4));
+  return Math.max(1, Math.min(3, Math.floor(name.length / 5)));
 }
 
 /** The variable with the most words in common; of several such, the one that takes the fewest changes. */
@@ -52,16 +58,27 @@ function commonWords(one: string, other: string): number {
   return one.split('_').filter((word) => words.includes(word)).length;
 }
 
-/** How many letters must be put in, taken out or replaced to make one text of the other (Levenshtein). */
+/**
+ * How many letters must be put in, taken out, replaced or swapped with the next one to make one text of the other
+ * (Damerau-Levenshtein, as optimal string alignment).
+ */
 function distance(from: string, to: string): number {
-  let costs = Array.from({ length: to.length + 1 }, (_, at) => at);
-  for (const [row, letter] of [...from].entries()) {
-    const next = [row + 1];
-    for (let at = 1; at <= to.length; at++)
-      next.push(
-        Math.min(costs[at]! + 1, next[at - 1]! + 1, costs[at - 1]! + (letter === to[at - 1] ? 0 : 1)),
+  const costs = [Array.from({ length: to.length + 1 }, (_, at) => at)];
+  for (let row = 1; row <= from.length; row++) {
+    const above = costs[row - 1]!;
+    const current = [row];
+    for (let at = 1; at <= to.length; at++) {
+      const isSwap = row > 1 && at > 1 && from[row - 1] === to[at - 2] && from[row - 2] === to[at - 1];
+      current.push(
+        Math.min(
+          above[at]! + 1,
+          current[at - 1]! + 1,
+          above[at - 1]! + (from[row - 1] === to[at - 1] ? 0 : 1),
+          isSwap ? costs[row - 2]![at - 2]! + 1 : Infinity,
+        ),
       );
-    costs = next;
+    }
+    costs.push(current);
   }
-  return costs[to.length]!;
+  return costs[from.length]![to.length]!;
 }

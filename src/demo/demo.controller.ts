@@ -1,5 +1,4 @@
-import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Controller, Get, Param, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply } from 'fastify';
@@ -9,8 +8,8 @@ import { Problem } from '../http/problem.js';
 const ROOT = resolve(__dirname, '../..');
 
 /**
- * A page to see it work, outside production only: what it loads is not in the image. A file is named here or is not served;
- * those of the client are there once `npm run build:client` has run, as `npm start` does.
+ * The page at `/` that shows the service at work, outside production only. It serves only the files that are named here.
+ * `npm run build:demo` makes those of the client and `hls.min.js`; `npm start` and the image run it.
  */
 @ApiExcludeController()
 @Public()
@@ -31,7 +30,7 @@ export class DemoController {
   file(@Param('file') file: string, @Res() reply: FastifyReply): void {
     switch (file) {
       case 'hls.min.js':
-        void reply.sendFile(file, dirname(createRequire(__filename).resolve('hls.js/dist/hls.min.js')));
+        void reply.sendFile(file, resolve(ROOT, 'demo/vendor'));
         return;
       case 'demo.js':
       case 'demo.css':

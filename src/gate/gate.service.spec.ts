@@ -4,10 +4,12 @@ import { Tickets } from '../auth/tickets.js';
 import { readConfig } from '../config/config.js';
 import { type PhaseRequest, Admissions } from '../sessions/admissions.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
+import { Metrics } from '../observability/metrics.js';
 import { MemorySessionRepository } from '../sessions/memory/memory-session.repository.js';
-import { type SessionPlayer, Gate } from './gate.service.js';
+import { type Client, type SessionPlayer, Gate } from './gate.service.js';
 
 const PHASE_MS = 10_000;
+const TV_SET: Client = { isPage: false, fingerprint: 'tv set', playbackId: undefined };
 const FILM = filmOf(6);
 const ARRIVES = { arrives: () => Promise.resolve(true), isMedia: true };
 
@@ -21,7 +23,7 @@ function stage(environment: Record<string, string> = {}) {
   );
   const admissions = new Admissions(repository);
   const tickets = new Tickets(config, clock);
-  const gate = new Gate(admissions, repository, tickets, clock, config);
+  const gate = new Gate(admissions, repository, tickets, clock, new Metrics(), config);
   const admit = jest.spyOn(repository, 'admit');
   const list = jest.spyOn(repository, 'list');
   const player = (sessionId: string, userId = 'ana'): SessionPlayer => ({
@@ -29,10 +31,11 @@ function stage(environment: Record<string, string> = {}) {
     sessionId,
     streamId: 'film',
     quota: config.policy.quota,
+    device: undefined,
     ticket: undefined,
   });
   const fetchAs = async (sessionId: string, phase: number | 'same' = 'same') =>
-    gate.admit(player(sessionId), phase, FILM, ARRIVES);
+    gate.admit(player(sessionId), phase, FILM, ARRIVES, TV_SET);
   /** Ends a session on purpose. */
   const end = async (sessionId: string) => repository.end('ana', [sessionId], 'user');
   /** Takes a place as POST /v1/phases does. */
@@ -53,38 +56,38 @@ describe('the gate', () => {
     const { gate, tickets, player } = stage();
     expect(await gate.mediaTicket(player('tv'))).toBeUndefined();
     const ticket = await gate.mediaTicket({ ...player('tv'), ticket: 'of the first playlist' });
-    expect(await tickets.open('media', ticket!)).toMatchObject({ userId: 'ana', sessionId: 'tv' });
+    expect(await tickets.open(['media'], ticket!)).toMatchObject({ userId: 'ana', sessionId: 'tv' });
   });
 });
 
 describe('the gate, asked for a session,', () => {
   it('gives a client the same one again for 2 s, and not longer for being asked again', () => {
     const { gate, clock, player } = stage();
-    const first = gate.sessionFor(player('-'), 'tv set');
+    const first = gate.sessionFor(player('-'), TV_SET);
     clock.advance(1_999);
-    expect(gate.sessionFor(player('-'), 'tv set')).toBe(first);
+    expect(gate.sessionFor(player('-'), TV_SET)).toBe(first);
     clock.advance(1);
-    expect(gate.sessionFor(player('-'), 'tv set')).not.toBe(first);
+    expect(gate.sessionFor(player('-'), TV_SET)).not.toBe(first);
   });
 
   it('gives another one to another client, user or stream, and where the client may be several players', () => {
     const { gate, player } = stage();
     const given = [
-      gate.sessionFor(player('-'), 'tv set'),
-      gate.sessionFor(player('-'), 'phone'),
-      gate.sessionFor(player('-', 'bob'), 'tv set'),
-      gate.sessionFor({ ...player('-'), streamId: 'other' }, 'tv set'),
-      gate.sessionFor(player('-'), undefined),
-      gate.sessionFor(player('-'), undefined),
+      gate.sessionFor(player('-'), TV_SET),
+      gate.sessionFor(player('-'), { ...TV_SET, fingerprint: 'phone' }),
+      gate.sessionFor(player('-', 'bob'), TV_SET),
+      gate.sessionFor({ ...player('-'), streamId: 'other' }, TV_SET),
+      gate.sessionFor(player('-'), { ...TV_SET, isPage: true }),
+      gate.sessionFor(player('-'), { ...TV_SET, isPage: true }),
     ];
     expect(new Set(given).size).toBe(given.length);
   });
 
   it('gives another one as soon as something was fetched with it', () => {
     const { gate, player } = stage();
-    const first = gate.sessionFor(player('-'), 'tv set');
-    gate.useSession(player('-'), 'tv set');
-    expect(gate.sessionFor(player('-'), 'tv set')).not.toBe(first);
+    const first = gate.sessionFor(player('-'), TV_SET);
+    gate.useSession(player('-'), TV_SET);
+    expect(gate.sessionFor(player('-'), TV_SET)).not.toBe(first);
   });
 });
 
@@ -93,7 +96,7 @@ describe('the gate, asked to admit,', () => {
     const { gate, player, fetchAs, repository } = stage();
     expect(await fetchAs('tv', 4)).toMatchObject({ outcome: 'admitted', session: { phase: 4 } });
     expect(await fetchAs('tv', 6)).toMatchObject({ outcome: 'phase-not-found' });
-    expect(await gate.admit(player('tv'), 'same', undefined, ARRIVES)).toMatchObject({
+    expect(await gate.admit(player('tv'), 'same', undefined, ARRIVES, TV_SET)).toMatchObject({
       outcome: 'phase-not-found',
     });
     expect(await repository.list('ana')).toMatchObject([{ sessionId: 'tv', phase: 4 }]);

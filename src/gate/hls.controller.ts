@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -10,14 +11,22 @@ import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { refusal } from '../sessions/sessions.errors.js';
-import { LIMIT_REACHED, SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import {
+  DEVICE,
+  LIMIT_REACHED,
+  SESSION_ENDED,
+  SESSION_ID,
+  TOO_FAR_AHEAD,
+  USER_ID,
+} from '../sessions/sessions.schemas.js';
 import { type StreamLookup, Catalogue } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
 import { PLAY_PATH, playbackFolder, playbackQuery } from '../streams/playback.js';
 import { streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
-import { type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
+import { readReportOfRequest } from './cmcd.js';
+import { type Client, type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
 
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
@@ -38,11 +47,17 @@ interface NameParams extends StreamParams {
 const RENDITION = { ...TEXT, pattern: '^\\d{1,4}$' };
 const CREDENTIAL = {
   ...TEXT,
-  description: 'A ticket; or, with AUTH_MODE=none, user and session with a comma between.',
+  description: 'A ticket; or, with AUTH_MODE=none, user, session and device with commas between.',
 };
 const VIEWER_QUERY = {
   type: 'object',
-  properties: { ticket: TEXT, user_id: USER_ID, session_id: SESSION_ID },
+  properties: {
+    ticket: TEXT,
+    user_id: USER_ID,
+    session_id: SESSION_ID,
+    device_id: DEVICE.properties.id,
+    device_name: DEVICE.properties.name,
+  },
 };
 /** Checked by Fastify, since pipes run after the player is identified and 422 comes before 401. */
 const PLAY_REQUEST = {
@@ -71,6 +86,14 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params:
 })
 @ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Needed without a ticket.' })
 @ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Left out: a new one.' })
+@ApiQuery({
+  name: 'device_id',
+  schema: DEVICE.properties.id,
+  required: false,
+  description:
+    'Where it plays: a new session takes the place of the former one of the device. A ticket names its own.',
+})
+@ApiQuery({ name: 'device_name', schema: DEVICE.properties.name, required: false })
 @ApiProblems(
   'unauthorized',
   'not-your-session',
@@ -78,6 +101,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params:
   { ...SESSION_ENDED, status: 403 },
   'stream-not-found',
   'phase-not-found',
+  TOO_FAR_AHEAD,
   'invalid-request',
   'rate-limited',
   'origin-unavailable',
@@ -115,7 +139,7 @@ export class HlsController {
   ): Promise<void> {
     const player = await this.admitToAsk(request, reply, stream_id);
     if (!hasSession(player)) {
-      const sessionId = this.gate.sessionFor(player, isPage(request) ? undefined : clientOf(request));
+      const sessionId = this.gate.sessionFor(player, clientOf(request));
       // The query as the client sent it, with names that are there twice.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', sessionId);
@@ -126,7 +150,7 @@ export class HlsController {
     const lookup = await this.streams.findIn(opened, stream_id);
     // A viewer begins, which is no loop of a player.
     this.gate.forgetRefusal(player);
-    await this.admit(reply, player, lookup);
+    await this.admit(request, reply, player, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
     const folder = playbackFolder(player, ticket);
@@ -162,12 +186,12 @@ export class HlsController {
     const index = Number(rendition);
     const lookup = this.streams.known(stream_id, index) ?? (await this.streams.find(stream_id, index));
     if (lookup.outcome !== 'found') {
-      await this.admit(reply, player, lookup);
+      await this.admit(request, reply, player, lookup);
       return;
     }
     const { manifest, stream } = lookup;
     if (name === 'index.m3u8') {
-      await this.admit(reply, player, lookup);
+      await this.admit(request, reply, player, lookup);
       // What it names is played by the credential that the playlist was loaded with: a player must not get a newer ticket
       // from playlist to playlist, or it could watch for ever by a plan or an account that has ended.
       const { template } = manifest;
@@ -184,7 +208,9 @@ export class HlsController {
     else {
       const number = Number(sequence);
       const path = manifest.segments.get(number)?.path;
-      await this.sendOn(request, reply, player, lookup, path, stream.phaseOf(number));
+      // What is watched is counted by the variant. Other renditions run ahead of it or behind.
+      const phase = lookup.isVariant ? stream.phaseOf(number) : 'same';
+      await this.sendOn(request, reply, player, lookup, path, phase);
     }
   }
 
@@ -280,6 +306,7 @@ export class HlsController {
    * a stream that is not there, or of media that no playlist names (`exists` is false).
    */
   private async admit(
+    request: PlayRequest,
     reply: FastifyReply,
     player: SessionPlayer,
     lookup: StreamLookup,
@@ -288,15 +315,28 @@ export class HlsController {
       isMedia = false,
       exists = true,
     }: { phase?: number | 'same'; isMedia?: boolean; exists?: boolean } = {},
-  ): Promise<void> {
+  ): Promise<'admitted' | 'left'> {
     const window = exists && lookup.outcome === 'found' ? lookup.window : undefined;
-    const admission = await this.gate.admit(player, phase, window, {
-      arrives: () => delivered(reply.raw),
-      isMedia,
-    });
-    if (admission.outcome === 'refused') throw this.problemOf(admission.refusal, player);
+    const delivery = { arrives: () => delivered(reply.raw), isMedia };
+    const admission = await this.gate.admitInTurn(player, phase, window, delivery, clientOf(request), () =>
+      goneSignal(reply),
+    );
+    switch (admission.outcome) {
+      case 'refused':
+        throw this.problemOf(admission.refusal, player);
+      case 'too-far-ahead':
+        throw refusal(admission, player.quota);
+      case 'ask-again':
+        redirect(reply, addressOf(request) + request.url);
+        return 'left';
+      case 'left':
+        return 'left';
+      case 'admitted':
+      case 'phase-not-found':
+    }
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
     if (admission.outcome === 'phase-not-found') throw movedOn();
+    return 'admitted';
   }
 
   /** Redirects to the signed URL of media; a path of undefined is what no playlist names, or names no more. */
@@ -309,7 +349,8 @@ export class HlsController {
     phase: number | 'same' = 'same',
   ): Promise<void> {
     // A signed URL counts as media, whether it is of a segment or of a key, and by HEAD too.
-    await this.admit(reply, player, lookup, { phase, isMedia: true, exists: path !== undefined });
+    const asked = { phase, isMedia: true, exists: path !== undefined };
+    if ((await this.admit(request, reply, player, lookup, asked)) === 'left') return;
     redirect(reply, this.urls.of(path!, addressOf(request)));
   }
 
@@ -345,9 +386,30 @@ function isPage({ headers }: PlayRequest): boolean {
   return (headers.origin ?? headers.referer ?? headers['sec-fetch-mode']) !== undefined;
 }
 
-/** What tells the clients of one user apart. */
-function clientOf({ ip, headers }: PlayRequest): string {
-  return `${ip} ${headers['user-agent']?.slice(0, 100)}`;
+/** Long enough to keep the programs of one user apart. */
+const FINGERPRINT_LENGTH = 11;
+const MAX_PLAYBACK_ID = 128;
+
+function clientOf(request: PlayRequest): Client {
+  const { ip, headers, query } = request;
+  const report = readReportOfRequest(query, headers);
+  const sid = report === undefined || report === 'malformed' ? undefined : report.sid;
+  const ofApple = headers['x-playback-session-id'];
+  const playbackId = sid ?? (typeof ofApple === 'string' && ofApple !== '' ? ofApple : undefined);
+  return {
+    isPage: isPage(request),
+    fingerprint: hash('sha1', `${ip} ${headers['user-agent']}`, 'base64url').slice(0, FINGERPRINT_LENGTH),
+    playbackId: playbackId?.slice(0, MAX_PLAYBACK_ID),
+  };
+}
+
+/** Is aborted when the client closes its connection before the reply is out. */
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => {
+    gone.abort();
+  });
+  return gone.signal;
 }
 
 /**

@@ -5,6 +5,7 @@ import { ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swag
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
+import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
@@ -55,10 +56,12 @@ export class TicketsController {
   ): Promise<TicketReplyJson> {
     const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
-    const { userId, quota } = viewerOf(request);
+    const viewer = viewerOf(request);
+    const { userId, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
-    const session = { userId, sessionId, streamId };
-    const ticket = await this.tickets.issue('playlist', { ...session, quota });
+    const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
+    const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
+    const ticket = await this.tickets.issue(use, { ...session, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

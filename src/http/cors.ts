@@ -46,6 +46,17 @@ export function forPlayers(paths: readonly string[], more: readonly string[]): O
   };
 }
 
+/** For the reports of players in any page: whoever has the URL may report for its session. */
+export function forReports(paths: readonly string[], more: readonly string[]): Opening {
+  return {
+    paths,
+    origins: ['*'],
+    methods: 'POST',
+    requestHeaders: ['authorization', 'content-type', ...TRACING, ...more],
+    replyHeaders: READABLE,
+  };
+}
+
 /** For the API, in the pages of the origins that are named. */
 export function forClients(
   paths: readonly string[],

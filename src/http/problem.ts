@@ -25,6 +25,7 @@ export const PROBLEMS = {
   'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
   'range-not-satisfiable': { status: 416, title: 'The resource has no such range' },
   'invalid-request': { status: 422, title: 'The request is not valid' },
+  'too-far-ahead': { status: 429, title: 'The session was handed out enough for now' },
   'rate-limited': { status: 429, title: 'Asked too often' },
   'headers-too-large': { status: 431, title: 'The path and headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong on our side' },

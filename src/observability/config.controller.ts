@@ -1,40 +1,35 @@
 import { Controller, Get } from '@nestjs/common';
+import { type Static, Type } from '@sinclair/typebox';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { NeedsScope } from '../auth/access.js';
 import { Config } from '../config/config.js';
 import { VERSION, effectiveValues } from '../config/effective.js';
-import { type JsonSchema } from '../http/fields.js';
+import { schemaOf } from '../http/docs.js';
+import { component, object, orNull } from '../http/fields.js';
 
-const CONFIGURATION: JsonSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['version', 'commit', 'variables'],
-  properties: {
-    version: { type: 'string', description: 'The version of the service.', examples: ['0.1.0'] },
-    commit: {
-      oneOf: [{ type: 'string' }, { type: 'null' }],
+const VALUE = Type.Union([
+  Type.String(),
+  Type.Number(),
+  Type.Null(),
+  Type.Unsafe<readonly string[]>(Type.Array(Type.String())),
+  object({ set: Type.Boolean({ description: 'Whether the secret was given.' }) }),
+]);
+
+const CONFIGURATION = component('Configuration', {
+  version: Type.String({ description: 'The version of the service.', examples: ['0.1.0'] }),
+  commit: orNull(
+    Type.String({
       description: 'The commit that the image was built from; null where the build did not say.',
-    },
-    variables: {
-      type: 'object',
-      description:
-        'Each variable by its name, with the value that this instance uses, defaults included; null for none. A ' +
-        'secret is an object that tells whether it is set. Queries of URLs are left out.',
-      additionalProperties: {
-        oneOf: [
-          { type: ['string', 'number', 'null'] },
-          { type: 'array', items: { type: 'string' } },
-          {
-            type: 'object',
-            additionalProperties: false,
-            required: ['set'],
-            properties: { set: { type: 'boolean', description: 'Whether the secret was given.' } },
-          },
-        ],
-      },
-    },
-  },
-};
+    }),
+  ),
+  variables: Type.Unsafe<Record<string, Static<typeof VALUE>>>({
+    type: 'object',
+    description:
+      'Each variable by its name, with the value that this instance uses, defaults included; null for none. A ' +
+      'secret is an object that tells whether it is set. Queries of URLs are left out.',
+    additionalProperties: VALUE,
+  }),
+});
 
 @ApiTags('internal')
 @NeedsScope('config:read')
@@ -47,8 +42,8 @@ export class ConfigController {
     summary: 'The configuration and version of this instance',
     description: 'The values in effect, for comparing instances. No secret is shown.',
   })
-  @ApiOkResponse({ description: 'The configuration.', schema: CONFIGURATION })
-  showConfig(): object {
+  @ApiOkResponse({ description: 'The configuration.', schema: schemaOf(CONFIGURATION) })
+  getConfiguration(): Static<typeof CONFIGURATION> {
     return {
       version: VERSION,
       commit: this.config.BUILD_COMMIT ?? null,

@@ -15,6 +15,7 @@ const POLICY: Policy = {
   leaseMs: 5_000,
   maxPauseMs: 60_000,
   maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 const NOW = 1_000_000;
 

@@ -8,6 +8,7 @@
  * records as they are afterwards.
  */
 
+import { type Device } from './device.js';
 import { type Quota } from './quota.js';
 
 export interface Policy {
@@ -23,20 +24,11 @@ export interface Policy {
   readonly maxPauseMs: number;
   /** With more than this left to play, a session is handed out no further phase. */
   readonly maxAheadMs: number;
+  /** The same for the next phase in a row of a paced player, so that a seek finds room below `maxAheadMs`. */
+  readonly pacedAheadMs: number;
 }
 
 export type EndReason = 'user' | 'operator' | 'replaced';
-
-/** Where a session plays, as its client or token says. */
-export interface Device {
-  readonly id: string;
-  /** For people to recognise it by: "Living-room TV". */
-  readonly name?: string | undefined;
-  /** For example `tv`, `phone` or `web`. */
-  readonly type?: string | undefined;
-  /** True where the device may play several things at once, as a browser with tabs does. */
-  readonly shared?: boolean | undefined;
-}
 
 /** The session that took the place of another one. */
 export interface Replacement {
@@ -125,6 +117,8 @@ export interface Ask {
   readonly quota: Quota;
   readonly device?: Device | undefined;
   readonly client?: string | undefined;
+  /** True for a player that fetches ahead on its own and waits for its turn. */
+  readonly paced?: boolean | undefined;
 }
 
 export type Decision =
@@ -227,7 +221,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   const handedOut =
     ask.phase === 'same'
       ? handOutNothing(former, playing, phase, policy, now)
-      : handOut(former, playing, phase, window, policy, now);
+      : handOut(former, playing, phase, ask, window, policy, now);
   if ('retryAt' in handedOut) return { outcome: 'too-far-ahead', retryAt: handedOut.retryAt };
 
   const record: HeldRecord = {
@@ -343,6 +337,7 @@ function handOut(
   former: HeldRecord | undefined,
   playing: HeldRecord | undefined,
   phase: number,
+  { paced = false }: Ask,
   window: PhaseWindow,
   policy: Policy,
   now: number,
@@ -353,9 +348,10 @@ function handOut(
   const unplayed = Math.min(run, Math.ceil(left / window.phaseMs));
   if (run > 0 && (phase === last || (phase <= furthest && phase > furthest - unplayed)))
     return { playsUntil: now + left, ahead: Math.min(MAX_RUN, furthest - phase), run };
-  if (left > policy.maxAheadMs) return { retryAt: now + left - policy.maxAheadMs };
+  const inRow = run > 0 && phase === furthest + 1;
+  const mostLeft = paced && inRow ? policy.pacedAheadMs : policy.maxAheadMs;
+  if (left > mostLeft) return { retryAt: now + left - mostLeft };
   const duration = phase === window.end - 1 ? window.lastPhaseMs : window.phaseMs;
-  const inRow = playing !== undefined && phase === furthest + 1;
   return { playsUntil: now + left + duration, ahead: 0, run: inRow ? Math.min(MAX_RUN, run + 1) : 1 };
 }
 

@@ -1,6 +1,5 @@
 import {
   type Ask,
-  type Device,
   type Grant,
   type HeldRecord,
   type Policy,
@@ -9,6 +8,7 @@ import {
   idleAt,
   undone,
 } from './admission.js';
+import { type Device } from './device.js';
 
 /** A session as everybody outside the store sees it. Instants are Unix milliseconds on the store's clock. */
 export interface Session {

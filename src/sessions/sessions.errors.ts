@@ -1,20 +1,26 @@
 import { Problem, retryAfter } from '../http/problem.js';
+import { type SessionEnded } from './admission.js';
 import { type Quota } from './quota.js';
 import { type Admission } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
-import { type LimitReachedMembers, type SessionEndedMembers, sessionJson } from './sessions.schemas.js';
-import { instant } from '../http/fields.js';
+import {
+  type LimitReachedMembers,
+  type TooFarAheadMembers,
+  sessionEndedMembers,
+  sessionJson,
+} from './sessions.schemas.js';
 
 /** About as long as the first try of a failover takes. */
 const STORE_RETRY_SECONDS = 1;
 
-/** What a client is told of an admission that was refused for its session's or its user's sake. */
-export function refusal(
-  admission: Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>,
-  { maxSessions: limit }: Quota,
-): Problem {
+/** The refusals that are for the sake of the session or of its user, not of the stream. */
+export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' | 'too-far-ahead' }>;
+
+/** The problem of a request that was refused for the sake of the session or of its user. */
+export function refusal(admission: Refusal, { maxSessions: limit }: Quota): Problem {
   if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;
+  if (admission.outcome === 'too-far-ahead') return tooFarAhead(seconds);
   const members: LimitReachedMembers = {
     limit,
     sessions: admission.sessions.map(sessionJson),
@@ -27,8 +33,17 @@ export function refusal(
   );
 }
 
-export function sessionEnded({ endedAt, reason }: Extract<Admission, { outcome: 'session-ended' }>): Problem {
-  const members: SessionEndedMembers = { ended_at: instant(endedAt), reason };
+function tooFarAhead(seconds: number): Problem {
+  const members: TooFarAheadMembers = { retry_after_seconds: seconds };
+  return new Problem(
+    'too-far-ahead',
+    'The session has enough left to play: ask for the next phase after the time in Retry-After.',
+    { members, headers: { 'retry-after': retryAfter(seconds) } },
+  );
+}
+
+export function sessionEnded(ended: SessionEnded): Problem {
+  const members = sessionEndedMembers(ended);
   return new Problem('session-ended', 'Start a new session, with another session_id or none.', { members });
 }
 

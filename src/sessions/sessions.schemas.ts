@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
-import { type EndReason } from './admission.js';
+import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
+import { type Device, MAX_DEVICE_NAME } from './device.js';
 import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
@@ -14,18 +15,66 @@ export const LIMIT = Type.Integer({
 
 const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
 
+/** The longest texts of a device, in characters. */
+const MAX_DEVICE_TYPE = 32;
+
+export const DEVICE = component('Device', {
+  id: idSchema('The device, the same each time that it plays.', 'living-room-tv'),
+  name: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: MAX_DEVICE_NAME,
+      description: 'For people to recognise it by.',
+      examples: ['Living-room TV'],
+    }),
+  ),
+  type: Type.Optional(
+    Type.String({ minLength: 1, maxLength: MAX_DEVICE_TYPE, examples: ['tv', 'phone', 'web'] }),
+  ),
+  shared: Type.Optional(
+    Type.Boolean({
+      description:
+        'True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session ' +
+        'of the device takes the place of its former one.',
+    }),
+  ),
+});
+
+function deviceJson({ id, name, type, shared }: Device): Static<typeof DEVICE> {
+  return {
+    id,
+    ...(name === undefined ? {} : { name }),
+    ...(type === undefined ? {} : { type }),
+    ...(shared === undefined ? {} : { shared }),
+  };
+}
+
+/** The session that took the place of another one. */
+const REPLACEMENT = object({ session_id: SESSION_ID, device: Type.Optional(DEVICE) });
+
+function replacementJson({ sessionId, device }: Replacement): Static<typeof REPLACEMENT> {
+  return { session_id: sessionId, ...(device === undefined ? {} : { device: deviceJson(device) }) };
+}
+
 export const SESSION = component('Session', {
   session_id: SESSION_ID,
   user_id: USER_ID,
   stream_id: idSchema('The stream that the session plays now.', 'test-pattern'),
   state: oneOfTexts(['active', 'idle'], {
-    description: 'A session is idle when it has asked for nothing for X seconds.',
+    description:
+      'A session is idle when it has asked for nothing for X seconds and has nothing left to play.',
   }),
   started_at: instantSchema('When the session was admitted.'),
   last_activity_at: instantSchema('When the session last received a phase.'),
-  idle_at: instantSchema('When the session turns idle if it stays silent: last activity + X.'),
-  expires_at: instantSchema('When its place becomes free if it stays silent: last activity + n·X.'),
+  plays_until: instantSchema(
+    'When everything that the session was handed out would have been played at normal speed.',
+  ),
+  idle_at: instantSchema(
+    'When the session turns idle if it stays silent: the later of last activity + X and plays_until.',
+  ),
+  expires_at: instantSchema('When its place becomes free if it stays silent: idle_at + (n-1)·X.'),
   phase: Type.Integer({ minimum: 0, description: 'The phase that the session received last.' }),
+  device: Type.Optional(DEVICE),
 });
 export type SessionJson = Static<typeof SESSION>;
 
@@ -44,9 +93,11 @@ function sessionMembers<State extends string>(
     state: session.state,
     started_at: instant(session.startedAt),
     last_activity_at: instant(session.lastActivityAt),
+    plays_until: instant(session.playsUntil),
     idle_at: instant(session.idleAt),
     expires_at: instant(session.expiresAt),
     phase: session.phase,
+    ...(session.device === undefined ? {} : { device: deviceJson(session.device) }),
   };
 }
 
@@ -78,15 +129,39 @@ export const SESSION_ENDED = {
   code: 'session-ended',
   members: object({
     ended_at: instantSchema('When the session was ended.'),
-    reason: oneOfTexts(END_REASONS, { description: '`replaced`: by end_session_ids.' }),
+    reason: oneOfTexts(END_REASONS, {
+      description: '`replaced`: another session took its place, by end_session_ids or on the same device.',
+    }),
+    replaced_by: Type.Optional(REPLACEMENT),
   }),
 } as const;
 export type SessionEndedMembers = Static<typeof SESSION_ENDED.members>;
+
+export function sessionEndedMembers({ endedAt, reason, replacedBy }: SessionEnded): SessionEndedMembers {
+  return {
+    ended_at: instant(endedAt),
+    reason,
+    ...(replacedBy === undefined ? {} : { replaced_by: replacementJson(replacedBy) }),
+  };
+}
+
+/** The problem 429 of a session that was handed out enough. */
+export const TOO_FAR_AHEAD = {
+  code: 'too-far-ahead',
+  members: object({
+    retry_after_seconds: Type.Number({
+      exclusiveMinimum: 0,
+      description: 'When little enough is left to play.',
+    }),
+  }),
+} as const;
+export type TooFarAheadMembers = Static<typeof TOO_FAR_AHEAD.members>;
 
 const EVENT_SESSION = component('EventSession', {
   ...SESSION.properties,
   state: oneOfTexts(['active', 'idle', 'expired', 'ended']),
   reason: Type.Optional(oneOfTexts(END_REASONS, { description: 'Why the session was ended.' })),
+  replaced_by: Type.Optional(REPLACEMENT),
 });
 
 const REFUSED_SESSION = component('RefusedSession', {
@@ -117,6 +192,7 @@ export function eventDataJson({
   streamId,
   session,
   reason,
+  replacedBy,
 }: SessionEvent): EventJson['data'] {
   if (session === undefined || reason === 'session-limit-reached')
     return {
@@ -125,5 +201,9 @@ export function eventDataJson({
       stream_id: streamId,
       reason: 'session-limit-reached',
     };
-  return { ...sessionMembers(session), ...(reason === undefined ? {} : { reason }) };
+  return {
+    ...sessionMembers(session),
+    ...(reason === undefined ? {} : { reason }),
+    ...(replacedBy === undefined ? {} : { replaced_by: replacementJson(replacedBy) }),
+  };
 }

@@ -45,6 +45,8 @@ interface FoundStream<Media extends MediaManifest = MediaManifest> {
   readonly stream: Stream;
   /** The phases that can be had now; undefined while there is none, as of a live stream that is about to begin. */
   readonly window: PhaseWindow | undefined;
+  /** False for audio, subtitles and trick modes, which players fetch beside a variant and at another pace. */
+  readonly isVariant: boolean;
 }
 
 interface FoundRenditions<Multivariant extends MultivariantManifest> {
@@ -250,7 +252,9 @@ export class Catalogue<
     }
     const { stream } = manifest;
     this.seen.note(stream, rendition === undefined || rendition.number === rendition.parent.first);
-    return { ...kept, manifest, stream, window: windowOf(stream) };
+    const isVariant =
+      rendition === undefined || rendition.parent.renditions[rendition.number]?.type === 'variant';
+    return { ...kept, manifest, stream, window: windowOf(stream), isVariant };
   }
 
   /** A rendition that is gone: the stream was published anew, maybe, so its multivariant manifest is read again at once. */

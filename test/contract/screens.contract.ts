@@ -1,4 +1,5 @@
-import { type Device, type Policy } from '../../src/sessions/admission.js';
+import { type Policy } from '../../src/sessions/admission.js';
+import { type Device } from '../../src/sessions/device.js';
 import {
   type Admission,
   type AdmissionRequest,
@@ -182,6 +183,18 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       for (const more of [{ phase: 50 }, { streamId: 'news' }, { phase: 0, streamId: 'news' }])
         expect(await ask('a', more)).toMatchObject({ outcome: 'too-far-ahead' });
       for (const phase of [6, 1, 3]) expect(await take('a', { phase })).toBe(7 * X);
+    });
+
+    it('lets a paced player fetch less in a row, and leaves room for its seeks', async () => {
+      for (let phase = 0; phase < 5; phase++) await take('a', { paced: true });
+      expect(await ask('a', { paced: true })).toMatchObject({
+        outcome: 'too-far-ahead',
+        retryAt: clock.now() + X,
+      });
+      expect(await take('a', { phase: 50, paced: true })).toBe(6 * X);
+      expect(await ask('a', { paced: true })).toMatchObject({ retryAt: clock.now() + 2 * X });
+      expect(await take('a', { phase: 70, paced: true })).toBe(7 * X);
+      expect(await ask('a', { phase: 90, paced: true })).toMatchObject({ retryAt: clock.now() + X });
     });
 
     it('does not count what jumps from here to there as a row', async () => {

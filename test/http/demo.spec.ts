@@ -1,14 +1,26 @@
+import { readFile, rm } from 'node:fs/promises';
+import { parse } from 'yaml';
+import { makeImageTree } from '../support/image-tree.js';
+import { loadPage } from '../support/page-assets.js';
+import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { useService } from '../support/service.js';
+
+/** The page, what it loads, and the page that it links to. */
+const PAGE = {
+  '/': 200,
+  '/demo/client/api.js': 200,
+  '/demo/client/hls.js': 200,
+  '/demo/demo.css': 200,
+  '/demo/demo.js': 200,
+  '/demo/hls.min.js': 200,
+  '/docs': 200,
+};
 
 describe('the demo', () => {
   const service = useService('the embedded store');
 
   it('is a page at /, with what it loads', async () => {
-    const url = await service.app.getUrl();
-    const page = await (await fetch(url)).text();
-    const files = [...page.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => path!);
-    expect(files.toSorted()).toEqual(['/demo/demo.css', '/demo/demo.js', '/demo/hls.min.js', '/docs']);
-    for (const file of files) expect([file, (await fetch(url + file)).status]).toEqual([file, 200]);
+    expect(await loadPage(await service.app.getUrl())).toEqual(PAGE);
   });
 
   it('tells browsers what it may load, as the documentation does, and nobody what is data', async () => {
@@ -41,6 +53,25 @@ describe('the demo', () => {
     ])
       expect([path, (await fetch(`${url}/${path}`)).status]).toEqual([path, 404]);
   });
+});
+
+describe('the demo in the image', () => {
+  let tree: string;
+  beforeAll(async () => {
+    tree = await makeImageTree();
+  }, 60_000);
+  afterEach(endServiceProcesses);
+  afterAll(() => rm(tree, { recursive: true }));
+
+  it('is there with all that it loads, as compose.yaml runs the image', async () => {
+    const compose = parse(await readFile('compose.yaml', 'utf8')) as {
+      services: { streamgate: { environment: Record<string, string> } };
+    };
+    const { REDIS_URL, ...environment } = compose.services.streamgate.environment;
+    expect(REDIS_URL).toBeDefined(); // there is none of this name here: the page shows the same on the embedded store
+    const service = await startServiceProcess({ ...environment, HOST: '127.0.0.1' }, tree);
+    expect(await loadPage(service.url)).toEqual(PAGE);
+  }, 60_000);
 });
 
 describe('the demo in production', () => {

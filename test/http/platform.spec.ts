@@ -126,6 +126,7 @@ describe('the documentation', () => {
       'POST /internal/expire-idle-sessions',
       'POST /internal/expiry/pause',
       'POST /internal/expiry/resume',
+      'POST /v1/cmcd',
       'POST /v1/phases',
       'POST /v1/tickets',
       'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',

@@ -3,20 +3,23 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
 /** Everything of ours that a shell reads, under the linter of shells. */
-const { phases } = parse(readFileSync('buildspec.yml', 'utf8')) as {
-  phases: Record<string, { commands: string[] }>;
-};
+const phasesOf = (file: string) =>
+  Object.entries(
+    (parse(readFileSync(file, 'utf8')) as { phases: Record<string, { commands: string[] }> }).phases,
+  ).map(([phase, { commands }]) => ({ file, phase, commands }));
 const scripts = [
-  ...['.ci/run', 'terraform/check.sh', 'samples/make-sample.sh'].map((path) => ({
+  ...['.ci/run', 'terraform/check.sh', 'terraform/mutants.sh', 'samples/make-sample.sh'].map((path) => ({
     name: path,
     text: readFileSync(path, 'utf8'),
   })),
-  ...Object.entries(phases).map(([name, { commands }]) => ({
-    name: `${name} of buildspec.yml`,
-    text: ['#!/bin/bash', ...commands, ''].join('\n'),
-  })),
+  ...[...phasesOf('buildspec.yml'), ...phasesOf('terraform/record.buildspec.yml')].map(
+    ({ file, phase, commands }) => ({
+      name: `${phase} of ${file}`,
+      text: ['#!/bin/bash', ...commands, ''].join('\n'),
+    }),
+  ),
 ];
-const lint = (input: string) => spawnSync('shellcheck', ['-'], { input, encoding: 'utf8' });
+const lint = (input: string) => spawnSync('shellcheck', ['-x', '-'], { input, encoding: 'utf8' });
 const found = lint('').error === undefined;
 if (!found)
   process.stderr.write('The linting of shell scripts is skipped: shellcheck is not on this machine.\n');

@@ -77,6 +77,7 @@ const byTicket = async (user: string): Promise<string> => {
     sessionId: 'tv',
     streamId: '360p',
     quota: { maxSessions: 1 },
+    device: undefined,
   });
   return `${await other.getUrl()}/v1/play/360p/index.m3u8?ticket=${ticket}`;
 };

@@ -116,11 +116,13 @@ describe('what one process does', () => {
     await other.events.refresh();
     await one!.sessions.admit(request('tv'));
     await one!.sessions.end('ana', ['tv'], 'user');
-    await until(() => seen.length === 1).finally(async () => {
+    try {
+      await until(() => seen.length === 1);
+      expect(seen).toEqual(['tv']);
+    } finally {
       connection.disconnect();
       await valve.close();
-    });
-    expect(seen).toEqual(['tv']);
+    }
   }, 60_000);
 
   it('is said to be incomplete where the ring has gone on', async () => {

@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import buildClient from './global-client.ts';
 import startGlobalRedis from './global-redis.ts';
 
-/** For suites that run the built service in processes of its own. */
+/** For suites that run the built service, with its page, in processes of its own. */
 export default async function buildAndStartRedis(): Promise<void> {
   const root = join(__dirname, '../..');
-  await promisify(execFile)(process.execPath, [join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'build'], {
-    cwd: root,
-  });
+  const node = (...words: string[]) => promisify(execFile)(process.execPath, words, { cwd: root });
+  await node(join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'build');
+  await buildClient();
+  await node(join(root, 'demo/build.mjs'));
   await startGlobalRedis();
 }

@@ -1,12 +1,13 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { installPackage } from './apt.js';
 
 /**
- * The nginx of PATH, or of Debian's packages where this is Debian and we are root; else why there is none. Waits, because
- * Jest wants to know which suites it skips before any test runs.
+ * The nginx that is installed, or that `installPackage` may install; else the reason why there is none. Synchronous,
+ * because Jest has to know which suites it skips before any test runs.
  */
 export function findNginx(): { readonly binary: string } | { readonly reason: string } {
   try {
@@ -23,19 +24,7 @@ function findBinary(): string | undefined {
 }
 
 function install(): string {
-  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get'))
-    throw new Error('nginx is not on PATH, and this is not root on Debian');
-  // RUNLEVEL keeps the package from starting a server of its own.
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-  const apt = (...words: string[]): unknown =>
-    execFileSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env, stdio: 'pipe' });
-  const installNginx = () => apt('install', '-y', '--no-install-recommends', 'nginx-light');
-  try {
-    installNginx();
-  } catch {
-    apt('update');
-    installNginx();
-  }
+  installPackage('nginx-light');
   return '/usr/sbin/nginx';
 }
 

@@ -1,17 +1,17 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
+import { INSTALL_ADVICE, installPackage } from './apt.ts';
 
 /**
  * A real Redis for tests, wherever they run. The first of these that works:
  *   url     REDIS_URL, somebody's server
  *   path    redis-server or valkey-server on PATH
  *   docker  an engine, by testcontainers
- *   apt     root on Debian: installs redis-server
+ *   apt     installs redis-server, in CI or where that is asked for (apt.ts)
  */
 export interface RedisServer {
   readonly url: string;
@@ -31,7 +31,6 @@ export interface OwnRedisServer extends RedisServer {
 type Source = 'url' | 'path' | 'docker' | 'apt';
 
 const IMAGE = 'redis:7-alpine';
-const run = promisify(execFile);
 
 export async function startRedis(
   sources: readonly Source[] = ['url', 'path', 'docker', 'apt'],
@@ -45,13 +44,17 @@ export async function startRedis(
     }
   }
   throw new Error(
-    `Found no real Redis. Set REDIS_URL, install redis-server or valkey-server, or start Docker. Tried:\n  ${tried.join('\n  ')}`,
+    `Found no real Redis. Set REDIS_URL, install redis-server or valkey-server, or start Docker; ${INSTALL_ADVICE}. ` +
+      `Tried:\n  ${tried.join('\n  ')}`,
   );
 }
 
-/** Whatever REDIS_URL says: a test that kills its server needs one that nobody else uses. */
+/**
+ * Starts a server of its own for a test that kills or stops it, whatever REDIS_URL says: such a test must not share one.
+ * Throws where neither redis-server nor valkey-server is installed, with what to do.
+ */
 export async function startOwnRedis(options: readonly string[] = []): Promise<OwnRedisServer> {
-  const binary = findBinary() ?? (await installRedis());
+  const binary = findBinary() ?? installRedis();
   return { ...(await spawnServer(binary, options)), from: 'path' };
 }
 
@@ -86,7 +89,7 @@ const START: Record<Source, () => Promise<Pick<RedisServer, 'url' | 'stop'>>> = 
   },
 
   async apt() {
-    return spawnServer(await installRedis());
+    return spawnServer(installRedis());
   },
 };
 
@@ -96,17 +99,8 @@ function findBinary(): string | undefined {
     .find((file) => existsSync(file));
 }
 
-async function installRedis(): Promise<string> {
-  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) throw new Error('not root on Debian');
-  // RUNLEVEL keeps the package from starting a server of its own.
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-  const apt = (...words: string[]) =>
-    run('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env });
-  const install = () => apt('install', '-y', '--no-install-recommends', 'redis-server');
-  await install().catch(async () => {
-    await apt('update');
-    await install();
-  });
+function installRedis(): string {
+  installPackage('redis-server');
   return '/usr/bin/redis-server';
 }
 

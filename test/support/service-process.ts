@@ -32,10 +32,13 @@ export async function endServiceProcesses(): Promise<void> {
   started.clear();
 }
 
-/** Starts `dist/main.js`, which the project's global set-up has built, and waits until it serves. */
-export async function startServiceProcess(environment: Record<string, string>): Promise<ServiceProcess> {
+/** Starts `dist/main.js` of `folder`, which the project's global set-up has built, and waits until it serves. */
+export async function startServiceProcess(
+  environment: Record<string, string>,
+  folder = ROOT,
+): Promise<ServiceProcess> {
   const port = await freePort();
-  const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment });
+  const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, folder);
   const url = `http://127.0.0.1:${port}`;
   const deadline = performance.now() + 20_000;
   while (
@@ -66,9 +69,12 @@ export async function startServiceProcess(environment: Record<string, string>): 
 }
 
 /** Starts it and does not wait: for what it does when it cannot serve. */
-export function runService(environment: Record<string, string>): Omit<ServiceProcess, 'url' | 'ask'> {
+export function runService(
+  environment: Record<string, string>,
+  folder = ROOT,
+): Omit<ServiceProcess, 'url' | 'ask'> {
   const child = spawn(process.execPath, ['--enable-source-maps', 'dist/main.js'], {
-    cwd: ROOT,
+    cwd: folder,
     env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...AS_OFTEN_AS_THEY_LIKE, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

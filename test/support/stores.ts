@@ -24,6 +24,7 @@ export const POLICY: Policy = {
   leaseMs: 5_000,
   maxPauseMs: 120_000,
   maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
 };
 
 /** The ports on one store, as one process has them. */

@@ -6,6 +6,19 @@ mock_data "aws_caller_identity" {
   }
 }
 
+mock_data "aws_partition" {
+  defaults = {
+    partition = "aws"
+  }
+}
+
+mock_data "aws_region" {
+  defaults = {
+    id   = "us-east-1"
+    name = "us-east-1"
+  }
+}
+
 mock_data "aws_availability_zones" {
   defaults = {
     names = ["us-east-1a", "us-east-1b", "us-east-1c"]
@@ -22,6 +35,56 @@ mock_resource "aws_elasticache_replication_group" {
   defaults = {
     primary_endpoint_address       = "primary.redis.example"
     configuration_endpoint_address = "configuration.redis.example"
+  }
+}
+
+mock_resource "aws_vpc" {
+  defaults = {
+    ipv6_cidr_block = "2001:db8:1234:5600::/56"
+  }
+}
+
+mock_resource "aws_s3_bucket" {
+  defaults = {
+    arn = "arn:aws:s3:::mock"
+  }
+}
+
+mock_resource "aws_sns_topic" {
+  defaults = {
+    arn = "arn:aws:sns:us-east-1:123456789012:mock"
+  }
+}
+
+mock_resource "aws_ecs_cluster" {
+  defaults = {
+    arn = "arn:aws:ecs:us-east-1:123456789012:cluster/mock"
+  }
+}
+
+mock_resource "aws_ecs_task_definition" {
+  defaults = {
+    arn                  = "arn:aws:ecs:us-east-1:123456789012:task-definition/mock:1"
+    arn_without_revision = "arn:aws:ecs:us-east-1:123456789012:task-definition/mock"
+  }
+}
+
+mock_resource "aws_codebuild_project" {
+  defaults = {
+    arn = "arn:aws:codebuild:us-east-1:123456789012:project/mock"
+  }
+}
+
+mock_resource "aws_ecr_repository" {
+  defaults = {
+    arn            = "arn:aws:ecr:us-east-1:123456789012:repository/mock"
+    repository_url = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mock"
+  }
+}
+
+mock_resource "aws_cloudwatch_event_rule" {
+  defaults = {
+    arn = "arn:aws:events:us-east-1:123456789012:rule/mock"
   }
 }
 
