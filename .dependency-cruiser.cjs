@@ -106,7 +106,15 @@ module.exports = {
       comment: 'A type of the client in the port would make every store a Redis.',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/sessions/redis/' },
-      to: { path: 'node_modules/(ioredis|cluster-key-slot)/' },
+      to: { path: 'node_modules/cluster-key-slot/' },
+    },
+    {
+      name: 'one-holder-of-the-redis-client',
+      comment:
+        'link.ts alone knows the client, its types included: how it connects, fails and times out is decided once.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/sessions/redis/link\\.ts$' },
+      to: { path: 'node_modules/(ioredis|@ioredis)/' },
     },
     {
       name: 'http-is-for-any-service',

@@ -37,7 +37,7 @@ export async function redisCpu(redis: Redis): Promise<number> {
   );
 }
 
-/** How long calls blocked Redis, in microseconds: those of one script, and all others. */
+/** How long calls blocked Redis, in microseconds: those of some scripts, and all others. */
 export interface Calls {
   readonly ofScript: readonly number[];
   readonly others: readonly number[];
@@ -57,13 +57,13 @@ export async function ignoreCalls(redis: Redis): Promise<void> {
 }
 
 /** Returns the calls since the last time, and clears the record. */
-export async function takeCalls(redis: Redis, script: string): Promise<Calls> {
+export async function takeCalls(redis: Redis, scripts: ReadonlySet<string>): Promise<Calls> {
   const entries = (await redis.slowlog('GET', -1)) as [number, number, number, string[]][];
   await redis.slowlog('RESET');
   // Clearing a hundred thousand entries takes long, and is not the service's work.
   const calls = entries.filter(([, , , [command]]) => command!.toUpperCase() !== 'SLOWLOG');
   const micros = (ofScript: boolean): number[] =>
-    calls.filter(([, , , [, hash]]) => (hash === script) === ofScript).map(([, , took]) => took);
+    calls.filter(([, , , [, hash]]) => scripts.has(hash!) === ofScript).map(([, , took]) => took);
   return { ofScript: micros(true), others: micros(false) };
 }
 

@@ -1,6 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { Redis } from 'ioredis';
 import type { Clock } from '../src/clock.ts';
 import type { Policy } from '../src/sessions/admission.ts';
 import type { EventType } from '../src/sessions/session-events.ts';
@@ -8,19 +7,24 @@ import type { SessionRepository } from '../src/sessions/session.repository.ts';
 
 /** The Redis store without a service: the built classes and scripts, in the process of the benchmark. */
 const built = createRequire(import.meta.url);
-const { RedisSessionRepository } = built(
-  '../dist/sessions/redis/redis-session.repository.js',
-) as typeof import('../src/sessions/redis/redis-session.repository.ts');
-const { Availability, sendTogether } = built(
-  '../dist/sessions/redis/redis-connection.js',
+const { connectRedis } = built(
+  '../dist/sessions/redis/link.js',
 ) as typeof import('../src/sessions/redis/link.ts');
-const { defineScripts, readScript } = built(
-  '../dist/sessions/redis/redis-scripts.js',
-) as typeof import('../src/sessions/redis/redis-scripts.ts');
+const { Availability } = built(
+  '../dist/sessions/redis/availability.js',
+) as typeof import('../src/sessions/redis/availability.ts');
+const { openRedisStore } = built(
+  '../dist/sessions/redis/redis-store.js',
+) as typeof import('../src/sessions/redis/redis-store.ts');
+const { assembleScript } = built(
+  '../dist/sessions/redis/script.js',
+) as typeof import('../src/sessions/redis/script.ts');
 const { partitionOf } = built(
-  '../dist/sessions/redis/redis-keys.js',
+  '../dist/sessions/redis/keys.js',
 ) as typeof import('../src/sessions/redis/keys.ts');
 
+/** What is loaded here waits in long queues, longer than a viewer's command may take. */
+const PATIENCE_MS = 600_000;
 /** The default of the service: X = 10 s, n = 3. */
 /** Of a film that is longer than any run. */
 export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 };
@@ -38,15 +42,19 @@ export const POLICY: Policy = {
 export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];
 /** The maximum that one sweep of the service claims. */
 export const MAX_SESSIONS = 5_000;
-/** The name of a sweep's script in SLOWLOG. */
-export const EXPIRE_SCRIPT = createHash('sha1').update(readScript('expire').lua).digest('hex');
+/** The names of a sweep's script in SLOWLOG, with callbacks and without. */
+export const EXPIRE_SCRIPTS: ReadonlySet<string> = new Set(
+  [DELIVERED, []].map((wanted) => {
+    const lua = assembleScript('expire', { policy: POLICY, wanted, layout: 2 });
+    return createHash('sha1').update(lua).digest('hex');
+  }),
+);
 
 const BATCH = 400;
 const LANES = 3;
 
 export interface Store extends Disposable {
   readonly sessions: SessionRepository;
-  readonly redis: Redis;
   /** The current time for the store, in Unix milliseconds; undefined leaves it to Redis, as in the service. */
   at: number | undefined;
 }
@@ -64,22 +72,20 @@ export function scaled(count: number): number {
 
 /** `delivered`: the events that somebody wants from the outbox. */
 export async function openStore(url: string, delivered: readonly EventType[] = []): Promise<Store> {
-  // Not connectRedis(), which gives a command one second: the commands here wait in long queues.
-  const redis = new Redis(url).on('error', () => undefined);
-  defineScripts(redis);
   const clock: Clock = {
     now: () => Date.now(),
     monotonic: () => performance.now(),
     storeNow: () => store.at,
   };
-  const log = { log: console.error, error: console.error };
-  const sessions = new RedisSessionRepository(redis, POLICY, clock, new Availability(log), delivered);
+  const availability = new Availability({ log: console.error, warn: console.error, error: console.error });
+  const link = connectRedis({ REDIS_URL: url }, availability, PATIENCE_MS);
+  const settings = { policy: POLICY, wantedEvents: delivered, STORE_LAYOUT: '2' } as const;
+  const { sessions } = openRedisStore(link, settings, clock, availability);
   const store: Store = {
     sessions,
-    redis,
     at: undefined,
     [Symbol.dispose]() {
-      redis.disconnect();
+      void link.close();
     },
   };
   await sessions.onModuleInit();
@@ -121,7 +127,6 @@ export async function load(
       const batch = take(wanted, BATCH);
       if (batch.length === 0) return;
       const places = await Promise.all(batch.map((viewer) => admitNew(store, viewer, at(viewer))));
-      sendTogether(store.redis);
       await Promise.all(places.map((place) => store.sessions.confirm(place)));
       loaded += batch.length;
     }

@@ -14,14 +14,14 @@ import { ObservabilityModule } from './observability/observability.module.js';
 import { SessionsModule } from './sessions/sessions.module.js';
 import { StreamsModule } from './streams/streams.module.js';
 
-/** The module graph on one screen. Streams and Expiry both know Sessions, and neither knows the other. */
+/** The module graph on one screen. Streams and Expiry both depend on Sessions, and not on each other. */
 @Module({})
 export class AppModule {
   static register(config: Config, clock: Clock): DynamicModule {
     const settings = registerAs('settings', () => config);
     return {
       module: AppModule,
-      // Config and Clock are for every module to inject.
+      // Every module can inject Config and Clock.
       global: true,
       imports: [
         ConfigModule.forRoot({ load: [settings], isGlobal: true, ignoreEnvFile: true, ignoreEnvVars: true }),
@@ -35,7 +35,7 @@ export class AppModule {
         CallbacksModule,
         ObservabilityModule,
       ],
-      // A page at / shows it all, but not to the world; it has no token to show.
+      // The demo page at / is off in production, and with AUTH_MODE=jwt, because it has no token to send.
       controllers: config.production || config.AUTH_MODE === 'jwt' ? [] : [DemoController],
       providers: [
         { provide: Config, useExisting: settings.KEY },

@@ -37,15 +37,16 @@ import { RateLimits } from './http/rate-limits.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
+import { USER_ID } from './sessions/sessions.schemas.js';
 import { PLAY_PATH } from './streams/playback.js';
 import { MEDIA_PATH } from './streams/media-urls.js';
 
 const BODY_LIMIT = 16 * 1024;
 const CMCD_ROUTE = '/v1/cmcd';
-/** The API for clients, which pages of other origins may use where CORS_ALLOWED_ORIGINS names them. */
+/** The paths of the API that pages of the origins in CORS_ALLOWED_ORIGINS may use. */
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
-/** Builds the whole application, ready for requests; listening is the caller's. The only place where it is wired. */
+/** Builds the whole application, ready for requests. The caller makes it listen. All wiring is here. */
 export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
   const { CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS } = config;
   const crossOrigin = new CrossOrigin([
@@ -55,23 +56,23 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   ]);
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
-    // Nothing in here is Express middleware, which every request would pay for.
+    // The service has no Express middleware; the layer for it would cost CPU for every request.
     skipMiddie: true,
-    // Only these may say for whom they ask, and by which protocol and host.
+    // Only these proxies may give the client's address, protocol and host in X-Forwarded-* headers.
     trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
     genReqId: () => randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
-    // Told by a problem of ours, where it matters.
+    // `addressOf` answers a missing Host with a problem, on the routes that need the host.
     http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-    // Bodies are refused, never mended; all their faults are told together.
+    // An invalid body is refused, never corrected. The reply lists all its errors.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
     schemaErrorFormatter: (errors) => Problem.invalidRequest(fieldErrorsOfBody(errors)),
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
-      // The router refuses before any hook runs.
+      // The router refuses before any hook runs, so that the headers are set here.
       crossOrigin.addHeaders(request, reply);
       sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
     },
@@ -83,17 +84,17 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   });
   const fastify: FastifyInstance = adapter.getInstance();
   app.get(AccessControl).register(fastify, DOCS);
-  takeJsonOnly(fastify);
+  acceptJsonOnly(fastify);
   answerInTurn(fastify);
   cutStalled(fastify);
-  if (config.AUTH_MODE === 'none') requireUserIds(fastify);
+  if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify);
   drainOnClose(fastify);
   crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);
-  // Gives replies sendFile, for MediaController; serves nothing by itself.
+  // Adds `sendFile` to replies, for MediaController. It registers no route.
   await app.register(fastifyStatic, { root: __dirname, serve: false });
   app.useGlobalFilters(new ProblemFilter(storeProblem));
   app.useGlobalPipes(
@@ -103,7 +104,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   );
   app.enableShutdownHooks([], { useProcessExit: true });
   useDocs(app, CALLBACKS, VERSION);
-  // What Nest says while it wires itself up is of no use to who runs it, but for what goes wrong.
+  // Operators do not need the lines that Nest logs while it starts, except warnings and errors.
   const log = app.get(Logger);
   app.useLogger({ log: () => undefined, warn: log.warn.bind(log), error: log.error.bind(log) });
   await app.init();
@@ -112,30 +113,39 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   return app;
 }
 
-/** Where no token names the user, a body that can name the user must do so. */
-function requireUserIds(fastify: FastifyInstance): void {
+/** Where no token names the user, a body that can name the user must do so. And there are no subjects: only ids count. */
+function nameUsersById(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
-    const body = route.schema?.body as { properties?: object; required?: readonly string[] } | undefined;
-    if (!body?.properties || !('user_id' in body.properties)) return;
-    route.schema = { ...route.schema, body: { ...body, required: ['user_id', ...(body.required ?? [])] } };
+    for (const part of ['body', 'params'] as const) {
+      const schema = route.schema?.[part] as NamingSchema | undefined;
+      if (schema?.properties === undefined || !('user_id' in schema.properties)) continue;
+      const required = ['user_id', ...(schema.required ?? [])];
+      const properties = { ...schema.properties, user_id: USER_ID };
+      route.schema = { ...route.schema, [part]: { ...schema, properties, required } };
+    }
   });
 }
 
-function takeJsonOnly(fastify: FastifyInstance): void {
+interface NamingSchema {
+  readonly properties?: object;
+  readonly required?: readonly string[];
+}
+
+function acceptJsonOnly(fastify: FastifyInstance): void {
   // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    // Many clients name the type on every request, with a body or without.
+    // Many clients send Content-Type with every request, even without a body.
     if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
   });
-  // Reports of players, for the one route that takes them.
+  // Reports of players are accepted by one route only.
   fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
     if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
     else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
-  // Read up to the limit all the same: too large is told before not JSON.
+  // A body of another type is still read up to the limit, because 413 comes before 415.
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
     done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });

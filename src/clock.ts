@@ -1,20 +1,20 @@
 /**
  * The only reader of this machine's clock. Instants are Unix milliseconds throughout.
  *
- * The store judges every session by one clock of its own, because the clocks of service instances differ:
- * Redis by the clock of its server, the embedded store by this one.
+ * The store judges all sessions by a single clock, because the clocks of service instances differ. With Redis it is the
+ * clock of the Redis server; with the embedded store it is this one.
  */
 export class Clock {
   now(): number {
     return Date.now();
   }
 
-  /** Milliseconds that only ever go forward, for durations. */
+  /** Milliseconds of a clock that never goes back, for durations. */
   monotonic(): number {
     return performance.now();
   }
 
-  /** The instant that the store is to take for now; undefined, always outside tests, leaves it to its own clock. */
+  /** The instant that the store uses as now. Tests set it; otherwise it is undefined and the store reads its own clock. */
   storeNow(): number | undefined {
     return undefined;
   }

@@ -3,10 +3,10 @@ import { createApp } from './app.js';
 import { type Config, ConfigError, readConfig } from './config/config.js';
 import { VERSION } from './config/effective.js';
 
-/** Reads the configuration, builds the application and listens; prints what is wrong and exits 1 where it cannot. */
+/** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */
 async function main(): Promise<void> {
   const log = new Logger('Streamgate');
-  // A library that writes to the console (cron, of a tick that came milliseconds late) must not break a log of JSON.
+  // Some libraries write to the console: cron does when a tick is late. Such a line must not break a log of JSON.
   console.warn = (...words: unknown[]) => {
     log.debug(words.join(' '));
   };
@@ -27,7 +27,7 @@ async function main(): Promise<void> {
 
 function cannotListen({ HOST, PORT }: Config, { code, message }: NodeJS.ErrnoException): string {
   return code === 'EADDRINUSE'
-    ? `Port ${PORT} on ${HOST} is taken: stop what uses it, or set PORT`
+    ? `Port ${PORT} on ${HOST} is in use: stop the program that uses it, or set PORT`
     : `Cannot listen on port ${PORT} of ${HOST}: ${message}`;
 }
 

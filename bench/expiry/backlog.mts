@@ -8,7 +8,7 @@ import { CALLBACK_SECRET, type Callback, startReceiver } from '../receiver.mts';
 import { type Calls, type RedisUnderTest, ignoreCalls, infoOf, takeCalls, watchCalls } from '../redis.mts';
 import { median } from '../report.mts';
 import { ENVIRONMENT, type Server, startServer } from '../servers.mts';
-import { EXPIRE_SCRIPT, type Store, openStore, scaled, viewers } from '../store.mts';
+import { EXPIRE_SCRIPTS, type Store, openStore, scaled, viewers } from '../store.mts';
 import { SESSIONS, loadAndWeigh } from './memory.mts';
 
 const VIEWERS = 400;
@@ -162,9 +162,9 @@ async function pause({ store }: Watch): Promise<void> {
 
 async function slice(server: Server, { redis, store, asked }: Watch): Promise<Slice> {
   const { expired: before } = await store.sessions.ledger();
-  await takeCalls(redis, EXPIRE_SCRIPT);
+  await takeCalls(redis, EXPIRE_SCRIPTS);
   const millis = await pace(server.url, asked, REQUESTS_PER_SECOND, SLICE_SECONDS, checkRenewal);
-  const calls = await takeCalls(redis, EXPIRE_SCRIPT);
+  const calls = await takeCalls(redis, EXPIRE_SCRIPTS);
   const { expired } = await store.sessions.ledger();
   return { millis, calls, expired: expired - before };
 }

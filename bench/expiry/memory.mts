@@ -24,18 +24,18 @@ export async function loadAndWeigh(
   { url, redis }: RedisUnderTest,
   wanted: Iterator<{ userId: string; sessionId: string; streamId: string }, void>,
 ): Promise<number> {
-  await emptyWithScripts(url);
+  await emptyWithScripts(url, redis);
   const before = await usedMemory(redis);
   const loaded = await loadAtOneInstant(url, wanted);
   return ((await usedMemory(redis)) - before) / loaded;
 }
 
 /** Loads the scripts first: they take memory only once. */
-async function emptyWithScripts(url: string): Promise<void> {
+async function emptyWithScripts(url: string, redis: RedisUnderTest['redis']): Promise<void> {
   using store = await openStore(url);
   await load(store, viewers(1));
   await store.sessions.expireIdle({ maxSessions: 1 });
-  await store.redis.flushall();
+  await redis.flushall();
 }
 
 async function loadAtOneInstant(url: string, wanted: Parameters<typeof load>[1]): Promise<number> {

@@ -1,21 +1,35 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import Fastify from 'fastify';
-import { Redis } from 'ioredis';
 import { PHASE_REQUEST, type PhaseRequest } from './phase-request.mts';
 
 /**
  * The reference: this one route as a good engineer would write it by hand, with nothing around it. It calls the same
- * script with the same arguments, shares signed phases for the same time, and keeps a place only if its phase arrived.
+ * scripts by the same functions, shares signed phases for the same time, and keeps a place only if its phase arrived.
  * Its reply equals the service's to the byte. It has no log, no problem details and no origin, and one stream only.
  */
 const built = createRequire(import.meta.url);
-const { defineScripts } = built(
-  '../../dist/sessions/redis/redis-scripts.js',
-) as typeof import('../../src/sessions/redis/redis-scripts.ts');
+const { connectRedis } = built(
+  '../../dist/sessions/redis/link.js',
+) as typeof import('../../src/sessions/redis/link.ts');
+const { Availability } = built(
+  '../../dist/sessions/redis/availability.js',
+) as typeof import('../../src/sessions/redis/availability.ts');
+const { ScriptRunner } = built(
+  '../../dist/sessions/redis/script.js',
+) as typeof import('../../src/sessions/redis/script.ts');
 const { userKeys } = built(
-  '../../dist/sessions/redis/redis-keys.js',
+  '../../dist/sessions/redis/keys.js',
 ) as typeof import('../../src/sessions/redis/keys.ts');
+const { admit } = built(
+  '../../dist/sessions/redis/scripts/admit.js',
+) as typeof import('../../src/sessions/redis/scripts/admit.ts');
+const { confirm } = built(
+  '../../dist/sessions/redis/scripts/confirm.js',
+) as typeof import('../../src/sessions/redis/scripts/confirm.ts');
+const { withdraw } = built(
+  '../../dist/sessions/redis/scripts/withdraw.js',
+) as typeof import('../../src/sessions/redis/scripts/withdraw.ts');
 
 const { PORT, REDIS_URL, MEDIA_SIGNING_SECRET } = process.env;
 const LIMIT = 3;
@@ -27,14 +41,28 @@ const STREAM_MS = 64_000;
 const SEGMENT_MS = 4_000;
 const PHASES = Math.ceil(STREAM_MS / PHASE_MS);
 
-const redis = new Redis(REDIS_URL!, {
-  commandTimeout: 1_000,
-  enableOfflineQueue: false,
-  maxRetriesPerRequest: 1,
-  autoResendUnfulfilledCommands: false,
-});
-defineScripts(redis);
-await new Promise((resolve) => redis.once('ready', resolve));
+const QUOTA = { maxSessions: LIMIT };
+const WINDOW = {
+  oldest: 0,
+  end: PHASES,
+  start: 0,
+  live: false,
+  phaseMs: PHASE_MS,
+  lastPhaseMs: STREAM_MS % PHASE_MS,
+};
+
+const log = { log: console.error, warn: console.error, error: console.error };
+const link = connectRedis({ REDIS_URL }, new Availability(log));
+await link.attempted();
+const policy = {
+  idleAfterMs: PHASE_MS,
+  expireAfterMs: EXPIRE_MS,
+  leaseMs: LEASE_MS,
+  maxPauseMs: 1_800_000,
+  maxAheadMs: 60_000,
+  pacedAheadMs: 40_000,
+};
+const scripts = new ScriptRunner(link, { policy, wanted: [], layout: 2 });
 
 const instant = (ms: number): string => new Date(ms).toISOString();
 
@@ -74,54 +102,43 @@ const fastify = Fastify();
 const schema = { body: PHASE_REQUEST };
 
 fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, reply) => {
-  const { user_id, stream_id, session_id = randomUUID(), phase = '', end_session_ids = [] } = request.body;
-  const { records, index, ring, state, buckets, outbox, bucket } = userKeys(user_id);
-  const ask = [
-    '',
-    user_id,
-    session_id,
-    stream_id,
+  const { user_id, stream_id, session_id = randomUUID(), phase, end_session_ids = [] } = request.body;
+  const keys = userKeys(user_id);
+  const answer = await admit(scripts, keys, '', {
+    userId: user_id,
+    sessionId: session_id,
+    streamId: stream_id,
     phase,
-    PHASES,
-    LIMIT,
-    EXPIRE_MS,
-    LEASE_MS,
-    '',
-    bucket,
-    '',
-    '',
-  ];
-  const keys = [records, index, ring, state, buckets, outbox];
-  const answer = await redis.sgAdmit(...keys, ...ask, ...end_session_ids);
-  if (answer[0] !== 1) return reply.code(409).send({ code: answer[0] });
-  const [, now, created, live, [reserved, startedAt, at, version], former] = answer;
+    window: WINDOW,
+    quota: QUOTA,
+    endSessionIds: end_session_ids,
+  });
+  if (answer.outcome !== 'admitted') return reply.code(409).send({ code: answer.outcome });
+  const { now, created, live, record, former } = answer;
 
   // A new session is confirmed when its phase has arrived. If the phase did not arrive, the admission is undone.
   reply.raw.once('close', () => {
     const arrived = reply.raw.writableFinished;
-    if (arrived && reserved === 0) return;
-    const place = ['', user_id, session_id, startedAt];
-    const undo = [...place, version, EXPIRE_MS, LEASE_MS, ...(former ?? ['', '', '', '']), bucket, ''];
-    const settled = arrived
-      ? redis.sgConfirm(records, ring, state, outbox, ...place, '')
-      : redis.sgWithdraw(...keys, ...undo);
-    settled.catch(console.error);
+    const reserved = record.status === 'reserved';
+    if (arrived && !reserved) return;
+    const place = { userId: user_id, ...record, reserved, former };
+    (arrived ? confirm : withdraw)(scripts, keys, '', place).catch(console.error);
   });
 
   const self = `${request.protocol}://${request.host}`;
-  const issued = phaseOf(stream_id, at, self);
-  void reply.code(created === 1 ? 201 : 200);
+  const issued = phaseOf(stream_id, record.phase, self);
+  void reply.code(created ? 201 : 200);
   return {
     session: {
       session_id,
       user_id,
       stream_id,
       state: 'active',
-      started_at: instant(startedAt),
+      started_at: instant(record.startedAt),
       last_activity_at: instant(now),
       idle_at: instant(now + PHASE_MS),
       expires_at: instant(now + EXPIRE_MS),
-      phase: at,
+      phase: record.phase,
     },
     phase: issued,
     sessions: { live, limit: LIMIT },

@@ -10,7 +10,7 @@ export interface components {
        */
       readonly version: string;
       readonly commit: string | null;
-      /** @description Each variable by its name, with the value that this instance uses, defaults included; null for none. A secret is an object that tells whether it is set. Queries of URLs are left out. */
+      /** @description Each variable by its name, with the value that this instance uses, defaults included; null if it has none. A secret is an object that says whether it is set. Queries of URLs are left out. */
       readonly variables: {
         readonly [key: string]:
           | string
@@ -42,12 +42,12 @@ export interface components {
     };
     readonly Device: {
       /**
-       * @description The device, the same each time that it plays.
+       * @description The id of the device. It must be the same in each session.
        * @example living-room-tv
        */
       readonly id: string;
       /**
-       * @description For people to recognise it by.
+       * @description A name for people.
        * @example Living-room TV
        */
       readonly name?: string;
@@ -57,7 +57,7 @@ export interface components {
        * @example web
        */
       readonly type?: string;
-      /** @description True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session of the device takes the place of its former one. */
+      /** @description True for a device that can play several streams at the same time, such as a browser with tabs. Otherwise a new session of the device takes the place of its previous session. */
       readonly shared?: boolean;
     };
     readonly Event: {
@@ -66,10 +66,10 @@ export interface components {
         'session.started' | 'session.moved' | 'session.ended' | 'session.expired' | 'session.refused';
       /**
        * Format: date-time
-       * @description When it happened.
+       * @description When the event happened.
        */
       readonly timestamp: string;
-      /** @description The session as it was then. For `session.refused`, its ids alone: it never was a session. */
+      /** @description The session at that instant. For `session.refused` only ids, since no session was created. */
       readonly data: components['schemas']['EventSession'] | components['schemas']['RefusedSession'];
     };
     readonly EventSession: {
@@ -83,6 +83,11 @@ export interface components {
        * @example ana
        */
       readonly user_id: string;
+      /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
       /**
        * @description The stream that the session plays now.
        * @example test-pattern
@@ -102,17 +107,17 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When everything that the session was handed out would have been played at normal speed.
+       * @description When everything that the session received would have been played at normal speed.
        */
       readonly plays_until: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
+       * @description When the session becomes idle if it sends no request: the later of last_activity_at + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
+       * @description When its place becomes free if it sends no request: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
@@ -186,10 +191,10 @@ export interface components {
       readonly phase: components['schemas']['Phase'];
       /**
        * Format: date-time
-       * @description When the place becomes free if the session stays silent.
+       * @description When the place becomes free if the session sends no request.
        */
       readonly expires_at: string;
-      /** @description When to ask for the next phase. */
+      /** @description In how many seconds to request the next phase. */
       readonly next_request_in_seconds: number;
     };
     readonly NotReady: components['schemas']['Problem'] & {
@@ -224,13 +229,14 @@ export interface components {
       readonly dead_letters: number;
       /** @description Events that were dropped, because too many waited or were given up. */
       readonly lost: number;
+      readonly receiver: components['schemas']['Receiver'];
     };
     readonly PauseRequest: {
-      /** @description Who pauses, for others to read. */
+      /** @description The person or system that pauses. */
       readonly by?: string;
       /**
        * Format: date-time
-       * @description When sweeps go on by themselves.
+       * @description When sweeps resume automatically.
        */
       readonly until?: string;
     } | null;
@@ -246,13 +252,13 @@ export interface components {
       readonly index: number;
       readonly start_seconds: number;
       readonly duration_seconds: number;
-      /** @description No phase follows. */
+      /** @description True if no phase follows. */
       readonly last: boolean;
-      /** @description The segments that start in the phase; empty where none does. */
+      /** @description The segments that start in the phase; empty if none does. */
       readonly segments: readonly components['schemas']['Segment'][];
       /**
        * Format: date-time
-       * @description When the URLs cease to work.
+       * @description When the URLs expire.
        */
       readonly expires_at: string;
     };
@@ -270,39 +276,39 @@ export interface components {
       readonly sessions: {
         /** @description How many sessions the user holds now. */
         readonly live: number;
-        /** @description How many sessions the user may hold at once. */
+        /** @description How many sessions the user may hold at the same time. */
         readonly limit: number;
       };
-      /** @description When to ask for the next phase. */
+      /** @description In how many seconds to request the next phase. */
       readonly next_request_in_seconds: number;
       /**
        * Format: uri
-       * @description The playlist of this session, for a player that knows nothing of phases. With AUTH_MODE=jwt it has to be opened within minutes.
+       * @description The URL of the playlist for this session, for a player that does not use phases. With AUTH_MODE=jwt the player must open it within minutes.
        */
       readonly playback_url: string;
     };
     readonly PhaseRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description Absent: a new session, whose id the server makes.
+       * @description Absent: a new session. The server makes its id.
        * @example living-room
        */
       readonly session_id?: string;
       readonly device?: components['schemas']['Device'];
-      /** @description Absent: the next one after the last that this session received of the stream that it plays. */
+      /** @description Absent: the phase after the last one that this session received of its stream. */
       readonly phase?: number;
-      /** @description Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant. */
+      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant. */
       readonly rendition?: number;
-      /** @description Sessions of the same user to end if, and only if, this one is admitted, in one atomic step. */
+      /** @description Sessions of the same user that are ended if, and only if, this one is admitted, in one atomic step. */
       readonly end_session_ids?: readonly string[];
     };
     /** @description An error, as problem details (RFC 9457). */
@@ -323,6 +329,7 @@ export interface components {
       readonly code:
         | 'malformed-request'
         | 'unauthorized'
+        | 'token-unusable'
         | 'not-your-session'
         | 'forbidden'
         | 'url-invalid'
@@ -346,7 +353,6 @@ export interface components {
         | 'origin-unavailable'
         | 'keys-unavailable'
         | 'store-unavailable'
-        | 'too-many-streams'
         | 'not-ready';
     };
     readonly RateLimited: components['schemas']['Problem'] & {
@@ -356,6 +362,15 @@ export interface components {
       readonly title: 'Asked too often';
       /** @constant */
       readonly code: 'rate-limited';
+    };
+    readonly Receiver: {
+      /**
+       * @description `failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with Retry-After. `stopped`: it answered 410, and gets nothing until an operator resumes the deliveries.
+       * @enum {string}
+       */
+      readonly state: 'working' | 'failing' | 'resting' | 'stopped';
+      readonly since: string | null;
+      readonly failure: string | null;
     };
     readonly RefusedSession: {
       /**
@@ -369,7 +384,7 @@ export interface components {
        */
       readonly user_id: string;
       /**
-       * @description The stream that it asked for.
+       * @description The stream that was requested.
        * @example test-pattern
        */
       readonly stream_id: string;
@@ -377,11 +392,11 @@ export interface components {
       readonly reason: 'session-limit-reached';
     };
     readonly Rendition: {
-      /** @description Its number, for a request. */
+      /** @description The number of the rendition, for requests. */
       readonly rendition: number;
       /** @enum {string} */
       readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
-      /** @description Bits a second. */
+      /** @description Bits per second. */
       readonly bandwidth?: number;
       readonly codecs?: string;
       readonly resolution?: {
@@ -403,23 +418,66 @@ export interface components {
     readonly ReplayRequest: {
       readonly ids?: readonly string[];
     } | null;
+    readonly Resumption: {
+      /** @description False where deliveries were not stopped on the instance that answers. */
+      readonly resumed: boolean;
+    };
     readonly Segment: {
       /**
        * Format: uri
-       * @description Signed; works until the expires_at of the phase.
+       * @description Signed, and works until the expires_at of the phase; of another host, as the origin has it.
        */
       readonly url: string;
       readonly duration_seconds: number;
-      /**
-       * Format: uri
-       * @description The initialisation section of fragmented MP4.
-       */
-      readonly init_url?: string;
-      /** @description Where the segment is a part of what the URL names. */
+      /** @description The media sequence number. */
+      readonly sequence?: number;
+      /** @description The part of what the URL names. */
       readonly byte_range?: {
         readonly offset: number;
         readonly length: number;
       };
+      /** @description The initialisation section to decode before the segment, of fragmented MP4. */
+      readonly init?: {
+        /**
+         * Format: uri
+         * @description Signed, and works until the expires_at of the phase; of another host, as the origin has it.
+         */
+        readonly url: string;
+        /** @description The part of what the URL names. */
+        readonly byte_range?: {
+          readonly offset: number;
+          readonly length: number;
+        };
+      };
+      /** @description How the segment is encrypted. */
+      readonly key?: {
+        /** @description As EXT-X-KEY has it, such as AES-128. */
+        readonly method: string;
+        /**
+         * Format: uri
+         * @description Signed, and works until the expires_at of the phase; of another host, as the origin has it.
+         */
+        readonly url?: string;
+        /** @description Absent: it is made of `sequence`. */
+        readonly iv?: string;
+        /** @description KEYFORMAT; absent for identity. */
+        readonly format?: string;
+      };
+      /**
+       * @description Timestamps, tracks or encoding begin anew with the segment.
+       * @constant
+       */
+      readonly discontinuity?: true;
+      /**
+       * @description The segment is missing: do not load it.
+       * @constant
+       */
+      readonly gap?: true;
+      /**
+       * Format: date-time
+       * @description When its first sample was recorded.
+       */
+      readonly program_date_time?: string;
     };
     readonly Session: {
       /**
@@ -433,12 +491,17 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that the session plays now.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description A session is idle when it has asked for nothing for X seconds and has nothing left to play.
+       * @description A session is idle when it has sent no request for X seconds and has nothing left to play.
        * @enum {string}
        */
       readonly state: 'active' | 'idle';
@@ -454,17 +517,17 @@ export interface components {
       readonly last_activity_at: string;
       /**
        * Format: date-time
-       * @description When everything that the session was handed out would have been played at normal speed.
+       * @description When everything that the session received would have been played at normal speed.
        */
       readonly plays_until: string;
       /**
        * Format: date-time
-       * @description When the session turns idle if it stays silent: the later of last activity + X and plays_until.
+       * @description When the session becomes idle if it sends no request: the later of last_activity_at + X and plays_until.
        */
       readonly idle_at: string;
       /**
        * Format: date-time
-       * @description When its place becomes free if it stays silent: idle_at + (n-1)·X.
+       * @description When its place becomes free if it sends no request: idle_at + (n-1)·X.
        */
       readonly expires_at: string;
       /** @description The phase that the session received last. */
@@ -484,7 +547,7 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: another session took its place, by end_session_ids or on the same device.
+       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device.
        * @enum {string}
        */
       readonly reason: 'user' | 'operator' | 'replaced';
@@ -504,11 +567,11 @@ export interface components {
       readonly title: 'All places of this user are taken';
       /** @constant */
       readonly code: 'session-limit-reached';
-      /** @description How many sessions the user may hold at once. */
+      /** @description How many sessions the user may hold at the same time. */
       readonly limit: number;
       /** @description The sessions that hold the places. */
       readonly sessions: readonly components['schemas']['Session'][];
-      /** @description When a place becomes free if all sessions listed stay silent. */
+      /** @description In how many seconds a place becomes free if the listed sessions send no requests. */
       readonly retry_after_seconds: number;
     };
     readonly SessionList: {
@@ -517,7 +580,12 @@ export interface components {
        * @example ana
        */
       readonly user_id: string;
-      /** @description How many sessions the user may hold at once. */
+      /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /** @description How many sessions the user may hold at the same time. */
       readonly limit: number;
       /** @description The live sessions, oldest first. */
       readonly sessions: readonly components['schemas']['Session'][];
@@ -540,16 +608,16 @@ export interface components {
     };
     readonly Stream: {
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /** @enum {string} */
       readonly kind: 'vod' | 'live';
       readonly duration_seconds?: number;
-      /** @description X. */
+      /** @description X, the duration of a phase. */
       readonly phase_seconds: number;
-      /** @description Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases come and go. */
+      /** @description Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases change. */
       readonly phases?: number;
     };
     readonly StreamList: {
@@ -564,48 +632,57 @@ export interface components {
       readonly code: 'stream-not-found';
     };
     readonly Sweep: {
-      /** @description How many sessions this call claimed. */
+      /** @description How many expired sessions this sweep claimed. */
       readonly expired: number;
-      /** @description More is due: call again. Always so while paused. */
+      /** @description True if more sessions are due: call again. Always true while sweeps are paused. */
       readonly more: boolean;
+      /** @description How long the sweep took, in milliseconds. */
       readonly took_ms: number;
     };
     readonly Ticket: {
-      /** @description A JWT for this user, session and stream, and for nothing else. */
+      /** @description A JWT that is valid only for this user, session and stream. */
       readonly ticket: string;
       /**
        * Format: uri
-       * @description The playlist of this session: with the ticket, or with AUTH_MODE=none by name.
+       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids.
        */
       readonly playback_url: string;
       /**
        * Format: date-time
-       * @description Until when the ticket opens the playlist; what is open by then plays on.
+       * @description Until when the ticket opens the playlist. A playlist that was opened before plays on.
        */
       readonly expires_at: string;
     };
     readonly TicketRequest: {
       /**
-       * @description The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: it is the `sub` of the token.
+       * @description The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out, since the token names the user, and it may also be the subject that the token has.
        * @example ana
        */
       readonly user_id?: string;
       /**
-       * @description Something watchable.
+       * @description The id of a stream: a film or a channel.
        * @example test-pattern
        */
       readonly stream_id: string;
       /**
-       * @description Absent: a new session, whose id the server makes.
+       * @description Absent: a new session. The server makes its id.
        * @example living-room
        */
       readonly session_id?: string;
       readonly device?: components['schemas']['Device'];
       /**
-       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.
+       * @description `play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd. `events`: the user's event stream, GET /v1/users/{user_id}/events?ticket=….
        * @enum {string}
        */
-      readonly for?: 'play' | 'cmcd';
+      readonly for?: 'play' | 'cmcd' | 'events';
+    };
+    readonly TokenUnusable: components['schemas']['Problem'] & {
+      /** @constant */
+      readonly type: 'urn:streamgate:problem:token-unusable';
+      /** @constant */
+      readonly title: 'The token names no usable user, device or plan';
+      /** @constant */
+      readonly code: 'token-unusable';
     };
     readonly TooFarAhead: components['schemas']['Problem'] & {
       /** @constant */
@@ -614,16 +691,8 @@ export interface components {
       readonly title: 'The session was handed out enough for now';
       /** @constant */
       readonly code: 'too-far-ahead';
-      /** @description When little enough is left to play. */
+      /** @description In how many seconds the session may request the phase again. */
       readonly retry_after_seconds: number;
-    };
-    readonly TooManyStreams: components['schemas']['Problem'] & {
-      /** @constant */
-      readonly type: 'urn:streamgate:problem:too-many-streams';
-      /** @constant */
-      readonly title: 'Too many streams of events are open';
-      /** @constant */
-      readonly code: 'too-many-streams';
     };
     readonly Unauthorized: components['schemas']['Problem'] & {
       /** @constant */
@@ -675,11 +744,13 @@ export type PhaseReply = components['schemas']['PhaseReply'];
 export type PhaseRequest = components['schemas']['PhaseRequest'];
 export type Problem = components['schemas']['Problem'];
 export type RateLimited = components['schemas']['RateLimited'];
+export type Receiver = components['schemas']['Receiver'];
 export type RefusedSession = components['schemas']['RefusedSession'];
 export type Rendition = components['schemas']['Rendition'];
 export type RenditionList = components['schemas']['RenditionList'];
 export type Replay = components['schemas']['Replay'];
 export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type Resumption = components['schemas']['Resumption'];
 export type Segment = components['schemas']['Segment'];
 export type Session = components['schemas']['Session'];
 export type SessionEnded = components['schemas']['SessionEnded'];
@@ -693,8 +764,8 @@ export type StreamNotFound = components['schemas']['StreamNotFound'];
 export type Sweep = components['schemas']['Sweep'];
 export type Ticket = components['schemas']['Ticket'];
 export type TicketRequest = components['schemas']['TicketRequest'];
+export type TokenUnusable = components['schemas']['TokenUnusable'];
 export type TooFarAhead = components['schemas']['TooFarAhead'];
-export type TooManyStreams = components['schemas']['TooManyStreams'];
 export type Unauthorized = components['schemas']['Unauthorized'];
 export type UnsupportedMediaType = components['schemas']['UnsupportedMediaType'];
 export type $defs = Record<string, never>;

@@ -10,7 +10,8 @@ import { type Access } from './access.js';
 import { ApiTokens } from './api-tokens.js';
 import { unauthorized } from './bearer.js';
 import { Players } from './players.js';
-import { Viewers } from './viewers.js';
+import { type TicketUse, Tickets } from './tickets.js';
+import { Viewers, named } from './viewers.js';
 
 type Caller = NonNullable<FastifyRequest['caller']>;
 /** The caller, at once or later; null where anybody may ask. */
@@ -28,6 +29,7 @@ export class AccessControl {
     private readonly viewers: Viewers,
     private readonly players: Players,
     private readonly apiTokens: ApiTokens,
+    private readonly tickets: Tickets,
   ) {}
 
   /** To be called before any route is registered. `publicPaths`: of routes that cannot be marked, as those of plugins. */
@@ -50,7 +52,10 @@ export class AccessControl {
       }
       case 'viewers-and-services': {
         const ofViewer = this.viewerBy(nameIn(route));
-        return hookOf((request) => this.apiTokens.bearer(request, access.scope) ?? ofViewer(request));
+        const ofTicket = this.ticketHolderBy(access.ticket, nameIn(route));
+        return hookOf(
+          (request) => ofTicket(request) ?? this.apiTokens.bearer(request, access.scope) ?? ofViewer(request),
+        );
       }
       case 'services':
         return hookOf((request) => this.apiTokens.demand(request, access.scope));
@@ -73,6 +78,24 @@ export class AccessControl {
       const userId = userNamed(request);
       return this.viewers.known(request, userId) ?? this.viewers.of(request, userId);
     };
+  }
+
+  /** Identifies the viewer by the query's ticket, on routes that accept tickets of a use; undefined without a ticket. */
+  private ticketHolderBy(
+    use: TicketUse | undefined,
+    userNamed: (request: FastifyRequest) => string | undefined,
+  ) {
+    return (request: FastifyRequest): Promise<Caller> | undefined => {
+      const { ticket } = request.query as { readonly ticket?: string };
+      return use === undefined || ticket === undefined
+        ? undefined
+        : this.holderOf(use, ticket, userNamed(request));
+    };
+  }
+
+  private async holderOf(use: TicketUse, ticket: string, userNamed: string | undefined): Promise<Caller> {
+    const { userId, subject, quota, device, expiresAt } = await this.tickets.open([use], ticket);
+    return named({ userId, subject, quota, until: expiresAt, deviceId: device?.id }, userNamed);
   }
 }
 

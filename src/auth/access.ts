@@ -4,7 +4,10 @@ import { ApiBearerAuth } from '@nestjs/swagger';
 import { type FastifyRequest } from 'fastify';
 import { type ApiToken, type Scope } from '../config/config.js';
 import { API_TOKEN, ApiProblems, VIEWER_TOKEN } from '../http/docs.js';
+import { ID } from '../http/fields.js';
+import { Problem } from '../http/problem.js';
 import { type Player } from './players.js';
+import { MAX_SUBJECT_BYTES, userIdOf } from './subjects.js';
 import { type TicketUse } from './tickets.js';
 import { type Viewer } from './viewers.js';
 
@@ -12,7 +15,12 @@ import { type Viewer } from './viewers.js';
 export type Access =
   | { readonly to: 'everybody' }
   | { readonly to: 'viewers'; readonly needsAddress: boolean }
-  | { readonly to: 'viewers-and-services'; readonly scope: Scope }
+  | {
+      readonly to: 'viewers-and-services';
+      readonly scope: Scope;
+      /** The use of tickets in the query that identify the viewer; undefined where no ticket does. */
+      readonly ticket: TicketUse | undefined;
+    }
   | { readonly to: 'services'; readonly scope: Scope }
   | { readonly to: 'players'; readonly uses: readonly TicketUse[] };
 
@@ -54,8 +62,8 @@ export function Public() {
 }
 
 /**
- * For viewers. The path's or the body's `user_id` may name the viewer; another user's is 403. The handler reads the
- * viewer by `viewerOf`.
+ * For viewers. The path's or the body's `user_id` may name the viewer, by our id or by the issuer's subject; another
+ * user's is 403. The handler reads the viewer by `viewerOf` and never takes `user_id` for an id.
  *
  * The viewer is identified after Fastify's schemas have checked the request (`@RouteSchema`) and before pipes run. So
  * give the route a schema for its parameters too: a pipe would answer 422 after 401.
@@ -68,11 +76,14 @@ export function ForViewers({ needsAddress = false } = {}) {
 
 /**
  * For viewers as with `ForViewers`, and for services whose API token has the scope: these may name any user. The
- * handler tells the two apart by `viewerOrService`.
+ * handler tells the two apart by `viewerOrService`, and reads the user by `userIdOfPath`.
+ *
+ * `ticket`: a ticket of this use in the query identifies the viewer, and then no header does. For clients that cannot send
+ * a header.
  */
-export function ForViewersOrServices(scope: Scope) {
+export function ForViewersOrServices(scope: Scope, { ticket }: { readonly ticket?: TicketUse } = {}) {
   return applyDecorators(
-    mark({ to: 'viewers-and-services', scope }),
+    mark({ to: 'viewers-and-services', scope, ticket }),
     ApiBearerAuth(VIEWER_TOKEN),
     ApiBearerAuth(API_TOKEN),
   );
@@ -106,6 +117,22 @@ export function viewerOf(request: FastifyRequest): Viewer {
 export function viewerOrService({ caller }: FastifyRequest): Viewer | undefined {
   if (caller === null || 'self' in caller) throw new Error('the route is not marked as one for viewers');
   return 'userId' in caller ? caller : undefined;
+}
+
+/**
+ * The id of the user whom the path names: the viewer, or with a service the user of that id or subject. 422 for a name
+ * that is neither.
+ */
+export function userIdOfPath(request: FastifyRequest): string {
+  const viewer = viewerOrService(request);
+  if (viewer !== undefined) return viewer.userId;
+  const { user_id: name } = request.params as { readonly user_id: string };
+  const userId = ID.test(name) ? name : userIdOf(name);
+  if (userId === undefined)
+    throw Problem.invalidRequest([
+      { field: 'user_id', message: `must be an id, or a subject of 1 to ${MAX_SUBJECT_BYTES} bytes` },
+    ]);
+  return userId;
 }
 
 /** The player that sent the request, on a route for players. */

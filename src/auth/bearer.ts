@@ -14,8 +14,15 @@ export function isJws(text: string): boolean {
   return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text);
 }
 
+const INVALID_TOKEN = 'Bearer error="invalid_token"';
+
 /** 401 for a request without a token that is good enough; the challenge tells whether one was sent (RFC 6750, 3). */
 export function unauthorized(detail: string, sent: 'token' | 'none'): Problem {
-  const challenge = sent === 'token' ? 'Bearer error="invalid_token"' : 'Bearer';
+  const challenge = sent === 'token' ? INVALID_TOKEN : 'Bearer';
   return new Problem('unauthorized', detail, { headers: { 'www-authenticate': challenge } });
+}
+
+/** 401 for a token that is valid, but whose claims name no user, device or plan that this service can use. */
+export function tokenUnusable(detail: string): Problem {
+  return new Problem('token-unusable', detail, { headers: { 'www-authenticate': INVALID_TOKEN } });
 }

@@ -12,6 +12,8 @@ import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
 /** A player that cannot send a header, as its ticket or its URL names it. */
 export interface Player {
   readonly userId: string;
+  /** The user as the issuer names them, where a ticket says so and it differs from `userId`. */
+  readonly subject: string | undefined;
   /** Absent until the player is given one: only a URL without a ticket may leave it out. */
   readonly sessionId: string | undefined;
   /** What the user may hold. */
@@ -76,7 +78,7 @@ export class Players {
     if (credential !== undefined && ![userId, sessionId ?? '', id ?? 'none'].every((one) => ID.test(one)))
       throw Problem.invalidRequest([{ field: 'credential', message: 'must be one that a playlist names' }]);
     const device = id === undefined ? undefined : { id, name };
-    return { userId, sessionId, quota: this.quota, device, ticket, self };
+    return { userId, subject: undefined, sessionId, quota: this.quota, device, ticket, self };
   }
 }
 
@@ -98,7 +100,7 @@ function holder(
   said: Credentials,
   self: string,
 ): Player {
-  const { userId, sessionId, streamId, quota, device } = claims;
+  const { userId, subject, sessionId, streamId, quota, device } = claims;
   if (
     streamId !== (playedStream ?? streamId) ||
     (said.user_id ?? userId) !== userId ||
@@ -108,5 +110,5 @@ function holder(
       'not-your-session',
       'The ticket is for another stream, user or session: ask for one for this.',
     );
-  return { userId, sessionId, quota, device, ticket: said.ticket, self };
+  return { userId, subject, sessionId, quota, device, ticket: said.ticket, self };
 }

@@ -11,15 +11,17 @@ import { isJws, unauthorized } from './bearer.js';
 
 /**
  * What a ticket opens. `playlist`: the first playlist, where a player begins. `media`: what a playlist names. `cmcd`: the
- * event target of a player's reports. A player loads the playlist of a film once, so the latter two have to outlive the
- * film and a long pause.
+ * event target of a player's reports. `events`: the user's stream of events, for EventSource, which sends no header. A
+ * player loads the playlist of a film once, so `media` and `cmcd` have to outlive the film and a long pause; `events` has
+ * to outlive the page, because EventSource reconnects to the same URL and gives up at 401.
  */
-export type TicketUse = 'playlist' | 'media' | 'cmcd';
+export type TicketUse = 'playlist' | 'media' | 'cmcd' | 'events';
 
 const LIFE_MS: Readonly<Record<TicketUse, number>> = {
   playlist: 10 * 60_000,
   media: 12 * 3_600_000,
   cmcd: 12 * 3_600_000,
+  events: 12 * 3_600_000,
 };
 /**
  * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
@@ -30,6 +32,7 @@ const STEP_MS: Readonly<Record<TicketUse, number>> = {
   playlist: 5 * 60_000,
   media: 3_600_000,
   cmcd: 3_600_000,
+  events: 3_600_000,
 };
 /** About a kilobyte each. */
 const MAX_KNOWN = 20_000;
@@ -37,6 +40,8 @@ const MAX_KNOWN = 20_000;
 /** What a ticket is bound to: it opens nothing else. */
 export interface TicketClaims {
   readonly userId: string;
+  /** The user as the issuer names them, where that differs from `userId`. */
+  readonly subject?: string | undefined;
   readonly sessionId: string;
   readonly streamId: string;
   /** What the user may hold, as it was when the ticket was made. */
@@ -70,13 +75,14 @@ export class Tickets {
   /** For the same claims the same ticket, until its end moves on. */
   async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
     const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
-    const { userId, sessionId, streamId, quota, device } = claims;
+    const { userId, subject, sessionId, streamId, quota, device } = claims;
     const { maxSessions: limit } = quota;
     const shown = device === undefined ? '' : JSON.stringify(device);
+    // Not by the subject: the id of the user follows from it.
     const key = [use, userId, sessionId, streamId, limit, expiresAt, shown].join(' ');
     const known = this.issued.get(key);
     if (known !== undefined) return known;
-    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit, device })
+    const ticket = await new SignJWT({ sid: sessionId, stream: streamId, limit, device, subject })
       .setProtectedHeader({ alg: 'HS256' })
       .setSubject(userId)
       .setAudience(use)
@@ -96,7 +102,7 @@ export class Tickets {
   }
 
   /** The claims of a ticket. 401 for one that this service did not issue, that is for another use, or that has expired. */
-  async open(uses: readonly TicketUse[], ticket: string): Promise<TicketClaims> {
+  async open(uses: readonly TicketUse[], ticket: string): Promise<OpenedTicket> {
     if (!isJws(ticket)) throw noTicketOfOurs();
     try {
       const { payload } = await jwtVerify<OwnClaims>(ticket, this.key, {
@@ -104,17 +110,20 @@ export class Tickets {
         audience: [...uses],
         currentDate: new Date(this.clock.now()),
       });
-      const { sub, sid, stream, limit, device, exp, aud } = payload;
-      const claims = {
+      const { sub, sid, stream, limit, device, subject, exp, aud } = payload;
+      const opened: OpenedTicket = {
         userId: sub!,
+        subject,
         sessionId: sid,
         streamId: stream,
         // It may have been lowered since.
         quota: { maxSessions: Math.min(limit, this.ceiling) },
         device,
+        use: aud as TicketUse,
+        expiresAt: exp! * 1_000,
       };
-      this.opened.set(ticket, { ...claims, use: aud as TicketUse, expiresAt: exp! * 1_000 });
-      return claims;
+      this.opened.set(ticket, opened);
+      return opened;
     } catch (error) {
       if (error instanceof errors.JWTExpired)
         throw unauthorized(
@@ -129,6 +138,7 @@ export class Tickets {
 
 interface OpenedTicket extends TicketClaims {
   readonly use: TicketUse;
+  /** Unix milliseconds. */
   readonly expiresAt: number;
 }
 
@@ -137,6 +147,7 @@ interface OwnClaims {
   readonly stream: string;
   readonly limit: number;
   readonly device?: Device;
+  readonly subject?: string;
 }
 
 function noTicketOfOurs(): Problem {

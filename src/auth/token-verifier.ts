@@ -5,30 +5,32 @@ import {
   type FlattenedJWSInput,
   type JWSHeaderParameters,
   type JWTPayload,
-  createLocalJWKSet,
   createRemoteJWKSet,
+  decodeJwt,
   errors,
   jwtVerify,
 } from 'jose';
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
-import { Problem } from '../http/problem.js';
+import { Problem, retryAfter } from '../http/problem.js';
 import { isJws, unauthorized } from './bearer.js';
 
-/** Clocks of issuers differ from ours by so much. */
-const CLOCK_TOLERANCE_SECONDS = 5;
 const JWKS_TIMEOUT_MS = 5_000;
-/** A token of a key that nobody knows has the keys fetched again, at most so often. */
-const JWKS_COOLDOWN_MS = 30_000;
-/** After so long the keys are fetched anew, so that one that was withdrawn goes. */
+/** The keys are fetched for an unknown key id at most so often, however many unknown ids arrive. */
+const JWKS_COOLDOWN_MS = 1_000;
+/** The keys are fetched anew after so long, so that a withdrawn key stops working. */
 const JWKS_MAX_AGE_MS = 10 * 60_000;
-const JWKS_RETRY_SECONDS = 5;
+/** A failed renewal is tried again after so long. */
+const JWKS_RENEWAL_RETRY_MS = 30_000;
+/** After a failed fetch the issuer is left alone for so long. */
+const JWKS_RETRY_MS = 5_000;
 
 type KeyOf = (header?: JWSHeaderParameters, token?: FlattenedJWSInput) => Promise<CryptoKey | KeyObject>;
 
 /** Checks what an issuer signed: signature, algorithm, `iss`, `aud`, `exp` and `nbf`. */
 export class TokenVerifier {
-  private readonly keyOf: KeyOf;
+  /** The keys of each issuer, by `iss`: the keys of one issuer verify no token of another. */
+  private readonly keysOf: ReadonlyMap<string, KeyOf>;
   private readonly algorithms: string[];
 
   constructor(
@@ -36,22 +38,30 @@ export class TokenVerifier {
     private readonly clock: Clock,
   ) {
     this.algorithms = [...config.jwtAlgorithms];
-    this.keyOf = openKeys(config, clock);
+    this.keysOf = openKeys(config, clock);
   }
 
-  /** The claims, `exp` and some `sub` among them. 401 for a token that is not good, 503 where its key cannot be fetched. */
+  /** The claims, with `exp`. 401 for a token that is not good, 503 where its key cannot be fetched. */
   async verify(token: string): Promise<JWTPayload & { readonly exp: number }> {
     if (!isJws(token)) throw unauthorized(OTHERWISE, 'token');
+    const { AUTH_AUDIENCE_CLAIM: claim, AUTH_CLOCK_TOLERANCE_SECONDS, audiences } = this.config;
     try {
-      const { payload } = await jwtVerify(token, this.keyOf, {
+      // Not verified yet: these only choose the issuer's keys and the claim of the audience.
+      const { iss, aud } = decodeJwt(token);
+      const keyOf = typeof iss === 'string' ? this.keysOf.get(iss) : undefined;
+      if (keyOf === undefined) throw unauthorized(claimRefused('iss'), 'token');
+      const byClaim = aud === undefined ? claim : undefined;
+      const { payload } = await jwtVerify(token, keyOf, {
         // Pinned here: what a token says of itself is for the attacker to choose (RFC 8725, 3.1).
         algorithms: this.algorithms,
-        issuer: this.config.AUTH_ISSUER!,
-        audience: this.config.AUTH_AUDIENCE!,
-        requiredClaims: ['sub', 'exp'],
-        clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        issuer: iss!,
+        ...(byClaim === undefined ? { audience: [...audiences] } : {}),
+        requiredClaims: ['exp'],
+        clockTolerance: AUTH_CLOCK_TOLERANCE_SECONDS,
         currentDate: new Date(this.clock.now()),
       });
+      if (byClaim !== undefined && !isOneOf(audiences, Object.hasOwn(payload, byClaim) && payload[byClaim]))
+        throw unauthorized(claimRefused(byClaim), 'token');
       return payload as JWTPayload & { exp: number };
     } catch (error) {
       if (error instanceof errors.JOSEError) throw unauthorized(whatIsWrong(error), 'token');
@@ -62,42 +72,56 @@ export class TokenVerifier {
   }
 }
 
+function isOneOf(texts: readonly string[], value: unknown): boolean {
+  return typeof value === 'string' && texts.includes(value);
+}
+
+function claimRefused(claim: string): string {
+  return `The claim ${claim} of the token is missing or not what this service takes.`;
+}
+
 /** For who holds the token: never more than its holder can read in it. */
 function whatIsWrong(error: errors.JOSEError): string {
   if (error instanceof errors.JWTExpired) return 'The token has expired: get a fresh one from its issuer.';
-  if (error instanceof errors.JWTClaimValidationFailed)
-    return `The claim ${error.claim} of the token is missing or not what this service takes.`;
+  if (error instanceof errors.JWTClaimValidationFailed) return claimRefused(error.claim);
   return OTHERWISE;
 }
 
 const OTHERWISE =
   'The token is not one that this service takes: it was signed otherwise, by another, or changed since.';
 
-function openKeys(config: Config, clock: Clock): KeyOf {
-  const { AUTH_JWKS_URL, AUTH_JWT_PUBLIC_KEY, AUTH_JWT_SECRET } = config;
-  if (AUTH_JWKS_URL !== undefined) return remoteKeys(new URL(AUTH_JWKS_URL), clock);
+function openKeys(config: Config, clock: Clock): ReadonlyMap<string, KeyOf> {
+  const { AUTH_JWT_PUBLIC_KEY, AUTH_JWT_SECRET, issuers, jwksUrls } = config;
+  if (jwksUrls.length > 0)
+    return new Map(issuers.map((issuer, at) => [issuer, remoteKeys(new URL(jwksUrls[at]!), clock)]));
   const key =
     AUTH_JWT_PUBLIC_KEY === undefined
       ? createSecretKey(Buffer.from(AUTH_JWT_SECRET!))
       : createPublicKey(AUTH_JWT_PUBLIC_KEY);
-  return () => Promise.resolve(key);
+  return new Map(issuers.map((issuer) => [issuer, () => Promise.resolve(key)]));
 }
 
 /**
- * The keys that an issuer publishes, chosen by `kid`. They are fetched beside the requests, so that those that are known
- * go on working, and nobody waits, while the issuer does not answer. A key that nobody knows has to wait for it.
+ * The keys that an issuer publishes, chosen by `kid`. Known keys are renewed in the background and work while the issuer
+ * does not answer. For an unknown `kid` the keys are fetched. A `kid` that a fetch did not find is refused with 401. 503
+ * with Retry-After says that no fetch is allowed yet: the key may have been published after the last one.
  */
 function remoteKeys(url: URL, clock: Clock): KeyOf {
   const log = new Logger('Auth');
   const keys = createRemoteJWKSet(url, {
     timeoutDuration: JWKS_TIMEOUT_MS,
-    cooldownDuration: JWKS_COOLDOWN_MS,
+    // Fetches are decided below, by our own clock.
+    cooldownDuration: Infinity,
     cacheMaxAge: Infinity,
   });
-  let retryAt = -Infinity;
-  let renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
+  let fetchAt = -Infinity;
+  let renewAt = Infinity;
+  /** The key id that the last fetch was for. */
+  let soughtKid: string | undefined;
+  let fetching: Promise<void> | undefined;
+
   const renew = async (): Promise<void> => {
-    renewAt = clock.monotonic() + JWKS_COOLDOWN_MS;
+    renewAt = clock.monotonic() + JWKS_RENEWAL_RETRY_MS;
     try {
       await keys.reload();
       renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
@@ -105,28 +129,60 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
       log.warn({ reason: reasonOf(error as Error), msg: 'the keys of AUTH_JWKS_URL cannot be renewed' });
     }
   };
+  const fetchKeys = async (kid: string): Promise<void> => {
+    fetchAt = clock.monotonic() + JWKS_COOLDOWN_MS;
+    soughtKid = kid;
+    try {
+      await keys.reload();
+      renewAt = clock.monotonic() + JWKS_MAX_AGE_MS;
+    } catch (error) {
+      fetchAt = clock.monotonic() + JWKS_RETRY_MS;
+      soughtKid = undefined;
+      throw error;
+    }
+  };
+  const refuse = (cause?: Error): Problem =>
+    new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
+      headers: { 'retry-after': retryAfter((fetchAt - clock.monotonic()) / 1_000) },
+      cause,
+    });
+  /** The published key, or undefined where none has this id. Never fetches once there are keys. */
+  const find: (...token: Parameters<KeyOf>) => Promise<CryptoKey | undefined> = async (...token) => {
+    if (keys.jwks() === undefined) return undefined;
+    try {
+      return await keys(...token);
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey) return undefined;
+      if (error instanceof errors.JWKSMultipleMatchingKeys) throw error;
+      throw new errors.JWKInvalid('a published key is unfit', { cause: error });
+    }
+  };
+
   return async (header, token) => {
     if (clock.monotonic() >= renewAt) void renew();
-    const refuse = (cause?: Error): Problem =>
-      new Problem('keys-unavailable', 'Ask again after the time in Retry-After.', {
-        headers: { 'retry-after': String(JWKS_RETRY_SECONDS) },
-        cause,
-      });
-    // An issuer that comes back must not be met by a question for each token that somebody makes up.
-    const isDown = clock.monotonic() < retryAt;
-    const published = (): KeyOf => createLocalJWKSet(keys.jwks() ?? { keys: [] });
+    const known = await find(header, token);
+    if (known !== undefined) return known;
+    const kid = header?.kid ?? '';
+    if (fetching !== undefined) {
+      // This fetch may have begun before the key was published: where it finds nothing, that proves nothing.
+      await fetching.catch(() => undefined);
+      const found = await find(header, token);
+      if (found !== undefined) return found;
+    }
+    if (clock.monotonic() < fetchAt) {
+      if (kid === soughtKid) throw new errors.JWKSNoMatchingKey();
+      // The log has the reason of a failed fetch already.
+      throw refuse();
+    }
+    fetching ??= fetchKeys(kid).finally(() => (fetching = undefined));
     try {
-      return await (isDown ? published() : keys)(header, token);
+      await fetching;
     } catch (error) {
-      const isUnknown = error instanceof errors.JWKSNoMatchingKey;
-      // The log was told what is the matter when it was found.
-      if (isDown && isUnknown) throw refuse();
-      if (isUnknown || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
-      if (isDown || (await knows(published(), header, token)))
-        throw new errors.JWKInvalid('a key that is published is no key', { cause: error });
-      retryAt = clock.monotonic() + JWKS_RETRY_SECONDS * 1_000;
       throw refuse(new Error(`AUTH_JWKS_URL gives no keys: ${reasonOf(error as Error)}`));
     }
+    const found = await find(header, token);
+    if (found !== undefined) return found;
+    throw new errors.JWKSNoMatchingKey();
   };
 }
 
@@ -134,12 +190,4 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
 function reasonOf({ message, cause }: Error): string {
   const { code, message: behind } = (cause ?? {}) as { code?: string; message?: string };
   return cause === undefined ? message : `${message} (${code ?? behind})`;
-}
-
-/** Whether there is a key that the token names, fit or not. */
-async function knows(keyOf: KeyOf, ...token: Parameters<KeyOf>): Promise<boolean> {
-  return keyOf(...token).then(
-    () => true,
-    (error: unknown) => !(error instanceof errors.JWKSNoMatchingKey),
-  );
 }

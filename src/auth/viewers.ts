@@ -5,12 +5,11 @@ import { type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
-import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { type Device } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
-import { bearerOf, unauthorized } from './bearer.js';
-import { userIdOf } from './subjects.js';
+import { bearerOf, tokenUnusable, unauthorized } from './bearer.js';
+import { MAX_SUBJECT_BYTES, userIdOf } from './subjects.js';
 import { TokenVerifier } from './token-verifier.js';
 
 /** A verified token is verified anew after so long, so that tokens of a withdrawn key stop working soon. */
@@ -21,6 +20,8 @@ const MAX_VERIFIED = 50_000;
 /** A person who watches, as a token or, with AUTH_MODE=none, the request names them. */
 export interface Viewer {
   readonly userId: string;
+  /** The user as the issuer names them, where that differs from `userId`. */
+  readonly subject: string | undefined;
   /** What the user may hold, by the plan that the token names. */
   readonly quota: Quota;
   /** The end of the token, Unix milliseconds. */
@@ -49,32 +50,51 @@ export class Viewers {
 
   /**
    * The viewer, where the request's token was verified lately or AUTH_MODE is none; undefined where `of` must be asked.
-   * `userId` is the user that the request names; 403 where the token is another user's.
+   * `user` is how the request names the user: by our id or by the issuer's subject. 403 if the token is another user's.
    */
-  known(request: FastifyRequest, userId: string | undefined): Viewer | undefined {
+  known(request: FastifyRequest, user: string | undefined): Viewer | undefined {
     if (this.verifier === undefined)
-      return { userId: userId!, quota: this.quota, until: Infinity, deviceId: undefined };
+      return {
+        userId: user!,
+        subject: undefined,
+        quota: this.quota,
+        until: Infinity,
+        deviceId: undefined,
+      };
     const token = bearerOf(request);
     const known = token === undefined ? undefined : this.verified.get(digest(token));
-    return known && this.clock.now() < known.checkAt ? named(known.viewer, userId) : undefined;
+    return known && this.clock.now() < known.checkAt ? named(known.viewer, user) : undefined;
   }
 
-  /** The viewer, whose token is verified where it has to be. 401 without a good token, 403 as for `known`. */
-  async of(request: FastifyRequest, userId: string | undefined): Promise<Viewer> {
-    const known = this.known(request, userId);
+  /**
+   * The viewer. The token is verified unless that was done lately. Problems: 401 without a valid token and for one whose
+   * claims cannot be used, 403 as for `known`, 503 where the key of the token cannot be fetched.
+   */
+  async of(request: FastifyRequest, user: string | undefined): Promise<Viewer> {
+    const known = this.known(request, user);
     if (known !== undefined) return known;
     const token = bearerOf(request);
     if (token === undefined)
       throw unauthorized('Send the header Authorization: Bearer with a token of the viewer.', 'none');
     const claims = await this.verifier!.verify(token);
-    const { sub, exp } = claims;
-    if (typeof sub !== 'string' || !ID.test(sub))
-      throw unauthorized(`The claim sub of the token is no id: it ${ID_RULE}.`, 'token');
-    const deviceId = this.deviceOf(claims);
-    const viewer = { userId: sub, quota: this.quotaOf(claims), until: exp * 1_000, deviceId };
+    const viewer: Viewer = {
+      ...this.userOf(claims),
+      quota: this.quotaOf(claims),
+      until: claims.exp * 1_000,
+      deviceId: this.deviceOf(claims),
+    };
     const checkAt = Math.min(viewer.until, this.clock.now() + VERIFIED_MS);
     this.verified.set(digest(token), { viewer, checkAt });
-    return named(viewer, userId);
+    return named(viewer, user);
+  }
+
+  /** The user that the claim USER_ID_CLAIM names. */
+  private userOf(claims: JWTPayload): Pick<Viewer, 'userId' | 'subject'> {
+    const { USER_ID_CLAIM: claim } = this.config;
+    const subject = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
+    const userId = typeof subject === 'string' ? userIdOf(subject) : undefined;
+    if (userId === undefined) throw unusableText(claim, 'user');
+    return { userId, subject: subject === userId ? undefined : (subject as string) };
   }
 
   /** The device that the claim DEVICE_ID_CLAIM names. A token without the claim names none. */
@@ -83,20 +103,21 @@ export class Viewers {
     if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
     const named = claims[claim];
     const id = typeof named === 'string' ? userIdOf(named) : undefined;
-    if (id === undefined)
-      throw unauthorized(`The claim ${claim} of the token must be a text that names the device.`, 'token');
+    if (id === undefined) throw unusableText(claim, 'device');
     return id;
   }
 
-  /** What is no plan is refused: a default in its place could be more than was paid for, or less. */
+  /** A value that is no plan is refused: the default instead of it could be more than was paid for, or less. */
   private quotaOf(claims: JWTPayload): Quota {
     const { STREAM_LIMIT_CLAIM: claim, MAX_SESSIONS_CEILING: ceiling } = this.config;
-    if (!Object.hasOwn(claims, claim)) return this.quota;
-    const given = claims[claim];
+    const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
+    if (value === undefined || value === null) return this.quota;
+    // Keycloak writes an attribute as a list of one element, unless its mapper says otherwise.
+    const given: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
     // Some issuers have text alone, Amazon Cognito among them.
     const limit = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
     if (!Number.isInteger(limit) || (limit as number) < 1)
-      throw unauthorized(`The claim ${claim} of the token must be a whole number, 1 or more.`, 'token');
+      throw tokenUnusable(`The claim ${claim} of the token must be a whole number, 1 or more.`);
     return { maxSessions: Math.min(limit as number, ceiling) };
   }
 }
@@ -106,10 +127,20 @@ export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Devic
   return deviceId === undefined ? given : { ...given, id: deviceId };
 }
 
-function named(viewer: Viewer, userId: string | undefined): Viewer {
-  if (userId === undefined || userId === viewer.userId) return viewer;
+/**
+ * Checks that the request names this viewer or nobody; 403 if it names another user. A subject may have the form of another
+ * user's id: whoever handles the request takes `userId` of the viewer, never the name in the request.
+ */
+export function named(viewer: Viewer, user: string | undefined): Viewer {
+  if (user === undefined || user === viewer.userId || user === viewer.subject) return viewer;
   // The same whether there is such a user, or such a session, or not.
   throw new Problem('not-your-session', 'Ask for what belongs to the user whom the token names.');
+}
+
+function unusableText(claim: string, what: 'user' | 'device'): Problem {
+  return tokenUnusable(
+    `The claim ${claim} of the token must name the ${what}: a text of 1 to ${MAX_SUBJECT_BYTES} bytes.`,
+  );
 }
 
 function digest(token: string): string {

@@ -33,7 +33,12 @@ describe('a callback', () => {
     new CallbackSender(readConfig({ CALLBACK_URL: url }), new Clock()).send(EVENT, signal);
   const send = (signal?: AbortSignal) => sendTo(`${receiver.url}/SECRET-PATH?token=SECRET`, signal);
   /** What any other outcome than delivery looks like: words with nothing of the receiver's in them. */
-  const failed = (failure: string, retryAfterMs = 0) => ({ delivered: false, failure, retryAfterMs });
+  const failed = (failure: string, retryAfterMs = 0, asks = 'retry') => ({
+    delivered: false,
+    failure,
+    asks,
+    retryAfterMs,
+  });
 
   it('is one POST of JSON to the URL as it was given', async () => {
     receiver.answer = () => 204;
@@ -48,9 +53,18 @@ describe('a callback', () => {
     expect(await send()).toEqual({ delivered: true });
   });
 
-  it.each([304, 400, 401, 404, 410, 429, 500, 503])('is not where it answers %d', async (status) => {
+  it.each([
+    [304, 'retry'],
+    [400, 'retry'],
+    [401, 'retry'],
+    [404, 'retry'],
+    [410, 'stop'],
+    [429, 'rest'],
+    [500, 'retry'],
+    [503, 'retry'],
+  ])('is not where it answers %d, which asks to %s', async (status, asks) => {
     receiver.answer = () => ({ status, ...(status === 304 ? {} : { body: 'SECRET of the receiver' }) });
-    expect(await send()).toEqual(failed(`the receiver answered ${status}`));
+    expect(await send()).toEqual(failed(`the receiver answered ${status}`, 0, asks));
   });
 
   it.each([301, 302, 303, 307, 308])('is for nobody else, whatever a %d says', async (status) => {
@@ -65,11 +79,25 @@ describe('a callback', () => {
     ['0', 0],
     ['-5', 0],
     ['1.5', 0],
-    ['Wed, 21 Oct 2026 07:28:00 GMT', 0],
+    ['Wed, 21 Oct 2015 07:28:00 GMT', 0],
+    ['Wed, 21 Oct 2026 07:28:00', 0],
+    ['2026-10-21T07:28:00Z', 0],
     ['9'.repeat(40), 0],
   ])('leaves the receiver alone for as long as it asks: Retry-After: %s', async (value, ms) => {
     receiver.answer = () => ({ status: 503, headers: { 'retry-after': value } });
-    expect(await send()).toEqual(failed('the receiver answered 503', ms));
+    expect(await send()).toEqual(failed('the receiver answered 503', ms, ms > 0 ? 'rest' : 'retry'));
+  });
+
+  it.each([
+    ['IMF-fixdate', 'Wed, 21 Oct 2026 07:28:00 GMT'],
+    ['RFC 850', 'Wednesday, 21-Oct-26 07:28:00 GMT'],
+    ['asctime', 'Wed Oct 21 07:28:00 2026'],
+  ])('keeps a Retry-After that is a date, in the form of %s', async (_, value) => {
+    receiver.answer = () => ({ status: 500, headers: { 'retry-after': value } });
+    const clock = new Clock();
+    jest.spyOn(clock, 'now').mockReturnValue(Date.UTC(2026, 9, 21, 7, 26, 30));
+    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }), clock);
+    expect(await sender.send(EVENT, NEVER)).toEqual(failed('the receiver answered 500', 90_000));
   });
 
   it('is not where the receiver hangs up, or is not there', async () => {

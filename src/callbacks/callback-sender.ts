@@ -12,16 +12,22 @@ const TIMEOUT_MS = 10_000;
 const MAX_ANSWER_BYTES = 16 * 1024;
 const ANSWER_TIMEOUT_MS = 1_000;
 
-/** What became of one try. */
-export type Sent =
-  | { readonly delivered: true }
-  | {
-      readonly delivered: false;
-      /** Why, in words that hold neither the URL nor what the receiver answered: they go into logs. */
-      readonly failure: string;
-      /** How long the receiver asked to be left alone. */
-      readonly retryAfterMs: number;
-    };
+/** A try that failed. */
+export interface Failed {
+  readonly delivered: false;
+  /** Why, in words that hold neither the URL nor what the receiver answered: they go into logs. */
+  readonly failure: string;
+  /**
+   * What the receiver asks for. `retry`: this event again. `rest`: nothing at all for a while, because it is busy (429, and
+   * 503 with Retry-After). `stop`: nothing any more, because it is gone (410).
+   */
+  readonly asks: 'retry' | 'rest' | 'stop';
+  /** The Retry-After of its answer in milliseconds; 0 without one. */
+  readonly retryAfterMs: number;
+}
+
+/** The outcome of one try. */
+export type Sent = { readonly delivered: true } | Failed;
 
 /** Posts events in the form of Standard Webhooks (https://www.standardwebhooks.com), signed with every key. */
 @Injectable()
@@ -48,7 +54,7 @@ export class CallbackSender {
 
   /** Never rejects. `signal` breaks it off. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
-    if (signal.aborted) return { delivered: false, failure: 'broken off', retryAfterMs: 0 };
+    if (signal.aborted) return notAnswered('broken off');
     const id = messageId(event);
     const timestamp = String(Math.floor(this.clock.now() / 1_000));
     const body = JSON.stringify(callbackJson(event));
@@ -67,20 +73,44 @@ export class CallbackSender {
     try {
       const { status, retryAfter } = await post.answered;
       if (status >= 200 && status < 300) return { delivered: true };
-      return {
-        delivered: false,
-        failure: `the receiver answered ${status}`,
-        retryAfterMs: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) * 1_000 : 0,
-      };
+      const retryAfterMs = readRetryAfter(retryAfter, this.clock.now());
+      const failure = `the receiver answered ${status}`;
+      return { delivered: false, failure, asks: askedBy(status, retryAfterMs), retryAfterMs };
     } catch (error) {
       const { name, code } = error as Error & { code?: string };
       const failure =
         error instanceof NoAnswer ? error.message : `the receiver could not be reached (${code ?? name})`;
-      return { delivered: false, failure, retryAfterMs: 0 };
+      return notAnswered(failure);
     } finally {
       signal.removeEventListener('abort', breakOff);
     }
   }
+}
+
+function notAnswered(failure: string): Failed {
+  return { delivered: false, failure, asks: 'retry', retryAfterMs: 0 };
+}
+
+/** As Standard Webhooks has it. */
+function askedBy(status: number, retryAfterMs: number): Failed['asks'] {
+  if (status === 410) return 'stop';
+  return status === 429 || (status === 503 && retryAfterMs > 0) ? 'rest' : 'retry';
+}
+
+const HTTP_DATE =
+  /^(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT)$/;
+const ASCTIME_DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/;
+
+/**
+ * The wait, in milliseconds, that a Retry-After asks for (RFC 9110, 10.2.3): seconds, or a date in any of the three forms
+ * that recipients must accept (5.6.7). 0 for a date that is over, and for anything else.
+ */
+function readRetryAfter(value: string, now: number): number {
+  if (/^\d{1,6}$/.test(value)) return Number(value) * 1_000;
+  // The form of asctime names no zone, and Date would take it for local time.
+  const date = ASCTIME_DATE.test(value) ? `${value} GMT` : HTTP_DATE.test(value) ? value : '';
+  const at = Date.parse(date);
+  return Number.isNaN(at) ? 0 : Math.max(0, at - now);
 }
 
 class NoAnswer extends Error {}

@@ -12,24 +12,33 @@ import {
   type OutboxJson,
   REPLAYED,
   REPLAY_REQUEST,
+  RESUMED,
+  type ResumedJson,
   type ReplayJson,
   type ReplayRequestJson,
   deadLetterListJson,
   outboxJson,
 } from './callbacks.schemas.js';
+import { CallbacksService } from './callbacks.service.js';
 
 @ApiTags('internal')
 @Controller('internal/callbacks')
 @NeedsScope('expiry:pause')
 @ApiProblems('store-unavailable')
 export class CallbacksController {
-  constructor(private readonly outbox: CallbackOutbox) {}
+  constructor(
+    private readonly outbox: CallbackOutbox,
+    private readonly callbacks: CallbacksService,
+  ) {}
 
   @Get()
   @ApiOperation({ operationId: 'getOutbox', summary: 'What waits to be delivered?' })
-  @ApiOkResponse({ description: 'How the outbox stands, for all instances.', schema: schemaOf(OUTBOX) })
+  @ApiOkResponse({
+    description: 'The outbox of all instances, and the receiver as the instance that answers sees it.',
+    schema: schemaOf(OUTBOX),
+  })
   async showOutbox(): Promise<OutboxJson> {
-    return outboxJson(await this.outbox.state());
+    return outboxJson(await this.outbox.state(), this.callbacks.receiverView());
   }
 
   @Get('dead-letters')
@@ -53,5 +62,20 @@ export class CallbacksController {
     const result = await this.outbox.replay(body?.ids);
     if (result.replayed > 0) this.outbox.announceNewEvents();
     return result;
+  }
+
+  @Post('resume')
+  @HttpCode(200)
+  @ApiOperation({
+    operationId: 'resumeCallbacks',
+    summary: 'Resume the deliveries that a 410 of the receiver stopped',
+    description:
+      'On the instance that answers, which then delivers what waits. Other instances stay stopped until they get this ' +
+      'request too, or restart; their events go to an instance that delivers after 20 s. Starts with a single event, ' +
+      'so that a receiver that is still gone stops the deliveries again at once.',
+  })
+  @ApiOkResponse({ description: 'Deliveries are not stopped any more.', schema: schemaOf(RESUMED) })
+  resumeDeliveries(): ResumedJson {
+    return { resumed: this.callbacks.resume() };
   }
 }

@@ -5,29 +5,46 @@ import {
   countSchema,
   instant,
   instantSchema,
+  oneOfTexts,
   optionalBody,
   orNull,
 } from '../http/fields.js';
 import { type DeadLetter, type OutboxState, messageId } from '../sessions/session-events.js';
 import { EVENT, callbackJson } from '../sessions/sessions.schemas.js';
+import { type ReceiverView } from './receiver.js';
 
 /** The most dead letters that one reply lists, or that one request names. */
 export const MAX_LISTED = 100;
+
+const RECEIVER = component('Receiver', {
+  state: oneOfTexts(['working', 'failing', 'resting', 'stopped'], {
+    description:
+      '`failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with ' +
+      'Retry-After. `stopped`: it answered 410, and gets nothing until an operator resumes the deliveries.',
+  }),
+  since: orNull(instantSchema('When the state began; null while it works.')),
+  failure: orNull(Type.String({ description: 'Why it is not working; null while it works.' })),
+});
 
 export const OUTBOX = component('Outbox', {
   waiting: countSchema('Events that are not delivered yet.'),
   oldest_at: orNull(instantSchema('When the oldest of them happened.')),
   dead_letters: countSchema('Events that were given up.'),
   lost: countSchema('Events that were dropped, because too many waited or were given up.'),
+  receiver: RECEIVER,
 });
 export type OutboxJson = Static<typeof OUTBOX>;
 
-export function outboxJson({ waiting, oldestAt, deadLetters, lost }: OutboxState): OutboxJson {
+export function outboxJson(
+  { waiting, oldestAt, deadLetters, lost }: OutboxState,
+  { state, since, failure }: ReceiverView,
+): OutboxJson {
   return {
     waiting,
     oldest_at: oldestAt === undefined ? null : instant(oldestAt),
     dead_letters: deadLetters,
     lost,
+    receiver: { state, since: since === undefined ? null : instant(since), failure: failure ?? null },
   };
 }
 
@@ -76,6 +93,13 @@ export const REPLAYED = component('Replay', {
   more: Type.Boolean({ description: 'There are more: call again.' }),
 });
 export type ReplayJson = Static<typeof REPLAYED>;
+
+export const RESUMED = component('Resumption', {
+  resumed: Type.Boolean({
+    description: 'False where deliveries were not stopped on the instance that answers.',
+  }),
+});
+export type ResumedJson = Static<typeof RESUMED>;
 
 const header = (name: string, description: string, example: string): JsonSchema => ({
   name,

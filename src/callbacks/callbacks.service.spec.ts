@@ -5,8 +5,9 @@ import { Metrics } from '../observability/metrics.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { EVENT_TYPES, type EventType, type SessionEvent } from '../sessions/session-events.js';
-import { type CallbackSender, type Sent } from './callback-sender.js';
-import { CallbacksService, backOffMs } from './callbacks.service.js';
+import { type CallbackSender, type Failed, type Sent } from './callback-sender.js';
+import { CallbacksService } from './callbacks.service.js';
+import { backOffMs } from './receiver.js';
 
 // Time is Jest's in here, which does not know of this module.
 jest.mock('node:timers/promises', () => ({
@@ -23,7 +24,14 @@ jest.mock('node:timers/promises', () => ({
 }));
 
 const DELIVERED: Sent = { delivered: true };
-const FAILED: Sent = { delivered: false, failure: 'the receiver answered 500', retryAfterMs: 0 };
+const FAILED: Failed = {
+  delivered: false,
+  failure: 'the receiver answered 500',
+  asks: 'retry',
+  retryAfterMs: 0,
+};
+const BUSY: Failed = { ...FAILED, failure: 'the receiver answered 429', asks: 'rest' };
+const GONE: Failed = { ...FAILED, failure: 'the receiver answered 410', asks: 'stop' };
 const DOWN = 'the receiver of callbacks is down: events wait in the outbox';
 const MINUTE = 60_000;
 
@@ -103,7 +111,7 @@ describe('delivery', () => {
     const [startedAt, lastActivityAt, playsUntil] = [Date.now(), Date.now(), Date.now()];
     const instants = { startedAt, lastActivityAt, playsUntil };
     const record = { sessionId, streamId: 'film', ...instants, phase: 0, device: undefined, version: 1 };
-    events.tell(type, Date.now(), 'ana', record, undefined);
+    events.record(type, Date.now(), 'ana', record, undefined);
   };
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
   const tried = (sessionId: string) => tries.filter((one) => one.sessionId === sessionId);
@@ -184,6 +192,111 @@ describe('delivery', () => {
     expect([tried('tv').length, await events.outbox.state()]).toMatchObject([1, { waiting: 1 }]);
     await pass(5 * MINUTE);
     expect((await events.outbox.state()).waiting).toBe(0);
+  });
+
+  it('sends nothing at all while a busy receiver rests, then one event, and all once that is taken', async () => {
+    answer = () => ({ ...BUSY, retryAfterMs: 2 * MINUTE });
+    start({ CALLBACK_MAX_TRIES: '2' });
+    happen('tv');
+    await pass(1_500);
+    for (let n = 0; n < 20; n++) happen(`s-${n}`);
+    await pass(MINUTE);
+    expect([tries.length, service.receiverView()]).toMatchObject([
+      1,
+      { state: 'resting', failure: 'the receiver answered 429' },
+    ]);
+    await pass(MINUTE + 1_000);
+    expect(tries).toHaveLength(2);
+    await pass(2 * MINUTE);
+    expect(tries).toHaveLength(3);
+    answer = () => DELIVERED;
+    await pass(3 * MINUTE);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(service.receiverView()).toEqual({ state: 'working', since: undefined, failure: undefined });
+    expect(said(log.warn)).toEqual(['the receiver of callbacks asks for fewer requests: events wait']);
+  });
+
+  it('lets a busy receiver that names no time rest ever longer', async () => {
+    answer = () => BUSY;
+    start();
+    happen('tv');
+    await pass(10 * MINUTE);
+    const gaps = tries.slice(1).map(({ at }, n) => at - tries[n]!.at);
+    expect(gaps.length).toBeGreaterThan(3);
+    for (const [n, gap] of gaps.entries()) expect(gap).toBeGreaterThanOrEqual(500 * 4 ** n - 1);
+  });
+
+  it('gives up an event that alone makes the receiver ask for a rest', async () => {
+    answer = ({ sessionId }) => (sessionId === 'poison' ? { ...BUSY, retryAfterMs: 1_000 } : DELIVERED);
+    start({ CALLBACK_MAX_TRIES: '2' });
+    happen('poison');
+    for (let n = 0; n < 10; n++) {
+      happen(`s-${n}`);
+      await pass(10_000);
+    }
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+  });
+
+  it('stops at 410 until it is resumed, says so once, and loses nothing', async () => {
+    answer = () => GONE;
+    start({ CALLBACK_MAX_TRIES: '1' });
+    const since = Date.now();
+    happen('tv');
+    happen('phone');
+    await pass(1_500);
+    const tried = tries.length;
+    happen('later');
+    const word = jest.spyOn(events.outbox, 'stillDelivering');
+    await pass(5 * 60 * MINUTE);
+    expect(tries).toHaveLength(tried);
+    // So that another instance takes over what is in hand.
+    expect(word).not.toHaveBeenCalled();
+    expect(said(log.error)).toEqual([
+      'deliveries of callbacks are stopped, events wait: see POST /internal/callbacks/resume',
+    ]);
+    expect(service.receiverView()).toMatchObject({ state: 'stopped', failure: 'the receiver answered 410' });
+    expect(service.receiverView().since).toBeLessThan(since + 1_500);
+
+    // Still gone: one try finds out.
+    expect(service.resume()).toBe(true);
+    await pass(2_000);
+    expect(tries).toHaveLength(tried + 1);
+    expect(service.receiverView().state).toBe('stopped');
+
+    answer = () => DELIVERED;
+    expect([service.resume(), service.resume()]).toEqual([true, false]);
+    await pass(5_000);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(service.receiverView().state).toBe('working');
+  });
+
+  it('tries what waits minutes soon after a receiver that failed now and then works again', async () => {
+    let sent = 0;
+    answer = () => (++sent % 3 === 0 ? DELIVERED : FAILED);
+    start();
+    for (let n = 0; n < 300; n++) happen(`s-${n}`);
+    await pass(5 * MINUTE);
+    expect(said(log.error)).not.toContain(DOWN);
+    const { waiting } = await events.outbox.state();
+    expect(waiting).toBeGreaterThan(5);
+    answer = () => DELIVERED;
+    for (let n = 0; n < 25; n++) happen(`t-${n}`);
+    await pass(5_000);
+    expect((await events.outbox.state()).waiting).toBe(0);
+  });
+
+  it('does not spend the tries of an event that is refused for its own sake while others are delivered', async () => {
+    answer = ({ sessionId }) => (sessionId === 'poison' ? FAILED : DELIVERED);
+    start();
+    happen('poison');
+    for (let n = 0; n < 1_000; n++) {
+      happen(`s-${n}`);
+      if (n % 20 === 0) await pass(1_000);
+    }
+    await pass(10_000);
+    // 5 by its own back-off of a minute, and 4 that cut a wait short.
+    expect(tried('poison').length).toBeLessThanOrEqual(9);
+    expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
   it('gives what others tried before its remaining tries, and one where there are none', async () => {

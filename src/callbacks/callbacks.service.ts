@@ -5,13 +5,13 @@ import {
   Logger,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
-import pLimit from 'p-limit';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';
+import { Receiver, type ReceiverView, Tries } from './receiver.js';
 
 /** What this instance sends, or is about to send, at once; the rest waits in the store. */
 const MAX_AT_WORK = 512;
@@ -22,7 +22,6 @@ const MAX_AT_WORK = 512;
 const MAX_IN_HAND = 4_096;
 /** What it takes up at once, and only when half as many wait for their turn: in one go, 512 would be felt by viewers. */
 const MAX_TAKEN = 64;
-const REQUESTS_AT_ONCE = 64;
 /** Between one request and the next, or what has piled up would hold up the requests of viewers (docs/decisions/0007). */
 const APART_MS = 1;
 /** After so many without a rest it is a backlog, which has time. */
@@ -34,28 +33,20 @@ const POLL_MS = 1_000;
 const WORD_MS = 5_000;
 /** How long the outcome of requests under way is waited for when the service stops. */
 const STOP_MS = 2_000;
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 15 * 60_000;
-/** So many failures in a row of several events, and no success for so long, are no event's own fault. */
-const DOWN_AFTER = 10;
-const DOWN_AFTER_MS = 30_000;
-
-/** How long to wait after this many tries: 0.5 to 1 s after the first, then four times as long each, up to 15 min. */
-export function backOffMs(tries: number, random: () => number = Math.random): number {
-  const longest = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 4 ** (tries - 1));
-  return longest * (0.5 + random() / 2);
-}
-
 /**
  * Delivers events from the outbox to CALLBACK_URL: at least once, in order per session, tried again until
  * CALLBACK_MAX_TRIES. It runs beside the requests and never in their way: what it cannot deliver stays in the store.
+ *
+ * A stop at 410 is kept in this process. Meanwhile the instance takes nothing and no longer reports the events in hand as
+ * its own, so that an instance whose deliveries were resumed takes them over after 20 s. After its own resume it delivers
+ * what it still has in hand, so that an event can arrive twice, under one webhook-id.
  */
 @Injectable()
 export class CallbacksService implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly log = new Logger(CallbacksService.name);
   private readonly stopping = new AbortController();
   private readonly breakOff = new AbortController();
-  private readonly limit = pLimit(REQUESTS_AT_ONCE);
+  private readonly receiver: Receiver;
   private readonly maxTries: number;
   /** The last delivery of each session that has any in hand: the next one waits for it. */
   private readonly lanes = new Map<string, Promise<void>>();
@@ -67,14 +58,6 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   private nextTurn: Promise<void> = Promise.resolve();
   private running: Promise<void> | undefined;
   private wakeUp = new AbortController();
-  /** Aborted when the receiver works again: what waits for its next try need not. */
-  private recovered = new AbortController();
-  private failuresInARow = 0;
-  /** Since when every try failed, on the clock that only goes forward. */
-  private failingSince = 0;
-  private firstFailing = '';
-  private severalFail = false;
-  private down = false;
   private givenUp = 0;
   private storeFails = false;
 
@@ -86,6 +69,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     metrics: Metrics,
   ) {
     this.maxTries = config.CALLBACK_MAX_TRIES;
+    this.receiver = new Receiver(clock, this.stopping.signal);
     this.register(metrics);
   }
 
@@ -110,7 +94,24 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     });
   }
 
+  /** How this instance sees the receiver. */
+  receiverView(): ReceiverView {
+    return this.receiver.look();
+  }
+
+  /** Resumes deliveries that the receiver stopped by 410, on this instance. Tells whether they were stopped. */
+  resume(): boolean {
+    const resumed = this.receiver.resume();
+    if (resumed) this.wake();
+    return resumed;
+  }
+
   private register(metrics: Metrics): void {
+    metrics.gauge(
+      'callbacks_stopped',
+      'Deliveries are stopped by a 410 of the receiver (1) or not (0).',
+      () => Number(this.receiver.isStopped),
+    );
     metrics.fromStore(
       {
         callbacks_waiting: { type: 'gauge', help: 'Events that are not delivered yet.' },
@@ -143,7 +144,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         if (this.clock.monotonic() - lastWord >= WORD_MS) {
           lastWord = this.clock.monotonic();
           this.tellGivenUp();
-          await this.outbox.stillDelivering();
+          if (!this.receiver.isStopped) await this.outbox.stillDelivering();
         }
         const taken = await this.takeUp();
         if (this.storeFails) this.log.log('the outbox works again');
@@ -165,7 +166,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
 
   private async takeUp(): Promise<number> {
     // A receiver that is down is asked with one new event each time, to be found working again soon.
-    const most = this.down ? 1 : MAX_TAKEN;
+    const most = this.receiver.isClosed ? 0 : this.receiver.isDown ? 1 : MAX_TAKEN;
     const room = Math.min(most, MAX_AT_WORK - this.atWork, MAX_IN_HAND - this.inHand);
     const entries = await this.outbox.take(Math.max(0, room));
     for (const entry of entries) {
@@ -185,24 +186,37 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
 
   /** Ends when the event is settled, or when the service stops. Never rejects. */
   private async deliver({ event, tries: before }: OutboxEntry): Promise<void> {
-    // What was tried often enough by instances that died of it, or of something else, gets one more try.
-    for (let tries = Math.min(before, this.maxTries - 1) + 1; ; tries++) {
+    // An event that used up its tries on instances that crashed gets one more.
+    const tries = new Tries(Math.min(before, this.maxTries - 1));
+    for (;;) {
+      await this.idle(() => this.receiver.untilOpen());
       if (this.stopping.signal.aborted) return;
-      const sent = await this.limit(() => this.send(event));
+      const sent = await this.receiver.send(() => this.send(event));
+      if (sent === undefined) continue;
       if (sent.delivered) {
-        this.receiverWorks();
+        this.receiver.delivered();
         await this.persist(() => this.outbox.settle(event));
         return;
       }
       if (this.breakOff.signal.aborted) return;
-      this.receiverFails(event, tries, sent.failure);
-      if (tries >= this.maxTries) {
+      this.log.debug({
+        type: event.type,
+        session_id: event.sessionId,
+        tries: tries.count + 1,
+        failure: sent.failure,
+        msg: 'callback failed',
+      });
+      if (!this.receiver.failed(event, tries, sent)) {
+        await this.idle(() => this.receiver.letOthersPass());
+        continue;
+      }
+      if (++tries.count >= this.maxTries) {
         this.givenUp++;
-        await this.persist(() => this.outbox.bury(event, tries, sent.failure));
+        await this.persist(() => this.outbox.bury(event, tries.count, sent.failure));
         return;
       }
-      void this.outbox.failed(event, tries).catch(() => undefined); // one try more, then, should this instance die
-      await this.rest(backOffMs(tries), Math.min(sent.retryAfterMs, LONGEST_RETRY_MS));
+      void this.outbox.failed(event, tries.count).catch(() => undefined); // for another instance, should this one crash
+      await this.idle(() => this.receiver.waitForRetry(tries, sent.retryAfterMs));
     }
   }
 
@@ -212,11 +226,10 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     this.atWork--;
   }
 
-  /** What the receiver asked for is kept to; the rest of the wait is cut short when it works again. */
-  private async rest(ms: number, asked: number): Promise<void> {
+  /** Waits without counting as an event at work. */
+  private async idle(wait: () => Promise<void>): Promise<void> {
     this.atWork--;
-    if (asked > 0) await this.pause(asked);
-    await this.pause(Math.max(0, ms - asked), this.recovered.signal);
+    await wait();
     this.atWork++;
   }
 
@@ -231,8 +244,8 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   private hasRoom(): boolean {
-    if (this.down || this.inHand >= MAX_IN_HAND) return false;
-    return this.atWork < MAX_AT_WORK && this.limit.pendingCount < MAX_TAKEN / 2;
+    if (this.receiver.isClosed || this.receiver.isDown || this.inHand >= MAX_IN_HAND) return false;
+    return this.atWork < MAX_AT_WORK && this.receiver.pending < MAX_TAKEN / 2;
   }
 
   /** An outcome must reach the store, or the event is delivered once more: tries until it does. */
@@ -248,27 +261,6 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     }
   }
 
-  private receiverWorks(): void {
-    this.failuresInARow = 0;
-    if (!this.down) return;
-    this.down = false;
-    this.log.log('the receiver of callbacks works again');
-    this.recovered.abort();
-    this.recovered = new AbortController();
-  }
-
-  private receiverFails(event: SessionEvent, tries: number, failure: string): void {
-    this.log.debug({ type: event.type, session_id: event.sessionId, tries, failure, msg: 'callback failed' });
-    const now = this.clock.monotonic();
-    if (this.failuresInARow++ === 0)
-      [this.failingSince, this.firstFailing, this.severalFail] = [now, event.id, false];
-    this.severalFail ||= event.id !== this.firstFailing;
-    if (this.down || !this.severalFail || this.failuresInARow < DOWN_AFTER) return;
-    if (now - this.failingSince < DOWN_AFTER_MS) return;
-    this.down = true;
-    this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
-  }
-
   private tellGivenUp(): void {
     if (this.givenUp === 0) return;
     this.log.error({
@@ -278,7 +270,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     this.givenUp = 0;
   }
 
-  /** Waits, unless the service stops or one of these is aborted. */
+  /** Waits, unless the service stops or one of the signals is aborted. */
   private async pause(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
     const signal = AbortSignal.any([this.stopping.signal, ...signals]);
     await sleep(ms, undefined, { signal }).catch(() => undefined);

@@ -15,7 +15,10 @@ const OF_JWT = [
   ...JWT_KEYS,
   'AUTH_ISSUER',
   'AUTH_AUDIENCE',
+  'AUTH_AUDIENCE_CLAIM',
+  'AUTH_CLOCK_TOLERANCE_SECONDS',
   'STREAM_LIMIT_CLAIM',
+  'USER_ID_CLAIM',
   'DEVICE_ID_CLAIM',
   'MAX_SESSIONS_CEILING',
 ] as const;
@@ -46,7 +49,7 @@ export class AuthSection extends Section {
     return [
       ...(authenticates(given) ? [] : withoutEffect(given, OF_JWT, 'AUTH_MODE is none')),
       ...guessable(given, ['INTERNAL_API_TOKEN', 'TICKET_SECRET']),
-      ...(isProduction(given) && given.AUTH_JWKS_URL?.startsWith('http:')
+      ...(isProduction(given) && namesOf(given.AUTH_JWKS_URL).some((url) => url.startsWith('http:'))
         ? ['AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own']
         : []),
     ];
@@ -54,7 +57,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: '`jwt`: viewers show tokens of an issuer; `none`: a user is whoever the request says',
+      meaning:
+        '`jwt`: viewers send tokens of an issuer; `none`: the request names the user, and nothing checks it',
       default: (given) => (authenticates(given) ? 'jwt' : 'none'),
       defaultText: '`none`, in production `jwt`',
       shared: true,
@@ -68,15 +72,23 @@ export class AuthSection extends Section {
   @Variable(
     {
       meaning:
-        'where the issuer publishes its keys; fetched every 10 minutes, and for a key that is not known',
+        'where the issuer publishes its keys; fetched every 10 minutes, and for an unknown key; one URL for each issuer',
       defaultText: 'none; for `jwt` one of three',
       shared: true,
     },
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWKS_URL') || config.lacksJwtKey),
     Satisfies(
-      'must be an http(s):// URL without credentials; AUTH_MODE=jwt, the default in production, needs it, or ' +
+      'must be an http(s):// URL without credentials, one for each of AUTH_ISSUER in the same order; AUTH_MODE=jwt, the default in production, needs it, or ' +
         'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; AUTH_MODE=none is for who has authentication in front',
-      (value) => isUrl(value, HTTP, 'refused'),
+      (value, { issuers }: AuthSection) => {
+        const urls = namesOf(value);
+        return (
+          urls.every((url) => isUrl(url, HTTP, 'refused')) &&
+          urls.length > 0 &&
+          // A missing issuer is reported by its own name.
+          (issuers.length === 0 ? urls.length === 1 : urls.length === issuers.length)
+        );
+      },
     ),
   )
   readonly AUTH_JWKS_URL?: string;
@@ -84,7 +96,7 @@ export class AuthSection extends Section {
   @Variable(
     {
       meaning:
-        'or its public key in PEM: RSA, P-256, P-384, P-521 or Ed25519; its lines may be joined by `\\n`',
+        "instead of AUTH_JWKS_URL: the issuer's public key in PEM (RSA, P-256, P-384, P-521 or Ed25519); `\\n` may stand for its line ends",
       secret: true,
       shared: true,
     },
@@ -103,7 +115,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: 'or the secret that it shares with this service, for HS256: 32 characters or more',
+      meaning:
+        'instead of both: the secret that the issuer shares with this service, for HS256; 32 characters or more',
       secret: true,
       shared: true,
     },
@@ -120,18 +133,53 @@ export class AuthSection extends Section {
   readonly AUTH_JWT_SECRET?: string;
 
   @Variable(
-    { meaning: '`iss` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    {
+      meaning: '`iss` of its tokens; several with commas or spaces between',
+      defaultText: 'none; for `jwt` required',
+      shared: true,
+    },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
-    Satisfies('is missing: AUTH_MODE=jwt takes tokens of one issuer, as their iss has it', isText),
+    Satisfies(
+      'is missing: AUTH_MODE=jwt accepts tokens of the issuers named here, as their iss has it; each only once',
+      isListOfNames,
+    ),
   )
   readonly AUTH_ISSUER?: string;
 
   @Variable(
-    { meaning: '`aud` of its tokens', defaultText: 'none; for `jwt` required', shared: true },
+    {
+      meaning: '`aud` of its tokens; several with commas or spaces between',
+      defaultText: 'none; for `jwt` required',
+      shared: true,
+    },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
-    Satisfies('is missing: AUTH_MODE=jwt takes tokens for this service, as their aud has it', isText),
+    Satisfies(
+      'is missing: AUTH_MODE=jwt accepts tokens for this service, as their aud has it',
+      isListOfNames,
+    ),
   )
   readonly AUTH_AUDIENCE?: string;
+
+  @Variable(
+    {
+      meaning: 'the claim that has the audience in a token without `aud`: `client_id` for Amazon Cognito',
+      defaultText: 'none: `aud` is required',
+      shared: true,
+    },
+    IsOptional(),
+    IsString(),
+  )
+  readonly AUTH_AUDIENCE_CLAIM?: string;
+
+  @Variable(
+    {
+      meaning: "seconds by which the issuer's clock may differ, for `exp` and `nbf`",
+      default: '5',
+      shared: true,
+    },
+    WholeNumber(0, 300),
+  )
+  readonly AUTH_CLOCK_TOLERANCE_SECONDS: number;
 
   @Variable(
     {
@@ -145,6 +193,16 @@ export class AuthSection extends Section {
 
   @Variable(
     {
+      meaning: 'the claim that names the user; a subject without the form of an id is mapped to one',
+      default: 'sub',
+      shared: true,
+    },
+    IsString(),
+  )
+  readonly USER_ID_CLAIM: string;
+
+  @Variable(
+    {
       meaning: 'the claim that names the device; it wins over the device that a request names',
       defaultText: 'none',
       shared: true,
@@ -155,7 +213,7 @@ export class AuthSection extends Section {
   readonly DEVICE_ID_CLAIM?: string;
 
   @Variable(
-    { meaning: 'a plan allows no more, whatever it says', default: '20', shared: true },
+    { meaning: 'the largest plan that a token can give', default: '20', shared: true },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies(
       'must be at least MAX_SESSIONS_PER_USER',
@@ -167,7 +225,8 @@ export class AuthSection extends Section {
 
   @Variable(
     {
-      meaning: 'signs playback tickets; in production with `jwt` required, unless the other is set',
+      meaning:
+        'the key that signs playback tickets; required in production with `jwt`, unless `MEDIA_SIGNING_SECRET` is set',
       default: (given) =>
         given.MEDIA_SIGNING_SECRET ??
         (isProduction(given) && authenticates(given) ? undefined : randomBytes(32).toString('base64url')),
@@ -221,6 +280,21 @@ export class AuthSection extends Section {
     return this.AUTH_MODE === 'jwt' && !JWT_KEYS.some((name) => this.givesJwtKey(name));
   }
 
+  /** Each `iss` that is accepted. */
+  get issuers(): readonly string[] {
+    return namesOf(this.AUTH_ISSUER);
+  }
+
+  /** Each `aud` that is accepted. */
+  get audiences(): readonly string[] {
+    return namesOf(this.AUTH_AUDIENCE);
+  }
+
+  /** Where the issuers publish their keys, in the order of `issuers`. Empty with a key or a secret instead. */
+  get jwksUrls(): readonly string[] {
+    return namesOf(this.AUTH_JWKS_URL);
+  }
+
   /** The algorithms that tokens of viewers may be signed with, pinned by the kind of key. */
   get jwtAlgorithms(): readonly string[] {
     if (this.AUTH_JWT_SECRET !== undefined) return ['HS256'];
@@ -246,6 +320,16 @@ export class AuthSection extends Section {
 /** Whether viewers show tokens. */
 export function authenticates(given: Given): boolean {
   return given.AUTH_MODE === undefined ? isProduction(given) : given.AUTH_MODE === 'jwt';
+}
+
+/** Several values with commas or white space between them. */
+function namesOf(value: unknown): readonly string[] {
+  return isText(value) ? value.split(/[\s,]+/).filter((name) => name !== '') : [];
+}
+
+function isListOfNames(value: unknown): boolean {
+  const names = namesOf(value);
+  return names.length > 0 && new Set(names).size === names.length;
 }
 
 /** Both ends of a pair read as a public key, but an operator who gives the private one has mistaken it. */

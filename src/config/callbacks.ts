@@ -42,7 +42,7 @@ export class CallbacksSection extends Section {
 
   @Variable(
     {
-      meaning: '`whsec_` and 24 to 64 bytes in base64; several with spaces between while it changes',
+      meaning: '`whsec_` and 24 to 64 bytes in base64; several, separated by spaces, during a change',
       default: (given) =>
         isProduction(given) || !given.CALLBACK_URL
           ? undefined
@@ -74,7 +74,7 @@ export class CallbacksSection extends Section {
   readonly CALLBACK_EVENTS: readonly EventType[];
 
   @Variable(
-    { meaning: 'after so many tries an event is a dead letter', default: '20', shared: true },
+    { meaning: 'tries before an event becomes a dead letter', default: '20', shared: true },
     WholeNumber(1, 100),
   )
   readonly CALLBACK_MAX_TRIES: number;

@@ -2,8 +2,8 @@ import { Transform } from 'class-transformer';
 import { ValidateBy } from 'class-validator';
 
 /**
- * One message for each variable, whatever is wrong with its value: the message says what to give. `test` may take any
- * section for `config`, since it gets the configuration whole.
+ * A check with one message for any invalid value: the message says which values are valid. `test` gets the whole
+ * configuration as `config`, so that it can read the variables of any section.
  */
 export function Satisfies(
   message: string,
@@ -18,7 +18,7 @@ export function Satisfies(
   });
 }
 
-/** A plain decimal number: not '', '0x10', '1e3' and the like, which are mistakes more often than meant. */
+/** A plain decimal number. Values such as '', '0x10' and '1e3' are refused, because they are probably mistakes. */
 export function Decimal(message: string, test: (value: number) => boolean): PropertyDecorator {
   return both(
     Transform(({ value }: { value: unknown }) =>
@@ -35,7 +35,7 @@ export function WholeNumber(least: number, most: number): PropertyDecorator {
   );
 }
 
-/** Several values with commas between them. */
+/** A list of values, separated by commas. */
 export function List(message: string, test: (one: string, config: never) => boolean): PropertyDecorator {
   return both(
     Transform(({ value }: { value: unknown }) =>
@@ -48,7 +48,7 @@ export function List(message: string, test: (one: string, config: never) => bool
   );
 }
 
-/** A PEM that is passed through a variable of one line has \n for the ends of its lines. */
+/** Replaces `\n` by line ends, for a PEM in a variable of one line. */
 export function Lines(): PropertyDecorator {
   return Transform(({ value }: { value: unknown }) =>
     typeof value === 'string' ? value.replaceAll('\\n', '\n') : value,
@@ -63,7 +63,7 @@ function both(...decorators: readonly PropertyDecorator[]): PropertyDecorator {
 
 export const HTTP = ['http:', 'https:'];
 
-/** Whether a value parses as a URL with a host and one of these protocols, and has no password unless it may. */
+/** Whether a value is a URL with a host and one of these protocols, and has no credentials unless they are allowed. */
 export function isUrl(
   value: unknown,
   protocols: readonly string[],
@@ -74,7 +74,7 @@ export function isUrl(
   return credentials === 'allowed' || url.username + url.password === '';
 }
 
-/** Whether a value is an origin as a browser writes it in `Origin`, to the letter: it is compared as text. */
+/** Whether a value is an origin exactly as browsers write it in `Origin`, because it is compared as text. */
 export function isHttpOrigin(value: string): boolean {
   return isUrl(value, HTTP, 'refused') && new URL(value).origin === value && !value.includes('*');
 }

@@ -20,7 +20,7 @@ const faults = (environment: NodeJS.ProcessEnv): readonly string[] => {
   }
 };
 
-const tell = (environment: NodeJS.ProcessEnv): string => {
+const messageOf = (environment: NodeJS.ProcessEnv): string => {
   try {
     readConfig(environment);
     return 'nothing';
@@ -30,7 +30,7 @@ const tell = (environment: NodeJS.ProcessEnv): string => {
 };
 
 describe('the configuration', () => {
-  it('needs nothing outside production', () => {
+  it('needs no variable outside production', () => {
     const config = readConfig({});
     expect(config).toMatchObject({
       HOST: '127.0.0.1',
@@ -54,7 +54,7 @@ describe('the configuration', () => {
     expect(readConfig({}).MEDIA_SIGNING_SECRET).not.toBe(config.MEDIA_SIGNING_SECRET);
   });
 
-  it('defaults to what production needs, in production', () => {
+  it('has other defaults in production', () => {
     expect(readConfig(PRODUCTION)).toMatchObject({
       HOST: '0.0.0.0',
       SESSION_STORE: 'redis',
@@ -74,7 +74,7 @@ describe('the configuration', () => {
     },
   );
 
-  it('limits how often users and addresses ask, and takes nobody for a proxy, unless told otherwise', () => {
+  it('limits the requests of users and addresses, and trusts no proxy, by default', () => {
     expect(readConfig({})).toMatchObject({
       RATE_LIMIT_PER_USER: 50,
       RATE_LIMIT_PER_ADDRESS: 2_000,
@@ -87,7 +87,7 @@ describe('the configuration', () => {
     ]);
   });
 
-  it('lets in no page of another origin but those that are named, and in production not all', () => {
+  it('allows pages of the listed origins only, and refuses `*` in production', () => {
     expect(readConfig({}).CORS_ALLOWED_ORIGINS).toEqual([]);
     expect(readConfig({ CORS_ALLOWED_ORIGINS: '*' }).CORS_ALLOWED_ORIGINS).toEqual(['*']);
     expect(faults({ ...PRODUCTION, CORS_ALLOWED_ORIGINS: '*' })).toEqual(['CORS_ALLOWED_ORIGINS']);
@@ -97,12 +97,12 @@ describe('the configuration', () => {
     ).toEqual(named);
   });
 
-  it('takes Redis where it has a URL', () => {
+  it('uses Redis if it has a URL', () => {
     expect(readConfig({ REDIS_URL: 'redis://127.0.0.1:6379/1' }).SESSION_STORE).toBe('redis');
     expect(faults({ SESSION_STORE: 'redis' })).toEqual(['REDIS_URL']);
   });
 
-  it('takes fractions of a second, and never holds a place longer than a session would', () => {
+  it('accepts fractions of a second, and has no lease longer than n·X', () => {
     expect(readConfig({ PHASE_SECONDS: '0.2', IDLE_PHASES: '1' }).policy).toEqual({
       quota: { maxSessions: 3 },
       maxPauseMs: 1_800_000,
@@ -114,7 +114,7 @@ describe('the configuration', () => {
     });
   });
 
-  it('keeps the place of a paused player for MAX_PAUSE_SECONDS, which may be none', () => {
+  it('keeps the place of a paused player for MAX_PAUSE_SECONDS, which may be 0', () => {
     for (const seconds of [0, 1, 86_400])
       expect(readConfig({ MAX_PAUSE_SECONDS: String(seconds) }).policy.maxPauseMs).toBe(seconds * 1_000);
   });
@@ -176,27 +176,27 @@ describe('the configuration', () => {
     expect(faults({ [name]: value })).toEqual([name]);
   });
 
-  it('says what to give, in one message a variable', () => {
-    expect(tell({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
-    expect(tell({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
-    expect(tell({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
+  it('says which values are valid, in one message for each variable', () => {
+    expect(messageOf({ PORT: 'http' })).toBe('PORT: must be a whole number from 0 to 65535');
+    expect(messageOf({ IDLE_PHASES: '0.5' })).toBe('IDLE_PHASES: must be a whole number from 1 to 1000');
+    expect(messageOf({ ...PRODUCTION, INTERNAL_API_TOKEN: undefined })).toBe(
       'INTERNAL_API_TOKEN: must be a token without a space; production does not start with /internal unguarded',
     );
   });
 
-  it('takes nothing of the environment for what it finds out itself', () => {
+  it('does not read its computed values from the environment', () => {
     expect(readConfig({ warnings: 'x', production: 'x' })).toMatchObject({
       warnings: [],
       production: false,
     });
   });
 
-  it('warns of secrets that can be guessed, by name', () => {
+  it('warns about secrets that can be guessed, by name', () => {
     const { warnings } = readConfig({ INTERNAL_API_TOKEN: 'hunter2', MEDIA_SIGNING_SECRET: 'x'.repeat(16) });
     expect(warnings).toEqual(['INTERNAL_API_TOKEN is short: give at least 16 random characters']);
   });
 
-  it('keeps nothing of the environment but its own variables', () => {
+  it('keeps only its own variables of the environment', () => {
     expect(Object.keys(readConfig({ AWS_SECRET_ACCESS_KEY: 'x', PATH: '/bin' }))).not.toContain(
       'AWS_SECRET_ACCESS_KEY',
     );
@@ -233,28 +233,28 @@ describe('the configuration of signers', () => {
     expect(faults({ ...environment, PHASE_SECONDS: '2' })).toEqual([]);
   });
 
-  it('says that a folder needs MEDIA_BASE_URL, and for whom', () => {
-    expect(tell({ ...SECURE_LINK, MEDIA_BASE_URL: undefined })).toMatch(
+  it('says that a folder needs MEDIA_BASE_URL, and why', () => {
+    expect(messageOf({ ...SECURE_LINK, MEDIA_BASE_URL: undefined })).toMatch(
       /^MEDIA_BASE_URL: must be .*secure-link and cloudfront need it where STREAM_ORIGIN is a folder/,
     );
   });
 
-  it('of secure-link need the secret that nginx has', () => {
+  it('needs the secret of nginx for secure-link', () => {
     expect(faults({ ...PRODUCTION, ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' })).toEqual([
       'MEDIA_SIGNING_SECRET',
     ]);
     expect(readConfig({ ...SECURE_LINK, MEDIA_SIGNING_SECRET: '' }).warnings).toEqual([
-      'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
+      'MEDIA_SIGNING_SECRET is not set: URLs are signed with one generated at start, which nginx cannot check',
     ]);
   });
 
-  it('of cloudfront need its key and no secret', () => {
+  it('needs the key for cloudfront, and no secret', () => {
     expect(faults({ ...PRODUCTION, ...CLOUDFRONT, MEDIA_SIGNING_SECRET: '' })).toEqual([]);
     for (const name of ['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])
       expect(faults({ ...CLOUDFRONT, [name]: undefined })).toEqual([name]);
   });
 
-  it('take the key in one line, and from a file', () => {
+  it('accepts the key in one line, and from a file', () => {
     const inOneLine = CLOUDFRONT_PRIVATE_KEY.replaceAll('\n', '\\n');
     expect(readConfig({ ...CLOUDFRONT, CLOUDFRONT_PRIVATE_KEY: inOneLine })).toMatchObject({
       CLOUDFRONT_PRIVATE_KEY,
@@ -291,9 +291,9 @@ describe('the configuration of signers', () => {
     ],
     ['MEDIA_SIGNING', 'value'],
   ])('refuse an unusable %s, by name and never by value', (name, value) => {
-    const told = tell({ ...CLOUDFRONT, [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
-    expect(told).not.toMatch(/value|-----|MII/);
+    const message = messageOf({ ...CLOUDFRONT, [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(message).not.toMatch(/value|-----|MII/);
   });
 
   it.each(['CLOUDFRONT_KEY_PAIR_ID', 'CLOUDFRONT_PRIVATE_KEY'])(
@@ -313,7 +313,7 @@ describe('the configuration of callbacks', () => {
   const CALLBACK_SECRET = secretOf(24);
   const warnings = (environment: NodeJS.ProcessEnv) => readConfig(environment).warnings;
 
-  it('is off by default, and on with a URL: what expired and what ended is told, in up to 20 tries', () => {
+  it('is off by default; with a URL, expiries and ends are posted, in up to 20 tries', () => {
     const defaults = { CALLBACK_EVENTS: ['session.expired', 'session.ended'], CALLBACK_MAX_TRIES: 20 };
     const off = readConfig({});
     expect(off).toMatchObject({ CALLBACK_URL: undefined, ...defaults });
@@ -323,7 +323,7 @@ describe('the configuration of callbacks', () => {
     expect(on.wantedEvents).toEqual(defaults.CALLBACK_EVENTS);
   });
 
-  it('tells what is named, and nothing to nobody', () => {
+  it('posts the listed events, and none without a receiver', () => {
     const CALLBACK_EVENTS = ' session.refused , session.started';
     const config = readConfig({ CALLBACK_URL, CALLBACK_SECRET, CALLBACK_EVENTS });
     expect(config.wantedEvents).toEqual(['session.refused', 'session.started']);
@@ -343,7 +343,7 @@ describe('the configuration of callbacks', () => {
     ]);
   });
 
-  it('takes the secret from a file', () => {
+  it('reads the secret from a file', () => {
     using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
     const file = join(folder.path, 'secret');
     writeFileSync(file, `${CALLBACK_SECRET}\n`);
@@ -359,7 +359,7 @@ describe('the configuration of callbacks', () => {
     ]);
   });
 
-  it('takes no empty file for a secret: it would sign with a key that everybody knows', () => {
+  it('refuses an empty secret file, because an empty key is known to everybody', () => {
     using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
     const file = join(folder.path, 'secret');
     writeFileSync(file, '\n');
@@ -367,7 +367,7 @@ describe('the configuration of callbacks', () => {
       expect([name, faults({ [`${name}_FILE`]: file })]).toEqual([name, [`${name}_FILE`]]);
   });
 
-  it('makes a secret at each start outside production, and warns that nobody can check it', () => {
+  it('generates a secret at each start outside production, and warns that receivers cannot check it', () => {
     const [one, another] = [readConfig({ CALLBACK_URL }), readConfig({ CALLBACK_URL })];
     expect(one.callbackKeys[0]).toHaveLength(32);
     expect(one.callbackKeys).not.toEqual(another.callbackKeys);
@@ -376,7 +376,7 @@ describe('the configuration of callbacks', () => {
     ]);
   });
 
-  it('needs a secret in production, where there is a URL and only there', () => {
+  it('needs a secret in production if there is a URL, and only then', () => {
     expect(faults({ ...PRODUCTION, CALLBACK_URL })).toEqual(['CALLBACK_SECRET']);
     expect(faults({ ...PRODUCTION, CALLBACK_URL, CALLBACK_SECRET })).toEqual([]);
     expect(faults(PRODUCTION)).toEqual([]);
@@ -403,12 +403,12 @@ describe('the configuration of callbacks', () => {
     ['CALLBACK_MAX_TRIES', '2.5'],
     ['CALLBACK_MAX_TRIES', 'value'],
   ])('refuses %s=%s, by name and never by value', (name, value) => {
-    const told = tell({ CALLBACK_URL, CALLBACK_SECRET, [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
-    expect(told).not.toMatch(/value/);
+    const message = messageOf({ CALLBACK_URL, CALLBACK_SECRET, [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must be [^\n]+$`));
+    expect(message).not.toMatch(/value/);
   });
 
-  it('tells all its faults together', () => {
+  it('reports all its errors together', () => {
     const all = { CALLBACK_URL: 'x', CALLBACK_SECRET: 'x', CALLBACK_EVENTS: 'x', CALLBACK_MAX_TRIES: 'x' };
     expect(faults(all).toSorted()).toEqual(Object.keys(all).toSorted());
     expect(faults({ CALLBACK_SECRET: 'whsec_' })).toEqual(['CALLBACK_SECRET']);
@@ -423,7 +423,7 @@ describe('the configuration of callbacks', () => {
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET, [name]: value })).toEqual([]);
   });
 
-  it('warns of a secret that is too short, wherever it stands', () => {
+  it('warns about a secret that is too short, at any position', () => {
     const short = ['CALLBACK_SECRET is short: give at least 24 random bytes, in base64'];
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(23) })).toEqual(short);
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: `${secretOf(24)} ${secretOf(23)}` })).toEqual(short);
@@ -431,7 +431,7 @@ describe('the configuration of callbacks', () => {
   });
 });
 
-describe('the configuration of who may ask', () => {
+describe('the configuration of callers', () => {
   const pemOf = (type: 'rsa' | 'ec' | 'ed25519', options: object, which: 'publicKey' | 'privateKey') => {
     const pair = generateKeyPairSync(type as 'rsa', options as { modulusLength: number });
     return pair[which].export({
@@ -444,7 +444,7 @@ describe('the configuration of who may ask', () => {
   const JWKS = { ...JWT, AUTH_JWKS_URL: 'https://id.example/keys' };
   const SECRET = 's'.repeat(32);
 
-  it('is jwt in production unless none is named, which is warned of', () => {
+  it('is jwt in production unless it is set to none, which raises an alarm', () => {
     const jwt = { ...PRODUCTION, ...JWKS, AUTH_MODE: undefined };
     expect(readConfig(jwt)).toMatchObject({ AUTH_MODE: 'jwt', warnings: [] });
     expect(faults({ ...PRODUCTION, AUTH_MODE: undefined })).toEqual([
@@ -461,11 +461,17 @@ describe('the configuration of who may ask', () => {
     for (const HOST of ['127.0.0.1', 'localhost', '::1']) expect(readConfig({ HOST }).warnings).toEqual([]);
     for (const NODE_ENV of ['prod', 'development', ''])
       expect(readConfig({ NODE_ENV, HOST: '0.0.0.0' }).warnings).toEqual([
-        expect.stringContaining('HOST lets other machines in'),
+        expect.stringContaining('HOST accepts connections of other machines'),
       ]);
   });
 
   it('needs an issuer, an audience and one key', () => {
+    const url = JWKS.AUTH_JWKS_URL;
+    const two = { ...JWKS, AUTH_ISSUER: 'https://a.example, https://b.example' };
+    expect(faults(two)).toEqual(['AUTH_JWKS_URL']);
+    expect(faults({ ...two, AUTH_JWKS_URL: `${url} ${url}` })).toEqual([]);
+    expect(faults({ ...JWKS, AUTH_JWKS_URL: `${url} ${url}` })).toEqual(['AUTH_JWKS_URL']);
+    expect(faults({ ...JWKS, AUTH_AUDIENCE: ' , ' })).toEqual(['AUTH_AUDIENCE']);
     for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH_JWKS_URL'])
       expect(faults({ ...JWKS, [name]: undefined })).toEqual([name]);
     expect(faults({ ...JWKS, AUTH_JWT_PUBLIC_KEY: RSA })).toEqual(['AUTH_JWT_PUBLIC_KEY']);
@@ -491,7 +497,7 @@ describe('the configuration of who may ask', () => {
     expect(readConfig({ ...JWT, [name]: value }).jwtAlgorithms).toEqual(algorithms);
   });
 
-  it('takes no symmetric algorithm for published keys', () => {
+  it('allows no symmetric algorithm for published keys', () => {
     expect(readConfig(JWKS).jwtAlgorithms.filter((name) => /^HS|^none$/.test(name))).toEqual([]);
   });
 
@@ -511,12 +517,12 @@ describe('the configuration of who may ask', () => {
     ['API_TOKENS', `ops::${'0'.repeat(64)}`],
     ['API_TOKENS', `ops:metrics:${'0'.repeat(64)},value:metrics:${'0'.repeat(64)}`],
   ])('refuses %s=%s, by name and never by value', (name, value) => {
-    const told = tell({ ...(name.startsWith('AUTH_JWT') ? JWT : JWKS), [name]: value });
-    expect(told).toMatch(new RegExp(`^${name}: must [^\n]+$`));
-    expect(told).not.toMatch(/value|-----|MII|000/);
+    const message = messageOf({ ...(name.startsWith('AUTH_JWT') ? JWT : JWKS), [name]: value });
+    expect(message).toMatch(new RegExp(`^${name}: must [^\n]+$`));
+    expect(message).not.toMatch(/value|-----|MII|000/);
   });
 
-  it('takes API tokens from a variable or a file, one a line, several of one name', () => {
+  it('reads API tokens from a variable or a file, one per line, and several with the same name', () => {
     const entry = (name: string, scopes: string, byte: string) => `${name}:${scopes}:${byte.repeat(32)}`;
     const entries = [entry('ops', 'sessions:read,sessions:end', 'AB'), entry('ops', 'metrics', 'cd')];
     const expected = [
@@ -531,7 +537,7 @@ describe('the configuration of who may ask', () => {
     expect(readConfig({}).apiTokens).toEqual([]);
   });
 
-  it('needs a secret for tickets where instances must agree on one, and has it from the other where there is one', () => {
+  it('needs a secret for tickets in production with jwt, and uses MEDIA_SIGNING_SECRET by default', () => {
     const cloudFront = {
       ...PRODUCTION,
       ...JWKS,
@@ -551,7 +557,7 @@ describe('the configuration of who may ask', () => {
     ]);
   });
 
-  it('warns of keys that come in plain, and tells what has no effect without tokens', () => {
+  it('warns about keys fetched without TLS, and about variables without effect if AUTH_MODE is none', () => {
     const plain = { ...PRODUCTION, ...JWKS, AUTH_JWKS_URL: 'http://id.example/keys' };
     expect(readConfig(plain).warnings).toEqual([expect.stringContaining('AUTH_JWKS_URL is not https')]);
     const { AUTH_MODE: _, ...ofJwt } = { ...JWKS, STREAM_LIMIT_CLAIM: 'plan', MAX_SESSIONS_CEILING: '9' };

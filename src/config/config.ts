@@ -12,7 +12,7 @@ import { type Given, type SectionClass, join, isProduction, variablesOf } from '
 
 export { type ApiToken, SCOPES, type Scope } from './auth.js';
 
-/** One section for each module that has variables, in README's order. */
+/** One section for each module that has variables, in the order of README. */
 export const SECTIONS = [
   ServerSection,
   SessionsSection,
@@ -26,34 +26,34 @@ export const VARIABLES = SECTIONS.flatMap((section: SectionClass) => variablesOf
 const SECRETS = VARIABLES.filter(({ secret }) => secret).map(({ name }) => name);
 
 /**
- * The configuration: the only reader of the environment. Fields are the variables of the sections. A message never holds
- * a value: values may be secrets, and many people read logs.
+ * The configuration. Its fields are the variables of the sections, and nothing else reads the environment. Messages never
+ * contain values, because values may be secrets, and many people read logs.
  */
 export class Config extends join(SECTIONS) {
-  /** One for each value that is allowed and most likely not meant, and for each misspelt variable; to be logged at start. */
+  /** Warnings to log at start: one for each value that is allowed but probably a mistake, and for each misspelt variable. */
   readonly warnings: readonly string[];
 
-  /** The names of the secrets that were given, by value or by file. The others are unset or made at start. */
+  /** The names of the secrets that were set, by value or by file. The others are unset or generated at start. */
   readonly secretsGiven: readonly string[];
 
-  /** Everything that must not be readable in a log: each secret, its lines and words, and the password of a URL. */
+  /** All texts that a log must not contain: each secret, its lines and words, and the password of a URL. */
   get secrets(): readonly string[] {
     const values = this as unknown as Given;
     const password = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
     const whole = [...SECRETS.flatMap((name) => values[name] ?? []), password, decodeURIComponent(password)];
     const parts = whole.flatMap((secret) => secret.split(/\s+|\\n/));
-    // The longest first: one may be a part of another. Without what is shorter than a word, or no line could be read.
+    // The longest first, because one may be a part of another. Short texts are left out, or logs would be unreadable.
     return [...new Set([...whole, ...parts])]
       .filter((secret) => secret.length >= 8)
       .toSorted((a, b) => b.length - a.length);
   }
 }
 
-/** Everything that is wrong with the configuration, one line each, by the variable's name and never by its value. */
+/** All errors of the configuration, one line each. A line contains the name of the variable and never its value. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 
-  /** `unknown`: warnings of misspelt variables, one of which may be the cause of a fault. */
+  /** `unknown`: warnings about misspelt variables, which may be the cause of an error. */
   constructor(
     readonly faults: readonly string[],
     unknown: readonly string[],
@@ -64,7 +64,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** Reads and validates the whole configuration at once. An empty variable counts as unset. */
+/** Reads and validates the whole configuration. An empty variable counts as unset. */
 export function readConfig(environment: NodeJS.ProcessEnv): Config {
   const all: Given = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== '' && value !== undefined),
@@ -87,7 +87,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
   return config;
 }
 
-/** Puts the content of NAME_FILE in NAME's place. `faults`: what is wrong with the files. */
+/** Sets NAME to the content of the file NAME_FILE. `faults` are the errors of the files. */
 function readSecretFiles(all: Given): { given: Given; faults: string[] } {
   const given = { ...all };
   const faults: string[] = [];
@@ -97,7 +97,7 @@ function readSecretFiles(all: Given): { given: Given; faults: string[] } {
     if (given[name] !== undefined) faults.push(`${name}_FILE: is set beside ${name}; give one of them`);
     try {
       const secret = readFileSync(file, 'utf8').trim();
-      // An empty variable is one that is not set; an operator who names a file means a secret.
+      // An empty variable counts as unset, but an empty file is a mistake: an operator who sets it wants a secret.
       if (secret === '')
         faults.push(`${name}_FILE: is empty; put the secret in it, or leave the variable out`);
       else given[name] = secret;

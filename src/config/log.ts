@@ -14,7 +14,7 @@ export class LogSection extends Section {
 
   @Variable(
     {
-      meaning: '`json`; or `pretty`, which tells file and line of each statement',
+      meaning: '`json`, or `pretty`, which shows the file and line of each log statement',
       default: (given) => (isProduction(given) ? 'json' : 'pretty'),
       defaultText: '`pretty`, in production `json`',
     },

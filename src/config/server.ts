@@ -6,22 +6,22 @@ import { authenticates } from './auth.js';
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/;
 
-/** Where the service listens, and how much and from where it lets itself be asked. */
+/** The address of the service, rate limits, trusted proxies and CORS. */
 export class ServerSection extends Section {
   static readonly title = 'Server';
 
   static warnings(given: Given): string[] {
     return !isProduction(given) && !authenticates(given) && !LOOPBACK.test(given.HOST ?? 'localhost')
       ? [
-          'HOST lets other machines in, with AUTH_MODE none and NODE_ENV not production: whoever reaches this ' +
-            'service watches, lists and ends sessions as any user',
+          'HOST accepts connections of other machines, with AUTH_MODE none and NODE_ENV not production: every client ' +
+            'that reaches this service can watch, list and end sessions as any user',
         ]
       : [];
   }
 
   @Variable(
     {
-      meaning: 'the address that it listens on',
+      meaning: 'the address to listen on',
       default: (given) => (isProduction(given) ? '0.0.0.0' : '127.0.0.1'),
       defaultText: '`127.0.0.1`, in production `0.0.0.0`',
     },
@@ -29,12 +29,12 @@ export class ServerSection extends Section {
   )
   readonly HOST: string;
 
-  @Variable({ meaning: 'the port that it listens on', default: '3000' }, WholeNumber(0, 65_535))
+  @Variable({ meaning: 'the port to listen on', default: '3000' }, WholeNumber(0, 65_535))
   readonly PORT: number;
 
   @Variable(
     {
-      meaning: 'requests that a user may send in a second, over all instances; `0` is off',
+      meaning: 'requests per second that a user may send, over all instances; `0` turns the limit off',
       default: '50',
       shared: true,
     },
@@ -43,7 +43,7 @@ export class ServerSection extends Section {
   readonly RATE_LIMIT_PER_USER: number;
 
   @Variable(
-    { meaning: 'the same for an address, or a /64 network of IPv6', default: '2000', shared: true },
+    { meaning: 'the same for an IPv4 address or an IPv6 network (/64)', default: '2000', shared: true },
     WholeNumber(0, 1_000_000),
   )
   readonly RATE_LIMIT_PER_ADDRESS: number;
@@ -51,7 +51,8 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
-        'proxies, as addresses and ranges (`10.0.0.0/16`), whose `X-Forwarded-For`, `-Proto` and `-Host` are believed',
+        'proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, as addresses and ranges (`10.0.0.0/16`). ' +
+        'List only proxies: an address that clients can connect from could claim any client address',
       default: [],
       defaultText: 'none',
     },
@@ -62,7 +63,7 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
-        'origins whose pages may use the API (`https://example.com`), with commas between; `*` for all, not in production',
+        'origins whose pages may use the API (`https://example.com`), separated by commas; `*` for all, not in production',
       default: [],
       defaultText: 'none',
       shared: true,
@@ -77,7 +78,7 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
-        'names of request headers that pages may send beside the usual ones, to the API and to the gate, with commas between',
+        'names of request headers that pages may send to the API and to the gate, in addition to the usual ones, separated by commas',
       default: [],
       defaultText: 'none',
       shared: true,
@@ -89,7 +90,7 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
-        'the commit that the image was built from, which the image sets; `GET /internal/config` tells it',
+        'the commit that the image was built from; the image sets it, and `GET /internal/config` shows it',
     },
     IsOptional(),
     Satisfies(
@@ -100,7 +101,7 @@ export class ServerSection extends Section {
   readonly BUILD_COMMIT?: string;
 }
 
-/** An address, or a range of them in the form of CIDR. The range of all is refused: any client would be a proxy. */
+/** Whether a value is an address or a CIDR range. The range of all addresses is refused: each client would be a proxy. */
 function isAddressRange(value: string): boolean {
   const [address = '', bits, ...rest] = value.split('/');
   const most = { 0: 0, 4: 32, 6: 128 }[isIP(address)]!;

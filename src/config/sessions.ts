@@ -4,22 +4,23 @@ import { Decimal, Satisfies, WholeNumber, isUrl } from './checks.js';
 import { type StreamsSection } from './streams.js';
 import { Section, Variable, isProduction } from './variable.js';
 
-/** How long a new session's place is held while its first phase is on its way. */
+/** The lease: how long a new session holds its place while its first phase is being delivered. */
 const LEASE_MS = 5_000;
 
-/** The limit, the times of a session, and the store. */
+/** The limit, the times of sessions, and the store. */
 export class SessionsSection extends Section {
   static readonly title = 'Sessions and their store';
 
   @Variable(
-    { meaning: 'the limit: sessions that a user may hold at once', default: '3', shared: true },
+    { meaning: 'the limit: sessions that a user may hold at the same time', default: '3', shared: true },
     WholeNumber(1, 1_000),
   )
   readonly MAX_SESSIONS_PER_USER: number;
 
   @Variable(
     {
-      meaning: 'X; fractions from 0.2 allowed, from 2 with `secure-link` and `cloudfront`',
+      meaning:
+        'X, the duration of a phase: 0.2 or more, fractions allowed; 2 or more with `secure-link` and `cloudfront`',
       default: '10',
       shared: true,
     },
@@ -35,14 +36,14 @@ export class SessionsSection extends Section {
   readonly PHASE_SECONDS: number;
 
   @Variable(
-    { meaning: 'n: a session that asks for nothing for n·X seconds is expired', default: '3', shared: true },
+    { meaning: 'n: a session that sends no request for n·X seconds is expired', default: '3', shared: true },
     WholeNumber(1, 1_000),
   )
   readonly IDLE_PHASES: number;
 
   @Variable(
     {
-      meaning: 'for how long after its last phase a session can be kept by keepalives',
+      meaning: 'how long after its last phase keepalives can keep a session',
       default: '1800',
       shared: true,
     },
@@ -52,7 +53,7 @@ export class SessionsSection extends Section {
 
   @Variable(
     {
-      meaning: 'a session with more than this left to play is handed out no further phase; at least 3·X',
+      meaning: 'a session with more than this left to play gets no further phase; at least 3·X',
       default: (given) => String(Math.max(60, 3 * Number(given.PHASE_SECONDS ?? 10)) || 60),
       defaultText: '60, or 3·X if that is more',
       shared: true,
@@ -68,9 +69,9 @@ export class SessionsSection extends Section {
   @Variable(
     {
       meaning:
-        '`redis`; or `memory`, the embedded store, which serves one process and which production refuses unless named',
+        '`redis`, or `memory`, the embedded store for a single process, which must be set explicitly in production',
       default: (given) => (given.REDIS_URL ? 'redis' : isProduction(given) ? undefined : 'memory'),
-      defaultText: '`redis` where `REDIS_URL` is set, else `memory`',
+      defaultText: '`redis` if `REDIS_URL` is set, else `memory`',
     },
     IsIn(['redis', 'memory'], {
       message:
@@ -80,7 +81,7 @@ export class SessionsSection extends Section {
   readonly SESSION_STORE: 'redis' | 'memory';
 
   @Variable(
-    { meaning: '`redis://` or `rediss://`, with a password if any', secret: true },
+    { meaning: 'the Redis server: `redis://` or `rediss://`, with its password if it has one', secret: true },
     ValidateIf(
       (config: SessionsSection) => config.SESSION_STORE === 'redis' || config.REDIS_URL !== undefined,
     ),
@@ -91,8 +92,19 @@ export class SessionsSection extends Section {
   )
   readonly REDIS_URL?: string;
 
-  @Variable({ meaning: 'the password, where the URL has none', secret: true }, IsOptional(), IsString())
+  @Variable({ meaning: 'the password of Redis, if the URL has none', secret: true }, IsOptional(), IsString())
   readonly REDIS_PASSWORD?: string;
+
+  @Variable(
+    {
+      meaning:
+        'the layout of the records that this instance writes, `1` (of release 0.1.0) or `2`; set it to `2` after an update, when no older release runs',
+      defaultText: '`2`, or `1` where Redis holds data of release 0.1.0',
+    },
+    IsOptional(),
+    IsIn(['1', '2'], { message: 'must be 1 or 2: the layout of the records that this instance writes' }),
+  )
+  readonly STORE_LAYOUT?: '1' | '2';
 
   @Variable(
     { meaning: '`false`: cluster mode is not available yet', defaultText: '`false`' },
@@ -102,7 +114,7 @@ export class SessionsSection extends Section {
   readonly REDIS_CLUSTER?: string;
 
   @Variable(
-    { meaning: 'without its store the service refuses with 503', default: 'closed' },
+    { meaning: '`closed`: the service answers 503 without its store', default: 'closed' },
     IsIn(['closed'], { message: 'must be closed: open is not available yet' }),
   )
   readonly STORE_DOWN_POLICY: 'closed';
@@ -122,7 +134,7 @@ export class SessionsSection extends Section {
       leaseMs: Math.min(LEASE_MS, expireAfterMs),
       maxPauseMs: this.MAX_PAUSE_SECONDS * 1_000,
       maxAheadMs,
-      // Two seeks in a row find room. MAX_AHEAD_SECONDS is 3·X or more, so that one phase at least is left.
+      // Leaves room for two seeks in a row. MAX_AHEAD_SECONDS is 3·X or more, so that at least one phase remains.
       pacedAheadMs: maxAheadMs - 2 * this.phaseMs,
     };
   }
@@ -136,6 +148,6 @@ function isRedisUrl(value: unknown): boolean {
   } catch {
     return false;
   }
-  // With a database that it cannot select, a client would go on in database 0.
+  // A client that cannot select its database would use database 0.
   return /^\/?$|^\/(\d|1[0-5])$/.test(pathname);
 }

@@ -7,7 +7,7 @@ import { type Given, Section, Variable, guessable, isProduction, withoutEffect }
 
 const MEDIA_SIGNERS = ['hmac', 'secure-link', 'cloudfront', 'none'] as const;
 
-/** Where streams come from, and how the URLs of their media are signed. */
+/** The origin of streams, and the signing of media URLs. */
 export class StreamsSection extends Section {
   static readonly title = 'Streams and media';
 
@@ -16,7 +16,7 @@ export class StreamsSection extends Section {
       ...guessable(given, ['MEDIA_SIGNING_SECRET']),
       ...(given.MEDIA_SIGNING === 'secure-link' && given.MEDIA_SIGNING_SECRET === undefined
         ? [
-            'MEDIA_SIGNING_SECRET is not set: URLs are signed with one made at start, which nginx cannot check',
+            'MEDIA_SIGNING_SECRET is not set: URLs are signed with one generated at start, which nginx cannot check',
           ]
         : []),
       ...(given.MEDIA_SIGNING === 'cloudfront'
@@ -32,7 +32,7 @@ export class StreamsSection extends Section {
   @Variable(
     {
       meaning:
-        'a folder holding `{stream_id}/index.m3u8`, or an `http(s)://…/{stream_id}/index.m3u8` template',
+        'a folder with `{stream_id}/index.m3u8`, or a URL template: `http(s)://…/{stream_id}/index.m3u8`',
       default: resolve(__dirname, '../../samples/streams'),
       defaultText: 'the bundled sample',
       shared: true,
@@ -47,7 +47,7 @@ export class StreamsSection extends Section {
   @Variable(
     {
       meaning:
-        "other origins that a template's may redirect playlists to: `https://host`, with commas between",
+        'other origins that a URL origin may redirect playlists to: `https://host`, separated by commas',
       default: [],
       defaultText: 'none',
       shared: true,
@@ -62,7 +62,7 @@ export class StreamsSection extends Section {
   @Variable(
     {
       meaning: 'the beginning of segment URLs; `secure-link` and `cloudfront` need it for a folder',
-      defaultText: 'the service itself for a folder, the origin for a template',
+      defaultText: 'this service for a folder, the origin for a URL template',
     },
     ValidateIf(
       ({ MEDIA_BASE_URL, STREAM_ORIGIN, signsForAnother }: StreamsSection) =>
@@ -79,7 +79,7 @@ export class StreamsSection extends Section {
   @Variable(
     {
       meaning:
-        '`hmac`; `secure-link` for nginx; `cloudfront`; or `none`: then `/media` serves every file of the folder to everybody',
+        '`hmac`, `secure-link` (for nginx), `cloudfront` or `none`. With `none`, `/media` serves every file of the folder to every client',
       default: 'hmac',
       shared: true,
     },
@@ -89,12 +89,12 @@ export class StreamsSection extends Section {
 
   @Variable(
     {
-      meaning: 'for `hmac` and `secure-link`; the log warns of fewer than 16 characters',
+      meaning: 'the key for `hmac` and `secure-link`; the log warns if it has fewer than 16 characters',
       default: (given) =>
         isProduction(given) && !['none', 'cloudfront'].includes(given.MEDIA_SIGNING ?? '')
           ? undefined
           : randomBytes(32).toString('base64url'),
-      defaultText: 'made at start; in production required',
+      defaultText: 'generated at start; required in production',
       secret: true,
       shared: true,
     },
@@ -117,7 +117,7 @@ export class StreamsSection extends Section {
 
   @Variable(
     {
-      meaning: 'RSA of 2048 bits in PEM; its lines may be joined by `\\n`',
+      meaning: 'the private key (RSA, 2048 bits) in PEM; `\\n` may stand for its line ends',
       defaultText: 'none; for `cloudfront` required',
       secret: true,
     },
@@ -127,7 +127,7 @@ export class StreamsSection extends Section {
   )
   readonly CLOUDFRONT_PRIVATE_KEY?: string;
 
-  /** Another server checks the URLs of media, and this one serves none. */
+  /** Whether another server serves the media and checks the signed URLs. */
   get signsForAnother(): boolean {
     return this.MEDIA_SIGNING === 'secure-link' || this.MEDIA_SIGNING === 'cloudfront';
   }
@@ -136,11 +136,11 @@ export class StreamsSection extends Section {
 function isOrigin(value: unknown): boolean {
   if (!isText(value)) return false;
   if (!/^https?:/.test(value)) return statSync(value, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  // The id belongs in the path: the root of the origin is the part before it.
+  // The id must be in the path: the root of the origin is the part before it.
   return isUrl(value, HTTP, 'refused') && /^https?:\/\/[^/?#]+\/[^?#]*\{stream_id\}/.test(value);
 }
 
-/** CloudFront takes no RSA key of another size. */
+/** CloudFront accepts RSA keys of 2048 bits only. */
 function isCloudFrontKey(value: unknown): boolean {
   if (!isText(value)) return false;
   try {

@@ -1,11 +1,11 @@
 import { SECTIONS, VARIABLES } from './config.js';
 import { type SectionClass, type Variable, variablesOf } from './variable.js';
 
-/** The lines of README between which the tables stand. */
+/** The tables are between these lines of README. */
 const BEGIN = '<!-- Written by `npm run docs:config` from src/config/. -->';
 const END = '<!-- The end of what `npm run docs:config` writes. -->';
 
-/** README with the tables of variables as the sections define them. Cells are not aligned: prettier does that. */
+/** README with the tables of variables that the sections define. The cells are not aligned; prettier aligns them. */
 export function withTables(readme: string): string {
   const [before, , after] = readme.split(new RegExp(`(${BEGIN}[^]*${END})`));
   if (before === undefined || after === undefined) throw new Error(`README has no lines ${BEGIN} and ${END}`);

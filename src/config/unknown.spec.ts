@@ -3,9 +3,9 @@ import { ConfigError, readConfig } from './config.js';
 const warnings = (...names: string[]): readonly string[] =>
   readConfig(Object.fromEntries(names.map((name) => [name, 'value']))).warnings;
 
-describe('a variable that is none of ours', () => {
+describe('an unknown variable', () => {
   it.each([
-    // A slip of the pen.
+    // A typing error.
     ['MAX_SESSION_PER_USER', 'MAX_SESSIONS_PER_USER'],
     ['PROT', 'PORT'],
     ['PORTS', 'PORT'],
@@ -22,22 +22,22 @@ describe('a variable that is none of ours', () => {
     ['LOG_FILE', 'LOG_LEVEL'],
     ['CORS_ORIGINS', 'CORS_ALLOWED_ORIGINS'],
     ['AUTH_JWT_KEY', 'AUTH_JWT_PUBLIC_KEY'],
-    // A common first word, and another of the same variable.
+    // A common first word, and another word of the same variable.
     ['MAX_PAUSE', 'MAX_PAUSE_SECONDS'],
     ['MAX_SESSIONS', 'MAX_SESSIONS_CEILING'],
     ['API_TOKEN', 'API_TOKENS'],
-    // A file for what is no secret, and a prefix.
+    // A file for a variable that is no secret, and a prefix.
     ['PORT_FILE', 'PORT'],
     ['MEDIA_BASE_URL_FILE', 'MEDIA_BASE_URL'],
     ['STREAMGATE_REDIS_URL', 'REDIS_URL'],
     ['STREAMGATE_MODE', 'AUTH_MODE'],
-  ])('as %s is warned of, with the nearest: %s', (name, nearest) => {
+  ])('such as %s gets a warning that names the nearest variable, %s', (name, nearest) => {
     expect(warnings(name)).toEqual([
       `${name} is unknown and has no effect: the nearest variable is ${nearest}`,
     ]);
   });
 
-  it('is passed over where it is of another program', () => {
+  it('gets no warning if it belongs to another program', () => {
     const others = [
       'HOME HOSTNAME PATH PWD OLDPWD USER LOGNAME SHELL SHLVL TERM LANG LC_ALL TZ EDITOR _ DISPLAY TMPDIR MAIL',
       'NODE_ENV NODE_OPTIONS NODE_EXTRA_CA_CERTS NODE_VERSION YARN_VERSION npm_config_cache npm_package_name INIT_CWD',
@@ -50,18 +50,18 @@ describe('a variable that is none of ours', () => {
     expect(warnings(...others.flatMap((line) => line.split(' ')))).toEqual([]);
   });
 
-  it('is passed over where Kubernetes set it, and warned of where a person did', () => {
+  it('gets no warning if Kubernetes set it, and one if a person did', () => {
     expect(readConfig({ REDIS_PORT: 'tcp://10.0.0.1:6379' }).warnings).toEqual([]);
     expect(readConfig({ REDIS_PORT: '6379' }).warnings).toHaveLength(1);
   });
 
-  it('is named once each, never with its value', () => {
+  it('is named once, without its value', () => {
     const lines = warnings('REDIS_ULR', 'PHASE_SECOND', 'MAX_OLD_SPACE_SIZE');
     expect(lines.map((line) => line.split(' ', 1)[0])).toEqual(['REDIS_ULR', 'PHASE_SECOND']);
     expect(lines.join()).not.toContain('value');
   });
 
-  it('is named beside the fault that it causes, where the service does not start', () => {
+  it('is named beside the error that it causes, if the service does not start', () => {
     const start = () => readConfig({ NODE_ENV: 'production', AUTH_MODE: 'none', REDIS_ULR: 'redis://value' });
     expect(start).toThrow(ConfigError);
     expect(start).toThrow(/SESSION_STORE: [^]*REDIS_ULR is unknown .* REDIS_URL/);

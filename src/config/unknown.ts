@@ -1,11 +1,11 @@
 import { type Given, type Variable } from './variable.js';
 
-/** First words that many programs use in their variables: a name must be like ours in more than these. */
+/** First words that variables of many programs have. A name with such a word must share another word with a known one. */
 const COMMON_WORDS = new Set(['HOST', 'PORT', 'MAX', 'API', 'SESSION', 'BUILD']);
-/** The name of this service: nothing reads variables that begin so, but people who do not know that write them. */
+/** No variable of this service has its name as a prefix, but people may expect it. */
 const OWN_PREFIX = 'STREAMGATE_';
 
-/** One warning for each variable that looks as if it were meant for this service and is none of its variables. */
+/** One warning for each unknown variable that looks as if it were meant for this service. */
 export function findUnknown(given: Given, variables: readonly Variable[]): string[] {
   const known = new Set(variables.flatMap(({ name, secret }) => (secret ? [name, `${name}_FILE`] : [name])));
   const names = variables.map(({ name }) => name);
@@ -15,13 +15,13 @@ export function findUnknown(given: Given, variables: readonly Variable[]): strin
       const name = written.toUpperCase();
       const base = name.replace(OWN_PREFIX, '').replace(/_FILE$/, '');
       const nearest = nearestOf(base, names);
-      return name.startsWith(OWN_PREFIX) || isSlip(base, nearest) || sharesWords(name, nearest, names)
+      return name.startsWith(OWN_PREFIX) || isTypo(base, nearest) || sharesWords(name, nearest, names)
         ? [`${written} is unknown and has no effect: the nearest variable is ${nearest}`]
         : [];
     });
 }
 
-/** Whether Kubernetes set a variable to tell of a service, as REDIS_SERVICE_HOST and REDIS_PORT=tcp://… of one named redis. */
+/** Whether Kubernetes set a variable for a service, such as REDIS_SERVICE_HOST and REDIS_PORT=tcp://… for `redis`. */
 function isServiceLink(name: string, value: string): boolean {
   return (
     /_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)/.test(name) ||
@@ -29,27 +29,27 @@ function isServiceLink(name: string, value: string): boolean {
   );
 }
 
-/** Whether a name is a variable of ours but for a few letters. */
-function isSlip(name: string, known: string): boolean {
-  return distance(name, known) <= slips(known);
+/** Whether a name differs from a known variable by a few letters only. */
+function isTypo(name: string, known: string): boolean {
+  return distance(name, known) <= maxTypos(known);
 }
 
-/** Whether a name begins with a word as ours do: one that other programs do not use, or that is not the only one shared. */
+/** Whether a name starts like a known variable: with a word that other programs do not use, or with two common words. */
 function sharesWords(name: string, nearest: string, names: readonly string[]): boolean {
   const [first = ''] = name.split('_', 1);
   if (!name.includes('_') || !names.some((known) => known.startsWith(`${first}_`))) return false;
   return !COMMON_WORDS.has(first) || commonWords(name, nearest) >= 2;
 }
 
-/** How many letters may be wrong: one of PORT, and at most three. */
-function slips(name: string): number {
+/** How many letters may be wrong: one in PORT, and at most three. */
+function maxTypos(name: string): number {
   return Math.max(1, Math.min(3, Math.floor(name.length / 5)));
 }
 
-/** The variable with the most words in common; of several such, the one that takes the fewest changes. */
+/** The variable with the most common words. Among several, the one with the smallest distance. */
 function nearestOf(name: string, names: readonly string[]): string {
   const rank = (known: string): number =>
-    distance(name, known) - (isSlip(name, known) ? 1_000 : 10 * commonWords(name, known));
+    distance(name, known) - (isTypo(name, known) ? 1_000 : 10 * commonWords(name, known));
   return names.reduce((best, known) => (rank(known) < rank(best) ? known : best));
 }
 
@@ -59,8 +59,8 @@ function commonWords(one: string, other: string): number {
 }
 
 /**
- * How many letters must be put in, taken out, replaced or swapped with the next one to make one text of the other
- * (Damerau-Levenshtein, as optimal string alignment).
+ * How many letters must be inserted, deleted, replaced or swapped with the next one to turn one text into the other
+ * (Damerau-Levenshtein distance, as optimal string alignment).
  */
 function distance(from: string, to: string): number {
   const costs = [Array.from({ length: to.length + 1 }, (_, at) => at)];

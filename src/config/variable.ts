@@ -1,42 +1,42 @@
-/** Variables as they are given: by name, without empty ones, secrets read from their files. */
+/** The variables of the environment by name, without empty ones, with the contents of secret files. */
 export type Given = Readonly<Record<string, string | undefined>>;
 
 interface VariableOptions {
   /** For README's table, in Markdown: a phrase without a full stop. */
   readonly meaning: string;
-  /** The value where none is given, as it would be written in the environment. It may depend on other variables. */
+  /** The default, as it would be written in the environment. It may depend on other variables. */
   readonly default?: string | readonly string[] | ((given: Given) => string | undefined);
-  /** For README's table, where `default` alone does not tell it. */
+  /** The default for README's table, if `default` cannot be shown. */
   readonly defaultText?: string;
-  /** It may be given as a file (NAME_FILE) and is shown nowhere. */
+  /** The value can be given as a file (NAME_FILE), and is never shown. */
   readonly secret?: true;
-  /** Instances that share a Redis must have the same value: where they differ, a user's requests are answered differently. */
+  /** Instances that share a Redis must have the same value; otherwise they answer the requests of a user differently. */
   readonly shared?: true;
 }
 
 export interface Variable extends VariableOptions {
   readonly name: string;
-  /** What class-transformer and class-validator are to do with the value; checked in this order. */
+  /** Decorators of class-transformer and class-validator for the value, applied in this order. */
   readonly checks: readonly PropertyDecorator[];
 }
 
-/** A class whose fields are the variables of one module. It is never instantiated: `join` makes one class of all. */
+/** A class whose fields are the variables of one module. It is not instantiated: `join` makes one class of all sections. */
 export interface SectionClass<T = object> {
   new (): T;
-  /** For README: the heading of its table. */
+  /** The heading of its table in README. */
   readonly title: string;
-  /** Warns of values that are allowed and most likely not meant. Never with a value, which may be a secret. */
+  /** Warnings about values that are allowed but probably a mistake. They never contain a value, which may be a secret. */
   warnings?(given: Given): string[];
 }
 
-/** What the checks of every section may read. */
+/** The base of all sections: the fields that the checks of every section may read. */
 export abstract class Section {
   readonly production: boolean;
 }
 
 const variables = new WeakMap<object, Variable[]>();
 
-/** Of a field of a section, named like the variable. */
+/** Declares a field of a section as the variable of the same name. */
 export function Variable(options: VariableOptions, ...checks: PropertyDecorator[]): PropertyDecorator {
   return ({ constructor }, name) => {
     const others = variables.get(constructor) ?? [];
@@ -44,7 +44,7 @@ export function Variable(options: VariableOptions, ...checks: PropertyDecorator[
   };
 }
 
-/** The variables of a section, as its source lists them. */
+/** The variables of a section, in the order of its source. */
 export function variablesOf(section: SectionClass): readonly Variable[] {
   return variables.get(section) ?? [];
 }
@@ -56,7 +56,7 @@ type Joined<T extends readonly SectionClass[]> = T extends readonly [
   ? First & Joined<Rest>
   : object;
 
-/** One class with the fields and getters of all sections, so that the configuration is validated whole. */
+/** Makes one class with the fields and getters of all sections, so that the configuration is validated as a whole. */
 export function join<const T extends readonly SectionClass[]>(sections: T): new () => Joined<T> {
   class All {}
   for (const section of sections) {
@@ -72,15 +72,15 @@ export function isProduction({ NODE_ENV }: Given): boolean {
   return NODE_ENV === 'production';
 }
 
-/** One warning for each of these variables that is given. */
+/** One warning for each of these variables that is set. */
 export function withoutEffect(given: Given, names: readonly string[], reason: string): string[] {
   return names.filter((name) => given[name] !== undefined).map((name) => `${name} has no effect: ${reason}`);
 }
 
-/** A secret of fewer characters can be guessed. */
+/** A shorter secret can be guessed. */
 const SAFE_LENGTH = 16;
 
-/** One warning for each of these secrets that is given and too short. */
+/** One warning for each of these secrets that is set and too short. */
 export function guessable(given: Given, names: readonly string[]): string[] {
   return names
     .filter((name) => given[name] !== undefined && given[name].length < SAFE_LENGTH)

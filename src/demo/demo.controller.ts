@@ -8,8 +8,8 @@ import { Problem } from '../http/problem.js';
 const ROOT = resolve(__dirname, '../..');
 
 /**
- * The page at `/` that shows the service at work, outside production only. It serves only the files that are named here.
- * `npm run build:demo` makes those of the client and `hls.min.js`; `npm start` and the image run it.
+ * The demo page at `/`, outside production only. The controller serves only the files that are named here.
+ * `npm run build:demo` makes the files of the client and `hls.min.js`; `npm start` and the image build run it.
  */
 @ApiExcludeController()
 @Public()

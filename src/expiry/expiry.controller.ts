@@ -11,25 +11,31 @@ import { type Pause } from '../sessions/session.repository.js';
 import { ExpiryService } from './expiry.service.js';
 
 const SWEEP = component('Sweep', {
-  expired: countSchema('How many sessions this call claimed.'),
-  more: Type.Boolean({ description: 'More is due: call again. Always so while paused.' }),
-  took_ms: Type.Integer({ minimum: 0 }),
+  expired: countSchema('How many expired sessions this sweep claimed.'),
+  more: Type.Boolean({
+    description: 'True if more sessions are due: call again. Always true while sweeps are paused.',
+  }),
+  took_ms: Type.Integer({ minimum: 0, description: 'How long the sweep took, in milliseconds.' }),
 });
 
 const PAUSE_REQUEST = optionalBody(
   component('PauseRequest', {
     by: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 100, description: 'Who pauses, for others to read.' }),
+      Type.String({ minLength: 1, maxLength: 100, description: 'The person or system that pauses.' }),
     ),
-    until: Type.Optional(instantSchema('When sweeps go on by themselves.')),
+    until: Type.Optional(instantSchema('When sweeps resume automatically.')),
   }),
 );
 
 const STATUS = component('ExpiryStatus', {
   paused: Type.Boolean(),
   since: orNull(instantSchema('When the sweeps were paused.')),
-  by: orNull(Type.String({ description: 'Who paused them.' })),
-  until: orNull(instantSchema('null: until somebody resumes.')),
+  by: orNull(Type.String({ description: 'The person or system that paused them.' })),
+  until: orNull(
+    instantSchema(
+      'When sweeps resume automatically; null if only POST /internal/expiry/resume ends the pause.',
+    ),
+  ),
 });
 type StatusJson = Static<typeof STATUS>;
 
@@ -49,17 +55,21 @@ export class ExpiryController {
   @ApiOperation({
     summary: 'Run one bounded sweep now',
     description:
-      'The same code runs every second in every instance. Safe to call from any number of schedulers.',
+      'Claims sessions that have expired, up to a limit. Every instance also sweeps once a second. Any number of ' +
+      'schedulers may call this at the same time: each expiry is reported once.',
   })
-  @ApiOkResponse({ description: 'The sweep ended.', schema: schemaOf(SWEEP) })
+  @ApiOkResponse({ description: 'The result of the sweep.', schema: schemaOf(SWEEP) })
   async expireIdleSessions(): Promise<Static<typeof SWEEP>> {
     const { expired, more, tookMs } = await this.expiry.sweep();
     return { expired, more, took_ms: tookMs };
   }
 
   @Get('expiry')
-  @ApiOperation({ summary: 'Are the sweeps paused, by whom and since when?' })
-  @ApiOkResponse({ description: 'How it stands, for all instances.', schema: schemaOf(STATUS) })
+  @ApiOperation({ summary: 'Show whether the sweeps are paused' })
+  @ApiOkResponse({
+    description: 'The state of the sweeps, the same for all instances.',
+    schema: schemaOf(STATUS),
+  })
   async getExpiryStatus(): Promise<StatusJson> {
     return statusJson(await this.expiry.paused());
   }
@@ -70,19 +80,19 @@ export class ExpiryController {
   @ApiOperation({
     summary: 'Pause the sweeps of all instances',
     description:
-      'Nothing is reported as expired from now on, except what has to make room for a new session; the limit stays ' +
-      'exact. It outlives restarts. Called again, it changes `by` and `until`.',
+      'While paused, no session is reported as expired, unless a new session needs its place. The limit stays exact. ' +
+      'The pause survives restarts. A second call changes `by` and `until`.',
   })
   @ApiBody({
     required: false,
     schema: schemaOf(PAUSE_REQUEST),
     examples: { usual: { value: { by: 'ops, ticket 4711', until: '2030-01-01T00:00:00.000Z' } } },
   })
-  @ApiOkResponse({ description: 'They are paused.', schema: schemaOf(STATUS) })
+  @ApiOkResponse({ description: 'The sweeps are paused.', schema: schemaOf(STATUS) })
   @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
   async pauseExpiry(@Body() body: Static<typeof PAUSE_REQUEST>): Promise<StatusJson> {
     const until = body?.until === undefined ? undefined : Date.parse(body.until);
-    // Not a number: a leap second, which the form allows and no clock here knows.
+    // The pattern allows a leap second, which Date.parse reads as NaN; the comparison refuses it.
     if (until !== undefined && !(until > (this.clock.storeNow() ?? this.clock.now())))
       throw Problem.invalidRequest([{ field: 'until', message: 'must be in the future' }]);
     return statusJson(await this.expiry.pause({ by: body?.by, until }));
@@ -90,8 +100,11 @@ export class ExpiryController {
 
   @Post('expiry/resume')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Resume the sweeps of all instances', description: 'What piled up is drained.' })
-  @ApiOkResponse({ description: 'They run.', schema: schemaOf(STATUS) })
+  @ApiOperation({
+    summary: 'Resume the sweeps of all instances',
+    description: 'The next sweeps claim everything that expired during the pause.',
+  })
+  @ApiOkResponse({ description: 'The sweeps run.', schema: schemaOf(STATUS) })
   async resumeExpiry(): Promise<StatusJson> {
     await this.expiry.resume();
     return statusJson(undefined);

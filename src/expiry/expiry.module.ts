@@ -4,7 +4,7 @@ import { SessionsModule } from '../sessions/sessions.module.js';
 import { ExpiryController } from './expiry.controller.js';
 import { ExpiryService } from './expiry.service.js';
 
-/** The sweep that reclaims expired sessions: run by every instance each second, and by endpoint. */
+/** The sweep that claims expired sessions. Every instance runs it each second; an endpoint runs it on demand. */
 @Module({
   imports: [AuthModule, SessionsModule],
   controllers: [ExpiryController],

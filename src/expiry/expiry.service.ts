@@ -8,33 +8,33 @@ import { type Pause, SessionRepository, StoreUnavailableError } from '../session
 import { CallbackOutbox } from '../sessions/session-events.js';
 
 /**
- * One sweep claims no more than this and takes little longer than that, whatever has piled up: half a second of work in
- * each, so that viewers hardly feel it (bench/README.md).
+ * Bounds of one sweep: how many sessions it claims, and how long it runs. Such a sweep is about half a second of work for
+ * the service and for the store, so that requests of viewers are hardly delayed (bench/README.md).
  */
 const MAX_SESSIONS = 5_000;
 const MAX_MS = 2_000;
-/** Spreads the sweeps of many instances, whose cron fires at the same instant, over the second. */
+/** The cron of all instances fires at the same instant. A random offset up to this spreads their sweeps over the second. */
 const SPREAD_MS = 800;
-/** How often the log is told that sweeps are paused. */
+/** How often each instance logs that sweeps are paused. */
 const REMIND_MS = 60_000;
 
 export interface Sweep {
   readonly expired: number;
-  /** True where more was due when the sweep reached its bound. */
+  /** True if more sessions were due when the sweep reached its bound. */
   readonly more: boolean;
   readonly tookMs: number;
 }
 
 /**
- * Reclaims what idle sessions left behind. Nothing waits for it: an expired session's place is free without any
- * sweep. It runs in every instance without a lock, because the store gives each expiry to one claimer only.
+ * Claims and reports expired sessions. No answer depends on it: the place of an expired session is free without any
+ * sweep. It runs in every instance without a lock, because the store gives each expiry to one caller only.
  */
 @Injectable()
 export class ExpiryService implements BeforeApplicationShutdown {
   private readonly log = new Logger(ExpiryService.name);
   private readonly stopping = new AbortController();
   private readonly running = new Set<Promise<unknown>>();
-  /** The same each time, so that an instance sweeps every second and not now sooner, now later. */
+  /** Fixed for the life of the process, so that the sweeps of one instance are one second apart. */
   private readonly offsetMs = Math.random() * SPREAD_MS;
   private failing = false;
   private remindedAt: number | undefined;
@@ -66,14 +66,17 @@ export class ExpiryService implements BeforeApplicationShutdown {
       await sleep(this.offsetMs, undefined, { signal: this.stopping.signal });
       const { paused } = await this.run({ shared: true });
       await this.remind(paused);
-      if (this.failing) this.log.log('sweeps work again');
+      if (this.failing) this.log.log('The expiry sweep works again');
       this.failing = false;
     } catch (error) {
       if (this.stopping.signal.aborted) return;
-      // The next tick tries again. A store that is away has said so itself; what else fails is said once.
+      // The next tick tries again. The store logs itself that it is unavailable; any other failure is logged once.
       const announced = error instanceof StoreUnavailableError && error.announced;
       if (!announced && !this.failing)
-        this.log.error({ reason: (error as Error).message, msg: 'sweeps fail from now on' });
+        this.log.error({
+          reason: (error as Error).message,
+          msg: 'The expiry sweep failed; further failures are not logged until it works again',
+        });
       this.failing ||= !announced;
     }
   }
@@ -85,20 +88,20 @@ export class ExpiryService implements BeforeApplicationShutdown {
   async pause(pause: { by: string | undefined; until: number | undefined }): Promise<Pause> {
     const paused = await this.sessions.pauseExpiry(pause);
     this.remindedAt = this.clock.monotonic();
-    this.warnOf(paused);
+    this.warnThatPaused(paused);
     return paused;
   }
 
   async resume(): Promise<void> {
     await this.sessions.resumeExpiry();
-    this.log.log('sweeps are resumed');
+    this.log.log('The expiry sweeps are resumed');
   }
 
   async paused(): Promise<Pause | undefined> {
     return this.sessions.expiryPause();
   }
 
-  /** Claims are told by the store itself; let what runs come to its end all the same, for the log. */
+  /** Waits for running sweeps, so that their result is logged. The store records the events of a claim itself. */
   async beforeApplicationShutdown(): Promise<void> {
     this.stopping.abort();
     await Promise.allSettled(this.running);
@@ -118,7 +121,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
     return { expired, more, paused, tookMs };
   }
 
-  /** A pause must not be forgotten: every instance says so, again and again. */
+  /** Logs a pause at regular intervals, in every instance, so that operators do not forget it. */
   private async remind(paused: boolean): Promise<void> {
     if (!paused) {
       this.remindedAt = undefined;
@@ -129,15 +132,15 @@ export class ExpiryService implements BeforeApplicationShutdown {
     const pause = await this.sessions.expiryPause();
     if (!pause) return;
     this.remindedAt = now;
-    this.warnOf(pause);
+    this.warnThatPaused(pause);
   }
 
-  private warnOf({ since, by, until }: Pause): void {
+  private warnThatPaused({ since, by, until }: Pause): void {
     this.log.warn({
       since: instant(since),
       by,
       until: until === undefined ? undefined : instant(until),
-      msg: 'sweeps are paused: nothing is reported as expired until POST /internal/expiry/resume',
+      msg: 'The expiry sweeps are paused: no session is reported as expired until POST /internal/expiry/resume',
     });
   }
 }

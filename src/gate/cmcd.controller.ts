@@ -10,14 +10,14 @@ import { sessionEnded } from '../sessions/sessions.errors.js';
 import { SESSION_ENDED, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
 import { Gate } from './gate.service.js';
 
-/** CTA-5004-B sends reports one a line; a player that was away may send some dozens at once. */
+/** CTA-5004-B sends one report per line. After a lost connection a player may send some dozens together. */
 const MAX_LINES = 100;
 const TEXT = { type: 'string' };
 const REPORT_REQUEST = {
   querystring: { type: 'object', properties: { ticket: TEXT, user_id: USER_ID, session_id: SESSION_ID } },
 };
 
-/** The event target of Common Media Client Data: what players say about themselves while they play. */
+/** The event target of Common Media Client Data: receives the reports that players send while they play. */
 @ApiTags('play')
 @Controller('v1/cmcd')
 export class CmcdController {
@@ -32,17 +32,19 @@ export class CmcdController {
   @RouteSchema(REPORT_REQUEST)
   @ApiOperation({
     operationId: 'reportPlayback',
-    summary: 'Signs of life of a player, by CMCD events',
+    summary: 'Receive CMCD reports of a player',
     description:
-      'Reports of CMCD version 2 (CTA-5004-B), one a line. A player that plays moves the last activity of its session, ' +
-      'a paused one keeps its place as by a keepalive, and one that ended or was left gives its place back. A report ' +
-      'that cannot be read is counted and ignored. 410 makes a player stop reporting.',
+      'Reports of CMCD version 2 (CTA-5004-B), one per line. The report of a playing player moves the last activity of ' +
+      'its session. The report of a paused player acts like a keepalive. The report of a player that has ended or was ' +
+      'closed ends the session. A malformed report is counted and ignored. 410 makes a player stop reporting.',
   })
   @ApiQuery({
     name: 'ticket',
     schema: TEXT,
     required: false,
-    description: 'Of POST /v1/tickets with `for: cmcd`; with AUTH_MODE=jwt needed, and enough.',
+    description:
+      'A ticket of POST /v1/tickets with `for: cmcd`. It is required with AUTH_MODE=jwt, and then replaces all other ' +
+      'parameters.',
   })
   @ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Needed without a ticket.' })
   @ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Likewise.' })
@@ -69,7 +71,7 @@ export class CmcdController {
       throw Problem.invalidRequest([
         { field: 'session_id', message: 'is missing: name the session, or send a ticket' },
       ]);
-    await this.limits.ofUser(request, reply, `${userId}/play`);
+    await this.limits.ofSession(request, reply, userId, sessionId);
     const lines = typeof request.body === 'string' ? request.body.split(/\r?\n/) : [];
     const reported = lines.filter((line) => line.trim() !== '').slice(-MAX_LINES);
     const outcome = await this.gate.takeReports({ userId, sessionId }, reported);

@@ -13,28 +13,31 @@ describe('a CMCD report', () => {
     ['sta=d', { sid: undefined, state: undefined }],
     ['sta=constructor', { sid: undefined, state: undefined }],
     ['sta=xyz', { sid: undefined, state: undefined }],
-  ])('says what the player does: %s', (text, report) => {
+  ])('gives the id and the state of the playback: %s', (text, report) => {
     expect(readReport(text)).toEqual(report);
   });
 
-  it.each(['s', 'p', 'k', 'r', 'w'])('in state %s is of a player that is being watched', (sta) => {
+  it.each(['s', 'p', 'k', 'r', 'w'])('in state %s means that the player plays', (sta) => {
     expect(readReport(`sta=${sta}`)).toMatchObject({ state: 'playing' });
   });
 
-  it.each(['e', 'f', 'q'])('in state %s is of a player that is done', (sta) => {
+  it.each(['e', 'f', 'q'])('in state %s means that the playback is over', (sta) => {
     expect(readReport(`sta=${sta}`)).toMatchObject({ state: 'over' });
   });
 
-  it.each(['sid="abc,pr=', '%%%', '=', 'sid="a"'.repeat(1_000)])('that is malformed is none: %#', (text) => {
-    expect(readReport(text)).toBeUndefined();
-  });
+  it.each(['sid="abc,pr=', '%%%', '=', 'sid="a"'.repeat(1_000)])(
+    'is undefined if it is malformed: %#',
+    (text) => {
+      expect(readReport(text)).toBeUndefined();
+    },
+  );
 
-  it('takes no playback session id that is longer than the standard allows', () => {
+  it('ignores a playback session id that is longer than the standard allows', () => {
     expect(readReport(`sid="${'x'.repeat(64)}"`)).toMatchObject({ sid: 'x'.repeat(64) });
     expect(readReport(`sid="${'x'.repeat(65)}"`)).toMatchObject({ sid: undefined });
   });
 
-  it('of a request stands in its query or in its headers', () => {
+  it('is read from the query or the headers of a request', () => {
     expect(readReportOfRequest({}, {})).toBeUndefined();
     expect(readReportOfRequest({ CMCD: 'sid="q",sta=a' }, {})).toEqual({ sid: 'q', state: 'paused' });
     const headers = { 'cmcd-session': 'sid="h",v=2', 'cmcd-status': 'sta=q' };
@@ -43,7 +46,7 @@ describe('a CMCD report', () => {
     expect(readReportOfRequest({ CMCD: '%%%' }, headers)).toBe('malformed');
   });
 
-  it('never throws, whatever is sent', () => {
+  it('never throws, for any text', () => {
     const part = fc.constantFrom(
       'sid',
       '=',

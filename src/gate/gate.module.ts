@@ -7,7 +7,7 @@ import { Gate } from './gate.service.js';
 import { HlsController } from './hls.controller.js';
 import { TicketsController } from './tickets.controller.js';
 
-/** Streams for players that contain no code of ours: playlists are rewritten so that every request passes the limit. */
+/** Serves players without Streamgate code: playlists are rewritten so that every request of a player is checked. */
 @Module({
   imports: [AuthModule, SessionsModule, StreamsModule],
   providers: [Gate],

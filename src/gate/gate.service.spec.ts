@@ -36,6 +36,8 @@ function stage(environment: Record<string, string> = {}) {
   });
   const fetchAs = async (sessionId: string, phase: number | 'same' = 'same') =>
     gate.admit(player(sessionId), phase, FILM, ARRIVES, TV_SET);
+  /** Resolves when the replies so far were told to the store: their sessions are permanent. */
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   /** Ends a session on purpose. */
   const end = async (sessionId: string) => repository.end('ana', [sessionId], 'user');
   /** Takes a place as POST /v1/phases does. */
@@ -48,7 +50,7 @@ function stage(environment: Record<string, string> = {}) {
     };
     return admissions.admit(request, ARRIVES);
   };
-  return { clock, gate, repository, tickets, admit, list, player, fetchAs, end, admitElsewhere };
+  return { clock, gate, repository, tickets, admit, list, player, fetchAs, settled, end, admitElsewhere };
 }
 
 describe('the gate', () => {
@@ -99,7 +101,7 @@ describe('the gate, asked to admit,', () => {
     expect(await gate.admit(player('tv'), 'same', undefined, ARRIVES, TV_SET)).toMatchObject({
       outcome: 'phase-not-found',
     });
-    expect(await repository.list('ana')).toMatchObject([{ sessionId: 'tv', phase: 4 }]);
+    expect((await repository.list('ana')).sessions).toMatchObject([{ sessionId: 'tv', phase: 4 }]);
   });
 
   it('repeats a refusal for a second without asking the store', async () => {
@@ -116,8 +118,9 @@ describe('the gate, asked to admit,', () => {
   });
 
   it('repeats it no longer than until the instant at which a place frees', async () => {
-    const { clock, fetchAs } = stage();
-    for (const session of ['a', 'b', 'c']) await fetchAs(session);
+    const { clock, fetchAs, settled } = stage();
+    for (const session of ['a', 'b', 'c']) await fetchAs(session, 0);
+    await settled();
     clock.advance(3 * PHASE_MS - 400);
     expect(await fetchAs('d')).toMatchObject({ outcome: 'refused' });
     clock.advance(399);

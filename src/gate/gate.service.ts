@@ -15,37 +15,37 @@ import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 
-/** For so long a player whose user has no place left is refused again without asking the store. */
+/** How long a refusal because of the limit is repeated without asking the store. */
 const REFUSED_MS = 1_000;
 /**
- * A session that was ended stays ended for as long after the last request of its player. hls.js asks for a refused
- * segment again and again, and would be admitted as soon as the store has forgotten that the session was ended.
+ * How long an ended session stays ended after the last request of its player. hls.js retries a refused segment for a long
+ * time, and would be admitted as soon as the store has removed the record of the ended session.
  */
 const ENDED_MS = 10 * 60_000;
-/** A refusal lists the sessions that hold the places: about a kilobyte each. */
+/** Bounds the remembered refusals, which list the sessions that hold the places: about a kilobyte per session. */
 const MAX_REFUSED_SESSIONS = 40_000;
 
-/** For so long a client that begins again is given the same session, if it has fetched nothing with it. */
+/** How long a client that opens a stream again gets the same session, if it has fetched nothing with it. */
 const UNUSED_MS = 2_000;
 const MAX_UNUSED = 10_000;
 
-/** So many replies are held at once. A held reply costs a connection and a timer, a few kilobytes. */
+/** How many replies are held at the same time. A held reply costs a connection and a timer, a few kilobytes. */
 const MAX_HELD = 10_000;
-/** No reply is held for longer: VLC and Shaka give up after 30 s and more. */
+/** No reply is held longer. VLC and Shaka time out after 30 s or more. */
 const LONGEST_HOLD_MS = 20_000;
 /**
- * Pages wait at least so long. hls.js measures the bandwidth by the time from its request to the last byte, so that a
- * held reply would make it choose a lower quality. After 10 s without a first byte it asks again, and measures that.
+ * A reply to a page is held at least this long. hls.js measures the bandwidth from its request to the last byte, so that
+ * a held reply would make it choose a lower quality. After 10 s without a first byte it retries, and measures the retry.
  */
 const SHORTEST_PAGE_HOLD_MS = 10_500;
-/** What tells the session ids that are made of a player's own id apart from other ids. */
+/** The prefix of session ids that are derived from a player's own playback id. */
 const PLAYER_PREFIX = 'player~';
 
-/** What a request tells about the program that plays. */
+/** The program that plays, as far as a request identifies it. */
 export interface Client {
-  /** A page in a browser, which may play in several tabs at once. */
+  /** Whether it is a page in a browser, which can play in several tabs at the same time. */
   readonly isPage: boolean;
-  /** Tells the programs of one user apart, by network address and user agent. Opaque, up to 16 characters. */
+  /** Distinguishes the programs of one user, by network address and user agent. Opaque, up to 16 characters. */
   readonly fingerprint: string;
   /** The id that the player gave its playback: CMCD's `sid`, or `X-Playback-Session-Id`. */
   readonly playbackId: string | undefined;
@@ -53,50 +53,51 @@ export interface Client {
 
 export interface Player {
   readonly userId: string;
+  readonly subject?: string | undefined;
   /** Undefined until the player is given a session. */
   readonly sessionId: string | undefined;
   readonly streamId: string;
   readonly quota: Quota;
-  /** The device that its ticket or its URL names. */
+  /** The device from its ticket or its URL. */
   readonly device: Device | undefined;
-  /** The ticket that it showed. */
+  /** The ticket of the request. */
   readonly ticket: string | undefined;
 }
 
-/** A player with a session: one that may load media. */
+/** A player with a session. Only such a player may load media. */
 export interface SessionPlayer extends Player {
   readonly sessionId: string;
 }
 
-/** A refusal for the sake of the session or of its user. */
+/** A refusal that concerns the session or its user. */
 export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' }>;
 
 export type GateAdmission =
   | Extract<Admission, { outcome: 'admitted' | 'too-far-ahead' | 'phase-not-found' }>
-  /** The player waited for as long as one reply may: it asks once more. */
+  /** The reply was held for as long as allowed: the player must send the request again. */
   | { readonly outcome: 'ask-again' }
-  /** The player left while it waited. */
+  /** The player disconnected while its reply was held. */
   | { readonly outcome: 'left' }
-  /** The same object each time that it is repeated from memory. */
+  /** While a refusal is repeated from memory, it is the same object. */
   | { readonly outcome: 'refused'; readonly refusal: Refusal };
 
 /** Instants are monotonic milliseconds. */
-interface Remembered {
+interface RememberedRefusal {
   readonly refusal: Refusal;
-  /** Until then the store is not asked. */
+  /** Until when the refusal is repeated without asking the store. */
   repeatUntil: number;
-  /** Until then the session counts as ended unless the store says that it lives; 0 for another refusal. */
+  /** Until when the session counts as ended, unless the store lists it as live; 0 for other refusals. */
   endedUntil: number;
 }
 
 /**
- * The decisions of the gate, for players that contain no code of ours: whose session a request is of, and whether it may
- * have what it asks for. Any format and any transport can stand in front of it.
+ * The decisions of the gate, which serves players without Streamgate code: which session a request belongs to, and
+ * whether it is admitted. The service is independent of formats and of HTTP.
  */
 @Injectable()
 export class Gate implements BeforeApplicationShutdown {
-  private readonly refusals: LRUCache<string, Remembered>;
-  /** The session that a client was given lately and has fetched nothing with yet. */
+  private readonly refusals: LRUCache<string, RememberedRefusal>;
+  /** Sessions that clients got lately and have fetched nothing with yet. */
   private readonly unused = new LRUCache<string, { readonly sessionId: string; readonly until: number }>({
     max: MAX_UNUSED,
   });
@@ -113,12 +114,12 @@ export class Gate implements BeforeApplicationShutdown {
     metrics: Metrics,
     config: Config,
   ) {
-    this.reports = metrics.counter('cmcd_reports_total', 'Reports of players that this instance took in.', [
+    this.reports = metrics.counter('cmcd_reports_total', 'Reports of players that this instance received.', [
       'result',
     ]);
     metrics.gauge(
       'held_replies',
-      'Replies to players that this instance holds until their turn.',
+      'Replies to players that this instance holds until their session may have the next phase.',
       () => this.held,
     );
     this.phaseMs = config.phaseMs;
@@ -130,10 +131,10 @@ export class Gate implements BeforeApplicationShutdown {
   }
 
   /**
-   * A session id for a player that names none. The id that a player gave its playback decides, where there is one: it is
-   * one session, whatever program asks. Some players (mpv) load the first URL twice, once to see what it is: the same
-   * client gets the same session again, until it fetches something with it or for 2 s. A page gets a new one each time,
-   * since two tabs may begin at the same instant.
+   * A session id for a player whose request has none. If the player sends a playback id, the session id is derived from
+   * it, so that all requests of that playback are one session. Otherwise the same client gets the same session for 2 s,
+   * or until it fetches something with it, because some players (mpv) load the first URL twice. A page gets a new session
+   * each time, because two tabs can start at the same instant.
    */
   sessionFor(player: Player, { isPage, fingerprint, playbackId }: Client): string {
     if (playbackId !== undefined) return sessionOf(player.userId, playbackId);
@@ -143,25 +144,25 @@ export class Gate implements BeforeApplicationShutdown {
     const given = this.unused.get(key);
     if (given !== undefined && now < given.until) return given.sessionId;
     const sessionId = randomUUIDv7();
-    // Not extended by the next request, or two players that begin one after the other would share a session.
+    // The next request does not extend it. Otherwise players that start one after the other would share a session.
     this.unused.set(key, { sessionId, until: now + UNUSED_MS });
     return sessionId;
   }
 
-  /** The client fetches with the session that it was given: the next player that begins there is another one. */
+  /** The client has fetched something with its session: the next player of this client gets another session. */
   useSession(player: Player, { fingerprint }: Client): void {
     this.unused.delete(clientKey(player, fingerprint));
   }
 
-  /** A player begins: whatever it was refused before, the store is asked again. */
+  /** Forgets a remembered refusal when a player starts, so that the store is asked again. */
   forgetRefusal(player: SessionPlayer): void {
     this.refusals.delete(sessionKey(player));
   }
 
   /**
-   * May this player have this phase, or `same` for the one that its session has? A window of undefined asks for what does
-   * not exist: the answer is a refusal, if there is one, or `phase-not-found`, and no place is taken. Rejects with
-   * StoreUnavailableError.
+   * Decides whether this player gets this phase; `same` is the current phase of its session. An undefined window means that
+   * the requested media does not exist: the answer is another refusal or `phase-not-found`, and no place is taken. Rejects
+   * with StoreUnavailableError.
    */
   async admit(
     player: SessionPlayer,
@@ -201,8 +202,9 @@ export class Gate implements BeforeApplicationShutdown {
   }
 
   /**
-   * As `admit`, and holds the reply of a player that is far enough ahead until its turn comes, so that the player sees no
-   * error. `watch` gives a signal that is aborted when the player leaves; it is asked only where a reply is held.
+   * Like `admit`, but if the player is too far ahead, holds the reply until the session may have the phase, so that the
+   * player sees no error. `watch` returns a signal that is aborted when the player disconnects; it is called only if a
+   * reply is held.
    */
   async admitInTurn(
     player: SessionPlayer,
@@ -227,8 +229,8 @@ export class Gate implements BeforeApplicationShutdown {
   }
 
   /**
-   * Reports of a player about itself, the oldest first. What the last one says counts; one that says that the player is
-   * done counts wherever it stands. Gives how the session was ended where it was ended before.
+   * Handles reports of a player, oldest first. The last known state counts, except that the state `over` counts at any
+   * position. If the session had been ended before, returns its end.
    */
   async takeReports(
     { userId, sessionId }: Pick<SessionPlayer, 'userId' | 'sessionId'>,
@@ -263,7 +265,7 @@ export class Gate implements BeforeApplicationShutdown {
     return report;
   }
 
-  /** Held replies end: their players ask again, and reach another instance. */
+  /** Ends held replies: their players send the request again, and reach another instance. */
   beforeApplicationShutdown(): void {
     this.stopping.abort();
   }
@@ -275,7 +277,7 @@ export class Gate implements BeforeApplicationShutdown {
     this.held--;
   }
 
-  /** The ticket for what a playlist names, which outlives the ticket that the player began with; undefined without one. */
+  /** The ticket for the URIs of a playlist. It lives longer than the first ticket; undefined for a player without a ticket. */
   async mediaTicket(player: SessionPlayer): Promise<string | undefined> {
     return player.ticket === undefined ? undefined : (await this.tickets.issue('media', player)).ticket;
   }
@@ -285,7 +287,7 @@ export class Gate implements BeforeApplicationShutdown {
     const ended = refusal.outcome === 'session-ended';
     this.refusals.set(sessionKey(player), {
       refusal,
-      // At `retryAt` a place may be free: by then the store is asked again.
+      // At `retryAt` a place may be free, so that the store must be asked again.
       repeatUntil: now + (ended ? this.phaseMs : Math.min(REFUSED_MS, refusal.retryAt - refusal.now)),
       endedUntil: ended ? now + ENDED_MS : 0,
     });
@@ -299,7 +301,7 @@ export class Gate implements BeforeApplicationShutdown {
     const ended = now < known.endedUntil;
     if (ended) known.endedUntil = now + ENDED_MS;
     if (now < known.repeatUntil) return known.refusal;
-    if (ended && !(await this.lives(player))) {
+    if (ended && !(await this.isLive(player))) {
       known.repeatUntil = now + this.phaseMs;
       return known.refusal;
     }
@@ -307,14 +309,14 @@ export class Gate implements BeforeApplicationShutdown {
     return undefined;
   }
 
-  /** POST /v1/phases, here or at another instance, may have admitted the session again after it was ended. */
-  private async lives({ userId, sessionId }: SessionPlayer): Promise<boolean> {
-    const sessions = await this.repository.list(userId);
+  /** Asks the store, because POST /v1/phases at any instance may have admitted the session again after its end. */
+  private async isLive({ userId, sessionId }: SessionPlayer): Promise<boolean> {
+    const { sessions } = await this.repository.list(userId);
     return sessions.some((session) => session.sessionId === sessionId);
   }
 }
 
-/** The session of a user's playback that has an id of its own, the same on every instance. */
+/** The session id for a playback id of a user. It is the same on every instance. */
 export function sessionOf(userId: string, playbackId: string): string {
   return PLAYER_PREFIX + hash('sha256', `${userId} ${playbackId}`, 'base64url').slice(0, 22);
 }

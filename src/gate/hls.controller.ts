@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -59,7 +60,7 @@ const VIEWER_QUERY = {
     device_name: DEVICE.properties.name,
   },
 };
-/** Checked by Fastify, since pipes run after the player is identified and 422 comes before 401. */
+/** Fastify validates requests, because 422 comes before 401, and Nest's pipes run after the player is identified. */
 const PLAY_REQUEST = {
   params: { type: 'object', properties: { stream_id: STREAM_ID } },
   querystring: VIEWER_QUERY,
@@ -72,9 +73,9 @@ const RENDITION_REQUEST = {
 type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params: StreamParams }>;
 
 /**
- * HLS at the gate. The playlists are the origin's, with every URI pointing here; a segment is answered with a redirect to
- * its signed URL. A request for a segment is the session asking for the phase that the segment lies in, and costs one call
- * to the store.
+ * HLS at the gate. The playlists are those of the origin, but each URI leads to this controller. The reply to a request for
+ * a segment is a redirect to its signed URL. Such a request counts as a request for the phase of the segment, and costs one
+ * call to the store.
  */
 @ApiTags('play')
 @ApiParam({ name: 'stream_id', schema: STREAM_ID })
@@ -82,16 +83,17 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params:
   name: 'ticket',
   schema: TEXT,
   required: false,
-  description: 'Of POST /v1/tickets; with AUTH_MODE=jwt needed, and enough.',
+  description:
+    'A ticket of POST /v1/tickets. It is required with AUTH_MODE=jwt, and then replaces all other parameters.',
 })
-@ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Needed without a ticket.' })
-@ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Left out: a new one.' })
+@ApiQuery({ name: 'user_id', schema: USER_ID, required: false, description: 'Required without a ticket.' })
+@ApiQuery({ name: 'session_id', schema: SESSION_ID, required: false, description: 'Absent: a new session.' })
 @ApiQuery({
   name: 'device_id',
   schema: DEVICE.properties.id,
   required: false,
   description:
-    'Where it plays: a new session takes the place of the former one of the device. A ticket names its own.',
+    'The device that plays. A new session takes the place of the previous session of the device. A ticket has its own.',
 })
 @ApiQuery({ name: 'device_name', schema: DEVICE.properties.name, required: false })
 @ApiProblems(
@@ -109,7 +111,7 @@ type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params:
 )
 @Controller(`${PLAY_PATH}/:stream_id`)
 export class HlsController {
-  /** To make an error costs more than to answer, and a player in a loop meets the same refusal again and again. */
+  /** The problem of each refusal. Creating an error costs more than answering, and players repeat refused requests. */
   private readonly problems = new WeakMap<Refusal, Problem>();
   private readonly texts = new CompressedTexts();
 
@@ -125,22 +127,22 @@ export class HlsController {
   @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylist',
-    summary: 'The playlist of a stream, for any HLS player',
+    summary: 'Get the playlist of a stream, for any HLS player',
     description:
-      'Give a player this URL with a ticket; or, with AUTH_MODE=none, with a user_id. It is sent on to the same URL ' +
-      'with a session_id, by which all that it fetches from then on is one session.',
+      'Give a player this URL with a ticket or, with AUTH_MODE=none, with a user_id. Without a session_id, the reply is ' +
+      'a redirect to the same URL with one. All further requests of the player then belong to that session.',
   })
   @ApiResponse({ status: 200, description: 'The playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
-  @ApiResponse({ status: 302, description: 'To the same URL with a session_id.' })
+  @ApiResponse({ status: 302, description: 'A redirect to the same URL with a session_id.' })
   async start(
     @Param() { stream_id }: StreamParams,
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.admitToAsk(request, reply, stream_id);
+    const player = await this.playerWithinLimit(request, reply, stream_id);
     if (!hasSession(player)) {
       const sessionId = this.gate.sessionFor(player, clientOf(request));
-      // The query as the client sent it, with names that are there twice.
+      // The query as the client sent it, including repeated names.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', sessionId);
       redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
@@ -148,18 +150,18 @@ export class HlsController {
     }
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
-    // A viewer begins, which is no loop of a player.
+    // The first playlist means that a viewer starts the stream; a player in a retry loop does not load it.
     this.gate.forgetRefusal(player);
     await this.admit(request, reply, player, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
     const folder = playbackFolder(player, ticket);
     const { manifest, stream } = opened;
-    await this.sendPlaylist(request, reply, () => {
-      if (stream === undefined) return manifest.template.write(folder, '');
+    await this.sendPlaylist(request, reply, async () => {
+      if (stream === undefined) return textOf(manifest.template.chunks(folder, ''));
       return ticket === undefined
-        ? manifest.template.write(`${folder}0/`, '')
-        : leadOn(`${folder}0/index.m3u8`);
+        ? textOf(manifest.template.chunks(`${folder}0/`, ''))
+        : playlistLeadingTo(`${folder}0/index.m3u8`);
     });
   }
 
@@ -168,14 +170,15 @@ export class HlsController {
   @RouteSchema(RENDITION_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylistItem',
-    summary: 'What a playlist of this gate names',
+    summary: 'Get a resource that a playlist of the gate lists',
     description:
-      'A playlist, or a segment, key or initialisation section: a redirect to where it is, by a URL that lives for X.',
+      'For a playlist, the playlist. For a segment, key or initialisation section, a redirect to its signed URL, which ' +
+      'is valid for X.',
   })
   @ApiParam({ name: 'rendition', schema: { type: 'string', pattern: '^\\d{1,4}$' } })
   @ApiParam({ name: 'name', schema: { type: 'string' } })
   @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
-  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetch(
     @Param() { stream_id, rendition, name }: RenditionParams,
     @Req() request: PlayRequest,
@@ -189,29 +192,25 @@ export class HlsController {
       await this.admit(request, reply, player, lookup);
       return;
     }
-    const { manifest, stream } = lookup;
+    const { manifest } = lookup;
     if (name === 'index.m3u8') {
       await this.admit(request, reply, player, lookup);
-      // What it names is played by the credential that the playlist was loaded with: a player must not get a newer ticket
-      // from playlist to playlist, or it could watch for ever by a plan or an account that has ended.
       const { template } = manifest;
       if ('credential' in request.params)
-        await this.sendPlaylist(request, reply, () => template.write('', ''), template);
+        await this.sendPlaylist(request, reply, () => textOf(template.chunks('', '')), template);
       else {
+        // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
+        // although its plan or account has ended.
         const query = playbackQuery(player, player.ticket);
-        await this.sendPlaylist(request, reply, () => template.write('', query));
+        await this.sendPlaylist(request, reply, () => textOf(template.chunks('', query)));
       }
       return;
     }
-    const sequence = /^\d{1,16}(?=\.|$)/.exec(name)?.[0];
-    if (sequence === undefined) await this.sendOn(request, reply, player, lookup, manifest.assets.get(name));
-    else {
-      const number = Number(sequence);
-      const path = manifest.segments.get(number)?.path;
-      // What is watched is counted by the variant. Other renditions run ahead of it or behind.
-      const phase = lookup.isVariant ? stream.phaseOf(number) : 'same';
-      await this.sendOn(request, reply, player, lookup, path, phase);
-    }
+    const found = manifest.find(name);
+    const path = found?.segment.path ?? manifest.assets.get(name);
+    // What is watched is counted by the variant. Other renditions run ahead of it or behind.
+    const phase = found !== undefined && lookup.isVariant ? found.phase : 'same';
+    await this.redirectToMedia(request, reply, player, lookup, path, phase);
   }
 
   @Get(':name')
@@ -219,11 +218,11 @@ export class HlsController {
   @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
     operationId: 'getPlaylistAsset',
-    summary: 'What the first playlist names that is no playlist',
-    description: 'A key or data of the session: a redirect to where it is, by a URL that lives for X.',
+    summary: 'Get a key or session data that the first playlist lists',
+    description: 'A redirect to its signed URL, which is valid for X.',
   })
   @ApiParam({ name: 'name', schema: { type: 'string' } })
-  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetchOfSession(
     @Param() { stream_id, name }: NameParams,
     @Req() request: PlayRequest,
@@ -233,7 +232,7 @@ export class HlsController {
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
     const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
-    await this.sendOn(request, reply, player, lookup, path);
+    await this.redirectToMedia(request, reply, player, lookup, path);
   }
 
   @Get('s/:credential/:rendition/:name')
@@ -241,15 +240,15 @@ export class HlsController {
   @RouteSchema(RENDITION_REQUEST)
   @ApiOperation({
     operationId: 'getSessionPlaylistItem',
-    summary: 'What a playlist of this gate names, by a path that says whose session it is',
+    summary: 'Get a resource that a playlist of the gate lists, by the path that the playlist gives',
     description:
-      'Playlists name these by relative URIs. Otherwise as /v1/play/{stream_id}/{rendition}/{name} with a query.',
+      'As /v1/play/{stream_id}/{rendition}/{name}, with the player in the path instead of the query.',
   })
   @ApiParam({ name: 'credential', schema: CREDENTIAL })
   @ApiParam({ name: 'rendition', schema: RENDITION })
   @ApiParam({ name: 'name', schema: TEXT })
   @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
-  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetchByPath(
     @Param() params: RenditionParams,
     @Req() request: PlayRequest,
@@ -263,12 +262,12 @@ export class HlsController {
   @RouteSchema(PLAY_REQUEST)
   @ApiOperation({
     operationId: 'getSessionPlaylistAsset',
-    summary: 'What the first playlist names that is no playlist, by a path that says whose session it is',
-    description: 'Otherwise as /v1/play/{stream_id}/{name} with a query.',
+    summary: 'Get a key or session data that the first playlist lists, by the path that the playlist gives',
+    description: 'As /v1/play/{stream_id}/{name}, with the player in the path instead of the query.',
   })
   @ApiParam({ name: 'credential', schema: CREDENTIAL })
   @ApiParam({ name: 'name', schema: TEXT })
-  @ApiResponse({ status: 302, description: 'To the signed URL.' })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetchOfSessionByPath(
     @Param() params: NameParams,
     @Req() request: PlayRequest,
@@ -277,33 +276,31 @@ export class HlsController {
     await this.fetchOfSession(params, request, reply);
   }
 
-  /** The player that asks. 429 where the players of its user ask too often. */
-  private async admitToAsk(
+  /** The player that asks. 429 if its session asks too often. */
+  private async playerWithinLimit(
     request: PlayRequest,
     reply: FastifyReply,
     streamId: string,
   ): Promise<Player | SessionPlayer> {
     const player = playerOf(request);
-    // Counted apart from the requests of the user to the API: a player that loops, or a URL that leaked, must not keep
-    // the user from ending the session.
-    await this.limits.ofUser(request, reply, `${player.userId}/play`);
+    await this.limits.ofSession(request, reply, player.userId, player.sessionId);
     return { ...player, streamId };
   }
 
-  /** The player of what a playlist names, which has a session: the playlist's URIs say which. */
+  /** The player of a request for a resource of a playlist. It has a session, because the playlist's URIs contain one. */
   private async playerWithSession(
     request: PlayRequest,
     reply: FastifyReply,
     streamId: string,
   ): Promise<SessionPlayer> {
     if (playerOf(request).sessionId === undefined)
-      throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: begin with index.m3u8' }]);
-    return (await this.admitToAsk(request, reply, streamId)) as SessionPlayer;
+      throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: load index.m3u8 first' }]);
+    return (await this.playerWithinLimit(request, reply, streamId)) as SessionPlayer;
   }
 
   /**
-   * Takes or renews the place, which is kept if the reply arrives. Throws the refusal if there is one; then the problem of
-   * a stream that is not there, or of media that no playlist names (`exists` is false).
+   * Takes or renews the place, which is kept if the reply is delivered. Throws the refusal, or else the problem of a
+   * missing stream or of media that no playlist lists (`exists` is false).
    */
   private async admit(
     request: PlayRequest,
@@ -316,7 +313,7 @@ export class HlsController {
       exists = true,
     }: { phase?: number | 'same'; isMedia?: boolean; exists?: boolean } = {},
   ): Promise<'admitted' | 'left'> {
-    const window = exists && lookup.outcome === 'found' ? lookup.window : undefined;
+    const window = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
     const delivery = { arrives: () => delivered(reply.raw), isMedia };
     const admission = await this.gate.admitInTurn(player, phase, window, delivery, clientOf(request), () =>
       goneSignal(reply),
@@ -325,13 +322,15 @@ export class HlsController {
       case 'refused':
         throw this.problemOf(admission.refusal, player);
       case 'too-far-ahead':
-        throw refusal(admission, player.quota);
+        throw refusal(admission, player.quota, player.subject);
       case 'ask-again':
         redirect(reply, addressOf(request) + request.url);
         return 'left';
       case 'left':
         return 'left';
       case 'admitted':
+        this.limits.noteAdmitted(player.userId, player.sessionId);
+        break;
       case 'phase-not-found':
     }
     if (lookup.outcome !== 'found') throw streamProblem(lookup.outcome);
@@ -339,8 +338,8 @@ export class HlsController {
     return 'admitted';
   }
 
-  /** Redirects to the signed URL of media; a path of undefined is what no playlist names, or names no more. */
-  private async sendOn(
+  /** Redirects to the signed URL of media. An undefined path means that no playlist lists the media, or not any more. */
+  private async redirectToMedia(
     request: PlayRequest,
     reply: FastifyReply,
     player: SessionPlayer,
@@ -348,27 +347,27 @@ export class HlsController {
     path: string | undefined,
     phase: number | 'same' = 'same',
   ): Promise<void> {
-    // A signed URL counts as media, whether it is of a segment or of a key, and by HEAD too.
+    // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
     const asked = { phase, isMedia: true, exists: path !== undefined };
     if ((await this.admit(request, reply, player, lookup, asked)) === 'left') return;
     redirect(reply, this.urls.of(path!, addressOf(request)));
   }
 
-  /** With a `source`, the text is the same for every player. */
+  /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */
   private async sendPlaylist(
     request: PlayRequest,
     reply: FastifyReply,
-    write: () => string,
+    write: () => Promise<string>,
     source?: object,
   ): Promise<void> {
     keepOutOfCaches(reply.type(HLS_TYPE));
     await this.texts.send(request, reply, write, source);
   }
 
-  private problemOf(refused: Refusal, { quota }: SessionPlayer): Problem {
+  private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
     let problem = this.problems.get(refused);
     if (problem === undefined) {
-      const { code, detail, members } = refusal(refused, quota);
+      const { code, detail, members } = refusal(refused, quota, subject);
       // Players take 409 and 410 for a fault that may pass, and try again; 403 stops them.
       problem = new Problem(code, detail, { members, status: 403 });
       this.problems.set(refused, problem);
@@ -381,12 +380,12 @@ function hasSession(player: Player | SessionPlayer): player is SessionPlayer {
   return player.sessionId !== undefined;
 }
 
-/** Browsers say so where they fetch for a page. */
+/** Whether a page in a browser sent the request: browsers add one of these headers. */
 function isPage({ headers }: PlayRequest): boolean {
   return (headers.origin ?? headers.referer ?? headers['sec-fetch-mode']) !== undefined;
 }
 
-/** Long enough to keep the programs of one user apart. */
+/** Long enough to distinguish the programs of one user. */
 const FINGERPRINT_LENGTH = 11;
 const MAX_PLAYBACK_ID = 128;
 
@@ -403,7 +402,7 @@ function clientOf(request: PlayRequest): Client {
   };
 }
 
-/** Is aborted when the client closes its connection before the reply is out. */
+/** A signal that is aborted when the client closes its connection before the reply is sent. */
 function goneSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
   reply.raw.once('close', () => {
@@ -413,15 +412,15 @@ function goneSignal(reply: FastifyReply): AbortSignal {
 }
 
 /**
- * A playlist that leads to another one. A player loads a live playlist again by the URL that it began with, and the first
- * ticket opens that for minutes only; so the player is led to a URL with the longer ticket. Nobody knows the bandwidth, and
- * with one variant nobody needs it.
+ * A multivariant playlist whose only variant is this URI. A player reloads a live playlist by its first URL, but the first
+ * ticket is valid for minutes only. This playlist leads the player to a URL with the longer ticket. HLS requires a
+ * bandwidth; the value does not matter for a single variant.
  */
-function leadOn(uri: string): string {
+function playlistLeadingTo(uri: string): string {
   return `#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000000\n${uri}\n`;
 }
 
-/** For media that has left the window of a live stream, or never was in it. */
+/** The problem of media that has left the window of a live stream, or was never in it. */
 function movedOn(): Problem {
   return new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
 }
@@ -431,7 +430,17 @@ function redirect(reply: FastifyReply, url: string): void {
   void reply.redirect(url, 302);
 }
 
-/** A playlist or a redirect belongs to one session, and the next request for it may be refused. */
+/** Writes a long playlist in pieces, between which other requests are served. */
+async function textOf(chunks: Iterable<string>): Promise<string> {
+  let text = '';
+  for (const chunk of chunks) {
+    if (text !== '') await setImmediate();
+    text += chunk;
+  }
+  return text;
+}
+
+/** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */
 function keepOutOfCaches(reply: FastifyReply): void {
   void reply.header('cache-control', 'no-store');
 }

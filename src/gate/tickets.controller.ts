@@ -19,7 +19,7 @@ import {
   type TicketRequestJson,
 } from '../streams/streams.schemas.js';
 
-/** For players that cannot send a header: what the viewer may watch, as a URL. */
+/** Issues tickets: a player that cannot send an Authorization header opens a URL with a ticket. */
 @ApiTags('play')
 @Controller('v1/tickets')
 export class TicketsController {
@@ -37,8 +37,9 @@ export class TicketsController {
   @ForViewers({ needsAddress: true })
   @RouteSchema({ body: TICKET_REQUEST })
   @ApiOperation({
-    summary: 'A URL for a player that cannot send a token',
-    description: 'Takes no place: that is for the first playlist to ask for, within minutes.',
+    summary: 'Get a playback URL for a player that cannot send a token',
+    description:
+      'Takes no place. The player takes it when it loads the playlist, which it must do within minutes.',
   })
   @ApiBody({ schema: schemaOf(TICKET_REQUEST) })
   @ApiCreatedResponse({ description: 'Give the player `playback_url`.', schema: schemaOf(TICKET_REPLY) })
@@ -57,11 +58,12 @@ export class TicketsController {
     const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const { userId, quota } = viewer;
+    const { userId, subject, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
     const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
-    const use = request.body.for === 'cmcd' ? 'cmcd' : 'playlist';
-    const ticket = await this.tickets.issue(use, { ...session, quota });
+    const { for: purpose = 'play' } = request.body;
+    const use = purpose === 'play' ? 'playlist' : purpose;
+    const ticket = await this.tickets.issue(use, { ...session, subject, quota });
     return {
       ticket: ticket.ticket,
       playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),

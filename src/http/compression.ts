@@ -28,33 +28,47 @@ const compressors: Readonly<Record<Encoding, (text: string) => Promise<Buffer>>>
 
 /** Sends texts compressed to clients that accept it. Compression runs on the thread pool, not on the event loop. */
 export class CompressedTexts {
-  /** By what a text is made of. Each is a tenth of the text. */
-  private readonly kept = new WeakMap<object, Partial<Record<Encoding, Promise<Buffer>>>>();
+  /** By the source of a text. A compressed text takes a tenth of its memory. */
+  private readonly kept = new WeakMap<object, Map<Encoding, Promise<string | Buffer>>>();
 
   /**
-   * Sends what `write` gives. With a `source`, the text is the same each time for the same source: it is written and
-   * compressed once for all clients, and forgotten with the source.
+   * Sends the text that `write` gives. If there is a `source`, the text must be the same each time for the same source: it
+   * is written and compressed once for all clients, and forgotten with the source.
    */
   async send(
     { headers }: FastifyRequest,
     reply: FastifyReply,
-    write: () => string,
+    write: () => Promise<string>,
     source?: object,
   ): Promise<void> {
     void reply.header('vary', 'accept-encoding');
     const encoding = negotiate<Encoding>(headers['accept-encoding'] ?? '', [...ENCODINGS]);
-    const kept = encoding && source && this.kept.get(source)?.[encoding];
-    if (kept) {
-      void reply.header('content-encoding', encoding).send(await kept);
+    if (encoding === null) {
+      void reply.send(await write());
       return;
     }
-    const text = write();
-    if (encoding === null || text.length < MIN_LENGTH) {
-      void reply.send(text);
-      return;
-    }
-    const compressed = compressors[encoding](text);
-    if (source) this.kept.set(source, { ...this.kept.get(source), [encoding]: compressed });
-    void reply.header('content-encoding', encoding).send(await compressed);
+    const body = await (source === undefined
+      ? compress(encoding, write)
+      : this.compressOnce(encoding, write, source));
+    if (typeof body !== 'string') void reply.header('content-encoding', encoding);
+    void reply.send(body);
   }
+
+  private compressOnce(
+    encoding: Encoding,
+    write: () => Promise<string>,
+    source: object,
+  ): Promise<string | Buffer> {
+    const known = this.kept.get(source) ?? new Map<Encoding, Promise<string | Buffer>>();
+    this.kept.set(source, known);
+    const body = known.get(encoding) ?? compress(encoding, write);
+    known.set(encoding, body);
+    return body;
+  }
+}
+
+/** The text itself if it is short. */
+async function compress(encoding: Encoding, write: () => Promise<string>): Promise<string | Buffer> {
+  const text = await write();
+  return text.length < MIN_LENGTH ? text : compressors[encoding](text);
 }

@@ -4,23 +4,24 @@ import { type Socket } from 'node:net';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { Problem, problemBody } from './problem.js';
 
-/** How long a request may take to arrive whole; then it is answered 408. */
+/** A request must arrive completely within this time; otherwise it is answered 408. */
 export const REQUEST_TIMEOUT_MS = 10_000;
-/** How often that is looked for: at Node's own pace, every 30 s, a slow request would have four times as long. */
+/** How often Node looks for slow requests. By default it looks every 30 s, so that a slow request would get 40 s. */
 export const CHECK_CONNECTIONS_MS = 1_000;
 /**
- * How long a connection stays open between two requests. Longer than a load balancer keeps it (60 s, most of them): the
- * one who ends it must be the one who sends, or a request meets the end of its connection and is answered 502.
+ * How long a connection stays open between two requests. It is longer than the idle time-out of most load balancers
+ * (60 s), so that the load balancer closes the connection. If the service closed it first, the load balancer could send a
+ * request on a closing connection, and would answer its client 502.
  */
 export const KEEP_ALIVE_MS = 72_000;
-/** Who takes nothing of a reply for so long, or for twice that at most, is cut: it would have the rest kept for good. */
+/** A client that reads nothing of its reply for this long, at most twice this, is disconnected to free the memory. */
 export const STALLED_MS = 30_000;
-/** How many requests may wait on a connection for the one before them. Clients send the next when they have the reply. */
+/** How many pipelined requests may wait on one connection. Usual clients wait for each reply and have none waiting. */
 const MAX_PIPELINED = 10;
-/** How long a shutdown waits for requests under way. */
+/** How long a graceful shutdown waits for requests in progress. */
 export const DRAIN_MS = 5_000;
 
-/** Answers what Node refuses before there is a request: no HTTP, headers that are too large, or too slow. */
+/** Answers when Node refuses a request before Fastify sees it: malformed HTTP, headers too large, or a time-out. */
 export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
@@ -43,13 +44,13 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
 }
 
 /**
- * Answers what was sent on one connection one after the other, and cuts a connection on which too much was sent ahead.
- * Node would take up all of it at once, hundreds of requests in one packet, and keep the replies of whoever reads none.
+ * Handles pipelined requests of one connection one after the other, and closes a connection with too many of them.
+ * Node would start all of them at once, hundreds from a single packet, and buffer the replies for a client that reads none.
  */
 export function answerInTurn(fastify: FastifyInstance): void {
   const waiting = new WeakMap<Socket, number>();
   fastify.addHook('onRequest', ({ raw: { socket } }, { raw: response }, done) => {
-    // A response has its connection once those before it are written out.
+    // A response gets its socket when the responses before it are written.
     if (response.socket !== null) return done();
     const ahead = waiting.get(socket) ?? 0;
     if (ahead >= MAX_PIPELINED) {
@@ -65,33 +66,33 @@ export function answerInTurn(fastify: FastifyInstance): void {
 }
 
 /**
- * Cuts connections whose reply goes nowhere. By looking now and then: Node's own time-out, which each write winds up
- * anew, took ten microseconds of CPU a request, a fifth of the whole.
+ * Closes connections whose client does not read its reply. It checks all connections at intervals, because Node's socket
+ * time-out, which each write resets, costs 10 µs of CPU per request: a fifth of the total.
  */
 export function cutStalled(fastify: FastifyInstance): void {
-  /** What had left each connection at the last look. */
+  /** For each connection, how many bytes had been sent at the last check. */
   const sent = new Map<Socket, number>();
   fastify.server.on('connection', (socket: Socket) => {
     sent.set(socket, -1);
     socket.once('close', () => sent.delete(socket));
   });
-  const looking = setInterval(() => {
+  const checks = setInterval(() => {
     for (const [socket, before] of sent) {
-      const gone = socket.bytesWritten - socket.writableLength;
-      sent.set(socket, gone);
-      if (socket.writableLength > 0 && gone === before) socket.destroy();
+      const now = socket.bytesWritten - socket.writableLength;
+      sent.set(socket, now);
+      if (socket.writableLength > 0 && now === before) socket.destroy();
     }
   }, STALLED_MS).unref();
   fastify.addHook('onClose', (_instance, done) => {
-    clearInterval(looking);
+    clearInterval(checks);
     done();
   });
 }
 
 /**
- * Lets a shutdown come to its end. Requests under way are answered, each with `connection: close`: a client that keeps
- * its connection would hold it up for KEEP_ALIVE_MS (fastify/fastify#7044). A connection on which no request ever arrives
- * whole would hold it up for good, so that what is left after DRAIN_MS is cut.
+ * Makes the graceful shutdown end in time. Requests in progress are answered with `connection: close`, because a client
+ * that keeps its connection would delay the shutdown by KEEP_ALIVE_MS (fastify/fastify#7044). After DRAIN_MS the remaining
+ * connections are closed, because one with an incomplete request would delay it for ever.
  */
 export function drainOnClose(fastify: FastifyInstance): void {
   let closing = false;
@@ -108,10 +109,10 @@ export function drainOnClose(fastify: FastifyInstance): void {
   });
 }
 
-/** The address that the client used, for the URLs that it is given; a problem where its Host is none. */
+/** The address that the client used, as `https://host:port`, for URLs in replies. Throws a problem if Host is invalid. */
 export function addressOf({ protocol, host }: FastifyRequest): string {
-  // What a trusted proxy passes on may be what its client wrote.
+  // A trusted proxy may pass on the client's own X-Forwarded-Host, so that its value is checked as well.
   const isAddress = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host);
   if (isAddress && /^https?$/.test(protocol)) return `${protocol}://${host}`;
-  throw new Problem('malformed-request', 'Say in the header Host where the request is sent.');
+  throw new Problem('malformed-request', 'Send a valid Host header.');
 }

@@ -1,10 +1,10 @@
 import { type ServerResponse } from 'node:http';
 
 /**
- * Tells whether what was asked for reached its client, as far as a server can know: true when a reply that is no error
- * was written out whole and handed to the kernel, false when the connection broke first or something failed.
+ * Whether a reply was delivered, as far as a server can know. True if the reply is no error and was handed to the kernel
+ * completely. False if the connection broke first, or the reply is an error.
  *
- * Fastify's onResponse does not fire for a client that went away; the raw response's `close` always does.
+ * Fastify's onResponse does not fire for a client that disconnected; `close` of the raw response always does.
  */
 export async function delivered(response: ServerResponse): Promise<boolean> {
   if (!response.closed) await new Promise((resolve) => response.once('close', resolve));

@@ -7,7 +7,7 @@ const documentWith = (...schemas: object[]) =>
 describe('the components of the document', () => {
   const INNER = component('Inner', { at: instantSchema('When.') });
 
-  it('are the schemas with a title, wherever they are, each referred to by its name', () => {
+  it('are the schemas with a title, at any depth, and each use refers to its component', () => {
     const OUTER = component('Outer', { inner: INNER, title: instantSchema('A member, not a name.') });
     const { paths, components } = documentWith(OUTER, object({ inner: INNER }));
     expect(paths).toMatchObject({
@@ -29,7 +29,7 @@ describe('the components of the document', () => {
     expect(components!.schemas!.Inner).not.toHaveProperty('title');
   });
 
-  it('cannot be two different ones of one name', () => {
+  it('must not have the same name twice', () => {
     expect(() => documentWith(INNER, component('Inner', {}))).toThrow(
       'Two different schemas have the title Inner',
     );

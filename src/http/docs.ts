@@ -5,15 +5,15 @@ import { type TObject, type TSchema } from '@sinclair/typebox';
 import { type JsonSchema } from './fields.js';
 import { PROBLEMS, type ProblemCode, problemSchema } from './problem.js';
 
-/** A problem with further members, or of another status than its own. */
+/** A problem with additional members, or with another status than its default. */
 interface DocumentedProblem {
   readonly code: ProblemCode;
-  /** Those beyond RFC 9457. */
+  /** Members beyond those of RFC 9457. */
   readonly members?: TObject;
   readonly status?: number;
 }
 
-/** Documents which problems a route answers with. */
+/** Documents the problems of a route. */
 export function ApiProblems(...problems: readonly (ProblemCode | DocumentedProblem)[]) {
   const byStatus = Map.groupBy(
     problems.map((problem): DocumentedProblem => (typeof problem === 'string' ? { code: problem } : problem)),
@@ -35,15 +35,21 @@ function oneOf(problems: readonly DocumentedProblem[]): object {
   return schemas.length === 1 ? schemas[0]! : { oneOf: schemas };
 }
 
-/** A shape for Nest's decorators. Their types know the keywords of OpenAPI 3.0 alone, where `exclusiveMinimum` is a boolean. */
+/** A schema as Nest's decorators accept it: their types are those of OpenAPI 3.0, where `exclusiveMinimum` is a boolean. */
 export function schemaOf(shape: TSchema): object {
   return shape;
 }
 
 /** What is told whoever asks for a user without being that user. */
-export const OF_VIEWERS = ['unauthorized', 'not-your-session', 'forbidden', 'keys-unavailable'] as const;
+export const OF_VIEWERS = [
+  'unauthorized',
+  'token-unusable',
+  'not-your-session',
+  'forbidden',
+  'keys-unavailable',
+] as const;
 
-/** Who may ask, as the documentation names it: services and operators, and viewers. */
+/** The names of the security schemes: for services and operators, and for viewers. */
 export const API_TOKEN = 'api-token';
 export const VIEWER_TOKEN = 'viewer-token';
 
@@ -52,29 +58,29 @@ export const DOCS = /^\/docs(\/|$)/;
 
 /**
  * Serves Swagger UI at /docs and the document at /docs/openapi.json. The document is the same in every configuration, and
- * committed as docs/openapi.json. `webhooks`: what the service itself sends. `version`: of the service.
+ * committed as docs/openapi.json. `webhooks` describes the callbacks that the service sends.
  */
 export function useDocs(app: INestApplication, webhooks: JsonSchema, version: string): void {
   const settings = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Streamgate')
     .setDescription(
-      'Limits how many streams a user watches at once. A client asks for its stream phase by phase; each answer ' +
-        'either issues the phase or says why not. Every error is a problem (RFC 9457), told apart by its `code`.',
+      'Limits how many streams a user watches at the same time. A client requests its stream phase by phase. Each ' +
+        'reply contains the phase or the reason of the refusal. Every error is a problem (RFC 9457) with a `code`.',
     )
     .setVersion(version)
-    .addTag('phases', 'What a client asks for, over and over.')
-    .addTag('sessions', 'Who is watching, and who shall not.')
-    .addTag('streams', 'What can be watched.')
-    .addTag('callbacks', 'What is posted to your service.')
-    .addTag('internal', 'For the scheduled job and operators, never for clients.')
+    .addTag('phases', 'Requests for the phases of a stream.')
+    .addTag('sessions', 'The sessions of a user: list, follow, keep alive and end them.')
+    .addTag('streams', 'The streams and their renditions.')
+    .addTag('callbacks', 'Events that Streamgate posts to your service.')
+    .addTag('internal', 'For scheduled jobs and operators. Clients must not reach these routes.')
     .addTag('platform', 'For load balancers and monitoring.')
     .addBearerAuth(
       {
         type: 'http',
         scheme: 'bearer',
         bearerFormat: 'opaque',
-        description: 'INTERNAL_API_TOKEN, or one of API_TOKENS with the scope',
+        description: 'INTERNAL_API_TOKEN, or one of API_TOKENS with the required scope.',
       },
       API_TOKEN,
     )
@@ -83,7 +89,8 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, version: st
         type: 'http',
         scheme: 'bearer',
         bearerFormat: 'JWT',
-        description: 'With AUTH_MODE=jwt: a token of the issuer, of which `sub` is the user.',
+        description:
+          'With AUTH_MODE=jwt: a token of the issuer, whose claim `sub` (or USER_ID_CLAIM) names the user.',
       },
       VIEWER_TOKEN,
     )
@@ -98,8 +105,8 @@ export function useDocs(app: INestApplication, webhooks: JsonSchema, version: st
 }
 
 /**
- * Moves each schema with a title to `components.schemas`, under its title, and puts a `$ref` in its place. So the code
- * composes shapes as values, and Fastify compiles request bodies that refer to nothing outside themselves.
+ * Moves each schema with a title to `components.schemas`, under its title, and puts a `$ref` in its place. Thus the code
+ * can compose schemas as values, and Fastify compiles request bodies without external references.
  */
 export function withComponents(document: object & { components?: object; paths: object; webhooks: object }) {
   const schemas: Record<string, JsonSchema> = {};

@@ -1,10 +1,10 @@
 import helmet from '@fastify/helmet';
 import fastify, { type FastifyInstance, type RouteOptions } from 'fastify';
 
-/** The documentation and the demo; all else is data, which no browser shows. */
+/** The documentation and the demo. All other routes serve data, which browsers do not show as pages. */
 const PAGES = /^\/$|^\/(demo|docs)(\/|$)/;
 
-/** Tells browsers what a page may load and who may frame it. */
+/** Sends security headers with each page: what it may load, and whether other pages may frame it. */
 export async function protectPages(app: FastifyInstance): Promise<void> {
   const headers = await pageHeaders();
   app.addHook('onRoute', (route: RouteOptions) => {
@@ -21,19 +21,19 @@ export async function protectPages(app: FastifyInstance): Promise<void> {
 }
 
 /**
- * What @fastify/helmet says, asked once: it is the same for every page, and the plugin's hooks would cost each request
- * that is none.
+ * The headers of @fastify/helmet, computed once. They are the same for every page, and the plugin's hooks would cost CPU
+ * for all other requests too.
  */
 async function pageHeaders(): Promise<Record<string, string>> {
   const page = fastify();
   await page.register(helmet, {
     contentSecurityPolicy: {
       directives: {
-        // The demo plays what MEDIA_BASE_URL or the origin serves, by way of blobs.
+        // The demo plays media of MEDIA_BASE_URL or of the origin, through blob URLs.
         connectSrc: ["'self'", 'http:', 'https:'],
         mediaSrc: ["'self'", 'blob:'],
         workerSrc: ["'self'", 'blob:'],
-        // Whoever ends TLS knows whether there is any, and for which names.
+        // Only the proxy that terminates TLS knows whether the service is reached by TLS, and by which names.
         upgradeInsecureRequests: null,
       },
     },

@@ -3,19 +3,19 @@ import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { PinoLogger } from 'nestjs-pino';
 import { Problem, type ProblemCode, problemBody } from './problem.js';
 
-/** What Fastify and Nest refuse by themselves: told by its status. */
+/** The problems of errors that Fastify and Nest throw themselves, by status. */
 const BY_STATUS: Readonly<Record<number, readonly [ProblemCode, detail: string]>> = {
   400: ['malformed-request', 'Send a well-formed request; a body must be valid JSON.'],
-  404: ['not-found', 'See /docs for the paths that there are.'],
+  404: ['not-found', 'See /docs for the paths of the API.'],
   413: ['payload-too-large', 'Send at most 16 KiB.'],
   415: ['unsupported-media-type', 'Send the body as JSON, with the header Content-Type: application/json.'],
-  416: ['range-not-satisfiable', 'Ask for a range within the resource, or for all of it.'],
+  416: ['range-not-satisfiable', 'Request a range within the resource, or the whole resource.'],
 };
 
-/** The one place where an error becomes a reply. What is unexpected is logged whole and told as nothing but a 500. */
+/** The only place that turns an error into a reply. An unexpected error is logged in full; the client sees only a 500. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
-  /** `translate` names the problem of an error that a module defines; undefined leaves it to the rules in here. */
+  /** `translate` gives the problem of an error that a module defines, or undefined for any other error. */
   constructor(private readonly translate: (error: unknown) => Problem | undefined) {}
 
   catch(error: unknown, host: ArgumentsHost): void {
@@ -25,13 +25,13 @@ export class ProblemFilter implements ExceptionFilter {
     if (problem.code === 'internal-error') PinoLogger.root.error({ err: problem.cause }, 'request failed');
     else if (problem.cause instanceof Error)
       PinoLogger.root.warn({ code: problem.code, reason: problem.cause.message }, 'request failed');
-    // Too late for a reply where a part of one is on its way already.
+    // If a part of a reply was sent already, no other reply is possible.
     if (!reply.sent && !reply.raw.headersSent)
       sendProblem(problem, http.getRequest<FastifyRequest>().id, reply);
   }
 }
 
-/** Written as bytes: to a string Fastify would add a charset, which this media type does not have. */
+/** Sends bytes, because Fastify adds a charset to strings, and this media type has no charset parameter. */
 export function sendProblem(problem: Problem, requestId: string, reply: FastifyReply): void {
   void reply
     .code(problem.getStatus())
@@ -48,7 +48,11 @@ export function toProblem(error: unknown): Problem {
       : Number((error as { statusCode?: unknown } | undefined)?.statusCode);
   const known = BY_STATUS[status] ?? (status >= 400 && status < 500 ? BY_STATUS[400] : undefined);
   if (known) return new Problem(...known);
-  return new Problem('internal-error', 'Ask again later; the log tells more under the request id.', {
-    cause: error,
-  });
+  return new Problem(
+    'internal-error',
+    'Try again later. The log has the cause, with the request id of this reply.',
+    {
+      cause: error,
+    },
+  );
 }

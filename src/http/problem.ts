@@ -9,6 +9,7 @@ import { component, object, oneOfTexts } from './fields.js';
 export const PROBLEMS = {
   'malformed-request': { status: 400, title: 'The request cannot be read' },
   unauthorized: { status: 401, title: 'A token is needed' },
+  'token-unusable': { status: 401, title: 'The token names no usable user, device or plan' },
   'not-your-session': { status: 403, title: 'This is not yours to ask for' },
   forbidden: { status: 403, title: 'The token does not allow this' },
   'url-invalid': { status: 403, title: 'This URL was not signed by us' },
@@ -32,7 +33,6 @@ export const PROBLEMS = {
   'origin-unavailable': { status: 502, title: 'The origin of the stream failed' },
   'keys-unavailable': { status: 503, title: 'Tokens cannot be checked right now' },
   'store-unavailable': { status: 503, title: 'Sessions cannot be checked right now' },
-  'too-many-streams': { status: 503, title: 'Too many streams of events are open' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const;
 

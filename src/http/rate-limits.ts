@@ -108,6 +108,14 @@ class RateLimit implements FastifyRateLimitStore {
     return holdBack(this.handler.call(request.server, request, reply));
   }
 
+  /** Whether this is the first request of a key in this second, as far as this instance knows; counts it if so. */
+  isFirst(key: string): boolean {
+    const count = this.countOf(key);
+    if (count.own > 0) return false;
+    count.own++;
+    return true;
+  }
+
   incr(key: string, done: Parameters<FastifyRateLimitStore['incr']>[1]): void {
     const count = this.countOf(key);
     count.own++;
@@ -155,6 +163,8 @@ function makes(store: FastifyRateLimitStore): FastifyRateLimitStoreCtor {
 export class RateLimits {
   private readonly user: RateLimit;
   private readonly address: RateLimit;
+  /** The sessions that this instance admitted lately, about 200 bytes each. */
+  private readonly admitted = new LRUCache<string, true>({ max: 50_000 });
   /** A host has 2^64 addresses of IPv6 to ask from: its network counts. To find that takes longer than to remember it. */
   private readonly networks = new LRUCache<string, string>({
     max: 10_000,
@@ -189,11 +199,38 @@ export class RateLimits {
   }
 
   /**
-   * Call it where the user is known and the request is valid; throws a problem where the user asks too often. Answers
-   * undefined at once for whoever asks as seldom as viewers do.
+   * Counts a request of an owner. Call it when the user is known and the request is valid; rejects with a problem if the
+   * user asks too often, and is undefined for clients far below the limit. Requests that end sessions have a budget of
+   * their own, so that a client in a loop cannot keep its owner from ending it.
    */
-  ofUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<unknown> | undefined {
-    return this.user.check(userId, request, reply);
+  ofUser(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    userId: string,
+    budget: 'reads' | 'ends' = 'reads',
+  ): Promise<unknown> | undefined {
+    return this.user.check(budget === 'reads' ? userId : `${userId}/ends`, request, reply);
+  }
+
+  /**
+   * Counts a request of a session, as `ofUser`. Each session has a budget of its own: one client in a loop costs the other
+   * sessions of its user nothing. Ids that were not admitted lately share a second budget, by their first request in each
+   * second, so that made-up ids are bounded too. `sessionId` undefined asks for a new session.
+   */
+  ofSession(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    userId: string,
+    sessionId: string | undefined,
+  ): Promise<unknown> | undefined {
+    const key = `${userId}/sessions/${sessionId ?? ''}`;
+    const isNew = sessionId === undefined || (!this.admitted.has(key) && this.user.isFirst(key));
+    return this.user.check(isNew ? `${userId}/new` : key, request, reply);
+  }
+
+  /** The session was admitted: its requests are not counted with those of new ids. */
+  noteAdmitted(userId: string, sessionId: string): void {
+    this.admitted.set(`${userId}/sessions/${sessionId}`, true);
   }
 
   private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {

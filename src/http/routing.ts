@@ -5,12 +5,12 @@ import { Problem } from './problem.js';
 
 const METHODS: readonly HTTPMethod[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-/** Longer than any valid id, so that an over-long one gets its 422 and not the router's own refusal. */
+/** Longer than any valid id, so that the service answers 422 for an id that is too long, and the router does not refuse it. */
 export const MAX_PARAM_LENGTH = 1_024;
 
 /**
- * Answers what no route takes, before a body is read: 405 with Allow where the path has other methods, else 404.
- * Fastify does not tell which methods a path has, so the router that it is built on is filled once more and asked.
+ * Answers requests without a route before their body is read: 405 with Allow if the path has other methods, else 404.
+ * Fastify cannot list the methods of a path, so that a second instance of its router holds all routes.
  */
 export function refuseUnknownRoutes(fastify: FastifyInstance): void {
   const router = findMyWay({ maxParamLength: MAX_PARAM_LENGTH });

@@ -4,12 +4,12 @@ import { Matches } from 'class-validator';
 import { ID, ID_RULE } from './fields.js';
 import { type FieldError } from './problem.js';
 
-/** Of a parameter that is an id. */
+/** Marks a path parameter as an id. */
 export function IsId(): PropertyDecorator {
   return Matches(ID, { message: ID_RULE });
 }
 
-/** What a JSON Schema found, one message a field, in words that say what to send. */
+/** The errors of a body against its JSON Schema: one message for each field, which says what to send. */
 export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[]): FieldError[] {
   const messages = new Map<string, string>();
   for (const { instancePath, keyword, params, message = 'is not valid' } of errors) {
@@ -36,7 +36,7 @@ function describe(keyword: string, message: string): string {
   }
 }
 
-/** What class-validator found in the parameters of a path. */
+/** The errors that class-validator found in path parameters. */
 export function fieldErrorsOfParams(errors: readonly ValidationError[]): FieldError[] {
   return errors.map(({ property, constraints = {} }) => ({
     field: property,

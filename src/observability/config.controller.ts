@@ -19,14 +19,14 @@ const CONFIGURATION = component('Configuration', {
   version: Type.String({ description: 'The version of the service.', examples: ['0.1.0'] }),
   commit: orNull(
     Type.String({
-      description: 'The commit that the image was built from; null where the build did not say.',
+      description: 'The commit that the image was built from; null if the build did not set it.',
     }),
   ),
   variables: Type.Unsafe<Record<string, Static<typeof VALUE>>>({
     type: 'object',
     description:
-      'Each variable by its name, with the value that this instance uses, defaults included; null for none. A ' +
-      'secret is an object that tells whether it is set. Queries of URLs are left out.',
+      'Each variable by its name, with the value that this instance uses, defaults included; null if it has none. A ' +
+      'secret is an object that says whether it is set. Queries of URLs are left out.',
     additionalProperties: VALUE,
   }),
 });
@@ -39,8 +39,8 @@ export class ConfigController {
 
   @Get()
   @ApiOperation({
-    summary: 'The configuration and version of this instance',
-    description: 'The values in effect, for comparing instances. No secret is shown.',
+    summary: 'Show the configuration and version of this instance',
+    description: 'The effective values, for example to compare instances. Secrets are not shown.',
   })
   @ApiOkResponse({ description: 'The configuration.', schema: schemaOf(CONFIGURATION) })
   getConfiguration(): Static<typeof CONFIGURATION> {

@@ -36,17 +36,17 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
   @Get('live')
   @ApiOperation({
     operationId: 'checkLiveness',
-    summary: 'Is the process alive?',
-    description: 'Never asks the store: a restart would not mend it.',
+    summary: 'Check that the process is alive',
+    description: 'Does not ask the store, because a restart of this process would not repair the store.',
   })
-  @ApiOkResponse({ description: 'It is.', schema: schemaOf(HEALTH) })
+  @ApiOkResponse({ description: 'The process is alive.', schema: schemaOf(HEALTH) })
   live(): Static<typeof HEALTH> {
     return { status: 'ok' };
   }
 
   @Get('ready')
-  @ApiOperation({ operationId: 'checkReadiness', summary: 'Can requests be answered now?' })
-  @ApiOkResponse({ description: 'They can.', schema: schemaOf(HEALTH) })
+  @ApiOperation({ operationId: 'checkReadiness', summary: 'Check that the service can answer requests' })
+  @ApiOkResponse({ description: 'The service can answer requests.', schema: schemaOf(HEALTH) })
   @ApiProblems('not-ready')
   async ready(): Promise<Static<typeof HEALTH>> {
     if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);

@@ -8,14 +8,14 @@ import { type Config } from '../config/config.js';
 
 const context = new AsyncLocalStorage<{ reqId: string }>();
 
-/** pino by way of nestjs-pino; requests are logged by the hooks below, at a fifth of the cost of its middleware. */
+/** pino through nestjs-pino. The hooks below log requests, at a fifth of the cost of the middleware of nestjs-pino. */
 export function logParams(config: Config): Params {
   const readable = config.LOG_FORMAT === 'pretty';
   const options = {
     level: config.LOG_LEVEL,
     base: null,
     hooks: { streamWrite: harmless(config.secrets) },
-    // A fresh object each time: pino writes the line's own fields into it.
+    // A new object each time, because pino writes the fields of the line into it.
     mixin: readable ? () => ({ ...context.getStore(), at: callSite() }) : () => ({ ...context.getStore() }),
   };
   if (!readable) return { forRoutes: [], pinoHttp: options };
@@ -31,9 +31,9 @@ export function logParams(config: Config): Params {
 }
 
 /**
- * What a line must not hold, whoever wrote it. No line is meant to hold a secret; but messages of libraries do as they
- * like, and errors are logged whole. And JSON leaves characters as they are that end a line to some readers, or that a
- * terminal obeys.
+ * Removes secrets from a line and escapes control characters. No line of this service contains a secret on purpose, but
+ * errors of libraries are logged in full. JSON does not escape some characters that end a line for some readers, or that
+ * control a terminal.
  */
 function harmless(secrets: readonly string[]): (line: string) => string {
   const written = secrets.map((secret) => JSON.stringify(secret).slice(1, -1));
@@ -47,8 +47,8 @@ function harmless(secrets: readonly string[]): (line: string) => string {
 }
 
 /**
- * File and line of the statement that logs, as the source has them: the first frame of ours beyond the logger's. It
- * costs a stack trace each line, so only where a developer reads the log.
+ * File and line, in the TypeScript source, of the statement that logs: the first frame of this project above those of the
+ * logger. Each line costs a stack trace, so that only the `pretty` format has it.
  */
 function callSite(): string | undefined {
   const frames = getCallSites(40, { sourceMap: true });
@@ -58,7 +58,7 @@ function callSite(): string | undefined {
   return site && `${basename(site.scriptName)}:${site.lineNumber}`;
 }
 
-/** Gives each line the id of its request, and logs each request once when its reply is out. */
+/** Adds the request id to each line, and logs each request once, after its reply. */
 export function useHttpLog(fastify: FastifyInstance): void {
   const log = PinoLogger.root;
   fastify.addHook('onRequest', (request, reply, done) => {
@@ -67,7 +67,7 @@ export function useHttpLog(fastify: FastifyInstance): void {
   });
   if (!log.isLevelEnabled('info')) return;
   fastify.addHook('onResponse', (request, reply, done) => {
-    // Probes come every few seconds, from every side.
+    // Load balancers and monitoring probe every few seconds.
     const level = request.url.startsWith('/health/') ? 'debug' : 'info';
     log[level]({ ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request');
     done();
@@ -78,7 +78,7 @@ export function useHttpLog(fastify: FastifyInstance): void {
   });
 }
 
-/** By the pattern of the route, never by the URL: URLs hold the ids of users. */
+/** Names the pattern of the route and never the URL, because URLs contain ids of users. */
 function about(request: FastifyRequest): object {
   return { reqId: request.id, method: request.method, route: request.routeOptions.url };
 }

@@ -1,11 +1,11 @@
 import { Metrics } from './metrics.js';
 
 describe('metrics', () => {
-  const FIGURES = {
-    streams_live: { type: 'gauge', help: 'A figure of the store.' },
-    streams_total: { type: 'counter', help: 'Another figure of the store.' },
+  const STORE_METRICS = {
+    streams_live: { type: 'gauge', help: 'A gauge of the store.' },
+    streams_total: { type: 'counter', help: 'A counter of the store.' },
   } as const;
-  /** The lines with values, by name and labels. */
+  /** The value of each metric, by its name and labels. */
   const valuesOf = (text: string): Record<string, number> =>
     Object.fromEntries(
       [...text.matchAll(/^(streamgate_\S+) (\S+)$/gm)].map(([, name, value]) => [name!, Number(value)]),
@@ -23,10 +23,10 @@ describe('metrics', () => {
     expect(valuesOf(await metrics.scrape())).toEqual({ ...expected, streamgate_open: 7 });
   });
 
-  it('reports what the store says, with type and help', async () => {
+  it('reports the values of the store, with type and help', async () => {
     const metrics = new Metrics();
     let total = 0;
-    metrics.fromStore(FIGURES, async () => ({ streams_live: 3, streams_total: ++total * 10 }));
+    metrics.fromStore(STORE_METRICS, async () => ({ streams_live: 3, streams_total: ++total * 10 }));
     await metrics.scrape();
     const text = await metrics.scrape();
     expect(valuesOf(text)).toEqual({
@@ -34,16 +34,16 @@ describe('metrics', () => {
       streamgate_streams_live: 3,
       streamgate_streams_total: 20, // the total of the store, not the sum of the scrapes
     });
-    expect(text).toContain('# HELP streamgate_streams_live A figure of the store.');
+    expect(text).toContain('# HELP streamgate_streams_live A gauge of the store.');
     expect(text).toContain('# TYPE streamgate_streams_live gauge');
     expect(text).toContain('# TYPE streamgate_streams_total counter');
   });
 
-  it('leaves out every figure of the store where one module cannot read its own, and says store_up 0', async () => {
+  it('leaves out all metrics of the store if one module cannot read its own, and reports store_up 0', async () => {
     const metrics = new Metrics();
     let away = false;
     metrics.gauge('open', 'Open now.', () => 1);
-    metrics.fromStore(FIGURES, async () => ({ streams_live: 3, streams_total: 10 }));
+    metrics.fromStore(STORE_METRICS, async () => ({ streams_live: 3, streams_total: 10 }));
     metrics.fromStore({ paused: { type: 'gauge', help: 'Paused.' } }, async () => {
       if (away) throw new Error('away');
       return { paused: 0 };

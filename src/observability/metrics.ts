@@ -1,22 +1,22 @@
 import { Injectable } from '@nestjs/common';
 import { Counter, Gauge, Registry } from 'prom-client';
 
-interface Figure {
+interface StoreMetric {
   readonly type: 'counter' | 'gauge';
   /** One sentence for the HELP line. */
   readonly help: string;
 }
 
 /**
- * The metrics of this instance, in the text format of Prometheus. Each module registers its own figures here, where they
- * arise. This file imports no other module, so that every module can depend on it. Names get the prefix `streamgate_`.
+ * The metrics of this instance, in the text format of Prometheus. Each module registers its own metrics here. This file
+ * imports no other module, so that every module can depend on it. Names get the prefix `streamgate_`.
  */
 @Injectable()
 export class Metrics {
   private readonly instance = new Registry();
-  /** Left out of a scrape that the store does not answer: the value 0 would be wrong, and to Prometheus a restart. */
+  /** Metrics from the store. They are left out if the store does not answer: Prometheus would read a value 0 as a restart. */
   private readonly store = new Registry();
-  /** Each reads some figures from the store and returns a function that sets them. */
+  /** Each reads some metrics from the store and returns a function that sets them. */
   private readonly storeReaders: (() => Promise<() => void>)[] = [];
   private readonly storeUp = new Gauge({
     name: 'streamgate_store_up',
@@ -44,15 +44,15 @@ export class Metrics {
   }
 
   /**
-   * Registers figures of the whole system, whose current values (of a counter: its total) are read from the store at each
-   * scrape. Where `read` rejects, the scrape says `streamgate_store_up 0` and leaves out the figures of every module.
+   * Registers metrics of the whole system. Each scrape reads their current values from the store; the value of a counter
+   * is its total. If `read` rejects, the scrape has `streamgate_store_up 0` and leaves out the store's metrics of all modules.
    */
   fromStore<Name extends string>(
-    figures: Readonly<Record<Name, Figure>>,
+    storeMetrics: Readonly<Record<Name, StoreMetric>>,
     read: () => Promise<Readonly<Record<Name, number>>>,
   ): void {
-    const names = Object.keys(figures) as Name[];
-    const setters = names.map((name) => this.setterOf(`streamgate_${name}`, figures[name]));
+    const names = Object.keys(storeMetrics) as Name[];
+    const setters = names.map((name) => this.setterOf(`streamgate_${name}`, storeMetrics[name]));
     this.storeReaders.push(async () => {
       const values = await read();
       return () => {
@@ -61,7 +61,7 @@ export class Metrics {
     });
   }
 
-  /** One scrape: reads what has to be read, and returns the metrics as text. Never rejects for an unavailable store. */
+  /** One scrape: reads the values and returns the metrics as text. Does not reject if the store is unavailable. */
   async scrape(): Promise<string> {
     const updates = await Promise.all(this.storeReaders.map((read) => read())).catch(() => undefined);
     this.storeUp.set(updates ? 1 : 0);
@@ -70,7 +70,7 @@ export class Metrics {
     return (await Promise.all(registries.map((registry) => registry.metrics()))).join('\n');
   }
 
-  private setterOf(name: string, { type, help }: Figure): (value: number) => void {
+  private setterOf(name: string, { type, help }: StoreMetric): (value: number) => void {
     if (type === 'gauge') {
       const gauge = new Gauge({ name, help, registers: [this.store] });
       return (value) => {

@@ -5,7 +5,7 @@ import { ConfigController } from './config.controller.js';
 import { HealthController } from './health.controller.js';
 import { MetricsModule } from './metrics.module.js';
 
-/** What operators see of the service: health, metrics, its configuration and the log. */
+/** Routes for operators: health, metrics and the configuration. */
 @Module({
   imports: [AuthModule, MetricsModule, SessionsModule],
   controllers: [ConfigController, HealthController],

@@ -48,20 +48,24 @@ const ask = (sessionId: string, more: Partial<Ask> = {}): Ask => ({
 const decide = (records: SessionRecord[], request: Ask, policy = POLICY) =>
   admit(records, request, policy, NOW);
 
-/** The rule, one sentence at a time. What it means over time is tested against every store in test/contract. */
+/** The rule, one call at a time. test/contract tests its behaviour over time, against every store. */
 describe('admit', () => {
   it.each([
     ['no session yet', [], 'admitted'],
     ['two', [held('a', 0), held('b', 29_999)], 'admitted'],
     ['three', [held('a', 0), held('b', 0), held('c', 29_999)], 'limit-reached'],
-    ['three, of which one expired this instant', [held('a', 0), held('b', 0), held('c', 30_000)], 'admitted'],
     [
-      'two and one on its way',
+      'three, one of which expires at this instant',
+      [held('a', 0), held('b', 0), held('c', 30_000)],
+      'admitted',
+    ],
+    [
+      'two and one whose first phase is not delivered yet',
       [held('a', 0), held('b', 0), held('c', 4_999, { status: 'reserved' })],
       'limit-reached',
     ],
     [
-      'two and one that never arrived',
+      'two and one whose lease has lapsed',
       [held('a', 0), held('b', 0), held('c', 5_000, { status: 'reserved' })],
       'admitted',
     ],
@@ -78,7 +82,7 @@ describe('admit', () => {
     ).toBe('admitted');
   });
 
-  it('lets running sessions go on where the limit was lowered, and tells a new one when enough have left', () => {
+  it('lets running sessions continue after the limit was lowered, and computes when enough of them have expired', () => {
     const records = [held('a', 1_000), held('b', 3_000), held('c', 2_000)];
     const lowered = { quota: { maxSessions: 2 } };
     expect(decide(records, ask('b', lowered))).toMatchObject({
@@ -86,14 +90,14 @@ describe('admit', () => {
       created: false,
       live: 3,
     });
-    // b goes after 27 s, and there are two still; c after 28.
+    // b expires in 27 s, when two are left; c in 28 s.
     expect(decide(records, ask('new', lowered))).toMatchObject({
       outcome: 'limit-reached',
       retryAt: NOW + 28_000,
     });
   });
 
-  it('refuses what was ended before what is full, and what is full before what does not exist', () => {
+  it('refuses in this order: session ended, limit reached, phase not found', () => {
     const full = [held('a', 0), held('b', 0), held('c', 0)];
     const ended: SessionRecord = {
       status: 'ended',
@@ -107,7 +111,7 @@ describe('admit', () => {
     expect(decide([ended], ask('y', { window: undefined })).outcome).toBe('phase-not-found');
   });
 
-  it('numbers its admissions within two bytes', () => {
+  it('restarts the version at 1 after 65,535', () => {
     const decision = decide([held('a', 0, { version: 65_535 })], ask('a'));
     expect(decision).toMatchObject({ outcome: 'admitted', record: { version: 1 } });
   });
@@ -125,12 +129,12 @@ describe('the grace of a sweep', () => {
   const grace = (sinceLastMs: number, policy = POLICY): number =>
     graceAfterOutage(NOW - sinceLastMs, 7, policy, NOW);
 
-  it('is one X from now after nobody swept for longer than n·X, and else what it was', () => {
+  it('lasts X from now if there was no sweep for longer than n·X, and is unchanged otherwise', () => {
     expect([grace(30_000), grace(30_001)]).toEqual([7, NOW + 10_000]);
     expect(graceAfterOutage(undefined, 0, POLICY, NOW)).toBe(0);
   });
 
-  it('takes less than 5 s for a hiccup, however short n·X is', () => {
+  it('does not count a gap of up to 5 s as an outage, however short n·X is', () => {
     const short = { ...POLICY, idleAfterMs: 200, expireAfterMs: 600 };
     expect([grace(5_000, short), grace(5_001, short)]).toEqual([7, NOW + 200]);
   });

@@ -1,30 +1,30 @@
 /**
- * The rule of who may watch: the executable specification that every store must answer as.
+ * The rule that decides which requests are admitted. It is the executable specification of every store.
  *
- * Pure functions over the records of one user. No library, no clock, no I/O. The embedded store runs them as they
- * are; the Lua scripts of the Redis store say the same once more, and the model test holds the two together.
+ * Pure functions over the records of one user, without libraries, clocks or I/O. The embedded store calls them directly.
+ * The Lua scripts of the Redis store implement the same rule again, and the model test compares the two.
  *
- * Instants are Unix milliseconds, durations milliseconds. A record is never mutated: each function gives the
- * records as they are afterwards.
+ * Instants are Unix milliseconds and durations are milliseconds. Records are never mutated: each function returns the new
+ * records.
  */
 
 import { type Device } from './device.js';
 import { type Quota } from './quota.js';
 
 export interface Policy {
-  /** What a user may hold where neither a token nor a ticket says otherwise. */
+  /** What a user may hold if neither a token nor a ticket gives a quota. */
   readonly quota: Quota;
-  /** X: a session that asked for nothing for so long is idle. */
+  /** X: a session without a request for this long is idle. */
   readonly idleAfterMs: number;
-  /** n·X: a session that asked for nothing for so long is expired and its place is free. */
+  /** n·X: a session without a request for this long is expired, and its place is free. */
   readonly expireAfterMs: number;
-  /** How long a new session's place is held before its first phase is known to be delivered; at most n·X. */
+  /** The lease: how long a new session holds its place until its first phase is confirmed as delivered; at most n·X. */
   readonly leaseMs: number;
-  /** For how long after its last phase a paused player can keep its place by saying so. */
+  /** How long after its last phase a paused player can keep its place by keepalives. */
   readonly maxPauseMs: number;
-  /** With more than this left to play, a session is handed out no further phase. */
+  /** A session with more than this left to play gets no further phase. */
   readonly maxAheadMs: number;
-  /** The same for the next phase in a row of a paced player, so that a seek finds room below `maxAheadMs`. */
+  /** The same, for the next phase in a row of a paced player. It is lower, so that a seek stays below `maxAheadMs`. */
   readonly pacedAheadMs: number;
 }
 
@@ -36,70 +36,70 @@ export interface Replacement {
   readonly device: Device | undefined;
 }
 
-/** A place to watch. `reserved` until its first phase was delivered, `permanent` from then on. */
+/** A session that holds a place. It is `reserved` until its first phase is delivered, and `permanent` from then on. */
 export interface HeldRecord {
   readonly status: 'reserved' | 'permanent';
   readonly sessionId: string;
   readonly streamId: string;
-  /** When it was admitted. Tells this life of a session id from an earlier one. */
+  /** When it was admitted. It distinguishes this life of a session id from earlier ones. */
   readonly startedAt: number;
   readonly lastActivityAt: number;
-  /** Index of the phase that was asked for last, of the stream that it plays now. */
+  /** Index of the phase that the session requested last, of its current stream. */
   readonly phase: number;
   /**
-   * Until when everything that it was handed out would play at normal speed. A paused player plays nothing, so a
-   * keepalive moves this instant together with the last activity.
+   * When everything that the session was given would have been played at normal speed. A paused player plays nothing, so
+   * that a keepalive moves this instant together with the last activity.
    */
   readonly playsUntil: number;
-  /** How many phases after `phase` it was handed out already: above 0 while a player fetches again what it holds. */
+  /** How many phases after `phase` the session was given already. It is above 0 while a player fetches phases again. */
   readonly ahead: number;
-  /** How many phases in a row it was handed out, counted back from `phase + ahead`. 0 before the first. */
+  /** How many phases in a row the session was given, counted back from `phase + ahead`; 0 before the first. */
   readonly run: number;
-  /** What the user could hold when the session last took a phase. */
+  /** The user's quota when the session was last admitted. */
   readonly quota: Quota;
-  /** Fixed for the life of the session, but for its name. */
+  /** Fixed for the life of the session, except for its name. */
   readonly device: Device | undefined;
-  /** Tells players without a device apart, by their network address and program. Opaque. */
+  /** Identifies a player without a device, by its network address and program. Opaque. */
   readonly client: string | undefined;
-  /** Counts what happened to this life of the session, so that an undo can tell that something did since. */
+  /** Counts the changes of this life of the session. An undo acts only if it has not changed since. */
   readonly version: number;
-  /** For how long it was kept alive while paused since its last phase. */
+  /** How long keepalives have kept the session since its last phase. */
   readonly pausedMs: number;
 }
 
-/** What remains of a session that was closed on purpose, so that its client can be told so for n·X. */
+/** A session that was ended on purpose. The record is kept for n·X, so that its client gets the reason. */
 interface EndedRecord {
   readonly status: 'ended';
   readonly sessionId: string;
   readonly endedAt: number;
   readonly reason: EndReason;
-  /** Where the reason is `replaced`: the session that has its place now. */
+  /** If the reason is `replaced`: the session that took the place. */
   readonly replacedBy: Replacement | undefined;
 }
 
 export type SessionRecord = HeldRecord | EndedRecord;
 
 /**
- * What befell a session, for who keeps count and for who is told. Each life of a session is `admitted` once, and then
- * comes to exactly one end: `expired`, `ended`, or `undone` because its first phase never arrived.
+ * A change of a session, for counters and events. Each life of a session is `admitted` once, and then has exactly one
+ * end: `expired`, `ended`, or `undone` because its first phase was not delivered.
  */
 export interface Change {
-  /** `started`: its first phase arrived. `moved`: it plays another stream. */
+  /** `started`: its first phase was delivered. `moved`: it plays another stream. */
   readonly type: 'admitted' | 'started' | 'moved' | 'ended' | 'expired' | 'undone';
   readonly record: HeldRecord;
   readonly reason?: EndReason;
   readonly replacedBy?: Replacement;
 }
 
-/** The phases of a stream that can be had now: phase k exists when oldest <= k < end. */
+/** The phases of a stream that are available now: phase k exists when oldest <= k < end. */
 export interface PhaseWindow {
   readonly oldest: number;
   readonly end: number;
-  /** The phase that a newcomer starts with. */
+  /** The phase that a new session starts with. */
   readonly start: number;
-  /** A live stream moves on: a session that fell out of its window goes on inside it. */
+  /** Whether the window moves. A session that fell behind the window of a live stream continues inside it. */
   readonly live: boolean;
-  /** How long one phase plays, in milliseconds, and how long the last one of the window does. */
+  /** The duration of a phase, and of the last phase of the window, in milliseconds. */
   readonly phaseMs: number;
   readonly lastPhaseMs: number;
 }
@@ -107,17 +107,17 @@ export interface PhaseWindow {
 export interface Ask {
   readonly sessionId: string;
   readonly streamId: string;
-  /** The phase that is wanted; undefined for the next one, `same` for the one that the session has. */
+  /** The requested phase; undefined for the next one, `same` for the current one of the session. */
   readonly phase: number | 'same' | undefined;
-  /** The phases that can be had; undefined where there are none: then the answer is a refusal, whatever it is for. */
+  /** The available phases; undefined if there are none: then the answer is always a refusal. */
   readonly window: PhaseWindow | undefined;
-  /** Sessions of the same user to end if, and only if, this one is admitted. */
+  /** Sessions of the same user that are ended if, and only if, this one is admitted. */
   readonly endSessionIds: readonly string[];
   /** What the user may hold. */
   readonly quota: Quota;
   readonly device?: Device | undefined;
   readonly client?: string | undefined;
-  /** True for a player that fetches ahead on its own and waits for its turn. */
+  /** True for a player that fetches ahead by itself; its reply can be held until the session may have the phase. */
   readonly paced?: boolean | undefined;
 }
 
@@ -125,24 +125,24 @@ export type Decision =
   | {
       readonly outcome: 'admitted';
       readonly record: HeldRecord;
-      /** True for a session that held no place before: a new one, or one that had expired. */
+      /** True if the session held no place before: it is new, or it had expired. */
       readonly created: boolean;
-      /** The same session as it was before, where it goes on; what an undo restores. */
+      /** The record before this request, if the session continues. An undo restores it. */
       readonly former: HeldRecord | undefined;
-      /** How many places the user holds now, this one included. */
+      /** How many places the user holds now, including this one. */
       readonly live: number;
-      /** This session's, those of the sessions that it ended, and of overdue ones that it claimed to make room. */
+      /** Changes of this session, of the sessions that it ended, and of overdue sessions that were claimed to make room. */
       readonly changes: readonly Change[];
       readonly records: readonly SessionRecord[];
     }
   | SessionEnded
-  /** `retryAt`: when a place would be free if the holders stayed silent. */
+  /** `retryAt`: when a place becomes free if the holders send no requests. */
   | { readonly outcome: 'limit-reached'; readonly holders: readonly HeldRecord[]; readonly retryAt: number }
-  /** `retryAt`: when little enough is left to play. */
+  /** `retryAt`: when the session has played enough to get the phase. */
   | { readonly outcome: 'too-far-ahead'; readonly retryAt: number }
   | { readonly outcome: 'phase-not-found' };
 
-/** The session was closed on purpose within the last n·X. */
+/** The session was ended on purpose within the last n·X. */
 export interface SessionEnded {
   readonly outcome: 'session-ended';
   readonly endedAt: number;
@@ -150,28 +150,28 @@ export interface SessionEnded {
   readonly replacedBy: Replacement | undefined;
 }
 
-/** How many ended sessions of one user are remembered; without a bound one user could fill the store. */
+/** How many ended sessions of one user are kept. Without a bound one user could fill the store. */
 export const MAX_ENDED_RECORDS = 100;
 
-/** What `end` takes for every session of the user. */
+/** The argument of `end` for all sessions of the user. */
 export const ALL_SESSIONS = 'all';
 
-/** The longest run of phases that a record counts; with a longer one, a phase fetched again may count as a further one. */
+/** The longest run of phases that a record counts. Beyond it, a phase that is fetched again may count as a new one. */
 export const MAX_RUN = 15;
 
-type Lasting = Pick<HeldRecord, 'lastActivityAt' | 'playsUntil'>;
+type ActivityTimes = Pick<HeldRecord, 'lastActivityAt' | 'playsUntil'>;
 
-/** When a session that stays silent is idle: it asked for nothing for X, and has nothing left to play. */
-export function idleAt({ lastActivityAt, playsUntil }: Lasting, policy: Policy): number {
+/** When a session becomes idle if it sends no request: it was silent for X, and has nothing left to play. */
+export function idleAt({ lastActivityAt, playsUntil }: ActivityTimes, policy: Policy): number {
   return Math.max(lastActivityAt + policy.idleAfterMs, playsUntil);
 }
 
-/** When a session that stays silent loses its place: the instant itself is already too late. */
-export function expiresAt(record: Lasting, policy: Policy): number {
+/** When a session loses its place if it sends no request. At this instant the place is already free. */
+export function expiresAt(record: ActivityTimes, policy: Policy): number {
   return idleAt(record, policy) + policy.expireAfterMs - policy.idleAfterMs;
 }
 
-/** When a record is due: a reservation lapses, a session expires, an ended one is forgotten. */
+/** When a record is due: a reservation lapses, a session expires, or the record of an ended session is removed. */
 function dueAt(record: SessionRecord, policy: Policy): number {
   if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
   return record.status === 'reserved' ? record.lastActivityAt + policy.leaseMs : expiresAt(record, policy);
@@ -181,9 +181,19 @@ function holdsPlace(record: SessionRecord, policy: Policy, now: number): record 
   return record.status !== 'ended' && now < dueAt(record, policy);
 }
 
-/** Those of a user's sessions that hold a place, oldest first. */
+/** The sessions of a user that hold a place, oldest first. */
 export function live(records: readonly SessionRecord[], policy: Policy, now: number): HeldRecord[] {
   return records.filter((record) => holdsPlace(record, policy, now)).toSorted(oldestFirst);
+}
+
+/**
+ * The quota that the latest phase of these sessions was admitted at, the greater of two that are equally late; undefined
+ * without sessions.
+ */
+export function latestQuota(records: readonly HeldRecord[]): Quota | undefined {
+  const phaseAt = (record: HeldRecord): number => record.lastActivityAt - record.pausedMs;
+  return records.toSorted((a, b) => phaseAt(b) - phaseAt(a) || b.quota.maxSessions - a.quota.maxSessions)[0]
+    ?.quota;
 }
 
 export function oldestFirst(
@@ -194,8 +204,8 @@ export function oldestFirst(
 }
 
 /**
- * May this session have the phase that it asks for? Idle is judged here, so that no answer depends on a sweep having
- * run. Where several refusals apply: ended, then limit, then phase, then too far ahead.
+ * Decides whether this session gets the requested phase. Expiry is judged here, so that no answer depends on a sweep. If
+ * several refusals apply, the order is: ended, limit reached, phase not found, too far ahead.
  */
 export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
   const limit = ask.quota.maxSessions;
@@ -211,7 +221,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     return { outcome: 'limit-reached', holders, retryAt: expiries[holders.length - limit]! };
   }
 
-  // An expired session whose expiry nobody has claimed goes on where it was; a lapsed reservation never began.
+  // An expired session whose expiry was not claimed yet continues. A lapsed reservation does not, since it never started.
   const former = own?.status === 'permanent' || (own?.status === 'reserved' && holdsOwn) ? own : undefined;
   const { window } = ask;
   if (window === undefined) return { outcome: 'phase-not-found' };
@@ -239,8 +249,8 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     pausedMs: 0,
   };
 
-  // An admission leaves at most `limit` records that hold or may resume a place: just enough of the overdue ones
-  // give way, the longest silent first. So a place that is confirmed or resumed late can never be one too many.
+  // An admission leaves at most `limit` records that hold a place or can resume one. Therefore it claims just enough
+  // overdue records, those with the oldest activity first. A late confirm or resume can then never exceed the limit.
   const overdue = records
     .filter(
       (other): other is HeldRecord => other !== own && other.status !== 'ended' && !holders.includes(other),
@@ -276,9 +286,9 @@ function endedByAsk(holders: readonly HeldRecord[], { endSessionIds }: Ask): Hel
 }
 
 /**
- * The holders whose places a new session takes: those that the request ends; those of the same device, which plays one
- * thing at a time; and, where no other place is free, just enough idle ones of the same client, the longest silent
- * first. A client that still plays keeps its place.
+ * The sessions whose places a new session takes. First, the sessions that the request ends. Second, the sessions of the
+ * same device, which plays one stream at a time. Third, if no place is free, just enough idle sessions of the same client,
+ * those with the oldest activity first. A session that still plays keeps its place.
  */
 function makeRoom(holders: readonly HeldRecord[], ask: Ask, policy: Policy, now: number): HeldRecord[] {
   const { device, client, quota } = ask;
@@ -294,15 +304,16 @@ function makeRoom(holders: readonly HeldRecord[], ask: Ask, policy: Policy, now:
   return idle.length < missing ? [...named] : [...named, ...idle.slice(0, missing)];
 }
 
-/** A device may get another name while it plays; everything else about it stays. */
+/** A request can rename its device. All other properties of the device stay. */
 function renamed(device: Device | undefined, given: Device | undefined): Device | undefined {
   if (device === undefined || given?.name === undefined || given.id !== device.id) return device;
   return { ...device, name: given.name };
 }
 
 /**
- * Who names a phase gets that one or none. Who does not goes on where a live stream is: behind its window at its start,
- * and ahead of it with the newest phase once more, which may have grown.
+ * The phase that a request is for. A number is taken as it is, and may not exist. Otherwise it is the next phase. In a live
+ * stream, a session behind the window continues at the start phase, and a session at its end gets the newest phase again,
+ * which may have grown.
  */
 function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, playing: HeldRecord | undefined): number {
   if (typeof wanted === 'number') return wanted;
@@ -314,7 +325,7 @@ function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, playing: HeldRec
 
 type HandedOut = Pick<HeldRecord, 'playsUntil' | 'ahead' | 'run'>;
 
-/** A playlist or a key is no phase: it adds nothing to what is left to play. */
+/** For a request of a playlist or a key, which is no phase: it adds nothing to what is left to play. */
 function handOutNothing(
   former: HeldRecord | undefined,
   playing: HeldRecord | undefined,
@@ -323,15 +334,15 @@ function handOutNothing(
   now: number,
 ): HandedOut {
   const playsUntil = now + leftToPlay(former, policy, now);
-  // A live window that has moved on took the phases of the run with it.
+  // If the live window has moved past the session, the phases of its run have left the window.
   return playing?.phase === phase
     ? { playsUntil, ahead: playing.ahead, run: playing.run }
     : { playsUntil, ahead: 0, run: 0 };
 }
 
 /**
- * A phase that the session still holds and fetches again (a retry, another quality) adds nothing. Any other one, further
- * on or after a seek or a move, adds its duration to what is left to play.
+ * A phase that the session has and fetches again (a retry, or another quality) adds nothing to what is left to play. Any
+ * other phase, the next one or one after a seek or a move, adds its duration.
  */
 function handOut(
   former: HeldRecord | undefined,
@@ -356,8 +367,8 @@ function handOut(
 }
 
 /**
- * How many milliseconds the session has left to play. Its player may have gone on for up to X before it was first kept
- * alive as a paused one. A clock that was set back makes nothing longer.
+ * How many milliseconds the session has left to play. The player may have played for up to X before its first keepalive
+ * of a pause. If the clock was set back, the result does not grow.
  */
 function leftToPlay(record: HeldRecord | undefined, { idleAfterMs }: Policy, now: number): number {
   if (record === undefined) return 0;
@@ -370,7 +381,7 @@ function sessionEnded({ endedAt, reason, replacedBy }: EndedRecord): SessionEnde
   return { outcome: 'session-ended', endedAt, reason, replacedBy };
 }
 
-/** What an admission hands out, to be confirmed or withdrawn when it is known whether the phase arrived. */
+/** Identifies an admission, to be confirmed or withdrawn when it is known whether the phase was delivered. */
 export interface Grant {
   readonly sessionId: string;
   readonly startedAt: number;
@@ -378,7 +389,7 @@ export interface Grant {
   readonly former: Undone | undefined;
 }
 
-/** What an undo restores. */
+/** The part of a record that an undo restores. */
 export type Undone = Pick<
   HeldRecord,
   'lastActivityAt' | 'streamId' | 'phase' | 'playsUntil' | 'ahead' | 'run' | 'pausedMs'
@@ -389,7 +400,7 @@ export interface Outcome {
   readonly records: readonly SessionRecord[];
 }
 
-/** The first phase arrived: the session becomes permanent. Nothing changes where its place is gone meanwhile. */
+/** The first phase was delivered: the session becomes permanent. Nothing changes if it has lost its place meanwhile. */
 export function confirm(records: readonly SessionRecord[], grant: Grant): Outcome {
   const own = records.find((record) => record.sessionId === grant.sessionId);
   if (own?.status !== 'reserved' || own.startedAt !== grant.startedAt) return { changes: [], records };
@@ -397,7 +408,7 @@ export function confirm(records: readonly SessionRecord[], grant: Grant): Outcom
   return { changes: [{ type: 'started', record }], records: replace(records, own, record) };
 }
 
-/** The phase did not arrive: the admission is undone, unless something happened to the session since. */
+/** The phase was not delivered: the admission is undone, unless the session has changed since. */
 export function withdraw(records: readonly SessionRecord[], grant: Grant): Outcome {
   const own = records.find((record) => record.sessionId === grant.sessionId);
   const untouched = { changes: [], records };
@@ -411,7 +422,7 @@ export function withdraw(records: readonly SessionRecord[], grant: Grant): Outco
   return { changes: [claim(own)], records: records.filter((record) => record !== own) };
 }
 
-/** As much of a record as an undo restores. */
+/** Selects the part of a record that an undo restores. */
 export function undone(record: Undone): Undone {
   const { lastActivityAt, streamId, phase, playsUntil, ahead, run, pausedMs } = record;
   return { lastActivityAt, streamId, phase, playsUntil, ahead, run, pausedMs };
@@ -423,8 +434,8 @@ export type Keeping =
   | { readonly outcome: 'session-not-found' };
 
 /**
- * A paused player says that it is still there: its last activity moves, without a phase. From `maxPauseMs` after its
- * last phase on, and before its first one arrived, nothing moves any more.
+ * A keepalive of a paused player: the last activity moves, without a phase. It does not move before the first phase was
+ * delivered, nor when `maxPauseMs` have passed since the last phase.
  */
 export function keepAlive(
   records: readonly SessionRecord[],
@@ -450,8 +461,8 @@ export function keepAlive(
 }
 
 /**
- * A sign of life of a player that plays, from elsewhere: its last activity moves forward to `at`, never past now and
- * never back. It creates nothing and hands out nothing.
+ * A report that a player played at `at`: the last activity moves forward to it, never past now and never back. It creates
+ * no session and gives out no phase.
  */
 export function noteActivity(
   records: readonly SessionRecord[],
@@ -472,13 +483,13 @@ export function noteActivity(
 }
 
 export interface Ending extends Outcome {
-  /** Those that held a place and lost it just now. */
+  /** The sessions that held a place and lost it by this call. */
   readonly ended: readonly HeldRecord[];
-  /** Those that were asked for and had been ended before, within the last n·X. */
+  /** The requested ids whose sessions had been ended before, within the last n·X. */
   readonly endedBefore: readonly string[];
 }
 
-/** Closes sessions on purpose. Their places are free at once, and their clients are told so for n·X. */
+/** Ends sessions on purpose. Their places are free at once, and their clients get the reason for n·X. */
 export function end(
   records: readonly SessionRecord[],
   sessionIds: readonly string[] | typeof ALL_SESSIONS,
@@ -503,7 +514,7 @@ export function end(
   };
 }
 
-/** Claims what is due: expired sessions are reported, lapsed reservations and ended ones are forgotten. */
+/** Claims all due records: expired sessions are reported; lapsed reservations and ended sessions are removed. */
 export function expire(records: readonly SessionRecord[], policy: Policy, now: number): Outcome {
   const due = records.filter((record) => dueAt(record, policy) <= now);
   return {
@@ -512,12 +523,12 @@ export function expire(records: readonly SessionRecord[], policy: Policy, now: n
   };
 }
 
-/** An outage shorter than this is a hiccup, however short n·X is. */
+/** A shorter gap between sweeps does not count as an outage, even if n·X is shorter. */
 export const SHORTEST_OUTAGE_MS = 5_000;
 
 /**
- * Until when a sweep claims nothing. When nobody has swept for longer than n·X, service or store were away, and the
- * silence of the sessions is no fault of theirs: each gets one X to ask again. `graceUntil` is what this said last.
+ * Until when sweeps claim nothing. If no instance has swept for longer than n·X, the service or the store was down, and
+ * clients could not send requests: each session gets X to ask again. `graceUntil` is the previous result.
  */
 export function graceAfterOutage(
   lastSweepAt: number | undefined,
@@ -529,13 +540,13 @@ export function graceAfterOutage(
   return lastSweepAt !== undefined && now - lastSweepAt > outage ? now + policy.idleAfterMs : graceUntil;
 }
 
-/** The end of a session that was not closed by anybody; one that never began was only undone. */
+/** The change of a claimed record: `expired`, or `undone` for a reservation, which never started. */
 function claim(record: SessionRecord): Change {
   const held = record as HeldRecord;
   return { type: held.status === 'reserved' ? 'undone' : 'expired', record: held };
 }
 
-/** What has not started yet starts with the stream that it plays by then. */
+/** The `moved` change, if the stream changed. A reservation has none: it starts with the stream that it plays by then. */
 function moved(from: string, record: HeldRecord): Change[] {
   return record.streamId === from || record.status === 'reserved' ? [] : [{ type: 'moved', record }];
 }
@@ -571,7 +582,7 @@ function nextVersion(version: number): number {
   return version >= 0xffff ? 1 : version + 1;
 }
 
-/** Order of ids by their (ASCII) bytes. */
+/** Compares ids by their (ASCII) bytes. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -6,7 +6,7 @@ import { type Place } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
 import { Admissions } from './admissions.js';
 
-/** The embedded store, away for the first few times that a place is settled. */
+/** The embedded store, whose first calls of `confirm` fail. */
 class FlakyRepository extends MemorySessionRepository {
   failures = 0;
 
@@ -33,7 +33,7 @@ describe('settling a place', () => {
     repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
     sessions = new Admissions(repository);
   });
-  /** Resolves when the store was told what became of the next reply. */
+  /** Resolves when the store has handled the next call of `verb`. */
   const settled = (verb: 'confirm' | 'withdraw'): Promise<void> =>
     new Promise((resolve) => {
       const original = repository[verb].bind(repository);
@@ -49,7 +49,7 @@ describe('settling a place', () => {
     return again.outcome === 'admitted' && { created: again.created, reserved: again.place.reserved };
   };
 
-  it('is tried again while the store is away, so that a session whose media arrived is kept', async () => {
+  it('is retried while the store is unavailable, so that a session whose media was delivered is kept', async () => {
     repository.failures = 2;
     const confirmed = settled('confirm');
     const admission = await admit(true);
@@ -58,24 +58,24 @@ describe('settling a place', () => {
     expect(await statusOf(admission.session.sessionId)).toEqual({ created: false, reserved: false });
   });
 
-  it('gives back the place of a reply that did not arrive', async () => {
+  it('frees the place of a reply that was not delivered', async () => {
     const withdrawn = settled('withdraw');
     await admit(false);
     await withdrawn;
-    expect(await repository.list('ana')).toEqual([]);
+    expect((await repository.list('ana')).sessions).toEqual([]);
   });
 
-  it('leaves the place of a playlist that arrived as it is: held, and to lapse with the lease', async () => {
+  it('leaves the place of a delivered playlist reserved until its lease lapses', async () => {
     const playlist = await admit(true, false, 'tv');
     expect(playlist.outcome).toBe('admitted');
-    // The same store is asked for another session, whose media arrives later: by then the playlist was settled.
+    // Another session's media is delivered later. When that is confirmed, the playlist was settled as well.
     const confirmed = settled('confirm');
     await admit(true, true, 'phone');
     await confirmed;
     expect(await statusOf('tv')).toEqual({ created: false, reserved: true });
   });
 
-  it('watches no reply where nothing was admitted', async () => {
+  it('does not watch the reply of a refused request', async () => {
     const arrives = jest.fn(() => Promise.resolve(true));
     const refused = await sessions.admit(
       { ...REQUEST, sessionId: undefined, window: undefined },

@@ -4,25 +4,25 @@ import { Injectable, Logger } from '@nestjs/common';
 import { type Admission, type AdmissionRequest, type Place } from './session.js';
 import { SessionRepository } from './session.repository.js';
 
-/** Together less than a lease, after which there is nothing left to confirm. */
+/** Together less than a lease: after it there is nothing left to confirm. */
 const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
 
-/** A request for a phase. A session without an id is a new one. */
+/** A request for a phase. Without a session id it starts a new session. */
 export interface PhaseRequest extends Omit<AdmissionRequest, 'sessionId'> {
   readonly sessionId: string | undefined;
 }
 
-/** The reply that carries what was asked for. */
+/** The reply that delivers the requested phase or playlist. */
 export interface Delivery {
-  /** Starts to watch the reply; resolves to true when the client received it whole, to false when it did not. */
+  /** Watches the reply; resolves to true if it was delivered completely, and to false if not. */
   readonly arrives: () => Promise<boolean>;
-  /** Whether the reply is media. A playlist is not: it leaves the place of a new session as it is, to lapse. */
+  /** Whether the reply is media. A playlist is not: a new session stays reserved, and its lease lapses. */
   readonly isMedia: boolean;
 }
 
 /**
- * The one way in, for the API and for the gate: takes a place for a reply on its way, and keeps the place only if the
- * reply arrives.
+ * Admits requests of the API and of the gate. It takes a place while the reply is on its way, and keeps the place only if
+ * the reply is delivered.
  */
 @Injectable()
 export class Admissions {
@@ -31,9 +31,9 @@ export class Admissions {
   constructor(private readonly repository: SessionRepository) {}
 
   /**
-   * Asks the store, and watches the reply from the admission on. So whatever the caller does next is covered: if issuing
-   * the media throws, the reply is an error, and the place is given back. A new session gets an id that is ordered by
-   * time. Rejects with StoreUnavailableError.
+   * Asks the store, and watches the reply from the admission on. If the caller throws afterwards, for example while it
+   * issues URLs, the reply is an error and the place is freed. A new session gets an id that is ordered by time. Rejects
+   * with StoreUnavailableError.
    */
   async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
     const admission = await this.repository.admit({
@@ -45,8 +45,8 @@ export class Admissions {
   }
 
   /**
-   * Never rejects: the reply is out by then. If the store is away for longer than the retries, a new session loses its
-   * place when the lease lapses. Both verbs may be repeated: each does nothing the second time.
+   * Confirms or withdraws a place. Never rejects, because the reply is sent by then. If the store stays unavailable for
+   * longer than the retries, a new session loses its place when its lease lapses. Both verbs are idempotent.
    */
   private async settle(place: Place, { arrives, isMedia }: Delivery): Promise<void> {
     const arrived = await arrives();

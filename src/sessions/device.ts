@@ -1,13 +1,13 @@
-/** Characters of a device's name. */
+/** The maximum length of a device's name, in characters. */
 export const MAX_DEVICE_NAME = 64;
 
-/** Where a session plays, as its client or its token says. */
+/** The device that a session plays on, as its client or its token names it. */
 export interface Device {
   readonly id: string;
-  /** For people to recognise it by: "Living-room TV". */
+  /** A name for people: "Living-room TV". */
   readonly name?: string | undefined;
   /** For example `tv`, `phone` or `web`. */
   readonly type?: string | undefined;
-  /** True where the device may play several things at once, as a browser with tabs does. */
+  /** True if the device can play several streams at the same time, like a browser with tabs. */
   readonly shared?: boolean | undefined;
 }

@@ -1,15 +1,20 @@
-import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { Controller, Get, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiHeader, ApiOperation, ApiParam, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiHeader, ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { ForViewersOrServices, viewerOrService } from '../auth/access.js';
-import { ApiProblems, OF_VIEWERS } from '../http/docs.js';
+import { ForViewersOrServices, userIdOfPath, viewerOrService } from '../auth/access.js';
+import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
+import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
-import { EventStreams } from './event-streams.js';
-import { USER_PARAMS, type UserParams } from './sessions.controller.js';
-import { USER_ID } from './sessions.schemas.js';
+import { EventStreams, answerUnavailable } from './event-streams.js';
+import { USER_PARAMS } from './sessions.controller.js';
+import { USER_NAME } from './sessions.schemas.js';
 
-const EVENT_ID = { type: 'string', pattern: '^\\d{1,15}-\\d{1,15}$' };
+const TEXT = { type: 'string' };
+
+interface EventsQuery {
+  readonly lastEventId?: string;
+}
 
 @ApiTags('sessions')
 @Controller('v1/users/:user_id/events')
@@ -20,54 +25,77 @@ export class EventStreamsController {
   ) {}
 
   @Get()
-  @ForViewersOrServices('sessions:read')
+  @ForViewersOrServices('sessions:read', { ticket: 'events' })
+  // No form of a last event id is refused: EventSource would never ask again.
   @RouteSchema({
     params: USER_PARAMS,
-    headers: { type: 'object', properties: { 'last-event-id': EVENT_ID } },
+    querystring: { type: 'object', properties: { ticket: TEXT } },
   })
   @ApiOperation({
     summary: 'What happens to the sessions of a user, as it happens',
     description:
       'Server-Sent Events, one for each session that started, moved, ended or expired: `event` is the type as in ' +
       'callbacks, `data` the session as it was then, with `reason` where there is one. A comment every 15 s. ' +
-      'The last few are kept; where some may be forgotten, an event `resync` says to list the sessions.',
+      'The last few events are kept. If some may be lost to the client, an event `resync` says to list the sessions. ' +
+      'A fault of the service is status 200 too, because EventSource gives up at any other: an event `unavailable`, ' +
+      'whose data has a `code` and a `detail`, then `retry` and the end of the stream.',
   })
-  @ApiParam({ name: 'user_id', schema: USER_ID })
+  @ApiParam({ name: 'user_id', schema: schemaOf(USER_NAME) })
   @ApiHeader({
     name: 'Last-Event-ID',
     required: false,
-    description: 'Resume after this event; EventSource sends it by itself.',
-    schema: EVENT_ID,
+    description:
+      'Resume after this event. EventSource sends it by itself. An unknown one gets the event `resync`.',
+    schema: TEXT,
+  })
+  @ApiQuery({
+    name: 'lastEventId',
+    required: false,
+    description: 'The same for clients that cannot send the header. The header wins.',
+    schema: TEXT,
+  })
+  @ApiQuery({
+    name: 'ticket',
+    required: false,
+    description:
+      'From POST /v1/tickets with `for: events`: replaces the token, which EventSource cannot send.',
+    schema: TEXT,
   })
   @ApiResponse({
     status: 200,
     description: 'The stream, until either side leaves.',
     content: { 'text/event-stream': { schema: { type: 'string' } } },
   })
-  @ApiProblems(
-    'invalid-request',
-    ...OF_VIEWERS,
-    'rate-limited',
-    'store-unavailable',
-    'too-many-streams',
-    'not-ready',
-  )
-  async streamEvents(
-    @Param() { user_id }: UserParams,
-    @Req() request: FastifyRequest,
-    @Res() reply: FastifyReply,
-  ): Promise<void> {
-    const lastEventId = request.headers['last-event-id'];
-    const viewer = viewerOrService(request);
-    if (viewer) await this.limits.ofUser(request, reply, user_id);
+  @ApiProblems('invalid-request', ...OF_VIEWERS)
+  async streamEvents(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const userId = userIdOfPath(request);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')
       // nginx would hold events back until there are enough of them.
       .header('x-accel-buffering', 'no');
     if (request.method === 'HEAD') return void reply.send();
+    const viewer = viewerOrService(request);
+    const limited = viewer !== undefined && (await this.isLimited(request, reply, userId));
     for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value!);
-    await this.streams.stream(user_id, lastEventId as string | undefined, reply.raw, viewer?.until);
+    if (limited) answerUnavailable(reply.raw, 'rate-limited');
+    else await this.streams.stream(userId, lastEventIdOf(request), reply.raw, viewer?.until);
     void reply.hijack();
   }
+
+  private async isLimited(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<boolean> {
+    try {
+      await this.limits.ofUser(request, reply, userId, 'reads');
+      return false;
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'rate-limited') return true;
+      throw error;
+    }
+  }
+}
+
+/** The header, or the query parameter where there is no header. One that is sent twice is no id of ours. */
+function lastEventIdOf({ headers, query }: FastifyRequest): string | undefined {
+  const given = headers['last-event-id'] ?? (query as EventsQuery).lastEventId;
+  return given === undefined ? undefined : String(given);
 }

@@ -1,9 +1,9 @@
 import { type ServerResponse } from 'node:http';
-import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
-import { Problem, retryAfter } from '../http/problem.js';
 import { Metrics } from '../observability/metrics.js';
+import { StoreUnavailableError } from './session.repository.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
 import { eventDataJson } from './sessions.schemas.js';
 
@@ -15,15 +15,36 @@ const MAX_UNREAD_BYTES = 64 * 1024;
 const MAX_MISSED_EVENTS = 100;
 /** Keeps proxies from taking the silence for the end; many cut a connection after 60 s of it. */
 export const HEARTBEAT_MS = 15_000;
-/** How soon a client that was cut off asks again. */
+/** The delay, in milliseconds, after which a client whose connection broke reconnects. */
 const RETRY_MS = 2_000;
+const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
+
+/**
+ * Why a stream cannot be served now, with the text for the client and the delay before its next try: between `fromMs` and
+ * twice that, drawn for each client, so that the clients of one instance do not all reconnect in the same second.
+ */
+const UNAVAILABLE = {
+  'not-ready': {
+    fromMs: 1_000,
+    detail: 'This instance is shutting down. Another one answers the next request.',
+  },
+  'store-unavailable': { fromMs: 2_000, detail: 'The session store does not answer.' },
+  'internal-error': { fromMs: 5_000, detail: 'The service failed. Its log has the reason.' },
+  'rate-limited': { fromMs: 5_000, detail: 'This user sends too many requests.' },
+  'too-many-streams': { fromMs: 10_000, detail: 'This instance has too many event streams open.' },
+  'too-many-streams-of-user': {
+    fromMs: 60_000,
+    detail: `This user has ${MAX_STREAMS_PER_USER} event streams open, and newer ones take precedence.`,
+  },
+} as const;
+type UnavailableCode = keyof typeof UNAVAILABLE;
 
 interface EventStream {
   readonly userId: string;
   readonly response: ServerResponse;
-  /** When whoever listens has to show a token anew, Unix milliseconds. */
+  /** The end of the caller's token or ticket, Unix milliseconds. The stream ends then. */
   readonly until: number;
-  /** Where it would resume. */
+  /** The id of the event from which the client would resume. */
   last: string;
 }
 
@@ -34,6 +55,7 @@ export class EventStreams implements BeforeApplicationShutdown {
   private readonly byUser = new Map<string, EventStream[]>();
   private open = 0;
   private stopping = false;
+  private readonly log = new Logger(EventStreams.name);
 
   constructor(
     private readonly events: SessionEvents,
@@ -48,10 +70,16 @@ export class EventStreams implements BeforeApplicationShutdown {
   }
 
   /**
-   * Sends the user's events to `response`: those after `lastEventId`, where that is given, and all new ones. The stream
-   * ends when the client disconnects, or at `until` (Unix milliseconds). Throws a Problem, before anything is sent, while
-   * the service stops or has too many streams. Where one user has too many, the oldest stream is ended, because its
-   * client has most likely disconnected long ago.
+   * Sends the user's events to `response`: the events after `lastEventId`, if there is one, and all new ones. The stream
+   * ends when the client disconnects, or at `until` (Unix milliseconds). An id that is not one of ours, an empty one
+   * included, gets the event `resync`, since nobody can tell which events the client missed.
+   *
+   * Never rejects. A standard EventSource gives up for good at any status but 200, so every fault of the service is a
+   * short stream with status 200 (see `answerUnavailable`), after which the client reconnects by itself.
+   *
+   * A user has at most ten streams. A new one ends the oldest, because that client has most likely gone without a word.
+   * A client that resumes ends none: it may be the one whose stream was just ended, and two clients would otherwise push
+   * each other out for ever. It is told to come back in a minute or two, and finds room once another stream has closed.
    */
   async stream(
     userId: string,
@@ -59,43 +87,53 @@ export class EventStreams implements BeforeApplicationShutdown {
     response: ServerResponse,
     until = Infinity,
   ): Promise<void> {
-    if (this.stopping) throw new Problem('not-ready', 'The service is draining: ask again.');
-    if (this.open >= MAX_STREAMS)
-      throw new Problem('too-many-streams', 'Ask again after the time in Retry-After.', {
-        headers: { 'retry-after': retryAfter(RETRY_MS / 1_000) },
-      });
+    const resumes = lastEventId !== undefined;
+    const refusal = this.open >= MAX_STREAMS ? 'too-many-streams' : this.refusalOf(userId, resumes);
+    if (refusal !== undefined) return answerUnavailable(response, refusal);
     this.open++;
+    const after = resumes && EVENT_ID.test(lastEventId) ? lastEventId : undefined;
     const stream: EventStream = { userId, response, until, last: '' };
     let early: SessionEvent[] | undefined = [];
+    let watch: Watch;
     try {
-      const watch = await this.events.watch(userId, lastEventId, (event) => {
+      watch = await this.events.watch(userId, after, (event) => {
         if (early) early.push(event);
         else send(stream, event);
       });
-      if (this.stopping) {
-        watch.stop();
-        throw new Problem('not-ready', 'The service is draining: ask again.');
-      }
-      if (response.destroyed) {
-        // The client disconnected while the store was asked. Its `close` event is over, so nothing would end this stream.
-        watch.stop();
-        this.open--;
-        return;
-      }
-      stream.last = lastEventId ?? watch.position;
-      this.begin(stream, watch);
-      for (const event of early) send(stream, event);
-      early = undefined;
     } catch (error) {
       this.open--;
-      throw error;
+      return answerUnavailable(response, this.codeOf(error as Error));
     }
+    // The client may disconnect while the store is asked. Its `close` event is over then, and nothing would end the stream.
+    const late = response.destroyed ? undefined : this.refusalOf(userId, resumes);
+    if (response.destroyed || late !== undefined) {
+      watch.stop();
+      this.open--;
+      if (late !== undefined) answerUnavailable(response, late);
+      return;
+    }
+    stream.last = after ?? watch.position;
+    this.begin(stream, after === lastEventId ? watch : { ...watch, complete: false });
+    for (const event of early) send(stream, event);
+    early = undefined;
   }
 
-  /** Streams hardly end by themselves: without this, a shutdown would wait for all of them. */
+  /** Streams hardly end by themselves, and a shutdown would wait for all of them. */
   beforeApplicationShutdown(): void {
     this.stopping = true;
-    for (const streams of this.byUser.values()) for (const { response } of streams) response.end();
+    for (const stream of [...this.byUser.values()].flat()) end(stream, 'not-ready');
+  }
+
+  private refusalOf(userId: string, resumes: boolean): UnavailableCode | undefined {
+    if (this.stopping) return 'not-ready';
+    const full = (this.byUser.get(userId)?.length ?? 0) >= MAX_STREAMS_PER_USER;
+    return full && resumes ? 'too-many-streams-of-user' : undefined;
+  }
+
+  private codeOf(error: Error): UnavailableCode {
+    if (error instanceof StoreUnavailableError) return 'store-unavailable';
+    this.log.error({ reason: error.message, stack: error.stack, msg: 'an event stream failed to open' });
+    return 'internal-error';
   }
 
   private begin(stream: EventStream, { missed, complete, position, stop }: Watch): void {
@@ -110,21 +148,21 @@ export class EventStreams implements BeforeApplicationShutdown {
       if (at >= 0) streams.splice(at, 1);
       if (streams.length === 0 && this.byUser.get(userId) === streams) this.byUser.delete(userId);
     });
-    while (streams.length > MAX_STREAMS_PER_USER) streams.shift()!.response.end();
+    while (streams.length > MAX_STREAMS_PER_USER) end(streams.shift()!, 'too-many-streams-of-user');
     response.writeHead(200);
     // The empty event tells EventSource where to resume from, before there was any.
-    write(stream, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
+    write(response, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
     if (complete && missed.length <= MAX_MISSED_EVENTS) {
       for (const event of missed) send(stream, event);
     } else {
       stream.last = position;
-      write(stream, `id: ${position}\nevent: resync\ndata: {}\n\n`);
+      write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
     }
   }
 
   /**
-   * Moves on where a quiet stream would resume from, so that its client is not taken for one that missed much. Ends those
-   * whose token has expired: they resume with a fresh one.
+   * Sends a heartbeat on each stream. It moves the id to resume from forward on a quiet stream too, so that its client is
+   * not taken for one that missed many events. Ends the streams whose token or ticket has expired.
    */
   @Interval('event-streams-heartbeat', HEARTBEAT_MS)
   async beat(): Promise<void> {
@@ -134,18 +172,39 @@ export class EventStreams implements BeforeApplicationShutdown {
       if (stream.until <= this.clock.now()) stream.response.end();
       const position = this.events.position(stream.userId);
       if (isAfter(position, stream.last)) stream.last = position;
-      write(stream, `:\nid: ${stream.last}\n\n`);
+      write(stream.response, `:\nid: ${stream.last}\n\n`);
     }
   }
 }
 
 function send(stream: EventStream, event: SessionEvent): void {
   stream.last = event.id;
-  write(stream, `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(eventDataJson(event))}\n\n`);
+  const data = JSON.stringify(eventDataJson(event));
+  write(stream.response, `id: ${event.id}\nevent: ${event.type}\ndata: ${data}\n\n`);
 }
 
-/** Never waits: what a client does not read in time, it has to ask for again. */
-function write({ response }: EventStream, text: string): void {
+/** Ends an open stream and says why. */
+function end({ response }: EventStream, code: UnavailableCode): void {
+  write(response, unavailable(code));
+  response.end();
+}
+
+/** A whole reply with status 200, so that a standard EventSource comes back from it. */
+export function answerUnavailable(response: ServerResponse, code: UnavailableCode): void {
+  if (response.destroyed) return;
+  response.writeHead(200);
+  response.end(unavailable(code));
+}
+
+/** The comment is for people who look at the stream, the event for programs. Neither changes where the client resumes. */
+function unavailable(code: UnavailableCode): string {
+  const { fromMs, detail } = UNAVAILABLE[code];
+  const retryMs = Math.round(fromMs * (1 + Math.random()));
+  return `: ${detail}\nretry: ${retryMs}\nevent: unavailable\ndata: ${JSON.stringify({ code, detail })}\n\n`;
+}
+
+/** Never waits. A client that reads too slowly is cut off, and resumes from the last event that it has read. */
+function write(response: ServerResponse, text: string): void {
   if (response.writableEnded || response.destroyed) return;
   response.write(text);
   if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();

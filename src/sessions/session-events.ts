@@ -11,9 +11,9 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
-/** What happened to a session. The store writes it down in the same atomic step that makes it happen. */
+/** A change of a session, as it is reported. The store records the event in the same atomic step as the change. */
 export interface SessionEvent {
-  /** Its place in the log, `milliseconds-number`: later events of one user have greater ones. */
+  /** The position in the log, `milliseconds-number`. Later events of a user have greater ids. */
   readonly id: string;
   readonly type: EventType;
   /** Unix milliseconds on the store's clock. */
@@ -21,39 +21,39 @@ export interface SessionEvent {
   readonly userId: string;
   readonly sessionId: string;
   readonly streamId: string;
-  /** Counts what happened to this life of the session. */
+  /** Counts the changes of this life of the session. */
   readonly version: number;
-  /** As it was then; undefined for one that was refused, which never was a session. */
+  /** The session at that instant; undefined for `session.refused`, since a refused request creates no session. */
   readonly session: (Omit<Session, 'state'> & { readonly state: Session['state'] | 'ended' }) | undefined;
   readonly reason: EndReason | 'session-limit-reached' | undefined;
-  /** Of a session that was replaced: the one that has its place now. */
+  /** If the session was replaced: the session that took its place. */
   readonly replacedBy: Replacement | undefined;
 }
 
-/** The changes that are told, and how they are called. */
-export const TOLD: Readonly<Partial<Record<Change['type'], EventType>>> = {
+/** The changes that are reported as events, with the type of the event. */
+export const EVENT_TYPE_OF_CHANGE: Readonly<Partial<Record<Change['type'], EventType>>> = {
   started: 'session.started',
   moved: 'session.moved',
   ended: 'session.ended',
   expired: 'session.expired',
 };
 
-/** What somebody who watches has been told so far, and how to stop. */
+/** A subscription to the events of a user. */
 export interface Watch {
-  /** What happened between `after` and now, oldest first. */
+  /** The events between `after` and now, oldest first. */
   readonly missed: readonly SessionEvent[];
-  /** False where some of that may be forgotten already. */
+  /** False if some of these events may be lost, because the log keeps a bounded number. */
   readonly complete: boolean;
-  /** The id to resume after, from here on. */
+  /** The event id after which a subscriber can resume later. */
   readonly position: string;
   readonly stop: () => void;
 }
 
-/** The events of users, for who watches them live. Starts, moves, ends and expiries; refusals change nothing. */
+/** The live events of users: starts, moves, ends and expiries. Refusals change no session and are not included. */
 export abstract class SessionEvents {
   /**
-   * Calls back for each event of this user from now on, each once and in order. `after`: the id of an event, to be told
-   * what was missed since; undefined for nothing.
+   * Calls `listener` for each event of this user from now on, once each and in order. With the id of an event as `after`,
+   * the result contains the events since then.
    */
   abstract watch(
     userId: string,
@@ -61,17 +61,17 @@ export abstract class SessionEvents {
     listener: (event: SessionEvent) => void,
   ): Promise<Watch>;
 
-  /** An id up to which everybody who watches this user has been told everything: where they can resume. */
+  /** The id of the last event that all subscribers of this user have received: they can resume after it. */
   abstract position(userId: string): string;
 
-  /** Looks for what watchers should have been told and were not, because a message was lost. Call it now and then. */
+  /** Delivers events that subscribers missed because a message was lost. To be called periodically. */
   abstract refresh(): Promise<void>;
 }
 
-/** An event that this instance was given to deliver. */
+/** An event that this instance has taken over to deliver. */
 export interface OutboxEntry {
   readonly event: SessionEvent;
-  /** How often anybody tried to deliver it before. */
+  /** How many tries to deliver it have failed, at any instance. */
   readonly tries: number;
 }
 
@@ -80,77 +80,78 @@ export interface DeadLetter {
   readonly tries: number;
   /** Why the last try failed. */
   readonly failure: string;
-  /** When it was given up, in Unix milliseconds. */
+  /** When it became a dead letter, in Unix milliseconds. */
   readonly buriedAt: number;
 }
 
 export interface OutboxState {
-  /** Events that nobody has delivered yet. */
+  /** Events that are not delivered yet. */
   readonly waiting: number;
-  /** When the oldest of them happened. */
+  /** The instant of the oldest of them. */
   readonly oldestAt: number | undefined;
   readonly deadLetters: number;
-  /** Events and dead letters that were lost, because there were too many. */
+  /** Events and dead letters that were dropped because there were too many. */
   readonly lost: number;
 }
 
 /**
- * The events that are to be delivered to somebody: each until that is settled, in order per session, by one instance
- * at a time. What an instance takes and does not settle, another is given some 20 s after the last word of it.
+ * The events that are to be posted to the receiver of callbacks. Each stays here until it is delivered or becomes a dead
+ * letter. The events of a session are delivered in order, by one instance at a time. If an instance stops calling
+ * `stillDelivering`, another instance takes over its events after about 20 s.
  *
- * It also carries one signal inside this process, so that the code that fills the outbox and the code that empties it
- * need not know each other. The signal only saves time: without it, new events are found by the next regular poll.
+ * It also carries one signal inside this process, so that the code that fills the outbox does not depend on the code that
+ * empties it. The signal only saves time: without it, the next regular poll finds new events.
  */
 export abstract class CallbackOutbox {
   private readonly newEventsListeners: (() => void)[] = [];
 
-  /** Calls `listener` each time that new events are announced in this process, for as long as the process runs. */
+  /** Calls `listener` each time that new events are announced in this process. */
   onNewEvents(listener: () => void): void {
     this.newEventsListeners.push(listener);
   }
 
-  /** Tells the listeners of this process that the outbox holds new events. */
+  /** Notifies the listeners of this process that the outbox has new events. */
   announceNewEvents(): void {
     for (const listener of this.newEventsListeners) listener();
   }
 
-  /** Takes over what this instance may deliver now, `room` events or rather fewer. */
+  /** Takes over events that this instance may deliver now: at most `room`. */
   abstract take(room: number): Promise<OutboxEntry[]>;
 
-  /** It is delivered. */
+  /** The event was delivered: removes it. */
   abstract settle(event: SessionEvent): Promise<void>;
 
-  /** A try failed: remembers how many there were, should another instance have to go on. */
+  /** A try failed: stores the number of tries, in case another instance has to continue. */
   abstract failed(event: SessionEvent, tries: number): Promise<void>;
 
-  /** It is given up: it becomes a dead letter. */
+  /** The event is given up: makes it a dead letter. */
   abstract bury(event: SessionEvent, tries: number, failure: string): Promise<void>;
 
-  /** This instance still has everything that it took and did not settle. Call it every few seconds. */
+  /** Renews the claim of this instance on the events that it took and did not settle. To be called every few seconds. */
   abstract stillDelivering(): Promise<void>;
 
-  /** Gives back what was not settled, for others to take at once: this instance stops. */
+  /** Gives back the unsettled events when this instance stops, so that others can take them at once. */
   abstract release(): Promise<void>;
 
-  /** The oldest dead letters, as many as this. */
+  /** The oldest dead letters, at most `limit`. */
   abstract deadLetters(limit: number): Promise<DeadLetter[]>;
 
-  /** Puts dead letters back into the outbox, those of these message ids or any, a bounded number; gives how many. */
+  /** Puts dead letters back into the outbox: those with these message ids, or all. Each call moves a bounded number. */
   abstract replay(messageIds: readonly string[] | undefined): Promise<{ replayed: number; more: boolean }>;
 
   abstract state(): Promise<OutboxState>;
 }
 
-/** As much of a record as an event tells. */
-export type ToldRecord = ShownRecord & Pick<HeldRecord, 'version'>;
+/** The part of a record that an event contains. */
+export type RecordInEvent = ShownRecord & Pick<HeldRecord, 'version'>;
 
-/** The event of a change, by a store that keeps its events as such. */
+/** Makes the event of a change. */
 export function toEvent(
   id: string,
   type: EventType,
   at: number,
   userId: string,
-  record: ToldRecord,
+  record: RecordInEvent,
   policy: Policy,
   reason: SessionEvent['reason'],
   replacedBy?: Replacement,
@@ -174,7 +175,7 @@ export function toEvent(
   };
 }
 
-/** Order of events by their ids. */
+/** Whether an event is later than another one, by their ids. */
 export function isAfter(eventId: string, other: string): boolean {
   const [a, b] = [eventId, other].map((id) => id.split('-').map(Number) as [number, number]) as [
     [number, number],
@@ -184,17 +185,17 @@ export function isAfter(eventId: string, other: string): boolean {
 }
 
 /**
- * The name of an event for who receives it: made of what happened, so that it is the same however often it is told,
- * and by whom. A life of a session starts, ends and expires once; it may move often, and be refused.
+ * The id of an event for its receiver (`webhook-id`). It is derived from the content, so that it is the same for every
+ * try and from every instance. A life of a session starts, ends and expires once, but it can move and be refused often.
  */
 export function messageId({ type, at, userId, sessionId, streamId, version, session }: SessionEvent): string {
-  const often = type === 'session.moved' || type === 'session.refused';
+  const isRepeatable = type === 'session.moved' || type === 'session.refused';
   const parts = [
     type,
     userId,
     sessionId,
     session?.startedAt ?? '',
-    ...(often ? [at, version, streamId] : []),
+    ...(isRepeatable ? [at, version, streamId] : []),
   ];
   return `msg_${createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 27)}`;
 }

@@ -9,10 +9,10 @@ export function registerSessionMetrics(metrics: Metrics, sessions: SessionReposi
         type: 'gauge',
         help: 'Sessions that hold a place, and expired sessions that no sweep has claimed yet.',
       },
-      sessions_admitted_total: { type: 'counter', help: 'Sessions that were given a place.' },
+      sessions_admitted_total: { type: 'counter', help: 'Sessions that were admitted.' },
       sessions_expired_total: { type: 'counter', help: 'Sessions whose expiry was claimed.' },
       sessions_ended_total: { type: 'counter', help: 'Sessions that were ended on purpose.' },
-      sessions_undone_total: { type: 'counter', help: 'Sessions whose first phase never arrived.' },
+      sessions_undone_total: { type: 'counter', help: 'Sessions whose first phase was not delivered.' },
       store_unreadable_values_total: {
         type: 'counter',
         help: 'Values in the store that could not be decoded and were set aside.',

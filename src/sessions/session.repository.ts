@@ -1,4 +1,5 @@
 import { type EndReason, type ALL_SESSIONS } from './admission.js';
+import { type Quota } from './quota.js';
 import {
   type Admission,
   type AdmissionRequest,
@@ -8,30 +9,30 @@ import {
 } from './session.js';
 
 /**
- * Where sessions live: the port that Sessions, Streams and Expiry share. Each verb is one atomic step for the user
- * it concerns, whatever the number of service instances, and answers as the functions of admission.ts do.
- * Every verb rejects with StoreUnavailableError where the store cannot be asked, and then may or may not have acted.
+ * The port to the session store, shared by Sessions, Streams, Gate and Expiry. Each method is one atomic step for its
+ * user, with any number of service instances, and answers like the functions of admission.ts. Every method rejects with
+ * StoreUnavailableError if the store does not answer; then the step may or may not have been done.
  */
 export abstract class SessionRepository {
-  /** Decides on a phase and, where it admits, takes or renews the place at once. */
+  /** Decides on a request for a phase. If it is admitted, takes or renews the place in the same step. */
   abstract admit(request: AdmissionRequest): Promise<Admission>;
 
   /** The phase was delivered: makes the new session of this place permanent. */
   abstract confirm(place: Place): Promise<void>;
 
-  /** The phase was not delivered: undoes the admission, unless something happened to the session since. */
+  /** The phase was not delivered: undoes the admission, unless the session has changed since. */
   abstract withdraw(place: Place): Promise<void>;
 
-  /** A paused player is still there: its session's last activity moves, within bounds. */
+  /** Handles a keepalive of a paused player: moves the last activity of its session, within bounds. */
   abstract keepAlive(userId: string, sessionId: string): Promise<KeepAlive>;
 
-  /** A player gave a sign of life at this instant, elsewhere: its session's last activity moves forward to it. */
+  /** Handles a report that the player was active at `at`: moves the last activity of its session forward to it. */
   abstract noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive>;
 
-  /** The user's live sessions, oldest first. */
-  abstract list(userId: string): Promise<Session[]>;
+  /** The user's live sessions, and the quota that the latest of their phases was admitted at. */
+  abstract list(userId: string): Promise<UserSessions>;
 
-  /** Closes sessions on purpose; their places are free at once. */
+  /** Ends sessions on purpose. Their places are free at once. */
   abstract end(
     userId: string,
     sessionIds: readonly string[] | typeof ALL_SESSIONS,
@@ -39,45 +40,52 @@ export abstract class SessionRepository {
   ): Promise<EndResult>;
 
   /**
-   * Claims what is due, each expiry for exactly one caller however many ask at once, in bounded steps until nothing
-   * is due, `maxSessions` or more were claimed, or `signal` is aborted. What it claims is told by the events.
+   * Claims due records in bounded steps, until no record is due, `maxSessions` or more were claimed, or `signal` is
+   * aborted. Each expiry is claimed by exactly one caller, however many sweep at the same time, and has one event.
    */
   abstract expireIdle(options: SweepOptions): Promise<SweepResult>;
 
-  /** Stops every instance's sweeps from now on, until `until` or until they are resumed. */
+  /** Pauses the sweeps of all instances, until `until` or until they are resumed. */
   abstract pauseExpiry(pause: { by: string | undefined; until: number | undefined }): Promise<Pause>;
 
   abstract resumeExpiry(): Promise<void>;
 
-  /** The pause that holds now; undefined where sweeps run. */
+  /** The current pause; undefined if sweeps run. */
   abstract expiryPause(): Promise<Pause | undefined>;
 
-  /** What became of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
+  /** The counts of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
   abstract ledger(): Promise<Ledger>;
 
-  /** Resolves where the store answers. */
+  /** Resolves if the store answers. */
   abstract ping(): Promise<void>;
+}
+
+export interface UserSessions {
+  /** Undefined where no session is live, or the store does not know. */
+  readonly quota: Quota | undefined;
+  /** Oldest first. */
+  readonly sessions: readonly Session[];
 }
 
 export interface EndResult {
   readonly ended: readonly Session[];
-  /** Ids among those asked for that had been ended before, within the last n·X. */
+  /** The requested ids whose sessions had been ended before, within the last n·X. */
   readonly endedBefore: readonly string[];
 }
 
 export interface SweepOptions {
   readonly maxSessions: number;
   readonly signal?: AbortSignal;
-  /** Leaves alone what anybody swept within the last 0.8 s: for timers, so that many instances share the work. */
+  /** Skips parts that any instance swept within the last 0.8 s. For timers, so that instances share the work. */
   readonly shared?: boolean;
 }
 
 export interface SweepResult {
   /** How many expiries were claimed. */
   readonly expired: number;
-  /** True where more is due already. */
+  /** True if more records are due. */
   readonly more: boolean;
-  /** True where sweeps are paused, and nothing was claimed. */
+  /** True if sweeps are paused. Then nothing was claimed. */
   readonly paused: boolean;
 }
 
@@ -87,22 +95,22 @@ export interface Pause {
   readonly until: number | undefined;
 }
 
-/** Counts of sessions since the store began. An expired session counts as live until a sweep claims it. */
+/** Counts of sessions since the store was created. An expired session counts as live until a sweep claims it. */
 export interface Ledger {
-  /** Sessions that were given a place, also those whose first phase never arrived. */
+  /** Sessions that were admitted, including those whose first phase was not delivered. */
   readonly admitted: number;
   readonly expired: number;
   readonly ended: number;
-  /** Those whose first phase never arrived. */
+  /** Sessions whose first phase was not delivered. */
   readonly undone: number;
   /** Values in the store that could not be decoded and were set aside. No session is counted here. */
   readonly unreadable: number;
 }
 
-/** The store could not be asked, or failed. Message and cause are for the log, never for a client. */
+/** The store did not answer, or failed. Message and cause are for the log only, never for a client. */
 export class StoreUnavailableError extends Error {
   override readonly name = 'StoreUnavailableError';
-  /** True where the store has said in the log that it is away, so that nobody need say so for each request. */
+  /** True if the log already says that the store is unavailable, so that requests do not log it again. */
   readonly announced: boolean;
 
   constructor(message: string, { cause, announced = false }: { cause?: unknown; announced?: boolean } = {}) {

@@ -10,16 +10,16 @@ import {
 } from './admission.js';
 import { type Device } from './device.js';
 
-/** A session as everybody outside the store sees it. Instants are Unix milliseconds on the store's clock. */
+/** A session as code outside the store sees it. Instants are Unix milliseconds on the store's clock. */
 export interface Session {
   readonly sessionId: string;
   readonly userId: string;
   readonly streamId: string;
-  /** `idle` once it asked for nothing for X and has nothing left to play; it holds its place until `expiresAt`. */
+  /** `idle`: it sent no request for X and has nothing left to play. It holds its place until `expiresAt`. */
   readonly state: 'active' | 'idle' | 'expired';
   readonly startedAt: number;
   readonly lastActivityAt: number;
-  /** When everything that it was handed out would have been played at normal speed. */
+  /** When everything that the session was given would have been played at normal speed. */
   readonly playsUntil: number;
   readonly idleAt: number;
   readonly expiresAt: number;
@@ -27,7 +27,7 @@ export interface Session {
   readonly device: Device | undefined;
 }
 
-/** As much of a record as is shown. */
+/** The part of a record that is shown. */
 export type ShownRecord = Pick<
   HeldRecord,
   'sessionId' | 'streamId' | 'startedAt' | 'lastActivityAt' | 'playsUntil' | 'phase' | 'device'
@@ -55,14 +55,14 @@ export interface AdmissionRequest extends Ask {
   readonly userId: string;
 }
 
-/** A place that was taken for a phase on its way: pass it to `confirm` or `withdraw`, once, and to nothing else. */
+/** A place that was taken for a phase that is being delivered. Pass it to `confirm` or to `withdraw`. */
 export interface Place extends Grant {
   readonly userId: string;
-  /** True for a reservation, which lapses unless it is confirmed; a running session needs no second word. */
+  /** True for a reservation, which lapses unless it is confirmed. A running session needs no confirmation. */
   readonly reserved: boolean;
 }
 
-/** The answer to a request for a phase. A refusal is data; an exception means that the store could not be asked. */
+/** The answer to a request for a phase. A refusal is data. An exception means that the store did not answer. */
 export type Admission =
   | {
       readonly outcome: 'admitted';
@@ -87,7 +87,7 @@ export type KeepAlive =
   | SessionEnded
   | { readonly outcome: 'session-not-found' };
 
-/** What was decided, as the port tells it. */
+/** Maps a decision to admit to the answer of the port. */
 export function admitted(
   userId: string,
   policy: Policy,
@@ -111,7 +111,7 @@ export function admitted(
   };
 }
 
-interface AdmittedDecision {
+export interface AdmittedDecision {
   readonly record: ShownRecord & Pick<HeldRecord, 'status' | 'version'>;
   readonly created: boolean;
   readonly former: Grant['former'];

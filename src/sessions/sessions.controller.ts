@@ -2,7 +2,7 @@ import { Controller, Delete, Get, HttpCode, Param, Post, Req, Res } from '@nestj
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { ForViewers, ForViewersOrServices, viewerOrService } from '../auth/access.js';
+import { ForViewers, ForViewersOrServices, userIdOfPath, viewerOf, viewerOrService } from '../auth/access.js';
 import { Config } from '../config/config.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
@@ -16,24 +16,20 @@ import {
   SESSION_ID,
   SESSION_LIST,
   type SessionListJson,
-  USER_ID,
+  USER_NAME,
   sessionJson,
 } from './sessions.schemas.js';
 
-export interface UserParams {
-  readonly user_id: string;
-}
-
-interface SessionParams extends UserParams {
+interface SessionParams {
   readonly session_id: string;
 }
 
 /** Checked by Fastify, since pipes run after the caller is identified and 422 comes before 401. */
-export const USER_PARAMS = { type: 'object', properties: { user_id: USER_ID } };
-const SESSION_PARAMS = { type: 'object', properties: { user_id: USER_ID, session_id: SESSION_ID } };
+export const USER_PARAMS = { type: 'object', properties: { user_id: USER_NAME } };
+const SESSION_PARAMS = { type: 'object', properties: { user_id: USER_NAME, session_id: SESSION_ID } };
 
 @ApiTags('sessions')
-@ApiParam({ name: 'user_id', schema: USER_ID })
+@ApiParam({ name: 'user_id', schema: schemaOf(USER_NAME) })
 @ApiProblems('invalid-request', ...OF_VIEWERS, 'rate-limited', 'store-unavailable')
 @Controller('v1/users/:user_id/sessions')
 export class SessionsController {
@@ -46,22 +42,28 @@ export class SessionsController {
   @Get()
   @ForViewersOrServices('sessions:read')
   @RouteSchema({ params: USER_PARAMS })
-  @ApiOperation({ summary: 'Who is watching?' })
+  @ApiOperation({ summary: 'List the live sessions of a user' })
   @ApiOkResponse({
     description:
-      "The user's live sessions. A service, which does not know the user's plan, is told the usual limit.",
+      "The user's live sessions, and the limit that the user's last admission was judged by. Without a live session " +
+      'that is the limit of the token, or the usual one.',
     schema: schemaOf(SESSION_LIST),
   })
   async listSessions(
-    @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<SessionListJson> {
     const viewer = viewerOrService(request);
-    if (viewer) await this.limits.ofUser(request, reply, user_id);
-    const sessions = await this.sessions.list(user_id);
-    const limit = (viewer?.quota ?? this.config.policy.quota).maxSessions;
-    return { user_id, limit, sessions: sessions.map(sessionJson) };
+    const userId = userIdOfPath(request);
+    if (viewer) await this.limits.ofUser(request, reply, userId);
+    const { quota, sessions } = await this.sessions.list(userId);
+    const subject = viewer?.subject;
+    return {
+      user_id: userId,
+      ...(subject === undefined ? {} : { subject }),
+      limit: (quota ?? viewer?.quota ?? this.config.policy.quota).maxSessions,
+      sessions: sessions.map((session) => sessionJson(session, subject)),
+    };
   }
 
   @Delete(':session_id')
@@ -70,18 +72,20 @@ export class SessionsController {
   @HttpCode(204)
   @ApiOperation({
     summary: 'End one session',
-    description: 'Its place is free at once; its client gets 410. Repeated within n·X seconds: 204 again.',
+    description:
+      'Its place is free at once. Its client gets 410. A repetition within n·X seconds gets 204 again.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
-  @ApiNoContentResponse({ description: 'It is ended.' })
+  @ApiNoContentResponse({ description: 'The session is ended.' })
   @ApiProblems('session-not-found')
   async endSession(
-    @Param() { user_id, session_id }: SessionParams,
+    @Param() { session_id }: SessionParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, reply, user_id);
-    const result = await this.sessions.end(user_id, [session_id], reason);
+    const userId = userIdOfPath(request);
+    const reason = await this.endReason(request, reply, userId);
+    const result = await this.sessions.end(userId, [session_id], reason);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
 
@@ -92,12 +96,12 @@ export class SessionsController {
   @ApiOperation({ summary: 'End all sessions of a user' })
   @ApiNoContentResponse({ description: 'The user holds no session.' })
   async endAllSessions(
-    @Param() { user_id }: UserParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    const reason = await this.whoEnds(request, reply, user_id);
-    await this.sessions.end(user_id, ALL_SESSIONS, reason);
+    const userId = userIdOfPath(request);
+    const reason = await this.endReason(request, reply, userId);
+    await this.sessions.end(userId, ALL_SESSIONS, reason);
   }
 
   @Post(':session_id/keepalive')
@@ -107,22 +111,26 @@ export class SessionsController {
   @ApiOperation({
     summary: 'Keep the place of a paused player',
     description:
-      'Moves `last_activity_at` without a phase. From MAX_PAUSE_SECONDS after the last phase on it moves no more, ' +
-      'and the session expires like any other.',
+      'Moves `last_activity_at` without a phase. When MAX_PAUSE_SECONDS have passed since the last phase, it does not ' +
+      'move any more, and the session expires.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
-  @ApiOkResponse({ description: 'It holds its place until `expires_at`.', schema: schemaOf(KEPT_SESSION) })
+  @ApiOkResponse({
+    description: 'The session holds its place until `expires_at`.',
+    schema: schemaOf(KEPT_SESSION),
+  })
   @ApiProblems('session-not-found', SESSION_ENDED)
   async keepSessionAlive(
-    @Param() { user_id, session_id }: SessionParams,
+    @Param() { session_id }: SessionParams,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<KeptSessionJson> {
-    await this.limits.ofUser(request, reply, user_id);
-    const answer = await this.sessions.keepAlive(user_id, session_id);
+    const { userId, subject } = viewerOf(request);
+    await this.limits.ofSession(request, reply, userId, session_id);
+    const answer = await this.sessions.keepAlive(userId, session_id);
     switch (answer.outcome) {
       case 'kept':
-        return { session: sessionJson(answer.session) };
+        return { session: sessionJson(answer.session, subject) };
       case 'session-ended':
         throw sessionEnded(answer);
       case 'session-not-found':
@@ -130,10 +138,13 @@ export class SessionsController {
     }
   }
 
-  /** A service or an operator is not counted as the user: neither uses up what the other may ask. */
-  private async whoEnds(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
+  /**
+   * The reason of an end: the caller is the user, or a service or operator. Only requests of the user count for the user's
+   * rate limit.
+   */
+  private async endReason(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
     if (viewerOrService(request) === undefined) return 'operator';
-    await this.limits.ofUser(request, reply, userId);
+    await this.limits.ofUser(request, reply, userId, 'ends');
     return 'user';
   }
 }

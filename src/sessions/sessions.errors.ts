@@ -10,25 +10,29 @@ import {
   sessionJson,
 } from './sessions.schemas.js';
 
-/** About as long as the first try of a failover takes. */
+/** About the duration of the first attempt of a failover. */
 const STORE_RETRY_SECONDS = 1;
 
-/** The refusals that are for the sake of the session or of its user, not of the stream. */
+/** The refusals that concern the session or its user, and not the stream. */
 export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' | 'too-far-ahead' }>;
 
-/** The problem of a request that was refused for the sake of the session or of its user. */
-export function refusal(admission: Refusal, { maxSessions: limit }: Quota): Problem {
+/** The problem of a request that was refused because of the session or of its user, whom the issuer names `subject`. */
+export function refusal(
+  admission: Refusal,
+  { maxSessions: limit }: Quota,
+  subject: string | undefined,
+): Problem {
   if (admission.outcome === 'session-ended') return sessionEnded(admission);
   const seconds = (admission.retryAt - admission.now) / 1_000;
   if (admission.outcome === 'too-far-ahead') return tooFarAhead(seconds);
   const members: LimitReachedMembers = {
     limit,
-    sessions: admission.sessions.map(sessionJson),
+    sessions: admission.sessions.map((session) => sessionJson(session, subject)),
     retry_after_seconds: seconds,
   };
   return new Problem(
     'session-limit-reached',
-    `End one of the ${admission.sessions.length} sessions listed, by DELETE or by naming it in end_session_ids, or ask again later.`,
+    `End one of the ${admission.sessions.length} sessions listed, by DELETE or with end_session_ids, or try again later.`,
     { members, headers: { 'retry-after': retryAfter(seconds) } },
   );
 }
@@ -37,24 +41,24 @@ function tooFarAhead(seconds: number): Problem {
   const members: TooFarAheadMembers = { retry_after_seconds: seconds };
   return new Problem(
     'too-far-ahead',
-    'The session has enough left to play: ask for the next phase after the time in Retry-After.',
+    'The session has enough left to play. Request the next phase after the time in Retry-After.',
     { members, headers: { 'retry-after': retryAfter(seconds) } },
   );
 }
 
 export function sessionEnded(ended: SessionEnded): Problem {
   const members = sessionEndedMembers(ended);
-  return new Problem('session-ended', 'Start a new session, with another session_id or none.', { members });
+  return new Problem('session-ended', 'Start a new session: send another session_id, or none.', { members });
 }
 
 export function sessionNotFound(): Problem {
-  return new Problem('session-not-found', 'List the sessions of the user to see which there are.');
+  return new Problem('session-not-found', 'List the sessions of the user to see the existing ones.');
 }
 
 /** The problem of an error that the store throws. */
 export function storeProblem(error: unknown): Problem | undefined {
   if (!(error instanceof StoreUnavailableError)) return undefined;
-  return new Problem('store-unavailable', 'Ask again after the time in Retry-After.', {
+  return new Problem('store-unavailable', 'Try again after the time in Retry-After.', {
     headers: { 'retry-after': retryAfter(STORE_RETRY_SECONDS) },
     cause: error.announced ? undefined : error,
   });

@@ -8,29 +8,27 @@ import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
-import { RedisCallbackOutbox } from './redis/redis-callback-outbox.js';
-import { Availability, connectRedis } from './redis/link.js';
-import { RedisRateTally } from './redis/redis-rate-tally.js';
-import { RedisSessionEvents } from './redis/redis-session-events.js';
-import { RedisSessionRepository } from './redis/redis-session.repository.js';
+import { Availability } from './redis/availability.js';
+import { connectRedis } from './redis/link.js';
+import { openRedisStore } from './redis/redis-store.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
 import { registerSessionMetrics } from './session-metrics.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
 import { Admissions } from './admissions.js';
 
-/** The ports on one store. */
+/** The ports to one store. */
 interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
   readonly outbox: CallbackOutbox;
-  /** What all instances count together is kept where the sessions are. */
+  /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
 }
 
 const STORE = Symbol('the session store');
 
-/** Who is watching. The only place that names a store. */
+/** The sessions of users and their store. No other module names a store. */
 @Module({
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController],
@@ -66,13 +64,7 @@ function openStore(config: Config, clock: Clock): Store {
       limits: new RateLimits(config, clock),
     };
   }
-  const log = new Logger('Redis');
-  const availability = new Availability(log);
-  const redis = connectRedis(config, availability);
-  return {
-    sessions: new RedisSessionRepository(redis, policy, clock, availability, wantedEvents),
-    events: new RedisSessionEvents(redis, policy, availability),
-    outbox: new RedisCallbackOutbox(redis, policy, availability),
-    limits: new RateLimits(config, clock, new RedisRateTally(redis, availability, log)),
-  };
+  const availability = new Availability(new Logger('Redis'));
+  const redis = openRedisStore(connectRedis(config, availability), config, clock, availability);
+  return { ...redis, limits: new RateLimits(config, clock, redis.tally) };
 }

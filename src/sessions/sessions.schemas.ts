@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { MAX_SUBJECT_BYTES } from '../auth/subjects.js';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
 import { type Device, MAX_DEVICE_NAME } from './device.js';
@@ -6,25 +7,37 @@ import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
 export const USER_ID = idSchema('The user that the limit is for.', 'ana');
+/** How a request names a user. With AUTH_MODE=none only ids are valid (`app.ts`). */
+export const USER_NAME = Type.String({
+  minLength: 1,
+  maxLength: MAX_SUBJECT_BYTES,
+  description:
+    'The user that the limit is for: the id as replies have it, or with AUTH_MODE=jwt the very subject that the issuer uses.',
+  examples: ['ana'],
+});
+const SUBJECT = Type.String({
+  description: 'The user as the issuer names them; present where it is known and differs from user_id.',
+  examples: ['auth0|507f1f77bcf86cd799439011'],
+});
 export const SESSION_ID = idSchema('One place to watch, held by one client.', 'living-room');
 
 export const LIMIT = Type.Integer({
   minimum: 1,
-  description: 'How many sessions the user may hold at once.',
+  description: 'How many sessions the user may hold at the same time.',
 });
 
 const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
 
-/** The longest texts of a device, in characters. */
+/** The maximum length of the type of a device, in characters. */
 const MAX_DEVICE_TYPE = 32;
 
 export const DEVICE = component('Device', {
-  id: idSchema('The device, the same each time that it plays.', 'living-room-tv'),
+  id: idSchema('The id of the device. It must be the same in each session.', 'living-room-tv'),
   name: Type.Optional(
     Type.String({
       minLength: 1,
       maxLength: MAX_DEVICE_NAME,
-      description: 'For people to recognise it by.',
+      description: 'A name for people.',
       examples: ['Living-room TV'],
     }),
   ),
@@ -34,8 +47,8 @@ export const DEVICE = component('Device', {
   shared: Type.Optional(
     Type.Boolean({
       description:
-        'True for a device that may play several things at once, such as a browser with tabs. Otherwise a new session ' +
-        'of the device takes the place of its former one.',
+        'True for a device that can play several streams at the same time, such as a browser with tabs. Otherwise a ' +
+        'new session of the device takes the place of its previous session.',
     }),
   ),
 });
@@ -59,36 +72,41 @@ function replacementJson({ sessionId, device }: Replacement): Static<typeof REPL
 export const SESSION = component('Session', {
   session_id: SESSION_ID,
   user_id: USER_ID,
+  subject: Type.Optional(SUBJECT),
   stream_id: idSchema('The stream that the session plays now.', 'test-pattern'),
   state: oneOfTexts(['active', 'idle'], {
-    description:
-      'A session is idle when it has asked for nothing for X seconds and has nothing left to play.',
+    description: 'A session is idle when it has sent no request for X seconds and has nothing left to play.',
   }),
   started_at: instantSchema('When the session was admitted.'),
   last_activity_at: instantSchema('When the session last received a phase.'),
   plays_until: instantSchema(
-    'When everything that the session was handed out would have been played at normal speed.',
+    'When everything that the session received would have been played at normal speed.',
   ),
   idle_at: instantSchema(
-    'When the session turns idle if it stays silent: the later of last activity + X and plays_until.',
+    'When the session becomes idle if it sends no request: the later of last_activity_at + X and plays_until.',
   ),
-  expires_at: instantSchema('When its place becomes free if it stays silent: idle_at + (n-1)·X.'),
+  expires_at: instantSchema('When its place becomes free if it sends no request: idle_at + (n-1)·X.'),
   phase: Type.Integer({ minimum: 0, description: 'The phase that the session received last.' }),
   device: Type.Optional(DEVICE),
 });
 export type SessionJson = Static<typeof SESSION>;
 
-/** The session of a reply. The store answers with live sessions only; expired ones appear in events alone. */
-export function sessionJson(session: Session): SessionJson {
-  return sessionMembers(session as Session & { readonly state: SessionJson['state'] });
+/**
+ * The session of a reply. The store answers with live sessions only; expired ones appear in events alone. `subject`: of
+ * the viewer to whom the session belongs, where the request tells it.
+ */
+export function sessionJson(session: Session, subject: string | undefined): SessionJson {
+  return sessionMembers(session as Session & { readonly state: SessionJson['state'] }, subject);
 }
 
 function sessionMembers<State extends string>(
   session: Omit<Session, 'state'> & { readonly state: State },
+  subject?: string,
 ): Omit<SessionJson, 'state'> & { state: State } {
   return {
     session_id: session.sessionId,
     user_id: session.userId,
+    ...(subject === undefined ? {} : { subject }),
     stream_id: session.streamId,
     state: session.state,
     started_at: instant(session.startedAt),
@@ -106,12 +124,13 @@ export type KeptSessionJson = Static<typeof KEPT_SESSION>;
 
 export const SESSION_LIST = component('SessionList', {
   user_id: USER_ID,
+  subject: Type.Optional(SUBJECT),
   limit: LIMIT,
   sessions: Type.Array(SESSION, { description: 'The live sessions, oldest first.' }),
 });
 export type SessionListJson = Static<typeof SESSION_LIST>;
 
-/** The problems 409 and 410, with their further members. */
+/** The problems 409 and 410, with their additional members. */
 export const LIMIT_REACHED = {
   code: 'session-limit-reached',
   members: object({
@@ -119,7 +138,7 @@ export const LIMIT_REACHED = {
     sessions: Type.Array(SESSION, { description: 'The sessions that hold the places.' }),
     retry_after_seconds: Type.Number({
       exclusiveMinimum: 0,
-      description: 'When a place becomes free if all sessions listed stay silent.',
+      description: 'In how many seconds a place becomes free if the listed sessions send no requests.',
     }),
   }),
 } as const;
@@ -130,7 +149,8 @@ export const SESSION_ENDED = {
   members: object({
     ended_at: instantSchema('When the session was ended.'),
     reason: oneOfTexts(END_REASONS, {
-      description: '`replaced`: another session took its place, by end_session_ids or on the same device.',
+      description:
+        '`replaced`: another session took its place, with end_session_ids or because it is on the same device.',
     }),
     replaced_by: Type.Optional(REPLACEMENT),
   }),
@@ -145,13 +165,13 @@ export function sessionEndedMembers({ endedAt, reason, replacedBy }: SessionEnde
   };
 }
 
-/** The problem 429 of a session that was handed out enough. */
+/** The problem 429 of a session that has enough left to play. */
 export const TOO_FAR_AHEAD = {
   code: 'too-far-ahead',
   members: object({
     retry_after_seconds: Type.Number({
       exclusiveMinimum: 0,
-      description: 'When little enough is left to play.',
+      description: 'In how many seconds the session may request the phase again.',
     }),
   }),
 } as const;
@@ -167,16 +187,16 @@ const EVENT_SESSION = component('EventSession', {
 const REFUSED_SESSION = component('RefusedSession', {
   session_id: SESSION_ID,
   user_id: USER_ID,
-  stream_id: idSchema('The stream that it asked for.', 'test-pattern'),
+  stream_id: idSchema('The stream that was requested.', 'test-pattern'),
   reason: Type.Literal('session-limit-reached'),
 });
 
 /** The body of a callback. */
 export const EVENT = component('Event', {
   type: oneOfTexts(EVENT_TYPES),
-  timestamp: instantSchema('When it happened.'),
+  timestamp: instantSchema('When the event happened.'),
   data: Type.Union([EVENT_SESSION, REFUSED_SESSION], {
-    description: 'The session as it was then. For `session.refused`, its ids alone: it never was a session.',
+    description: 'The session at that instant. For `session.refused` only ids, since no session was created.',
   }),
 });
 export type EventJson = Static<typeof EVENT>;
@@ -185,7 +205,7 @@ export function callbackJson(event: SessionEvent): EventJson {
   return { type: event.type, timestamp: instant(event.at), data: eventDataJson(event) };
 }
 
-/** What an event says of its session: the data of a callback, and of a Server-Sent Event. */
+/** The data of a callback and of a Server-Sent Event: the session of the event. */
 export function eventDataJson({
   userId,
   sessionId,

@@ -9,14 +9,14 @@ import { Metrics } from '../observability/metrics.js';
 import { Catalogue } from './catalogue.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
 import { OriginFailures } from './origin-failures.js';
-import { LiveStream, PhasedStream } from './phases.js';
+import { PhasedStream } from './phases.js';
 
 /**
- * A format of the test's own, which the catalogue knows by the interface alone: `film A B` and `live 100 A B` are streams
- * of segments of 2 s, `choice uri uri` names renditions.
+ * A format for this test: `film A B` and `live 100 A B` are streams with segments of 2 s; `choice uri uri` lists
+ * renditions.
  */
 const LINES: Format = {
-  read(text, { streamId, url, root, phaseSeconds }): MultivariantManifest | MediaManifest {
+  async read(text, { streamId, url, root, phaseSeconds }): Promise<MultivariantManifest | MediaManifest> {
     const [kind = '', ...words] = text.trim().split(' ');
     const segments = (names: readonly string[]) =>
       names.map((name) => ({ path: new URL(name, url).href.slice(root.href.length), durationSeconds: 2 }));
@@ -30,10 +30,10 @@ const LINES: Format = {
       case 'film':
         return { kind: 'media', stream: new PhasedStream(streamId, segments(words), phaseSeconds) };
       case 'live': {
-        const options = { first: Number(words[0]), targetSeconds: 2, ended: false };
+        const options = { first: Number(words[0]), growing: true };
         return {
           kind: 'media',
-          stream: new LiveStream(streamId, segments(words.slice(1)), phaseSeconds, options),
+          stream: new PhasedStream(streamId, segments(words.slice(1)), phaseSeconds, options),
         };
       }
       default:
@@ -46,7 +46,7 @@ const LINES: Format = {
     manifest.kind === 'media' && !manifest.stream.ended ? manifest.stream.segmentCount * 2_000 : Infinity,
 };
 
-/** An origin whose answers the test writes: by path, a text, or the status of a failure. */
+/** The answers of the test origin, by path: a text, or the status of a failure; 0 closes the connection. */
 const answers = new Map<string, string | number>();
 const asked: string[] = [];
 const server = createServer(({ url }, response) => {
@@ -83,13 +83,13 @@ function open() {
     const line = `streamgate_origin_failures_total{bridged="${bridged}"} `;
     return Number((await metrics.scrape()).split(line)[1]!.split('\n')[0]);
   };
-  /** The paths of all segments that the catalogue has of a stream, or the outcome where it has none. */
+  /** The paths of all segments of a stream in the catalogue, or the outcome if it has none. */
   const paths = async (streamId: string, rendition?: number): Promise<string> => {
     const lookup = catalogue.known(streamId, rendition) ?? (await catalogue.find(streamId, rendition));
     if (lookup.outcome !== 'found') return lookup.outcome;
-    const { stream, window } = lookup;
+    const { stream, playerWindow } = lookup;
     const all: string[] = [];
-    for (let at = window!.oldest; at < window!.end; at++)
+    for (let at = playerWindow!.oldest; at < playerWindow!.end; at++)
       all.push(...stream.phase(at).segments.map(({ path }) => path));
     return all.join(' ');
   };
@@ -97,7 +97,7 @@ function open() {
 }
 
 describe('a catalogue', () => {
-  it('finds streams of any format, and tells those that are not there from an origin that fails', async () => {
+  it('finds streams of any format, and distinguishes missing streams from a failing origin', async () => {
     const { catalogue, paths } = open();
     answers.set('/film/index.txt', 'film a b');
     answers.set('/news/index.txt', 'live 100 a b c');
@@ -106,7 +106,7 @@ describe('a catalogue', () => {
     expect(await catalogue.find('film')).toMatchObject({
       window: { oldest: 0, end: 1, start: 0, live: false },
     });
-    expect(await catalogue.find('news')).toMatchObject({ window: { live: true } });
+    expect(await catalogue.find('news')).toMatchObject({ playerWindow: { live: true } });
     expect(await paths('film', 0)).toBe('film/a film/b');
     expect(await paths('film', 1)).toBe('not-found');
     expect(await paths('never')).toBe('not-found');
@@ -114,7 +114,7 @@ describe('a catalogue', () => {
     expect(await paths('..')).toBe('not-found');
   });
 
-  it('reads what is finished again after a minute, what is live as its format says, and what is missing after a second', async () => {
+  it('reads a finished stream again after a minute, a live one when its format says, a missing one after a second', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'film a');
     answers.set('/news/index.txt', 'live 100 a');
@@ -139,7 +139,7 @@ describe('a catalogue', () => {
 });
 
 describe('a catalogue whose origin fails', () => {
-  it('uses a film that is in memory for as long as it stays there, and asks the origin every second', async () => {
+  it('uses a film for as long as it is in memory, and asks the origin every second', async () => {
     const { clock, paths, failed } = open();
     answers.set('/film/index.txt', 'film a');
     expect(await paths('film')).toBe('film/a');
@@ -156,13 +156,13 @@ describe('a catalogue whose origin fails', () => {
     expect(asked.length).toBe(reads);
     answers.set('/film/index.txt', 'film b');
     clock.advance(1);
-    // Nobody waits for the origin while it fails: what is in memory is given while it is asked.
+    // Requests do not wait for a failing origin: they get the manifest in memory while the origin is asked.
     expect(await paths('film')).toBe('film/a');
     await until(async () => (await paths('film')) === 'film/b');
     expect(asked.length).toBe(reads + 1);
   });
 
-  it('uses a live stream until all that its window names has left it, and no longer', async () => {
+  it('uses a live stream until all segments of its window have left it, and no longer', async () => {
     const { clock, paths } = open();
     answers.set('/news/index.txt', 'live 100 a b c');
     expect(await paths('news')).toBe('news/a news/b news/c');
@@ -175,7 +175,7 @@ describe('a catalogue whose origin fails', () => {
     expect(await paths('news')).toBe('news/b news/c news/d');
   });
 
-  it('believes an origin that answers that there is no such stream any more', async () => {
+  it('accepts the answer of the origin that a stream does not exist any more', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'film a');
     expect(await paths('film')).toBe('film/a');
@@ -214,7 +214,7 @@ describe('a catalogue whose origin fails', () => {
 });
 
 describe('a catalogue of streams with renditions', () => {
-  it('finds each by its number', async () => {
+  it('finds each rendition by its number', async () => {
     const { paths } = open();
     answers.set('/film/index.txt', 'choice low/l.txt high/h.txt');
     answers.set('/film/low/l.txt', 'film a');
@@ -224,13 +224,13 @@ describe('a catalogue of streams with renditions', () => {
     expect(await paths('film', 2)).toBe('not-found');
   });
 
-  it('reads the manifest that names them again at once where a rendition is gone, and follows it', async () => {
+  it('reads the multivariant manifest again at once if a rendition is gone, and uses its new URLs', async () => {
     const { clock, paths } = open();
     answers.set('/news/index.txt', 'choice v1/l.txt v1/h.txt');
     answers.set('/news/v1/l.txt', 'live 100 a b');
     answers.set('/news/v1/h.txt', 'live 100 a b');
     expect(await paths('news', 1)).toBe('news/v1/a news/v1/b');
-    // The encoder starts anew under another name.
+    // The encoder restarts under another name.
     answers.set('/news/index.txt', 'choice v2/l.txt v2/h.txt');
     answers.delete('/news/v1/h.txt');
     answers.delete('/news/v1/l.txt');
@@ -241,7 +241,7 @@ describe('a catalogue of streams with renditions', () => {
     expect(await paths('news')).toBe('news/v2/x');
   });
 
-  it('follows one that leads to other addresses, even where a rendition was read lately', async () => {
+  it('uses new URLs of a multivariant manifest, even if a rendition was read lately', async () => {
     const { clock, catalogue, paths } = open();
     answers.set('/film/index.txt', 'choice v1/l.txt v1/h.txt');
     for (const at of ['v1', 'v2'])
@@ -255,7 +255,7 @@ describe('a catalogue of streams with renditions', () => {
     expect([await paths('film', 1), await paths('film')]).toEqual(['film/v2/h', 'film/v2/l']);
   });
 
-  it('does not read it again and again for a rendition that is missing', async () => {
+  it('reads it at most once a second for a missing rendition', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'choice l.txt gone.txt');
     answers.set('/film/l.txt', 'film a');

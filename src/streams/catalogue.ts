@@ -6,35 +6,35 @@ import { ID } from '../http/fields.js';
 import { type PhaseWindow } from '../sessions/admission.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
 import { type OriginFailures } from './origin-failures.js';
-import { type Found, openOrigin } from './origin.js';
+import { type OriginText, mediaBaseOf, openOrigin } from './origin.js';
 import { type Stream } from './phases.js';
 import { SeenStreams, type StreamSummary } from './seen-streams.js';
 
-/** How long an origin may take to answer. */
+/** The time-out of one read of the origin. */
 const ORIGIN_TIMEOUT_MS = 5_000;
-/** How long a read of the origin may wait for its turn. */
+/** How long a read may wait for a free slot of READS_AT_ONCE. */
 const TURN_TIMEOUT_MS = 2_500;
-/** A finished stream does not change; it is read again now and then in case it was replaced. */
+/** A finished stream does not change. It is read again at this interval in case it was replaced. */
 const FINISHED_TTL_MS = 60_000;
 const SHORTEST_TTL_MS = 100;
-/** Long enough to spare the origin a loop of requests, short enough for a stream that was just published. */
+/** Long enough to protect the origin from a client that retries in a loop, and short enough for a newly published stream. */
 const MISSING_TTL_MS = 1_000;
-/** How often an origin that fails is asked again for one manifest, while the one in memory is used. */
+/** How often a failing origin is asked again for a manifest, while the manifest in memory is used. */
 const RETRY_MS = 1_000;
-/** A multivariant manifest is not read again for a missing rendition if it was read within so long. */
+/** A missing rendition makes the service read the multivariant manifest again, unless that was read within this time. */
 const REREAD_AFTER_MS = 1_000;
 /**
- * Manifests are kept up to about so many bytes: some 300 of a thousand segments. A task of 512 MB, the smallest, has a
- * heap of half of that, which must hold what is under way as well. bench/README.md has what was measured.
+ * The size of the cache of manifests: about 300 manifests of a thousand segments. The smallest task has 512 MB and a heap
+ * of half of that, which must also hold the requests in progress. bench/README.md has the measurements.
  */
 const MAX_CACHED_BYTES = 100_000_000;
-/** What an entry takes by itself, that of a missing stream included; rather more than less. */
+/** A high estimate of the size of an entry without its manifest, such as the entry of a missing stream. */
 const ENTRY_BYTES = 4_000;
-/** Reads of the origin at once, whose connections and files are few. A list reads fewer, so that viewers get in between. */
+/** Concurrent reads of the origin, which bounds its connections and files. A list uses fewer, so that viewers get slots. */
 const READS_AT_ONCE = 64;
 const LISTED_AT_ONCE = 16;
 
-/** `not-found`: there is no such stream or rendition. `unavailable`: the origin failed; the log says why. */
+/** `not-found`: the stream or rendition does not exist. `unavailable`: the origin failed; the log has the reason. */
 export type Absence = { readonly outcome: 'not-found' } | { readonly outcome: 'unavailable' };
 const NOT_FOUND: Absence = { outcome: 'not-found' };
 const UNAVAILABLE: Absence = { outcome: 'unavailable' };
@@ -43,8 +43,10 @@ interface FoundStream<Media extends MediaManifest = MediaManifest> {
   readonly outcome: 'found';
   readonly manifest: Media;
   readonly stream: Stream;
-  /** The phases that can be had now; undefined while there is none, as of a live stream that is about to begin. */
+  /** The available phases; undefined if there are none, for example before a live stream begins. */
   readonly window: PhaseWindow | undefined;
+  /** The same for players, which take segments one by one: the newest phase may be growing. */
+  readonly playerWindow: PhaseWindow | undefined;
   /** False for audio, subtitles and trick modes, which players fetch beside a variant and at another pace. */
   readonly isVariant: boolean;
 }
@@ -57,37 +59,37 @@ interface FoundRenditions<Multivariant extends MultivariantManifest> {
 
 export type StreamLookup<Media extends MediaManifest = MediaManifest> = FoundStream<Media> | Absence;
 
-/** What a stream begins with: its multivariant manifest, or its only one. */
+/** The first manifest of a stream: the multivariant manifest, or its only media manifest. */
 export type Opened<
   Multivariant extends MultivariantManifest = MultivariantManifest,
   Media extends MediaManifest = MediaManifest,
 > = FoundRenditions<Multivariant> | FoundStream<Media> | Absence;
 
-/** What is in memory of one address. */
-interface Kept {
+/** The common members of a cache entry. */
+interface CacheEntry {
   /** The address that it was read from. */
   readonly url: string;
-  /** Monotonic milliseconds, as all instants in here. */
+  /** Monotonic milliseconds, like all instants in this file. */
   readonly readAt: number;
-  /** Until when it may be used in place of an origin that fails. */
+  /** Until when the entry may be used while the origin fails. */
   readonly usableUntil: number;
-  /** True while the origin fails at it. */
+  /** True while the origin fails for this entry. */
   failing: boolean;
 }
 
 interface Address<Multivariant> {
   readonly streamId: string;
   readonly url: URL;
-  /** Which of the renditions that `parent` names; undefined for what a stream begins with. */
+  /** The rendition that `parent` lists under this number; undefined for the first manifest of a stream. */
   readonly rendition?: { readonly number: number; readonly parent: Multivariant };
 }
 
 /**
- * What can be watched, in one format: finds streams in memory and at the origin, which is read once for however many
- * ask, and keeps manifests for as long as they stay true. No look-up rejects.
+ * Finds streams of one format, in memory or at the origin, and caches manifests for as long as they are current.
+ * Concurrent requests for the same manifest share one read of the origin. No look-up rejects.
  *
- * While the origin fails, what is in memory is used: of a finished stream for as long as it stays there, of a live one
- * until all the media that it names has left the window.
+ * While the origin fails, cached manifests are used: a finished stream for as long as it is cached, a live stream until
+ * all media of its manifest has left the window.
  */
 export class Catalogue<
   Multivariant extends MultivariantManifest = MultivariantManifest,
@@ -95,8 +97,14 @@ export class Catalogue<
 > {
   private readonly origin: ReturnType<typeof openOrigin>;
   /** By stream, and by stream and number for the renditions of a multivariant manifest. */
-  private readonly manifests: LRUCache<string, Opened<Multivariant, Media> & Kept, Address<Multivariant>>;
-  private readonly seen = new SeenStreams();
+  private readonly manifests: LRUCache<
+    string,
+    Opened<Multivariant, Media> & CacheEntry,
+    Address<Multivariant>
+  >;
+  private readonly seenStreams = new SeenStreams();
+  /** Public names of the origin: what lies below them in a manifest is the origin's own. */
+  private readonly ownBases: readonly string[];
   /** Stream ids may be made up, by the thousand: of this instance the origin gets so many requests at once. */
   private readonly reads = pLimit(READS_AT_ONCE);
 
@@ -107,12 +115,14 @@ export class Catalogue<
     private readonly failures: OriginFailures,
   ) {
     this.origin = openOrigin(config);
+    const base = mediaBaseOf(config);
+    this.ownBases = base === undefined ? [] : [base];
     this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
       sizeCalculation: (kept) => ENTRY_BYTES + (kept.outcome === 'found' ? format.bytesOf(kept.manifest) : 0),
       perf: { now: () => clock.monotonic() },
       ttlResolution: 0,
-      // `known` must not throw away what `load` compares with, nor what is used while the origin fails.
+      // `known` must not delete a stale entry: `load` compares with it, and it is used while the origin fails.
       noDeleteOnStaleGet: true,
       fetchMethod: async (_key, former, { options, context }) => {
         const kept = await this.refresh(context, former);
@@ -122,7 +132,7 @@ export class Catalogue<
     });
   }
 
-  /** What `find` finds where it is in memory, without waiting: nearly always all that is needed. */
+  /** The result of `find` if it is in memory, without waiting; undefined if not. It nearly always is. */
   known(streamId: string, rendition?: number): StreamLookup<Media> | undefined {
     const opened = this.manifests.get(streamId);
     if (opened?.outcome !== 'found') return opened;
@@ -134,17 +144,17 @@ export class Catalogue<
   }
 
   async open(streamId: string): Promise<Opened<Multivariant, Media>> {
-    // Dots would name the origin's own folder, or the one above it.
+    // An id of dots would be the root folder of the origin, or its parent.
     if (/^\.+$/.test(streamId)) return NOT_FOUND;
     return this.read(streamId, this.beginningOf(streamId));
   }
 
-  /** One rendition of a stream: the first variant unless a number is given. */
+  /** One rendition of a stream; without a number, the first variant. */
   async find(streamId: string, rendition?: number): Promise<StreamLookup<Media>> {
     return this.findIn(await this.open(streamId), streamId, rendition);
   }
 
-  /** As `find`, for callers that have opened the stream already. */
+  /** Like `find`, for callers that have opened the stream already. */
   async findIn(
     opened: Opened<Multivariant, Media>,
     streamId: string,
@@ -165,8 +175,8 @@ export class Catalogue<
   }
 
   /**
-   * What the origin lists; of an origin that cannot list, the streams seen so far, as they were then. Streams that cannot
-   * be served are left out, and the log says why. Undefined if the origin failed.
+   * The streams that the origin lists. If the origin cannot list, the streams that were read so far, as they were then.
+   * Streams that cannot be served are left out, and the log has the reason. Undefined if the origin failed.
    */
   async list(): Promise<readonly StreamSummary[] | undefined> {
     const listed = await this.origin.list().catch((error: unknown) => {
@@ -174,7 +184,7 @@ export class Catalogue<
       return undefined;
     });
     if (listed === undefined) return undefined;
-    if (listed === 'unknown') return this.seen.list();
+    if (listed === 'unknown') return this.seenStreams.list();
     const ids = listed.filter((id) => ID.test(id)).toSorted();
     const streams: Stream[] = [];
     for (let at = 0; at < ids.length; at += LISTED_AT_ONCE) {
@@ -193,9 +203,9 @@ export class Catalogue<
     try {
       return (await this.manifests.fetch(key, {
         context: address,
-        // While the origin fails, nobody waits for it again: it is asked in the background.
+        // While the origin fails, requests use the entry in memory, and the origin is asked in the background.
         allowStale: kept?.failing === true && this.clock.monotonic() < kept.usableUntil,
-        // The multivariant manifest leads elsewhere now.
+        // The multivariant manifest now has another URL for the rendition.
         forceRefresh: kept !== undefined && kept.url !== address.url.href,
       }))!;
     } catch {
@@ -203,11 +213,11 @@ export class Catalogue<
     }
   }
 
-  /** Reads a manifest anew. Where the origin fails, what was read before is given if it can still be true. */
+  /** Reads a manifest again. If the origin fails, returns the former entry while that is usable, and throws otherwise. */
   private async refresh(
     address: Address<Multivariant>,
-    former: (Opened<Multivariant, Media> & Kept) | undefined,
-  ): Promise<Opened<Multivariant, Media> & Kept> {
+    former: (Opened<Multivariant, Media> & CacheEntry) | undefined,
+  ): Promise<Opened<Multivariant, Media> & CacheEntry> {
     try {
       return await this.load(address, former);
     } catch (error) {
@@ -221,24 +231,31 @@ export class Catalogue<
 
   private async load(
     address: Address<Multivariant>,
-    former: (Opened<Multivariant, Media> & Kept) | undefined,
-  ): Promise<Opened<Multivariant, Media> & Kept> {
+    former: (Opened<Multivariant, Media> & CacheEntry) | undefined,
+  ): Promise<Opened<Multivariant, Media> & CacheEntry> {
     const { streamId, url, rendition } = address;
     const askedAt = this.clock.monotonic();
-    // What is watched already never waits behind what somebody may have made up.
+    // A stream that is watched already does not wait for a slot, because invented stream ids may use all of them.
     const read = await (former?.outcome === 'found' ? this.ask(url) : this.askInTurn(url));
     if (read === undefined) {
       if (rendition !== undefined) return this.loadMoved(address, rendition, former);
       return { ...NOT_FOUND, url: url.href, readAt: askedAt, usableUntil: askedAt, failing: false };
     }
-    const manifest = this.format.read(read.text, {
-      streamId,
-      url: read.url,
-      root: this.origin.root,
-      phaseSeconds: this.config.PHASE_SECONDS,
-      parent: rendition?.parent,
-      former: former?.outcome === 'found' ? former.manifest : undefined,
-    });
+    const manifest = await this.format.read(
+      read.text,
+      {
+        streamId,
+        url: read.url,
+        root: this.origin.root,
+        ownBases: this.ownBases,
+        phaseSeconds: this.config.PHASE_SECONDS,
+        parent: rendition?.parent,
+        former: former?.outcome === 'found' ? former.manifest : undefined,
+        readAt: this.clock.now(),
+        reference: rendition && (await this.referenceOf(streamId, rendition)),
+      },
+      this.clock,
+    );
     const kept = {
       outcome: 'found',
       url: url.href,
@@ -251,18 +268,34 @@ export class Catalogue<
       return { ...kept, manifest, stream: undefined };
     }
     const { stream } = manifest;
-    this.seen.note(stream, rendition === undefined || rendition.number === rendition.parent.first);
+    this.seenStreams.note(stream, rendition === undefined || rendition.number === rendition.parent.first);
     const isVariant =
       rendition === undefined || rendition.parent.renditions[rendition.number]?.type === 'variant';
-    return { ...kept, manifest, stream, window: windowOf(stream), isVariant };
+    return { ...kept, manifest, stream, ...windowsOf(stream), isVariant };
   }
 
-  /** A rendition that is gone: the stream was published anew, maybe, so its multivariant manifest is read again at once. */
+  /** The manifest of the rendition that is played where nobody chooses, by whose clock the others may have to go. */
+  private async referenceOf(
+    streamId: string,
+    { number, parent }: { readonly number: number; readonly parent: Multivariant },
+  ): Promise<Media | undefined> {
+    if (number === parent.first) return undefined;
+    const named = parent.renditions[parent.first];
+    if (named === undefined) return undefined;
+    const found = await this.read(`${streamId}/${parent.first}`, {
+      streamId,
+      url: named.url,
+      rendition: { number: parent.first, parent },
+    });
+    return found.outcome === 'found' && found.stream !== undefined ? found.manifest : undefined;
+  }
+
+  /** A rendition is gone. The stream may have been published again, so that its multivariant manifest is read at once. */
   private async loadMoved(
     address: Address<Multivariant>,
     { number, parent }: { readonly number: number; readonly parent: Multivariant },
-    former: (Opened<Multivariant, Media> & Kept) | undefined,
-  ): Promise<Opened<Multivariant, Media> & Kept> {
+    former: (Opened<Multivariant, Media> & CacheEntry) | undefined,
+  ): Promise<Opened<Multivariant, Media> & CacheEntry> {
     const { streamId, url } = address;
     const known = this.manifests.peek(streamId, { allowStale: true });
     const wasReadNow = known !== undefined && this.clock.monotonic() - known.readAt < REREAD_AFTER_MS;
@@ -281,19 +314,19 @@ export class Catalogue<
     throw new Error(`a rendition has no manifest: ${url.pathname}`);
   }
 
-  private async ask(url: URL): Promise<Found | undefined> {
+  private async ask(url: URL): Promise<OriginText | undefined> {
     return this.origin.read(url, AbortSignal.timeout(ORIGIN_TIMEOUT_MS));
   }
 
-  private async askInTurn(url: URL): Promise<Found | undefined> {
+  private async askInTurn(url: URL): Promise<OriginText | undefined> {
     const waited = AbortSignal.timeout(TURN_TIMEOUT_MS);
     return this.reads(async () => {
-      if (waited.aborted) throw new Error('too much was asked of the origin');
+      if (waited.aborted) throw new Error('too many requests wait for the origin');
       return this.ask(url);
     });
   }
 
-  /** Milliseconds for which what was found is used without asking the origin. */
+  /** How many milliseconds an entry is used without asking the origin. */
   private ttlOf(found: Opened<Multivariant, Media>): number {
     if (found.outcome !== 'found') return MISSING_TTL_MS;
     const renewsAfterMs = this.format.renewsAfterMs(found.manifest);
@@ -301,13 +334,17 @@ export class Catalogue<
   }
 }
 
-/** The phases of a stream that can be had now, as the rule judges by them. */
-function windowOf(stream: Stream): PhaseWindow | undefined {
-  const { phases, live, phaseSeconds, durationSeconds } = stream;
+/** The phases of a stream that can be had now, as the rule judges by them: for clients of phases, and for players. */
+function windowsOf(stream: Stream): Pick<FoundStream, 'window' | 'playerWindow'> {
+  return { window: windowTo(stream, stream.phases), playerWindow: windowTo(stream, stream.edge) };
+}
+
+function windowTo(stream: Stream, phases: number): PhaseWindow | undefined {
+  const { live, phaseSeconds, durationSeconds } = stream;
   const oldest = live?.oldest ?? 0;
   if (phases <= oldest) return undefined;
   const phaseMs = Math.round(phaseSeconds * 1_000);
-  // Of a finished stream the last phase is what is left of it.
+  // The last phase of a finished stream is its remainder.
   const lastPhaseMs =
     durationSeconds === undefined ? phaseMs : Math.round(durationSeconds * 1_000 - (phases - 1) * phaseMs);
   return { oldest, end: phases, start: live?.start ?? 0, live: live !== undefined, phaseMs, lastPhaseMs };

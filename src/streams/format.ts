@@ -1,37 +1,45 @@
+import { type Clock } from '../clock.js';
 import { type Stream } from './phases.js';
 
 /**
- * One way of describing a stream in text: HLS, and later DASH beside it. A format reads manifests and says how long
- * each stays true. Finding, keeping and refreshing them is the same for all formats, and is the catalogue's work.
+ * A format of manifests: HLS, and later DASH. A format reads manifests and says how long each is current. The catalogue
+ * finds, caches and refreshes manifests, in the same way for all formats.
  */
 export interface Format<
   Multivariant extends MultivariantManifest = MultivariantManifest,
   Media extends MediaManifest = MediaManifest,
 > {
-  /** Throws where the text cannot be served; the message goes to the log, never to a client. */
-  read(text: string, source: ManifestSource<Multivariant, Media>): Multivariant | Media;
+  /**
+   * Reads a manifest, in slices that hold up no other request for long. Rejects where the text cannot be served; the
+   * message goes to the log, never to a client.
+   */
+  read(
+    text: string,
+    source: ManifestSource<Multivariant, Media>,
+    clock: Pick<Clock, 'monotonic'>,
+  ): Promise<Multivariant | Media>;
   /** About how many bytes of memory the manifest takes. */
   bytesOf(manifest: Multivariant | Media): number;
-  /** Milliseconds until a manifest that was just read may have something new; undefined where nothing is to come. */
+  /** Milliseconds until a manifest that was just read may have changed; undefined if nothing will be added to it. */
   renewsAfterMs(manifest: Multivariant | Media): number | undefined;
   /**
-   * For how many milliseconds after it was read the media that a manifest names can be expected at the origin, if
-   * nobody can ask; Infinity for what has ended.
+   * How many milliseconds after a manifest was read its media probably still exists, while the origin does not answer;
+   * Infinity for a finished stream.
    */
   lastsMs(manifest: Multivariant | Media): number;
 }
 
-/** The manifest of one rendition, or of a stream that has no more than one. */
+/** The manifest of one rendition, or of a stream with a single rendition. */
 export interface MediaManifest {
   readonly kind: 'media';
   readonly stream: Stream;
 }
 
-/** What a manifest says of one of its renditions: a quality, a language, a trick mode. */
+/** A rendition as a multivariant manifest describes it: a quality, a language or a trick mode. */
 export interface Rendition {
   readonly url: URL;
   readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
-  /** Bits a second. */
+  /** Bits per second. */
   readonly bandwidth?: number;
   readonly codecs?: string;
   readonly resolution?: { readonly width: number; readonly height: number };
@@ -39,24 +47,30 @@ export interface Rendition {
   readonly language?: string;
 }
 
-/** A manifest that names renditions, each of which has a manifest of its own. */
+/** A manifest that lists renditions. Each rendition has its own manifest. */
 export interface MultivariantManifest {
   readonly kind: 'multivariant';
   readonly renditions: readonly Rendition[];
-  /** The number of the rendition that is played unless somebody chooses. */
+  /** The number of the default rendition. */
   readonly first: number;
 }
 
-/** Where a manifest was found, and what is needed to read it. */
+/** The source of a manifest, and the context for reading it. */
 interface ManifestSource<Multivariant, Media> {
   readonly streamId: string;
-  /** What relative URIs in the manifest are relative to. */
+  /** The base of relative URIs in the manifest. */
   readonly url: URL;
-  /** The origin's root: nothing outside it is read, signed or handed out. */
+  /** The origin's root: nothing outside it is read, signed or given to clients. */
   readonly root: URL;
+  /** Other names of the root, such as MEDIA_BASE_URL. */
+  readonly ownBases: readonly string[];
   readonly phaseSeconds: number;
-  /** The manifest that names this one as a rendition. */
+  /** The manifest that lists this one as a rendition. */
   readonly parent: Multivariant | undefined;
-  /** What was read there before. */
+  /** The manifest that was read at this URL before. */
   readonly former: Multivariant | Media | undefined;
+  /** When the text arrived, in Unix milliseconds. */
+  readonly readAt: number;
+  /** For every rendition but the first: the manifest of the first. */
+  readonly reference: Media | undefined;
 }

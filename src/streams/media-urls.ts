@@ -3,22 +3,22 @@ import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { mediaBaseOf } from './origin.js';
-import { type Phase, type Segment, type Stream } from './phases.js';
+import { type Phase, type Resource, type Segment, type Stream } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
 
-/** Where this service serves the media of a folder. */
+/** The path where this service serves the media of a folder. */
 export const MEDIA_PATH = 'media';
 
-/** Signed, about 500 bytes a segment: 50 MB at most. */
+/** A signed segment is about 500 bytes: 50 MB at most. */
 const MAX_ISSUED_SEGMENTS = 100_000;
 
-/** A phase with its signed URLs, which viewers at the same place of a stream share. */
+/** A phase with its signed URLs. Viewers who request the same phase share it for a short time. */
 export interface IssuedPhase extends Phase {
   /** Unix milliseconds; when the URLs stop working. */
   readonly expiresAt: number;
 }
 
-/** Issues the signed URLs of media: of a whole phase, and of single files. */
+/** Issues signed URLs of media, for a whole phase or for a single file. */
 @Injectable()
 export class MediaUrls {
   private readonly issued = new LRUCache<string, IssuedPhase>({
@@ -41,7 +41,7 @@ export class MediaUrls {
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
   }
 
-  /** What the URL of each segment begins with; `self` is the address by which the client reached this service. */
+  /** The beginning of each segment's URL. `self` is the address that the client used for this service. */
   base(self: string): string {
     return this.externalBase ?? `${self}/${MEDIA_PATH}/`;
   }
@@ -52,8 +52,8 @@ export class MediaUrls {
   }
 
   /**
-   * The phase with signed URLs that live for n·X at most. A signature costs more than everything else here, so requests
-   * for the same phase within a tenth of X share one, and the URLs of the later requests live that much shorter.
+   * The phase with signed URLs that live for at most n·X. Signing costs more than the rest of this method. Therefore
+   * requests for the same phase within a tenth of X share the URLs, and those of later requests live slightly shorter.
    */
   issue(stream: Stream, index: number, rendition?: number): IssuedPhase {
     // The newest phase of a live stream grows.
@@ -71,16 +71,19 @@ export class MediaUrls {
 
   /** Segments share an initialisation section, and a file of which they are ranges: each path is signed once. */
   private signAll(segments: readonly Segment[], expiresAt: number): Segment[] {
-    const signed = new Map<string, string>();
+    const urls = new Map<string, string>();
     const sign = (path: string): string => {
-      let url = signed.get(path);
-      if (url === undefined) signed.set(path, (url = this.signer.sign(path, expiresAt)));
+      let url = urls.get(path);
+      if (url === undefined) urls.set(path, (url = this.signer.sign(path, expiresAt)));
       return url;
     };
+    // What lies on another host is handed out as it is.
+    const signed = <R extends Resource>(resource: R): R =>
+      resource.foreign ? resource : { ...resource, path: sign(resource.path) };
     return segments.map((segment) => ({
-      ...segment,
-      path: sign(segment.path),
-      ...(segment.initPath === undefined ? {} : { initPath: sign(segment.initPath) }),
+      ...signed(segment),
+      ...(segment.init === undefined ? {} : { init: signed(segment.init) }),
+      ...(segment.key?.path === undefined ? {} : { key: signed({ ...segment.key, path: segment.key.path }) }),
     }));
   }
 }

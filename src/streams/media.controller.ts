@@ -9,7 +9,7 @@ import { MEDIA_PATH } from './media-urls.js';
 import { openOrigin } from './origin.js';
 import { MediaSigner } from './signing/media-signer.js';
 
-/** Serves the media of a folder to clients that hold a signed URL, as a CDN does in production. */
+/** Serves the media of a folder to clients with a signed URL, like a CDN in production. */
 @ApiExcludeController()
 @Public()
 @Controller(MEDIA_PATH)
@@ -33,17 +33,17 @@ export class MediaController {
     // The path as the client sent it: its encoding is part of what was signed.
     const path = request.url.split('?', 1)[0]!.slice(`/${MEDIA_PATH}/`.length);
     if (folder === undefined)
-      throw new Problem('not-found', 'The media of this service is served by its origin.');
+      throw new Problem('not-found', 'This service serves no media: the origin does.');
     switch (this.signer.verify(path, request.query, this.clock.now())) {
       case 'valid':
         void reply.sendFile(decodeURIComponent(path), folder);
         return;
       case 'expired':
-        throw new Problem('url-expired', 'Ask for the phase again.');
+        throw new Problem('url-expired', 'Request the phase again.');
       case 'invalid':
-        throw new Problem('url-invalid', 'Ask for a phase, and use its URLs as they are.');
+        throw new Problem('url-invalid', 'Request a phase, and use its URLs unchanged.');
       case 'elsewhere':
-        throw new Problem('not-found', 'The media of this service is served elsewhere.');
+        throw new Problem('not-found', 'This service serves no media: another server does.');
     }
   }
 }

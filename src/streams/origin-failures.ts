@@ -3,15 +3,15 @@ import { LRUCache } from 'lru-cache';
 import { type Clock } from '../clock.js';
 import { type Metrics } from '../observability/metrics.js';
 
-/** A failure for the same reason after so long without one is a new outage. */
+/** A failure starts a new outage if there was none for the same reason within this time. */
 const OUTAGE_ENDS_AFTER_MS = 60_000;
 const MAX_REASONS = 100;
 
-/** Counts the failures of the origin, and writes one line of log for each outage rather than one for each request. */
+/** Counts failures of the origin, and logs one line for each outage instead of one for each request. */
 export class OriginFailures {
   private readonly log = new Logger(OriginFailures.name);
   private readonly failures: ReturnType<Metrics['counter']>;
-  /** When each reason was last met, in monotonic milliseconds. */
+  /** When each reason last occurred, in monotonic milliseconds. */
   private readonly lastAt = new LRUCache<string, number>({ max: MAX_REASONS });
 
   constructor(
@@ -30,7 +30,7 @@ export class OriginFailures {
   note(error: unknown, { streamId, bridged = false }: { streamId?: string; bridged?: boolean } = {}): void {
     this.failures.inc({ bridged: String(bridged) });
     const { message, cause } = error as Error & { cause?: { code?: string } };
-    // What follows a colon names a URI or the like, which differs from stream to stream.
+    // The text after a colon contains a URI or similar, which differs between streams.
     const kind = `${message.split(':', 1)[0]!} ${cause?.code ?? ''}`;
     const now = this.clock.monotonic();
     const last = this.lastAt.get(kind);

@@ -6,28 +6,29 @@ import { type Config } from '../config/config.js';
 /** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
 const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;
 
-/** An origin that sends on and on is none. */
+/** An origin that redirects more often is treated as failing. */
 const MAX_REDIRECTS = 3;
 
-export interface Found {
+/** A text that was read from the origin. */
+export interface OriginText {
   readonly text: string;
-  /** What the relative URIs in it are relative to. */
+  /** The base of the relative URIs in the text. */
   readonly url: URL;
 }
 
-/** Where streams come from. Whatever goes wrong in `read`, a time-out included, rejects; only absence is data. */
+/** The source of streams. `read` rejects for every failure, including a time-out; only a missing resource is data. */
 export interface Origin {
-  /** What the paths of segments are relative to; ends in a slash. Nothing outside it is read or handed out. */
+  /** The base of the paths of segments; ends in a slash. Nothing outside it is read or given to clients. */
   readonly root: URL;
-  /** Where the playlist of a stream is. */
+  /** The URL of the playlist of a stream. */
   playlistUrl(streamId: string): URL;
-  /** What is at a URL below the root; undefined where there is nothing. */
-  read(url: URL, signal: AbortSignal): Promise<Found | undefined>;
-  /** The streams that there are. */
+  /** Reads the text at a URL below the root; undefined if there is none. */
+  read(url: URL, signal: AbortSignal): Promise<OriginText | undefined>;
+  /** The ids of all streams; `unknown` if the origin cannot list them. */
   list(): Promise<readonly string[] | 'unknown'>;
 }
 
-/** STREAM_ORIGIN is a folder holding `{stream_id}/index.m3u8`, or an http(s) URL with `{stream_id}` in it. */
+/** STREAM_ORIGIN is a folder with `{stream_id}/index.m3u8`, or an http(s) URL that contains `{stream_id}`. */
 export function openOrigin({
   STREAM_ORIGIN,
   STREAM_ORIGIN_REDIRECTS,
@@ -39,9 +40,9 @@ export function openOrigin({
     : new FolderOrigin(STREAM_ORIGIN);
 }
 
-/** What the URL of each segment begins with, ending in a slash; undefined where that is this service's own address. */
+/** The beginning of the URL of each segment, with a slash at its end; undefined if this service serves the media itself. */
 export function mediaBaseOf(config: Config): string | undefined {
-  // As clients send it, since signatures may cover it.
+  // In the form that clients send, since signatures may include it.
   if (config.MEDIA_BASE_URL !== undefined) return new URL(config.MEDIA_BASE_URL).href.replace(/\/*$/, '/');
   const { folder, root } = openOrigin(config);
   return folder === undefined ? root.href : undefined;
@@ -60,7 +61,7 @@ class FolderOrigin implements Origin {
     return new URL(`${encodeURIComponent(streamId)}/index.m3u8`, this.root);
   }
 
-  async read(url: URL, signal: AbortSignal): Promise<Found | undefined> {
+  async read(url: URL, signal: AbortSignal): Promise<OriginText | undefined> {
     try {
       await using file = await open(fileURLToPath(url));
       const { size } = await file.stat();
@@ -95,7 +96,7 @@ class HttpOrigin implements Origin {
   readonly root: URL;
   readonly folder = undefined;
 
-  /** `redirects` are other origins, as in `https://host:port`, that this one may send on to. */
+  /** `redirects` are other origins (`https://host:port`) that this origin may redirect to. */
   constructor(
     private readonly template: string,
     private readonly redirects: readonly string[],
@@ -107,12 +108,12 @@ class HttpOrigin implements Origin {
     return new URL(this.template.replaceAll('{stream_id}', encodeURIComponent(streamId)));
   }
 
-  async read(url: URL, signal: AbortSignal): Promise<Found | undefined> {
+  async read(url: URL, signal: AbortSignal): Promise<OriginText | undefined> {
     let at = url;
     let response = await fetch(at, { signal, redirect: 'manual' });
     for (let sent = 0; response.status >= 300 && response.status < 400; sent++) {
       await response.body?.cancel();
-      if (sent === MAX_REDIRECTS) throw new Error('the origin redirects again and again');
+      if (sent === MAX_REDIRECTS) throw new Error('the origin redirects too often');
       at = this.follow(at, response.headers.get('location') ?? '');
       response = await fetch(at, { signal, redirect: 'manual' });
     }
@@ -132,16 +133,16 @@ class HttpOrigin implements Origin {
       if (size > MAX_PLAYLIST_BYTES)
         throw new Error(`the playlist is larger than ${MAX_PLAYLIST_BYTES} bytes`);
     }
-    // What another origin sends is read as if it lay here, where its media are.
+    // A playlist from another origin is read as if it were at the requested URL, because its media is there.
     return { text: Buffer.concat(chunks).toString('utf8'), url: this.isBelow(at) ? at : url };
   }
 
-  /** Nowhere but where the operator said: a stream id must not lead to what only this service can reach. */
+  /** Follows only the redirects that the operator allows: a stream id must not give access to internal servers. */
   private follow(from: URL, location: string): URL {
     const target = URL.parse(location, from.href);
     if (target && (this.isBelow(target) || this.redirects.includes(target.origin))) return target;
     throw new Error(
-      `the origin redirects to ${target?.origin ?? 'no URL'}, which STREAM_ORIGIN_REDIRECTS does not name`,
+      `the origin redirects to ${target?.origin ?? 'no URL'}, which STREAM_ORIGIN_REDIRECTS does not list`,
     );
   }
 

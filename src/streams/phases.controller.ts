@@ -4,15 +4,15 @@ import { ApiBody, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
 import { Tickets } from '../auth/tickets.js';
-import { deviceOf } from '../auth/viewers.js';
+import { type Viewer, deviceOf } from '../auth/viewers.js';
 import { instant } from '../http/fields.js';
+import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { delivered } from '../http/delivery.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
-import { type Quota } from '../sessions/quota.js';
 import { type Admission } from '../sessions/session.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import { LIMIT_REACHED, SESSION_ENDED, TOO_FAR_AHEAD, sessionJson } from '../sessions/sessions.schemas.js';
@@ -31,16 +31,17 @@ import {
 } from './streams.schemas.js';
 import { type StreamLookup, Catalogue } from './catalogue.js';
 import { MediaUrls } from './media-urls.js';
+import { nextRequestIn } from './phases.js';
 
-/** With `Prefer: return=minimal` the shorter one. */
+/** With `Prefer: return=minimal` the reply is the shorter one. */
 const REPLY = { oneOf: [schemaOf(PHASE_REPLY), schemaOf(MINIMAL_PHASE_REPLY)] };
 
-/** The hot path: one look-up in memory, one call to the store. Fastify validates the body, not a pipe of Nest. */
+/** The hot path: one look-up in memory and one call to the store. Fastify validates the body instead of a pipe of Nest. */
 @ApiTags('phases')
 @Controller('v1/phases')
 export class PhasesController {
   private readonly byTicket: boolean;
-  /** Less than n·X: with n = 1, a client that waits for X exactly would find its session expired each time it asks. */
+  /** Less than n·X. With n = 1, a client that waits exactly X would find its session expired at each request. */
   private readonly longestWaitSeconds: number;
 
   constructor(
@@ -49,6 +50,7 @@ export class PhasesController {
     private readonly urls: MediaUrls,
     private readonly tickets: Tickets,
     private readonly limits: RateLimits,
+    private readonly clock: Clock,
     config: Config,
   ) {
     this.byTicket = config.AUTH_MODE === 'jwt';
@@ -59,21 +61,21 @@ export class PhasesController {
   @ForViewers({ needsAddress: true })
   @RouteSchema({ body: PHASE_REQUEST })
   @ApiOperation({
-    summary: 'Ask for a phase',
+    summary: 'Request a phase',
     description:
-      'Starts a session, goes on with one, or moves one to another stream. The session is kept, and its last ' +
-      'activity moves, only if the reply arrives.',
+      'Starts a session, continues it, or moves it to another stream. The new place, or the new last activity, is kept ' +
+      'only if the reply is delivered.',
   })
   @ApiBody({ schema: schemaOf(PHASE_REQUEST), examples: PHASE_EXAMPLES })
   @ApiResponse({
     status: 201,
-    description: 'A session was created, or admitted again.',
+    description: 'A session was created, or admitted again after it had expired.',
     schema: REPLY,
-    headers: { Location: { description: 'The session.', schema: { type: 'string' } } },
+    headers: { Location: { description: 'The path of the session.', schema: { type: 'string' } } },
   })
   @ApiResponse({
     status: 200,
-    description: 'A live session went on, or moved.',
+    description: 'A live session continued, or moved to another stream.',
     schema: REPLY,
   })
   @ApiProblems(
@@ -92,21 +94,21 @@ export class PhasesController {
     'store-unavailable',
   )
   async askForPhase(
-    // Not @Body(): it would send the body through a pipe that validates it again, which costs as much as the decision.
+    // Not @Body(): Nest would validate the body again in a pipe, which costs as much as the decision.
     @Req() request: FastifyRequest<{ Body: PhaseRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PhaseReplyJson | MinimalPhaseReplyJson | undefined> {
     const { body } = request;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const exceeded = this.limits.ofUser(request, reply, viewer.userId);
+    const exceeded = this.limits.ofSession(request, reply, viewer.userId, body.session_id);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
     const lookup =
       this.streams.known(stream_id, rendition) ?? (await this.streams.find(stream_id, rendition));
-    if (reply.raw.destroyed) return undefined; // the client left while the origin was asked
+    if (reply.raw.destroyed) return undefined; // the client disconnected during the read of the origin
 
-    // Without a stream there is no window: the store then refuses a session that it would refuse, and takes no place.
+    // Without a stream there is no window. Then the store only checks for other refusals, and takes no place.
     const admission = await this.sessions.admit(
       {
         userId: viewer.userId,
@@ -121,11 +123,15 @@ export class PhasesController {
       { arrives: () => delivered(reply.raw), isMedia: true },
     );
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
-      throw this.refuse(admission, lookup, viewer.quota);
+      throw this.refuse(admission, lookup, viewer);
 
     const { session, live, created } = admission;
+    this.limits.noteAdmitted(session.userId, session.sessionId);
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
-    const nextRequest = Math.min(phase.durationSeconds, this.longestWaitSeconds);
+    const nextRequest = Math.min(
+      nextRequestIn(lookup.stream, phase, this.clock.now()),
+      this.longestWaitSeconds,
+    );
     if (created) void reply.header('location', `/v1/users/${session.userId}/sessions/${session.sessionId}`);
     void reply.code(created ? 201 : 200);
     if (prefersMinimal(request)) {
@@ -137,10 +143,10 @@ export class PhasesController {
       };
     }
     const ticket = this.byTicket
-      ? await this.tickets.issue('playlist', { ...session, quota: viewer.quota })
+      ? await this.tickets.issue('playlist', { ...session, subject: viewer.subject, quota: viewer.quota })
       : undefined;
     return {
-      session: sessionJson(session),
+      session: sessionJson(session, viewer.subject),
       phase: phaseJson(phase, this.urls.base(self)),
       sessions: { live, limit: viewer.quota.maxSessions },
       next_request_in_seconds: nextRequest,
@@ -148,12 +154,12 @@ export class PhasesController {
     };
   }
 
-  private refuse(admission: Admission, lookup: StreamLookup, quota: Quota): Problem {
+  private refuse(admission: Admission, lookup: StreamLookup, { quota, subject }: Viewer): Problem {
     switch (admission.outcome) {
       case 'session-ended':
       case 'limit-reached':
       case 'too-far-ahead':
-        return refusal(admission, quota);
+        return refusal(admission, quota, subject);
       case 'admitted':
       case 'phase-not-found':
     }
@@ -162,13 +168,13 @@ export class PhasesController {
     return new Problem(
       'phase-not-found',
       window === undefined
-        ? 'The stream has no phase yet: ask again later.'
-        : `Ask for one of the phases ${window.oldest} to ${window.end - 1}.`,
+        ? 'The stream has no phase yet: try again later.'
+        : `Request one of the phases ${window.oldest} to ${window.end - 1}.`,
     );
   }
 }
 
-/** RFC 7240: a client may ask for no more than it needs each time. Unknown preferences are ignored. */
+/** Whether the client prefers the minimal reply (RFC 7240). Unknown preferences are ignored. */
 function prefersMinimal({ headers: { prefer } }: FastifyRequest): boolean {
   return prefer !== undefined && /(^|[,;])\s*return\s*=\s*"?minimal"?\s*($|[,;])/i.test(String(prefer));
 }

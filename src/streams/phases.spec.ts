@@ -11,7 +11,7 @@ const names = (from: PhasedStream, index: number): string[] =>
   from.phase(index).segments.map(({ path }) => path);
 
 describe('a stream in phases', () => {
-  it('has each segment in the phase that it starts in', () => {
+  it('has each segment in the phase in which the segment starts', () => {
     const film = stream([4, 4, 4, 4, 4], 10);
     expect(film).toMatchObject({ kind: 'vod', durationSeconds: 20, phases: 2, phaseSeconds: 10 });
     expect([names(film, 0), names(film, 1)]).toEqual([
@@ -45,7 +45,7 @@ describe('a stream in phases', () => {
     expect(film.phase(5)).toMatchObject({ startSeconds: 10, durationSeconds: 2, last: true });
   });
 
-  it('ends with what is left', () => {
+  it('ends with a phase of the remaining duration', () => {
     expect(stream([4, 4, 4.5], 10).phase(1)).toMatchObject({
       startSeconds: 10,
       durationSeconds: 2.5,
@@ -53,7 +53,7 @@ describe('a stream in phases', () => {
     });
   });
 
-  it('gives every segment once, in order, whatever their lengths', () => {
+  it('contains every segment once, in order, for any durations', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 20_000 }), { minLength: 1, maxLength: 60 }),

@@ -1,22 +1,54 @@
 /**
  * How a stream is cut into phases: phase k of a stream covers its seconds [k·X, (k+1)·X) and is delivered as the
- * segments that start in it.
+ * segments that start in it. `live-phases.ts` has the streams of which only a window is there.
  */
 
-export interface Segment {
-  /** Below the origin's root, as in a URL, its query included. */
+/** Where something of a stream is. */
+export interface Resource {
+  /** Below the origin's root, as in a URL, its query included; of a foreign resource the absolute URI. */
   readonly path: string;
+  /** True where it lies outside the origin: its URI is handed out as it is, neither signed nor counted. */
+  readonly foreign?: true;
+}
+
+/** A part of a resource, in bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** How segments are encrypted (EXT-X-KEY; RFC 8216bis, 4.4.4.4). */
+export interface SegmentKey extends Partial<Resource> {
+  readonly method: string;
+  /** As the playlist writes it: 0x and up to 32 hexadecimal digits. Absent: it is made of `sequence`. */
+  readonly iv?: string;
+  /** KEYFORMAT; absent for `identity`. */
+  readonly format?: string;
+}
+
+export interface Segment extends Resource {
   readonly durationSeconds: number;
-  /** The initialisation section that must be decoded before it, of fragmented MP4. */
-  readonly initPath?: string;
+  /** The media sequence number. */
+  readonly sequence?: number;
   /** Where the segment is a part of a larger resource. */
-  readonly byteRange?: { readonly offset: number; readonly length: number };
+  readonly byteRange?: ByteRange;
+  /** The initialisation section that must be decoded before it, of fragmented MP4. */
+  readonly init?: Resource & { readonly byteRange?: ByteRange };
+  /** The path of `init`, for callers that know nothing else of it; undefined where it is foreign. */
+  readonly initPath?: string;
+  readonly key?: SegmentKey;
+  /** Timestamps, tracks or encoding begin anew with it. */
+  readonly discontinuity?: true;
+  /** It is known to be missing: a player must not load it. */
+  readonly gap?: true;
+  /** When its first sample was recorded, in RFC 3339; only where the playlist has a date for this very segment. */
+  readonly programDateTime?: string;
 }
 
 export interface Phase {
   readonly index: number;
   readonly startSeconds: number;
-  /** X, and what is left of the stream for the last one. */
+  /** X, and what is left of the stream for the last one; of a live stream the media that plays in the phase. */
   readonly durationSeconds: number;
   readonly last: boolean;
   /** Empty for a phase in which none starts, because segments are longer than X. */
@@ -30,29 +62,88 @@ export interface Stream {
   readonly phaseSeconds: number;
   /** Of a finished stream. */
   readonly durationSeconds: number | undefined;
-  /** Phase k exists when 0 <= k < phases, and where it is live from `live.oldest` on. */
+  /**
+   * Phase k exists when 0 <= k < phases, and where it is live from `live.oldest` on. Every phase that exists is whole:
+   * no segment will be added to it. A live stream that has just begun has none yet.
+   */
   readonly phases: number;
+  /**
+   * The phase behind the newest one in which a segment starts. It is above `phases` while the newest phase is not whole
+   * yet. Players at the gate take segments one by one, so they are judged by this.
+   */
+  readonly edge: number;
+  /** The oldest phase that is there, and the one that a newcomer begins with. */
   readonly live: { readonly oldest: number; readonly start: number } | undefined;
   /** Nothing will be added to it. */
   readonly ended: boolean;
   readonly segmentCount: number;
   /** `index` is one that exists. */
   phase(index: number): Phase;
-  /** The phase that a segment is in, by its media sequence number; what left the window is in the oldest. */
+  /** The phase that a segment is in, by its media sequence number; below `edge`. A segment that left is in the oldest. */
   phaseOf(sequence: number): number;
+  /**
+   * The phase to hand out to a client that asks for this one: itself, or the next one that has media where the numbers
+   * leap, as they do after an encoder was away. Where that one is not whole yet, it is the one before.
+   */
+  landing(index: number): number;
+  /**
+   * Seconds until the phase after this one can be had; 0 where it is there, or nothing will follow. `now` is in Unix
+   * milliseconds.
+   */
+  nextPhaseIn(index: number, now?: number): number;
+}
+
+/** A client near the edge of a live stream is told to ask a little early, so that delays do not add up. */
+const EDGE_PACE = 0.9;
+
+/** Seconds after which a client that has this phase should ask for the next one. `now` is in Unix milliseconds. */
+export function nextRequestIn(stream: Stream, { index, durationSeconds }: Phase, now: number): number {
+  const missing = stream.nextPhaseIn(index, now);
+  if (missing > 0) return missing;
+  return stream.live !== undefined && index >= stream.live.start
+    ? EDGE_PACE * durationSeconds
+    : durationSeconds;
 }
 
 /** So many segments from its end a live stream is joined (RFC 8216, 6.3.3). */
-const BEHIND_EDGE = 3;
+export const BEHIND_EDGE = 3;
 
 /** Whole microseconds, because sums of decimal fractions drift across the borders of phases. */
-const MICROSECONDS = 1_000_000;
+export const MICROSECONDS = 1_000_000;
+
+/** Where each segment starts behind the first, in microseconds. */
+export function startsOf(segments: readonly Segment[]): readonly number[] {
+  const starts: number[] = [];
+  let end = 0;
+  for (const { durationSeconds } of segments) {
+    starts.push(end);
+    end += Math.round(durationSeconds * MICROSECONDS);
+  }
+  return starts;
+}
+
+interface PhasedOptions {
+  /** The media sequence number of its first segment. */
+  readonly first: number;
+  /** Segments may be added. */
+  readonly growing: boolean;
+  /** Where each segment starts, in microseconds, where that is known already. */
+  readonly starts?: readonly number[];
+  /** The playlist says that it will not change, although it has no end: its last phase is whole. */
+  readonly complete?: boolean;
+  /** When it was read, in Unix milliseconds. */
+  readonly readAt?: number | undefined;
+  readonly targetSeconds?: number;
+  /** When its first segment was recorded, in microseconds since 1970: live, its phases were numbered by dates. */
+  readonly firstDateMicros?: number | undefined;
+}
 
 /** A stream whose beginning is there, finished or growing: phase k covers its seconds [k·X, (k+1)·X). */
 export class PhasedStream implements Stream {
   readonly kind: 'vod' | 'live';
   readonly durationSeconds: number | undefined;
   readonly phases: number;
+  readonly edge: number;
   readonly live: Stream['live'];
   readonly ended: boolean;
   private readonly phaseMicros: number;
@@ -64,24 +155,20 @@ export class PhasedStream implements Stream {
     readonly streamId: string,
     private readonly segments: readonly Segment[],
     readonly phaseSeconds: number,
-    private readonly options = { first: 0, growing: false },
+    private readonly options: PhasedOptions = { first: 0, growing: false },
   ) {
-    const starts: number[] = [];
-    let end = 0;
-    for (const { durationSeconds } of segments) {
-      starts.push(end);
-      end += Math.round(durationSeconds * MICROSECONDS);
-    }
+    const { growing, first, complete = !growing, starts = startsOf(segments) } = this.options;
     this.starts = starts;
+    const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
     this.durationMicros = end;
     this.phaseMicros = Math.round(phaseSeconds * MICROSECONDS);
-    this.phases = Math.ceil(end / this.phaseMicros);
-    const { growing, first } = this.options;
+    this.edge = Math.ceil(end / this.phaseMicros);
+    this.phases = complete ? this.edge : Math.floor(end / this.phaseMicros);
     this.ended = !growing;
     this.kind = growing ? 'live' : 'vod';
     this.durationSeconds = growing ? undefined : end / MICROSECONDS;
-    const edge = first + Math.max(0, segments.length - BEHIND_EDGE);
-    this.live = growing ? { oldest: 0, start: this.phaseOf(edge) } : undefined;
+    const joined = this.phaseOf(first + Math.max(0, segments.length - BEHIND_EDGE));
+    this.live = growing ? { oldest: 0, start: Math.max(0, Math.min(joined, this.phases - 1)) } : undefined;
   }
 
   get segmentCount(): number {
@@ -92,19 +179,43 @@ export class PhasedStream implements Stream {
   phase(index: number): Phase {
     const from = index * this.phaseMicros;
     const to = Math.min(from + this.phaseMicros, this.durationMicros);
+    const isLast = index === this.edge - 1;
     return {
       index,
       startSeconds: from / MICROSECONDS,
       durationSeconds: (to - from) / MICROSECONDS,
-      last: this.kind === 'vod' && index === this.phases - 1,
-      segments: this.segments.slice(this.firstStartingAt(from), this.firstStartingAt(to)),
+      last: this.ended && isLast,
+      // A last segment without a duration starts where the stream ends.
+      segments: this.segments.slice(
+        this.firstStartingAt(from),
+        isLast ? undefined : this.firstStartingAt(to),
+      ),
     };
   }
 
   phaseOf(sequence: number): number {
     const start = this.starts[sequence - this.options.first] ?? 0;
-    // One without a duration may start where the stream ends.
-    return Math.min(this.phases - 1, Math.floor(start / this.phaseMicros));
+    return Math.max(0, Math.min(this.edge - 1, Math.floor(start / this.phaseMicros)));
+  }
+
+  /** A client that watched it live may ask by the number that the phase had by its date. */
+  landing(index: number): number {
+    const { firstDateMicros } = this.options;
+    if (index < this.phases || firstDateMicros === undefined) return index;
+    const start = index * this.phaseMicros - firstDateMicros;
+    return start > -this.phaseMicros && start < this.durationMicros
+      ? Math.max(0, Math.floor(start / this.phaseMicros))
+      : index;
+  }
+
+  nextPhaseIn(index: number, now?: number): number {
+    const { growing, readAt = now ?? 0, targetSeconds = this.phaseSeconds } = this.options;
+    if (!growing || index + 1 < this.phases) return 0;
+    const missing = ((index + 2) * this.phaseMicros - this.durationMicros) / MICROSECONDS;
+    const elapsed = ((now ?? readAt) - readAt) / 1_000;
+    // Segments come whole, and the playlist is read again after half a target duration.
+    const due = Math.ceil(missing / targetSeconds) * targetSeconds - elapsed;
+    return Math.max(0, due) + targetSeconds / 2;
   }
 
   /** Position of the first segment that starts at or after this microsecond. */
@@ -117,66 +228,5 @@ export class PhasedStream implements Stream {
       else high = middle;
     }
     return low;
-  }
-}
-
-/**
- * A stream of which only a window is there. Nobody can tell how long it ran before, so its phases go by media sequence
- * numbers, which every instance sees alike: as many segments each as come to about X.
- */
-export class LiveStream implements Stream {
-  readonly kind = 'live';
-  readonly durationSeconds = undefined;
-  readonly phases: number;
-  readonly live: { readonly oldest: number; readonly start: number };
-  readonly ended: boolean;
-  private readonly perPhase: number;
-  private readonly first: number;
-  private readonly targetSeconds: number;
-
-  constructor(
-    readonly streamId: string,
-    private readonly segments: readonly Segment[],
-    readonly phaseSeconds: number,
-    {
-      first,
-      targetSeconds,
-      ended,
-    }: { readonly first: number; readonly targetSeconds: number; readonly ended: boolean },
-  ) {
-    this.first = first;
-    this.targetSeconds = targetSeconds;
-    this.ended = ended;
-    this.perPhase = Math.max(1, Math.round(phaseSeconds / targetSeconds));
-    const newest = this.phaseAt(first + segments.length - 1);
-    this.phases = newest + 1;
-    // A phase of which a part has left is gone, unless it is all that there is.
-    const oldest = Math.min(newest, Math.ceil(first / this.perPhase));
-    const edge = this.phaseAt(first + Math.max(0, segments.length - BEHIND_EDGE));
-    this.live = { oldest, start: Math.max(oldest, edge) };
-  }
-
-  get segmentCount(): number {
-    return this.segments.length;
-  }
-
-  phase(index: number): Phase {
-    const from = index * this.perPhase;
-    const segments = this.segments.slice(Math.max(0, from - this.first), from + this.perPhase - this.first);
-    return {
-      index,
-      startSeconds: from * this.targetSeconds,
-      durationSeconds: segments.reduce((sum, { durationSeconds }) => sum + durationSeconds, 0),
-      last: this.ended && index === this.phases - 1,
-      segments,
-    };
-  }
-
-  phaseOf(sequence: number): number {
-    return Math.min(this.phases - 1, Math.max(this.live.oldest, this.phaseAt(sequence)));
-  }
-
-  private phaseAt(sequence: number): number {
-    return Math.floor(sequence / this.perPhase);
   }
 }

@@ -8,7 +8,7 @@ interface PlayedSession {
   readonly device?: Device | undefined;
 }
 
-/** The gate's playlist of a session, where a player begins. */
+/** The URL of the gate's playlist for a session, which a player opens first. */
 export function playbackUrl(
   self: string,
   session: PlayedSession & { readonly streamId: string },
@@ -17,7 +17,7 @@ export function playbackUrl(
   return `${self}/${PLAY_PATH}/${session.streamId}/index.m3u8${playbackQuery(session, ticket)}`;
 }
 
-/** How the URL that a player begins with says whose session it plays: by a ticket, or without one by name. */
+/** The query that identifies a session at the gate: a ticket, or without one the ids of user, session and device. */
 export function playbackQuery(session: PlayedSession, ticket: string | undefined): string {
   if (ticket !== undefined) return `?ticket=${ticket}`;
   const { userId, sessionId, device } = session;

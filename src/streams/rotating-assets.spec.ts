@@ -3,7 +3,7 @@ import { type MediaPlaylist, readPlaylist } from './hls/playlist.js';
 const SEGMENTS = 6;
 const ROOT = new URL('https://origin.example/live/');
 
-/** A live playlist that changes its key with every segment, as encoders do that rotate keys. */
+/** A live playlist with a new key for every segment, as encoders with key rotation write it. */
 function rotatingPlaylist(first: number): string {
   const lines = ['#EXTM3U', '#EXT-X-TARGETDURATION:2', `#EXT-X-MEDIA-SEQUENCE:${first}`];
   for (let at = first; at < first + SEGMENTS; at++)
@@ -25,7 +25,7 @@ function read(first: number, former: MediaPlaylist | undefined): MediaPlaylist {
 }
 
 describe('a live playlist whose keys rotate', () => {
-  it('remembers keys that have just left the window, and however long it runs no more than twice what it lists', () => {
+  it('keeps keys that have just left the window, and never more than twice as many as it lists', () => {
     let playlist = read(0, undefined);
     let assets = playlist.assets.size;
     expect(assets).toBe(SEGMENTS);
@@ -36,7 +36,7 @@ describe('a live playlist whose keys rotate', () => {
     expect(assets).toBeGreaterThan(SEGMENTS);
     expect(assets).toBeLessThanOrEqual(2 * SEGMENTS);
     const paths = [...playlist.assets.values()];
-    // All that is listed, and the one that a player at the end of the window may still ask for.
+    // All listed keys, and the key before them, which a player at the end of the window may still request.
     for (let at = 199; at < 200 + SEGMENTS; at++) expect(paths).toContain(`news/key-${at}.bin`);
   });
 });

@@ -4,15 +4,15 @@ import { type Stream } from './phases.js';
 
 const MAX_SEEN_STREAMS = 10_000;
 
-/** What the API shows of a stream: without its segments, so that many can be remembered. */
+/** A stream as the API shows it. It has no segments, so that many can be kept in memory. */
 export type StreamSummary = Pick<Stream, 'streamId' | 'kind' | 'durationSeconds' | 'phaseSeconds' | 'phases'>;
 
-/** The streams that were read so far, for an origin that cannot list its own. */
+/** The streams that were read so far, for an origin that cannot list its streams. */
 export class SeenStreams {
   private readonly summaries = new LRUCache<string, StreamSummary>({ max: MAX_SEEN_STREAMS });
   private ordered: readonly StreamSummary[] | undefined;
 
-  /** `isFirst`: the rendition that is played unless somebody chooses, by which a stream is described. */
+  /** Adds a stream. `isFirst` says that it is the default rendition, whose values describe the stream. */
   note({ streamId, kind, durationSeconds, phaseSeconds, phases }: Stream, isFirst: boolean): void {
     const summary = { streamId, kind, durationSeconds, phaseSeconds, phases };
     const known = this.summaries.get(streamId);
@@ -21,7 +21,7 @@ export class SeenStreams {
     this.ordered = undefined;
   }
 
-  /** By stream id. The same array until a stream is added or changes. */
+  /** All streams, sorted by stream id. The array stays the same until a stream is added or changes. */
   list(): readonly StreamSummary[] {
     return (this.ordered ??= [...this.summaries.values()].toSorted((a, b) =>
       a.streamId < b.streamId ? -1 : 1,

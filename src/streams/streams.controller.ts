@@ -19,9 +19,9 @@ import { streamProblem } from './streams.errors.js';
 import { Catalogue } from './catalogue.js';
 import { type StreamSummary } from './seen-streams.js';
 
-/** Of an instance, for streams that are not in memory. */
-const LOOKS_AT_ONCE = 8;
-const MAX_LOOKS_WAITING = 100;
+/** Bounds for each instance: concurrent look-ups of streams that are not in memory, and how many more may wait. */
+const LOOKUPS_AT_ONCE = 8;
+const MAX_WAITING_LOOKUPS = 100;
 
 class StreamParams {
   @IsId()
@@ -33,16 +33,17 @@ class StreamParams {
 @Public()
 @Controller('v1/streams')
 export class StreamsController {
-  private readonly looks = pLimit(LOOKS_AT_ONCE);
-  /** Ten thousand streams take ten milliseconds to write down, and whoever asks for them needs no token. */
-  private written: { readonly streams: readonly StreamSummary[]; readonly text: string } | undefined;
+  private readonly lookups = pLimit(LOOKUPS_AT_ONCE);
+  /** The last reply as JSON. The route is public, and ten thousand streams take ten milliseconds to serialise. */
+  private listed: { readonly streams: readonly StreamSummary[]; readonly text: string } | undefined;
 
   constructor(private readonly streams: Catalogue) {}
 
   @Get()
   @ApiOperation({
-    summary: 'What can be watched?',
-    description: 'All of a folder; of an origin by URL, the streams seen so far.',
+    summary: 'List the streams',
+    description:
+      'All streams of a folder. For an origin by URL, the streams that this instance has read so far.',
   })
   @ApiOkResponse({ description: 'The streams.', schema: schemaOf(STREAM_LIST) })
   @ApiProblems('origin-unavailable')
@@ -50,13 +51,13 @@ export class StreamsController {
   async listStreams(): Promise<string> {
     const streams = await this.streams.list();
     if (streams === undefined) throw streamProblem('unavailable');
-    if (this.written?.streams !== streams)
-      this.written = { streams, text: JSON.stringify(streamListJson(streams)) };
-    return this.written.text;
+    if (this.listed?.streams !== streams)
+      this.listed = { streams, text: JSON.stringify(streamListJson(streams)) };
+    return this.listed.text;
   }
 
   @Get(':stream_id')
-  @ApiOperation({ summary: 'How is this stream cut into phases?' })
+  @ApiOperation({ summary: 'Show a stream and its phases' })
   @ApiParam({ name: 'stream_id', schema: STREAM_ID })
   @ApiOkResponse({ description: 'The stream.', schema: schemaOf(STREAM) })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
@@ -68,11 +69,11 @@ export class StreamsController {
 
   @Get(':stream_id/renditions')
   @ApiOperation({
-    summary: 'Which renditions does this stream have?',
-    description: 'What its playlist names, in that order; the first variant is played where nobody chooses.',
+    summary: 'List the renditions of a stream',
+    description: 'The renditions in the order of the playlist. The first variant is the default.',
   })
   @ApiParam({ name: 'stream_id', schema: STREAM_ID })
-  @ApiOkResponse({ description: 'Its renditions.', schema: schemaOf(RENDITION_LIST) })
+  @ApiOkResponse({ description: 'The renditions.', schema: schemaOf(RENDITION_LIST) })
   @ApiProblems('stream-not-found', 'invalid-request', 'origin-unavailable')
   async listRenditions(@Param() { stream_id }: StreamParams): Promise<RenditionListJson> {
     const root = await this.inTurn(stream_id, () => this.streams.open(stream_id));
@@ -81,10 +82,10 @@ export class StreamsController {
     return { renditions: renditions.map((rendition, number) => renditionJson(number, rendition)) };
   }
 
-  /** Whoever asks here needs no token, and the ids may be made up: viewers must find the way to the origin free. */
-  private async inTurn<T>(streamId: string, look: () => Promise<T>): Promise<T> {
-    if (this.streams.known(streamId)) return look();
-    if (this.looks.pendingCount >= MAX_LOOKS_WAITING) throw streamProblem('unavailable');
-    return this.looks(look);
+  /** Bounds look-ups: these routes are public and ids can be invented, but viewers need the origin's capacity. */
+  private async inTurn<T>(streamId: string, lookUp: () => Promise<T>): Promise<T> {
+    if (this.streams.known(streamId)) return lookUp();
+    if (this.lookups.pendingCount >= MAX_WAITING_LOOKUPS) throw streamProblem('unavailable');
+    return this.lookups(lookUp);
   }
 }

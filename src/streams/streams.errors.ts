@@ -6,7 +6,7 @@ export function streamProblem(outcome: Absence['outcome']): Problem {
   return outcome === 'not-found'
     ? new Problem(
         'stream-not-found',
-        'List /v1/streams to see which there are; /v1/streams/{stream_id}/renditions tells its renditions.',
+        'GET /v1/streams lists the streams; GET /v1/streams/{stream_id}/renditions lists the renditions of one.',
       )
-    : new Problem('origin-unavailable', 'Ask again later; the log tells what the origin did.');
+    : new Problem('origin-unavailable', 'Try again later. The log has the failure of the origin.');
 }

@@ -14,7 +14,7 @@ import { Catalogue } from './catalogue.js';
 import { OriginFailures } from './origin-failures.js';
 import { HLS } from './hls/format.js';
 
-/** What is watched: where streams come from, how they are cut into phases, and who gets the next one. */
+/** The streams: finding them, cutting them into phases, and issuing phases to sessions. */
 @Module({
   imports: [AuthModule, SessionsModule],
   controllers: [PhasesController, StreamsController, MediaController],

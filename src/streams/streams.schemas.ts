@@ -1,29 +1,29 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
-import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_ID } from '../sessions/sessions.schemas.js';
+import { DEVICE, LIMIT, SESSION, SESSION_ID, USER_NAME } from '../sessions/sessions.schemas.js';
 import { type StreamSummary } from './seen-streams.js';
-import { type Segment } from './phases.js';
+import { type Resource, type Segment, type SegmentKey } from './phases.js';
 import { type IssuedPhase } from './media-urls.js';
 
-/** 2^31 - 1: no stream has as many phases, and every store can count them. */
+/** 2^31 - 1: more than any stream has, and a number that every store can hold. */
 const MAX_PHASE = 2_147_483_647;
 const MAX_RENDITION = 9_999;
 const MAX_END_SESSION_IDS = 100;
 
-export const STREAM_ID = idSchema('Something watchable.', 'test-pattern');
+export const STREAM_ID = idSchema('The id of a stream: a film or a channel.', 'test-pattern');
 
 /** The members that requests for a phase and for a ticket share. */
 const ASKED = {
   user_id: Type.Optional({
-    ...USER_ID,
+    ...USER_NAME,
     description:
-      'The user that the limit is for. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left out: ' +
-      'it is the `sub` of the token.',
+      'The user that the limit is for, by id. It is required with AUTH_MODE=none. With AUTH_MODE=jwt it may be left ' +
+      'out, since the token names the user, and it may also be the subject that the token has.',
   }),
   stream_id: STREAM_ID,
   session_id: Type.Optional({
     ...SESSION_ID,
-    description: 'Absent: a new session, whose id the server makes.',
+    description: 'Absent: a new session. The server makes its id.',
   }),
   device: Type.Optional(DEVICE),
 };
@@ -34,8 +34,7 @@ export const PHASE_REQUEST = component('PhaseRequest', {
     Type.Integer({
       minimum: 0,
       maximum: MAX_PHASE,
-      description:
-        'Absent: the next one after the last that this session received of the stream that it plays.',
+      description: 'Absent: the phase after the last one that this session received of its stream.',
     }),
   ),
   rendition: Type.Optional(
@@ -43,20 +42,20 @@ export const PHASE_REQUEST = component('PhaseRequest', {
       minimum: 0,
       maximum: MAX_RENDITION,
       description:
-        'Which rendition, as GET /v1/streams/{stream_id}/renditions numbers them. Absent: the first variant.',
+        'The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant.',
     }),
   ),
   end_session_ids: Type.Optional(
     Type.Array(SESSION_ID, {
       maxItems: MAX_END_SESSION_IDS,
       description:
-        'Sessions of the same user to end if, and only if, this one is admitted, in one atomic step.',
+        'Sessions of the same user that are ended if, and only if, this one is admitted, in one atomic step.',
     }),
   ),
 });
 export type PhaseRequestJson = Static<typeof PHASE_REQUEST>;
 
-/** To try out in the documentation, in this order. */
+/** Examples to try in the documentation, in this order. */
 export const PHASE_EXAMPLES = {
   first: {
     summary: 'A first session, or its next phase',
@@ -71,11 +70,11 @@ export const PHASE_EXAMPLES = {
     value: { user_id: 'ana', stream_id: 'colour-bars', session_id: 'tv' },
   },
   new: {
-    summary: 'A new session, its id made by the server',
+    summary: 'A new session with an id of the server',
     value: { user_id: 'ana', stream_id: 'test-pattern' },
   },
   replace: {
-    summary: 'A new session in the place of another',
+    summary: 'A new session that replaces another one',
     value: { user_id: 'ana', stream_id: 'test-pattern', session_id: 'laptop', end_session_ids: ['tv'] },
   },
 } satisfies Record<string, { summary: string; value: PhaseRequestJson }>;
@@ -83,46 +82,94 @@ export const PHASE_EXAMPLES = {
 export const TICKET_REQUEST = component('TicketRequest', {
   ...ASKED,
   for: Type.Optional(
-    oneOfTexts(['play', 'cmcd'], {
+    oneOfTexts(['play', 'cmcd', 'events'], {
       description:
-        '`play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd.',
+        '`play`, the default: opens the playlist. `cmcd`: the event target of a player, POST /v1/cmcd. `events`: the ' +
+        "user's event stream, GET /v1/users/{user_id}/events?ticket=….",
     }),
   ),
 });
 export type TicketRequestJson = Static<typeof TICKET_REQUEST>;
 
 export const TICKET_REPLY = component('Ticket', {
-  ticket: Type.String({ description: 'A JWT for this user, session and stream, and for nothing else.' }),
+  ticket: Type.String({ description: 'A JWT that is valid only for this user, session and stream.' }),
   playback_url: Type.String({
     format: 'uri',
-    description: 'The playlist of this session: with the ticket, or with AUTH_MODE=none by name.',
+    description: 'The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids.',
   }),
-  expires_at: instantSchema('Until when the ticket opens the playlist; what is open by then plays on.'),
+  expires_at: instantSchema(
+    'Until when the ticket opens the playlist. A playlist that was opened before plays on.',
+  ),
 });
 export type TicketReplyJson = Static<typeof TICKET_REPLY>;
 
+const BYTE_RANGE = object(
+  { offset: Type.Integer({ minimum: 0 }), length: Type.Integer({ minimum: 0 }) },
+  { description: 'The part of what the URL names.' },
+);
+
+const URL_OF_MEDIA = Type.String({
+  format: 'uri',
+  description: 'Signed, and works until the expires_at of the phase; of another host, as the origin has it.',
+});
+
 const SEGMENT = component('Segment', {
-  url: Type.String({ format: 'uri', description: 'Signed; works until the expires_at of the phase.' }),
+  url: URL_OF_MEDIA,
   duration_seconds: Type.Number({ minimum: 0 }),
-  init_url: Type.Optional(
-    Type.String({ format: 'uri', description: 'The initialisation section of fragmented MP4.' }),
-  ),
-  byte_range: Type.Optional(
+  sequence: Type.Optional(Type.Integer({ description: 'The media sequence number.' })),
+  byte_range: Type.Optional(BYTE_RANGE),
+  init: Type.Optional(
     object(
-      { offset: Type.Integer({ minimum: 0 }), length: Type.Integer({ minimum: 0 }) },
-      { description: 'Where the segment is a part of what the URL names.' },
+      { url: URL_OF_MEDIA, byte_range: Type.Optional(BYTE_RANGE) },
+      { description: 'The initialisation section to decode before the segment, of fragmented MP4.' },
     ),
+  ),
+  key: Type.Optional(
+    object(
+      {
+        method: Type.String({ description: 'As EXT-X-KEY has it, such as AES-128.' }),
+        url: Type.Optional(URL_OF_MEDIA),
+        iv: Type.Optional(Type.String({ description: 'Absent: it is made of `sequence`.' })),
+        format: Type.Optional(Type.String({ description: 'KEYFORMAT; absent for identity.' })),
+      },
+      { description: 'How the segment is encrypted.' },
+    ),
+  ),
+  discontinuity: Type.Optional(
+    Type.Literal(true, { description: 'Timestamps, tracks or encoding begin anew with the segment.' }),
+  ),
+  gap: Type.Optional(Type.Literal(true, { description: 'The segment is missing: do not load it.' })),
+  program_date_time: Type.Optional(
+    Type.String({ format: 'date-time', description: 'When its first sample was recorded.' }),
   ),
 });
 type SegmentJson = Static<typeof SEGMENT>;
 
 /** `media` is what the URLs begin with. */
-function segmentJson({ path, durationSeconds, initPath, byteRange }: Segment, media: string): SegmentJson {
+function segmentJson(segment: Segment, media: string): SegmentJson {
+  const { durationSeconds, sequence, byteRange, init, key, programDateTime } = segment;
+  const urlOf = ({ path, foreign }: Resource): string => (foreign ? path : media + path);
+  const json: SegmentJson = { url: urlOf(segment), duration_seconds: durationSeconds };
+  if (sequence !== undefined) json.sequence = sequence;
+  if (byteRange !== undefined) json.byte_range = byteRange;
+  if (init !== undefined)
+    json.init = { url: urlOf(init), ...(init.byteRange && { byte_range: init.byteRange }) };
+  if (key !== undefined) json.key = keyJson(key, urlOf);
+  if (segment.discontinuity) json.discontinuity = true;
+  if (segment.gap) json.gap = true;
+  if (programDateTime !== undefined) json.program_date_time = programDateTime;
+  return json;
+}
+
+function keyJson(
+  { method, path, foreign, iv, format }: SegmentKey,
+  urlOf: (resource: Resource) => string,
+): NonNullable<SegmentJson['key']> {
   return {
-    url: media + path,
-    duration_seconds: durationSeconds,
-    ...(initPath === undefined ? {} : { init_url: media + initPath }),
-    ...(byteRange === undefined ? {} : { byte_range: byteRange }),
+    method,
+    ...(path === undefined ? {} : { url: urlOf({ path, ...(foreign && { foreign }) }) }),
+    ...(iv === undefined ? {} : { iv }),
+    ...(format === undefined ? {} : { format }),
   };
 }
 
@@ -130,15 +177,15 @@ const PHASE = component('Phase', {
   index: Type.Integer({ minimum: 0 }),
   start_seconds: Type.Number({ minimum: 0 }),
   duration_seconds: Type.Number({ exclusiveMinimum: 0 }),
-  last: Type.Boolean({ description: 'No phase follows.' }),
+  last: Type.Boolean({ description: 'True if no phase follows.' }),
   segments: Type.Array(SEGMENT, {
-    description: 'The segments that start in the phase; empty where none does.',
+    description: 'The segments that start in the phase; empty if none does.',
   }),
-  expires_at: instantSchema('When the URLs cease to work.'),
+  expires_at: instantSchema('When the URLs expire.'),
 });
 type PhaseJson = Static<typeof PHASE>;
 
-/** `media` is what the URLs begin with. */
+/** `media` is the beginning of the URLs. */
 export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
   return {
     index: phase.index,
@@ -159,21 +206,21 @@ export const PHASE_REPLY = component('PhaseReply', {
   }),
   next_request_in_seconds: Type.Number({
     exclusiveMinimum: 0,
-    description: 'When to ask for the next phase.',
+    description: 'In how many seconds to request the next phase.',
   }),
   playback_url: Type.String({
     format: 'uri',
     description:
-      'The playlist of this session, for a player that knows nothing of phases. With AUTH_MODE=jwt it has to be ' +
-      'opened within minutes.',
+      'The URL of the playlist for this session, for a player that does not use phases. With AUTH_MODE=jwt the player ' +
+      'must open it within minutes.',
   }),
 });
 export type PhaseReplyJson = Static<typeof PHASE_REPLY>;
 
-/** The reply to a client that sends `Prefer: return=minimal`: what it needs each time, and no more. */
+/** The reply to a client that sends `Prefer: return=minimal`: only the members that change with each phase. */
 export const MINIMAL_PHASE_REPLY = component('MinimalPhaseReply', {
   phase: PHASE,
-  expires_at: instantSchema('When the place becomes free if the session stays silent.'),
+  expires_at: instantSchema('When the place becomes free if the session sends no request.'),
   next_request_in_seconds: PHASE_REPLY.properties.next_request_in_seconds,
 });
 export type MinimalPhaseReplyJson = Static<typeof MINIMAL_PHASE_REPLY>;
@@ -182,11 +229,11 @@ export const STREAM = component('Stream', {
   stream_id: STREAM_ID,
   kind: oneOfTexts(['vod', 'live']),
   duration_seconds: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
-  phase_seconds: Type.Number({ exclusiveMinimum: 0, description: 'X.' }),
+  phase_seconds: Type.Number({ exclusiveMinimum: 0, description: 'X, the duration of a phase.' }),
   phases: Type.Optional(
     Type.Integer({
       minimum: 1,
-      description: 'Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases come and go.',
+      description: 'Phase k exists when 0 <= k < phases. Absent for a live stream, whose phases change.',
     }),
   ),
 });
@@ -216,9 +263,13 @@ export function streamListJson(streams: readonly StreamSummary[]): StreamListJso
 }
 
 const RENDITION = component('Rendition', {
-  rendition: Type.Integer({ minimum: 0, maximum: MAX_RENDITION, description: 'Its number, for a request.' }),
+  rendition: Type.Integer({
+    minimum: 0,
+    maximum: MAX_RENDITION,
+    description: 'The number of the rendition, for requests.',
+  }),
   type: oneOfTexts(['variant', 'trick-play', 'audio', 'video', 'subtitles']),
-  bandwidth: Type.Optional(Type.Integer({ minimum: 0, description: 'Bits a second.' })),
+  bandwidth: Type.Optional(Type.Integer({ minimum: 0, description: 'Bits per second.' })),
   codecs: Type.Optional(Type.String()),
   resolution: Type.Optional(object({ width: Type.Integer(), height: Type.Integer() })),
   name: Type.Optional(Type.String()),
@@ -226,7 +277,7 @@ const RENDITION = component('Rendition', {
 });
 type RenditionJson = Static<typeof RENDITION>;
 
-/** Names the members one by one: the address of a rendition at the origin is not shown to clients. */
+/** Picks the members one by one, so that clients do not see the address of a rendition at the origin. */
 export function renditionJson(
   rendition: number,
   { type, bandwidth, codecs, resolution, name, language }: Omit<RenditionJson, 'rendition'>,

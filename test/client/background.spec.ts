@@ -2,7 +2,7 @@ import { resolveObjectURL } from 'node:buffer';
 import { Worker as Thread } from 'node:worker_threads';
 import { told, useStage } from '../support/viewer.js';
 
-/** A page's worker on a thread of Node: it runs the script that it is given the URL of. */
+/** A page's Worker on a thread of Node: it runs the script at its URL. */
 class PageWorker {
   static readonly threads: Thread[] = [];
   readonly #thread: Promise<Thread>;
@@ -40,7 +40,7 @@ describe('a viewing in a background tab', () => {
     await Promise.all(PageWorker.threads.map((thread) => thread.terminate()));
   });
 
-  it('keeps time although the timers of the page fire once a minute', async () => {
+  it('requests phases in time although the timers of the page fire only once a minute', async () => {
     const onTime = setTimeout;
     jest
       .spyOn(globalThis, 'setTimeout')

@@ -5,7 +5,7 @@ import { told, useStage } from '../support/viewer.js';
 
 type Listener = (event: string, data: object) => void;
 
-/** As much of hls.js as the adapter sees: it fetches what it is told to, and tells of errors as hls.js does. */
+/** The part of hls.js that the adapter uses: it fetches URLs, and emits errors like hls.js. */
 class Player {
   loading: Promise<void> | undefined;
   stopped = false;
@@ -41,7 +41,7 @@ describe('hls.js through the gate', () => {
     ({ playThroughGate: play } = (await import(path)) as typeof adapter);
   });
 
-  /** What a gate in front of the service answers: its problem, as 403. */
+  /** A server that answers each request with this problem and status 403, like a refusal of the gate. */
   async function gate(problem: object): Promise<{ url: string; close: () => void }> {
     const server = createServer((_request, reply) => {
       reply.writeHead(403, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problem));
@@ -63,7 +63,7 @@ describe('hls.js through the gate', () => {
   }
 
   it.each(['text', 'arrayBuffer'] as const)(
-    'gives a refusal that came as %s as watch gives it',
+    'passes on a refusal received as %s in the same form as watch',
     async (as) => {
       await told(stage.watch()[Symbol.asyncIterator]());
       const { value } = await stage.watch()[Symbol.asyncIterator]().next();

@@ -6,7 +6,7 @@ import { told, useStage } from '../support/viewer.js';
 
 const PHASES = 'POST phases';
 
-/** Sends the first `failing` requests where nobody listens. */
+/** Sends the first `failing` requests to a port where no server listens. */
 function unreachable(failing: number): { fetch: typeof fetch; asked(): number } {
   let asked = 0;
   return {
@@ -16,8 +16,8 @@ function unreachable(failing: number): { fetch: typeof fetch; asked(): number } 
 }
 
 /**
- * The machine sleeps while everybody waits: the wall clock, which the service goes by as well, is further on; the
- * steady clock is not, and timers wait for as long as before.
+ * Simulates that the machine sleeps: the wall clock, which the service uses as well, has moved on; the monotonic clock has
+ * not, and timers wait for as long as before.
  */
 async function sleepFor(ms: number): Promise<void> {
   await sleep(50);
@@ -28,7 +28,7 @@ async function sleepFor(ms: number): Promise<void> {
 describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   const stage = useStage({ PHASE_SECONDS: '0.3', IDLE_PHASES: '10', MAX_SESSIONS_PER_USER: '2' });
 
-  it('yields one phase after another, each when it is due', async () => {
+  it('yields the phases in order, each when it is due', async () => {
     const begun = performance.now();
     const results = stage.watch()[Symbol.asyncIterator]();
     const phases = [];
@@ -39,7 +39,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(stage.requests).toEqual(Array(5).fill(PHASES));
   });
 
-  it('gives URLs to play, and what the service says of the session', async () => {
+  it('yields the URLs to play and the session', async () => {
     const viewing = stage.watch({ startPhase: 3 });
     const { value } = await viewing[Symbol.asyncIterator]().next();
     expect(value).toMatchObject({
@@ -52,20 +52,20 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     });
   });
 
-  it('takes no place before it is asked for a result', async () => {
+  it('takes no place before its first result is requested', async () => {
     stage.watch();
     await sleep(50);
     expect([stage.requests, await stage.live()]).toEqual([[], []]);
   });
 
-  it('goes on where a session was', async () => {
+  it('continues an existing session', async () => {
     const first = stage.watch({ sessionId: 'tv', startPhase: 7 });
     await told(first[Symbol.asyncIterator]());
     const again = stage.watch({ sessionId: 'tv' });
     expect(await told(again[Symbol.asyncIterator]())).toBe('test-pattern 8');
   });
 
-  it('finishes after the last phase, and gives its place back', async () => {
+  it('finishes after the last phase, and frees its place', async () => {
     const stream = await fetch(`${stage.baseUrl}/v1/streams/test-pattern`);
     const { phases } = (await stream.json()) as { phases: number };
     const seen = [];
@@ -75,7 +75,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(await stage.live()).toEqual([]);
   });
 
-  it('seeks at once, and goes on from there', async () => {
+  it('seeks at once, and continues from there', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -93,7 +93,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(await stage.live()).toEqual([viewing.sessionId]);
   });
 
-  it('takes the rendition that was chosen, from the next phase on, and the first of another stream', async () => {
+  it('uses the chosen rendition from the next phase on, and the first rendition of another stream', async () => {
     const viewing = stage.watch({ rendition: 1 });
     const results = viewing[Symbol.asyncIterator]();
     const played = async (): Promise<string> => {
@@ -107,14 +107,14 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
       [1, '720p'],
     ] as const) {
       viewing.choose(rendition);
-      viewing.seek(0); // which has a segment: most phases of 0.3 s have none
+      viewing.seek(0); // phase 0 has a segment; most phases of 0.3 s have none
       expect(await played()).toBe(name);
     }
     viewing.moveTo('colour-bars');
     expect(await played()).toBe('360p');
   });
 
-  it('is refused with the sessions to choose from, and takes the place of one', async () => {
+  it('is refused with the list of sessions, and takes the place of one of them', async () => {
     const [one, two] = [stage.watch(), stage.watch()].map((viewing) => viewing[Symbol.asyncIterator]());
     await told(one!);
     await told(two!);
@@ -133,7 +133,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     viewing.takeOver([first!]);
     expect(await told(results)).toBe('test-pattern 0');
     expect((await stage.live()).toSorted()).toEqual([second!, viewing.sessionId].toSorted());
-    // The one that had to go is told so, and by whom.
+    // The replaced session gets the reason and the session that replaced it.
     expect(await told(one!)).toMatchObject({
       type: 'ended',
       reason: 'replaced',
@@ -142,7 +142,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(await one!.next()).toEqual({ done: true, value: undefined });
   });
 
-  it('ends with a refusal that nobody answers, and asks no more', async () => {
+  it('ends after a refusal to which the consumer does not react, and sends no more requests', async () => {
     for (const viewing of [stage.watch(), stage.watch()]) await told(viewing[Symbol.asyncIterator]());
     const { length } = stage.requests;
     const seen = [];
@@ -151,7 +151,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(stage.requests.slice(length)).toEqual([PHASES]);
   });
 
-  it('tells of its end while it plays', async () => {
+  it('reports that it was ended while it plays', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -160,12 +160,12 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect((await results.next()).done).toBe(true);
   });
 
-  it('gives its place back when its consumer leaves', async () => {
+  it('frees its place when its consumer stops iterating', async () => {
     for await (const result of stage.watch()) if (result.type === 'phase') break;
     expect(await stage.live()).toEqual([]);
   });
 
-  it('gives its place back when it is stopped between two phases, before stop is waited for', async () => {
+  it('frees its place as soon as stop is called between two phases', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -178,7 +178,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(await stage.live()).toEqual([]);
   });
 
-  it('is aborted while its first question is under way, and leaves nothing', async () => {
+  it('leaves no session if it is aborted during its first request', async () => {
     const controller = new AbortController();
     const results = stage.watch({ signal: controller.signal })[Symbol.asyncIterator]();
     const admit = stage.sessions.admit.bind(stage.sessions);
@@ -190,7 +190,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     await until(async () => (await stage.live()).length === 0);
   });
 
-  it('leaves nothing either where a proxy passes on what was aborted', async () => {
+  it('leaves no session if a proxy still forwards the aborted request', async () => {
     const passedOn: Promise<Response>[] = [];
     const viewing = stage.watch({
       fetch: async (url, init) => {
@@ -206,19 +206,19 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect([passedOn.length, (await waiting).done, await stage.live()]).toEqual([1, true, []]);
   });
 
-  it('asks nothing when it was aborted before', async () => {
+  it('sends no request if it was aborted before', async () => {
     const results = stage.watch({ signal: AbortSignal.abort() })[Symbol.asyncIterator]();
     expect((await results.next()).done).toBe(true);
     expect(stage.requests).toEqual([]);
   });
 
-  it('asks again where nobody answered', async () => {
+  it('retries if no server answered', async () => {
     const network = unreachable(2);
     const results = stage.watch({ fetch: network.fetch })[Symbol.asyncIterator]();
     expect([await told(results), network.asked()]).toEqual(['test-pattern 0', 3]);
   });
 
-  it('asks for the same phase again when the reply was lost', async () => {
+  it('requests the same phase again if the reply was lost', async () => {
     let lost = 0;
     const losing: typeof fetch = async (url, init) => {
       const reply = await fetch(url, init);
@@ -234,7 +234,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     ]);
   });
 
-  it('waits as long as a store that is away asks it to', async () => {
+  it('waits for the Retry-After of an unavailable store', async () => {
     jest.spyOn(stage.sessions, 'admit').mockRejectedValueOnce(new StoreUnavailableError('away'));
     const begun = performance.now();
     expect(await told(stage.watch()[Symbol.asyncIterator]())).toBe('test-pattern 0');
@@ -242,7 +242,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(stage.requests).toEqual([PHASES, PHASES]);
   });
 
-  it('gives up when the place is lost, with the problem', async () => {
+  it('throws the problem when retries last longer than its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await told(results);
     jest.spyOn(stage.sessions, 'admit').mockRejectedValue(new StoreUnavailableError('away'));
@@ -255,13 +255,13 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(stage.requests.length).toBeGreaterThan(2);
   });
 
-  it('throws at once what asking again does not help', async () => {
+  it('throws at once for errors that a retry cannot fix', async () => {
     const results = stage.watch({ streamId: 'nothing' })[Symbol.asyncIterator]();
     await expect(results.next()).rejects.toMatchObject({ code: 'stream-not-found', status: 404 });
     expect(stage.requests).toEqual([PHASES]);
   });
 
-  it('sends a fresh token with each question, and the last one when it leaves', async () => {
+  it('sends a fresh token with each request, and the last one when it stops', async () => {
     const sent: unknown[] = [];
     let tokens = 0;
     const viewing = stage.watch({
@@ -278,18 +278,18 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(sent).toEqual([
       ['POST', 'Bearer token-1', undefined],
       ['POST', 'Bearer token-2', undefined],
-      // So that it outlives the page.
+      // With `keepalive` the request outlives the page.
       ['DELETE', 'Bearer token-2', true],
     ]);
   });
 });
 
-describe('a viewing of whom the token names', () => {
+describe('a viewing of the user of a token', () => {
   const stage = useStage({ ...BY_SECRET, PHASE_SECONDS: '0.3', IDLE_PHASES: '10' });
   const issuer = new Issuer(() => Date.now());
-  const placesOf = async (user: string): Promise<number> => (await stage.sessions.list(user)).length;
+  const placesOf = async (user: string): Promise<number> => (await stage.sessions.list(user)).sessions.length;
 
-  it('needs no user beside it, and gives the place back', async () => {
+  it('needs no user id, and frees its place', async () => {
     const token = async (): Promise<string> => issuer.token(HS256, { sub: 'named' });
     const viewing = stage.watch({ userId: undefined, token });
     const results = viewing[Symbol.asyncIterator]();
@@ -299,7 +299,7 @@ describe('a viewing of whom the token names', () => {
     expect(await placesOf('named')).toBe(0);
   });
 
-  it('throws where it is another, or the token is no good', async () => {
+  it('throws if the user id is another one, or if the token is invalid', async () => {
     for (const [claims, code] of [
       [{ sub: 'ben' }, 'not-your-session'],
       [{ exp: 1 }, 'unauthorized'],
@@ -327,7 +327,7 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
     expect(await waiting).toBe('test-pattern 1');
   });
 
-  it('keeps its place while its consumer takes its time', async () => {
+  it('keeps its place while its consumer is slow', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -336,7 +336,7 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
     expect(stage.requests).toEqual([PHASES, ...Array(stage.requests.length - 2).fill(KEEPALIVE), PHASES]);
   });
 
-  it('goes on after a pause with what was left of the phase', async () => {
+  it('continues after a pause with the rest of the phase', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -366,7 +366,7 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
     expect(next).toBe('test-pattern 10');
   });
 
-  it('tells of its end while it is paused', async () => {
+  it('reports that it was ended while it is paused', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);
@@ -390,7 +390,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 0');
   });
 
-  it('does not wait for an answer that a seek has made useless', async () => {
+  it('does not wait for a reply that a seek has made obsolete', async () => {
     let asked = 0;
     const viewing = stage.watch({
       fetch: async (url, init) => {
@@ -407,7 +407,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 1');
   }, 5_000);
 
-  it('asks at once after it, and tells that it had lost its place', async () => {
+  it('sends a request at once after the sleep, and reports that it had lost its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await told(results);
     const waiting = told(results);
@@ -415,7 +415,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 1 readmitted');
   });
 
-  it('keeps its place where it slept for less than that', async () => {
+  it('keeps its place if the sleep was shorter than n·X', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await told(results);
     const waiting = told(results);
@@ -423,7 +423,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 1');
   });
 
-  it('is refused where somebody else has the place by then', async () => {
+  it('is refused if another session has taken the place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await told(results);
     const waiting = told(results);
@@ -432,7 +432,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toMatchObject({ type: 'refused', sessions: [{ sessionId: 'other' }] });
   });
 
-  it('waits for a network that comes back later than the machine', async () => {
+  it('waits for a network that returns later than the machine', async () => {
     let asked = 0;
     const viewing = stage.watch({
       fetch: (url, init) => fetch([1, 2].includes(asked++) ? 'http://127.0.0.1:1/' : url, init),
@@ -444,7 +444,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
     expect(await waiting).toBe('test-pattern 1 readmitted');
   });
 
-  it('tells on resuming that the pause was too long', async () => {
+  it('reports when it resumes that the pause was too long', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
     await told(results);

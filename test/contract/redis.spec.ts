@@ -1,5 +1,6 @@
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { openRedisStore } from '../support/stores.js';
+import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
 describe('the Redis store', () => {
@@ -7,4 +8,5 @@ describe('the Redis store', () => {
   beforeEach(empty);
   const redis = useConnection(() => url);
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
+  describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
 });

@@ -52,8 +52,9 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
     return (await session(sessionId)).playsUntil - clock.now();
   };
   const session = async (sessionId: string): Promise<Session> =>
-    (await store.list(userId)).find((one) => one.sessionId === sessionId)!;
-  const live = async (): Promise<string[]> => (await store.list(userId)).map(({ sessionId }) => sessionId);
+    (await store.list(userId)).sessions.find((one) => one.sessionId === sessionId)!;
+  const live = async (): Promise<string[]> =>
+    (await store.list(userId)).sessions.map(({ sessionId }) => sessionId);
 
   describe('what is left to play', () => {
     it('leaves the instants of a client that asks once in X as they were, to the millisecond', async () => {

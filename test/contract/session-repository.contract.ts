@@ -42,7 +42,8 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     await store.confirm(taken);
     return taken;
   };
-  const live = async (): Promise<string[]> => (await store.list(userId)).map(({ sessionId }) => sessionId);
+  const live = async (): Promise<string[]> =>
+    (await store.list(userId)).sessions.map(({ sessionId }) => sessionId);
   const told = async (type?: EventType): Promise<SessionEvent[]> =>
     (await eventsOf({ events }, userId)).filter((event) => type === undefined || event.type === type);
   const expired = async (): Promise<string[]> =>
@@ -130,14 +131,14 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await watch('b');
       await watch('c');
       clock.advance(1_000);
-      const before = await store.list(userId);
+      const before = (await store.list(userId)).sessions;
       expect(await ask('a')).toEqual({ outcome: 'phase-not-found' });
       expect(await ask('a', { phase: 100 })).toEqual({ outcome: 'phase-not-found' });
       expect(await ask('d', { window: filmOf(0) })).toMatchObject({ outcome: 'limit-reached' });
       expect(await ask('d', { window: filmOf(0), endSessionIds: ['b'] })).toEqual({
         outcome: 'phase-not-found',
       });
-      expect(await store.list(userId)).toEqual(before);
+      expect((await store.list(userId)).sessions).toEqual(before);
     });
 
     it('renews a session where it is, for who fetches the same phase again', async () => {
@@ -155,7 +156,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     it('follows a live stream: a newcomer starts at its edge, who was away goes on there, who is ahead waits', async () => {
       const news = { streamId: 'news', window: liveFrom(20, 28, 30) };
       await watch('a', news);
-      expect(await store.list(userId)).toMatchObject([{ phase: 28 }]);
+      expect((await store.list(userId)).sessions).toMatchObject([{ phase: 28 }]);
       expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
       expect(await ask('a', news)).toMatchObject({ session: { phase: 29 } });
       expect(await ask('a', { ...news, window: liveFrom(20, 28, 31) })).toMatchObject({
@@ -315,10 +316,10 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
 
     it('gives a running session its former activity, stream and phase back', async () => {
       await watch('a', { phase: 3 });
-      const [before] = await store.list(userId);
+      const [before] = (await store.list(userId)).sessions;
       clock.advance(12_000);
       await store.withdraw(await place('a', { streamId: 'news', phase: 8 }));
-      expect(await store.list(userId)).toEqual([{ ...before, state: 'idle' }]);
+      expect((await store.list(userId)).sessions).toEqual([{ ...before, state: 'idle' }]);
       clock.advance(18_000);
       expect(await live()).toEqual([]);
       expect(await sweep()).toEqual(['a']);
@@ -348,7 +349,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       const lost = await place('a', { phase: 5 });
       await place('a', { phase: 6 });
       await store.withdraw(lost);
-      expect(await store.list(userId)).toMatchObject([{ phase: 6, lastActivityAt: clock.now() }]);
+      expect((await store.list(userId)).sessions).toMatchObject([{ phase: 6, lastActivityAt: clock.now() }]);
     });
 
     it('does nothing the second time', async () => {
@@ -357,7 +358,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await store.withdraw(lost);
       const kept = await place('a', { phase: 9 });
       await store.withdraw(lost);
-      expect(await store.list(userId)).toMatchObject([{ phase: 9 }]);
+      expect((await store.list(userId)).sessions).toMatchObject([{ phase: 9 }]);
       expect(kept.version).not.toBe(lost.version);
     });
 
@@ -367,7 +368,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await store.withdraw(second);
       await store.confirm(first);
       clock.advance(6_000);
-      expect(await store.list(userId)).toMatchObject([{ sessionId: 'a', phase: 0 }]);
+      expect((await store.list(userId)).sessions).toMatchObject([{ sessionId: 'a', phase: 0 }]);
     });
 
     it('does not touch a session that was ended meanwhile', async () => {
@@ -626,7 +627,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       clock.advance(1_000);
       await store.keepAlive(userId, 'a');
       await store.withdraw(lost);
-      expect(await store.list(userId)).toMatchObject([{ lastActivityAt: clock.now() }]);
+      expect((await store.list(userId)).sessions).toMatchObject([{ lastActivityAt: clock.now() }]);
     });
 
     it('moves nothing before the first phase arrived, and says what is not there or ended', async () => {

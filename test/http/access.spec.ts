@@ -13,8 +13,8 @@ interface BodySchema {
 }
 
 /**
- * Every route that the service of a suite registers, by whatever means, from the moment that its server exists. To be
- * called before `useService`.
+ * All routes that the service of a suite registers after its server was created, in any way. To be called before
+ * `useService`.
  */
 function useRoutes(): readonly RouteOptions[] {
   const routes: RouteOptions[] = [];
@@ -34,7 +34,7 @@ function useRoutes(): readonly RouteOptions[] {
 
 const isPublic = ({ config }: RouteOptions): boolean => config?.access?.to === 'everybody';
 
-/** A request that is valid in all but that it has no credentials. */
+/** A request that is valid except that it has no credentials. */
 function requestOf({ method, url, schema }: RouteOptions) {
   const { required = [], properties } = (schema?.body ?? { properties: {} }) as BodySchema;
   const body = Object.fromEntries(required.map((field) => [field, properties[field]!.examples[0]]));
@@ -73,7 +73,7 @@ describe('with AUTH_MODE=jwt and a token for each scope', () => {
     );
   });
 
-  // A route that is made public has to be added here on purpose.
+  // Adding a public route requires a change of this list.
   it('these are public, and no others', () => {
     const open = routes.filter((route) => isPublic(route));
     expect([...new Set(open.map(({ url }) => url))].toSorted()).toEqual([
@@ -94,7 +94,7 @@ describe('with AUTH_MODE=jwt and a token for each scope', () => {
     ]);
   });
 
-  it('answers what is wrong with a request before it asks for credentials', async () => {
+  it('reports an invalid request before it asks for credentials', async () => {
     const send = async (method: 'GET' | 'POST', url: string, payload?: string, type = 'application/json') =>
       (await service.app.inject({ method, url, payload, headers: payload ? { 'content-type': type } : {} }))
         .statusCode;
@@ -144,38 +144,35 @@ class Unmarked {
   }
 }
 
-describe.each(['jwt', 'none'])(
-  'a controller that says nothing of its callers, with AUTH_MODE=%s,',
-  (mode) => {
-    const register = AppModule.register.bind(AppModule);
-    beforeAll(() => {
-      jest.spyOn(AppModule, 'register').mockImplementation((config, clock) => {
-        const module = register(config, clock);
-        return { ...module, controllers: [...module.controllers!, Unmarked] };
-      });
+describe.each(['jwt', 'none'])('a controller without a mark for its callers, with AUTH_MODE=%s,', (mode) => {
+  const register = AppModule.register.bind(AppModule);
+  beforeAll(() => {
+    jest.spyOn(AppModule, 'register').mockImplementation((config, clock) => {
+      const module = register(config, clock);
+      return { ...module, controllers: [...module.controllers!, Unmarked] };
     });
-    afterAll(() => jest.restoreAllMocks());
-    const service = useService('the embedded store', () => (mode === 'jwt' ? BY_SECRET : {}));
+  });
+  afterAll(() => jest.restoreAllMocks());
+  const service = useService('the embedded store', () => (mode === 'jwt' ? BY_SECRET : {}));
 
-    it('answers 401, to a request that is valid', async () => {
-      for (const method of ['GET', 'HEAD'] as const)
-        expect((await service.app.inject({ method, url: '/unmarked' })).statusCode).toBe(401);
-      const post = async (payload: object) =>
-        (await service.app.inject({ method: 'POST', url: '/unmarked', payload })).statusCode;
-      expect([await post({}), await post({ name: 'x' })]).toEqual([422, 401]);
-    });
+  it('answers a valid request with 401', async () => {
+    for (const method of ['GET', 'HEAD'] as const)
+      expect((await service.app.inject({ method, url: '/unmarked' })).statusCode).toBe(401);
+    const post = async (payload: object) =>
+      (await service.app.inject({ method: 'POST', url: '/unmarked', payload })).statusCode;
+    expect([await post({}), await post({ name: 'x' })]).toEqual([422, 401]);
+  });
 
-    it('answers where one of its routes is marked', async () => {
-      expect((await service.app.inject('/unmarked/public')).body).toBe('open');
-    });
-  },
-);
+  it('serves a route that has its own mark', async () => {
+    expect((await service.app.inject('/unmarked/public')).body).toBe('open');
+  });
+});
 
 describe('with AUTH_MODE=none', () => {
   const routes = useRoutes();
   useService('the embedded store');
 
-  it('every route has a mark, those of the demo too', () => {
+  it('every route has a mark, including those of the demo', () => {
     expect(routes.map(({ url }) => url)).toContain('/demo/:file');
     expect(routes.filter(({ config }) => config?.access === undefined).map(({ url }) => url)).toEqual([]);
   });

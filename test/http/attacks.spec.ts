@@ -14,8 +14,8 @@ import { endServiceProcesses, startServiceProcess } from '../support/service-pro
 import { until } from '../support/until.js';
 
 /**
- * What somebody tries who means harm. SECURITY.md lists the threats, and which test answers each; input that is only wrong
- * is in bad-input.spec.ts.
+ * Deliberate attacks. SECURITY.md lists the threats and the test of each. bad-input.spec.ts tests input that is only
+ * invalid.
  */
 
 afterEach(endServiceProcesses);
@@ -25,14 +25,14 @@ function open(service: Service): Socket {
   return connect(port, '127.0.0.1').on('error', () => undefined);
 }
 
-/** All that comes back for these bytes until the service closes the connection. */
+/** Sends these bytes, and returns all replies until the service closes the connection. */
 async function exchange(service: Service, bytes: string): Promise<string> {
   const socket = open(service);
   socket.write(bytes);
   return text(socket);
 }
 
-/** A server of the test's own, for the tests of the suite that calls this. */
+/** A server of the test, for the suite that calls this. */
 function useServer(listener: RequestListener): () => string {
   let server: Server;
   beforeAll(async () => {
@@ -46,7 +46,7 @@ function useServer(listener: RequestListener): () => string {
   return () => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-describe('whoever climbs out of the folder of streams', () => {
+describe('a path that leaves the folder of streams', () => {
   const folder = mkdtempSync(join(tmpdir(), 'streamgate-'));
   mkdirSync(join(folder, 'streams/film'), { recursive: true });
   writeFileSync(join(folder, 'secret.ts'), 'THE SECRET');
@@ -100,7 +100,7 @@ describe('whoever climbs out of the folder of streams', () => {
   );
 });
 
-describe('an origin that sends the service elsewhere', () => {
+describe('an origin that redirects to another server', () => {
   const asked: string[] = [];
   const inside = useServer((request, response) => {
     asked.push(request.url!);
@@ -151,7 +151,7 @@ describe('a request that hides another', () => {
   const post = (headers: string, body: string) =>
     `POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n${headers}\r\n${body}`;
 
-  // Where a proxy and the service disagree on where a request ends, what is left over is taken for the next client's.
+  // If a proxy and the service disagree about the end of a request, the rest becomes a part of the next client's request.
   it.each([
     ['both lengths', post(`Content-Length: 6\r\nTransfer-Encoding: chunked\r\n`, `0\r\n\r\n${HIDDEN}`)],
     [
@@ -183,7 +183,7 @@ describe('a request that hides another', () => {
   });
 });
 
-describe('names that objects have', () => {
+describe('names of properties that every object has', () => {
   const service = useService('the embedded store', () => ({ INTERNAL_API_TOKEN: 'a-token-of-the-test' }));
   const POLLUTED = '{"polluted": true}';
 
@@ -205,7 +205,7 @@ describe('names that objects have', () => {
   });
 });
 
-describe('what is made to take long', () => {
+describe('input that is made to be slow', () => {
   const MEGABYTES = 3 * 1024 * 1024;
   const fill = (part: string) => part.repeat(Math.floor(MEGABYTES / part.length));
   const HOSTILE: Record<string, string> = {
@@ -229,7 +229,7 @@ describe('what is made to take long', () => {
   const service = useService('the embedded store', () => ({
     STREAM_ORIGIN: `${origin()}/{stream_id}/x.m3u8`,
   }));
-  /** Milliseconds for which nobody else was answered: the longest that this thread did one thing. */
+  /** The longest time in milliseconds that the event loop was blocked, so that no other request was answered. */
   const longestTurn = async (work: () => Promise<unknown>): Promise<number> => {
     let longest = 0;
     let last = performance.now();
@@ -250,7 +250,7 @@ describe('what is made to take long', () => {
       ({ status } = await service.ask({ user_id: stream_id, stream_id }));
     });
     expect([201, 502]).toContain(status);
-    // A parser that goes back over what it has read would be at it for hours.
+    // A parser with backtracking would take hours.
     expect(longest).toBeLessThan(10_000);
   });
 
@@ -281,18 +281,18 @@ describe('what is made to take long', () => {
 describe('a body without an end', () => {
   const service = useService('the embedded store');
 
-  it('is answered 413 as soon as it is past its limit, though it goes on, and its connection closed', async () => {
+  it('is answered 413 as soon as it exceeds its limit, and its connection is closed', async () => {
     const head = 'POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
     const bytes = 16 * 1024 + 1;
     const chunk = `${bytes.toString(16)}\r\n${' '.repeat(bytes)}\r\n`;
-    // What is missing is the last chunk, which says that there are no more.
+    // The body has no last chunk, which would mark its end.
     expect(await exchange(service, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk}`)).toMatch(
       /^HTTP\/1\.1 413 /,
     );
   });
 });
 
-describe('who sends slowly, and never ends', () => {
+describe('a request that is sent slowly, without an end', () => {
   const service = useService('the embedded store');
   const DRIPS = {
     headers: ['GET /v1/streams HTTP/1.1\r\nHost: a\r\n', 'X-A: b\r\n'],
@@ -309,8 +309,8 @@ describe('who sends slowly, and never ends', () => {
     nothing: ['', ''],
   };
 
-  it('is answered 408 when its time is over, whatever still comes', async () => {
-    // As long as a request may take, but for the test, which does not wait.
+  it('is answered 408 after the time-out, although bytes still arrive', async () => {
+    // The test shortens the time-out, so that it does not wait.
     service.app.getHttpServer().requestTimeout = 300;
     service.app.getHttpServer().headersTimeout = 300;
     const started = performance.now();
@@ -329,7 +329,7 @@ describe('who sends slowly, and never ends', () => {
   });
 });
 
-describe('who sends on without reading', () => {
+describe('a client that pipelines requests without reading replies', () => {
   const PLAYLIST = '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXT-X-ENDLIST\n';
   const asked: string[] = [];
   const held: ServerResponse[] = [];
@@ -344,13 +344,13 @@ describe('who sends on without reading', () => {
   }));
   const get = (path: string, header = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${header}\r\n`;
 
-  it('has one reply made after the other', async () => {
+  it('is served one request after the other', async () => {
     const replies = exchange(
       service,
       get('/v1/streams/slow') + get('/v1/streams/next', 'Connection: close\r\n'),
     );
     await until(() => held.length === 1);
-    // By a connection of its own.
+    // On another connection.
     expect((await service.app.inject('/v1/streams/another')).statusCode).toBe(200);
     expect(asked).toEqual(['slow', 'another']);
     held[0]!.end(PLAYLIST);
@@ -362,7 +362,7 @@ describe('who sends on without reading', () => {
     ]);
   });
 
-  it('may send ten ahead, again and again', async () => {
+  it('may have ten requests waiting, repeatedly', async () => {
     const socket = open(service).setEncoding('utf8');
     let replies = '';
     socket.on('data', (bytes: string) => (replies += bytes));
@@ -375,7 +375,7 @@ describe('who sends on without reading', () => {
     socket.destroy();
   });
 
-  it('is cut where hundreds are sent ahead', async () => {
+  it('is disconnected if hundreds of requests wait', async () => {
     const socket = open(service).resume();
     socket.write(get('/health/live').repeat(200));
     await once(socket, 'close');
@@ -383,15 +383,15 @@ describe('who sends on without reading', () => {
   });
 });
 
-describe('who never reads a reply', () => {
+describe('a client that never reads its reply', () => {
   const folder = mkdtempSync(join(tmpdir(), 'streamgate-'));
   mkdirSync(join(folder, 'film'));
   writeFileSync(join(folder, 'film/a.ts'), '');
-  // More than the kernel takes, and nothing on the disk.
+  // Larger than the buffers of the kernel, but a sparse file.
   truncateSync(join(folder, 'film/a.ts'), 256 * 1024 * 1024);
   beforeAll(() => {
     const repeat = globalThis.setInterval;
-    // The test does not wait for as long.
+    // The test shortens the interval.
     jest
       .spyOn(globalThis, 'setInterval')
       .mockImplementation(((run: () => void, ms: number) =>
@@ -402,7 +402,7 @@ describe('who never reads a reply', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('is cut when nothing of it went out for as long as a connection may stand still', async () => {
+  it('is disconnected when no byte was sent within STALLED_MS', async () => {
     const server = service.app.getHttpServer();
     const connections = promisify(server.getConnections.bind(server));
     const socket = open(service);
@@ -413,7 +413,7 @@ describe('who never reads a reply', () => {
     socket.destroy();
   });
 
-  it('is not cut while it takes something now and then', async () => {
+  it('is not disconnected while it reads slowly', async () => {
     const socket = open(service);
     let bytes = 0;
     socket.write('GET /media/film/a.ts HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -424,8 +424,8 @@ describe('who never reads a reply', () => {
   });
 });
 
-describe('ten thousand connections that say nothing', () => {
-  it('keep nobody from being answered, and are closed', async () => {
+describe('ten thousand silent connections', () => {
+  it('do not keep other requests from being answered, and are closed', async () => {
     const allowed = Number(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' })) - 1_000;
     const wanted = Math.min(10_000, Number.isNaN(allowed) ? 10_000 : allowed);
     if (wanted < 10_000)
@@ -448,14 +448,14 @@ describe('ten thousand connections that say nothing', () => {
     const started = performance.now();
     const { status } = await service.ask({ user_id: 'ana', stream_id: 'test-pattern' });
     expect([status, performance.now() - started < 1_000]).toEqual([201, true]);
-    // A request has 10 s to arrive, from the first byte of its connection that did not come.
+    // A request must arrive within 10 s after its connection was opened.
     await until(() => closed === wanted, 25_000);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
   }, 60_000);
 });
 
 describe('lines of the log', () => {
-  it('are one JSON object each, whatever is sent, without escape sequences', async () => {
+  it('are one JSON object each, for any input, without escape sequences', async () => {
     const service = await startServiceProcess({
       LOG_LEVEL: 'trace',
       STREAM_ORIGIN: 'http://127.0.0.1:9/{stream_id}/x',
@@ -474,7 +474,7 @@ describe('lines of the log', () => {
     });
     await service.ask({ user_id: forged, stream_id: forged });
     await service.ask({ user_id: 'ana', stream_id: 'film' });
-    // The one text of a client's that is logged.
+    // The only text from a client that is logged.
     expect((await fetch(`${service.url}/internal/expiry/pause`, json({ by: forged }))).status).toBeLessThan(
       500,
     );
@@ -486,16 +486,16 @@ describe('lines of the log', () => {
     expect(lines.length).toBeGreaterThan(6);
     for (const line of lines) {
       expect(JSON.parse(line)).not.toMatchObject({ msg: 'FORGED' });
-      // What ends a line to anybody, or begins a sequence that a terminal obeys.
+      // Characters that end a line, or start a control sequence of a terminal.
       expect(line).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]/u);
     }
   });
 });
 
-describe('what a stranger can learn', () => {
+describe('the information that strangers can get', () => {
   const service = useService('the embedded store');
 
-  it('is not what the service is made of', async () => {
+  it('does not include the software of the service', async () => {
     for (const path of ['/v1/streams', '/nothing', '/docs', '/', '/v1/users/%/sessions', '/metrics']) {
       const { headers } = await service.app.inject(path);
       expect([path, headers.server, headers['x-powered-by'], headers.via]).toEqual([
@@ -508,7 +508,7 @@ describe('what a stranger can learn', () => {
     expect(await exchange(service, 'HELO\r\n\r\n')).not.toMatch(/^(server|x-powered-by|via):/im);
   });
 
-  it('is no user, stream or session, from the metrics', async () => {
+  it('does not include users, streams or sessions, from the metrics', async () => {
     const ids = { user_id: 'SECRET-USER', session_id: 'SECRET-SESSION', stream_id: 'test-pattern' };
     await service.ask(ids);
     await service.send('delete', '/v1/users/SECRET-USER/sessions/SECRET-SESSION');

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import request, { type Response } from 'supertest';
 import { type StoreName, STORES, useService } from '../support/service.js';
 
-/** A valid request for a phase, but for what it says of its host. */
+/** A request for a phase that is valid except for its Host header. */
 function phaseRequest(host: string): string {
   const body = JSON.stringify({ user_id: 'ana', session_id: 'phone', stream_id: 'test-pattern' });
   const headers = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n`;
@@ -18,15 +18,15 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   const post = (body: string, type = 'application/json'): Promise<Response> =>
     request(service.app.getHttpServer()).post('/v1/phases').set('content-type', type).send(body);
 
-  /** What a refused request must not have changed: Ana's sessions. */
+  /** Ana's sessions, which a refused request must not change. */
   let before: unknown;
   beforeAll(async () => {
     await service.ask({ ...VALID, session_id: 'tv' });
-    before = await service.sessions.list('ana');
+    before = (await service.sessions.list('ana')).sessions;
     service.clock.advance(1_000);
   });
   afterEach(async () => {
-    expect(await service.sessions.list('ana')).toEqual(before);
+    expect((await service.sessions.list('ana')).sessions).toEqual(before);
   });
 
   it.each([
@@ -82,14 +82,14 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     );
   });
 
-  it('422 for a body that is no object', async () => {
+  it('answers 422 for a body that is no object', async () => {
     for (const body of ['null', '[]', '"ana"', '7', '']) {
       const reply = await post(body);
       expect([reply.status, reply.body.errors[0].field]).toEqual([422, 'body']);
     }
   });
 
-  it('422 for `__proto__`, which pollutes nothing', async () => {
+  it('answers 422 for `__proto__`, which changes no prototype', async () => {
     const reply = await post('{"user_id":"ana","stream_id":"test-pattern","__proto__":{"limit":99}}');
     expect([reply.status, reply.body.errors[0].field]).toEqual([422, '__proto__']);
     expect(({} as { limit?: number }).limit).toBeUndefined();
@@ -103,14 +103,14 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   });
 
   it.each(['{', '{"user_id":"ana",}', 'user_id=ana', '{"user_id":"a"} x'])(
-    '400 for the malformed JSON %s',
+    'answers 400 for the malformed JSON %s',
     async (body) => {
       const reply = await post(body);
       expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
     },
   );
 
-  it('413 over 16 KiB, and not at 16 KiB', async () => {
+  it('answers 413 over 16 KiB, and not at 16 KiB', async () => {
     const padded = (bytes: number): string => {
       const body = JSON.stringify({ ...VALID, pad: '' });
       return JSON.stringify({ ...VALID, pad: 'x'.repeat(bytes - body.length) });
@@ -130,7 +130,7 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     expect([reply.status, reply.body.code]).toEqual([415, 'unsupported-media-type']);
   });
 
-  it('413 before 415', async () => {
+  it('checks 413 before 415', async () => {
     const reply = await post('x'.repeat(17_000), 'text/plain');
     expect([reply.status, reply.body.code]).toEqual([413, 'payload-too-large']);
   });
@@ -203,7 +203,7 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     expect([reply.status, reply.body.code]).toEqual([422, 'invalid-request']);
   });
 
-  it('400 for a path that cannot be decoded', async () => {
+  it('answers 400 for a path that cannot be decoded', async () => {
     const reply = await request(service.app.getHttpServer()).get('/v1/users/%zz/sessions');
     expect([reply.status, reply.headers['content-type'], reply.body.code]).toEqual([
       400,
@@ -213,7 +213,7 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   });
 
   it.each(['.', '..', '...', 'no-such-stream', 'TEST-PATTERN'])(
-    '404 for the stream %s',
+    'answers 404 for the stream %s',
     async (stream_id) => {
       const reply = await service.ask({ user_id: 'ana', session_id: 'phone', stream_id });
       expect([reply.status, reply.body.code]).toEqual([404, 'stream-not-found']);
@@ -222,14 +222,14 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     },
   );
 
-  it.each([7, 1_000, 2_147_483_647])('404 for phase %d, past the end', async (phase) => {
+  it.each([7, 1_000, 2_147_483_647])('answers 404 for phase %d, after the end', async (phase) => {
     for (const session_id of ['tv', 'phone']) {
       const reply = await service.ask({ ...VALID, session_id, phase });
       expect([reply.status, reply.body.code]).toEqual([404, 'phase-not-found']);
     }
   });
 
-  it('names of what every object has are ids like any other', async () => {
+  it('accepts names of object properties as ids', async () => {
     for (const id of ['constructor', '__proto__', 'toString', 'hasOwnProperty']) {
       const reply = await service.ask({ user_id: id, session_id: id, stream_id: 'test-pattern' });
       expect([reply.status, reply.body.sessions.live]).toEqual([201, 1]);

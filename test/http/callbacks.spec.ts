@@ -215,7 +215,14 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     const at = ({ headers }: Delivery) => Number(headers['webhook-timestamp']);
     expect(at(second) - at(first)).toBe(7);
     expect(new Webhook(NEW_SECRET).verify(second.body, second.headers)).toEqual(first.event);
-    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+    await until(async () => (await outbox()).waiting === 0);
+    expect(await outbox()).toEqual({
+      waiting: 0,
+      oldest_at: null,
+      dead_letters: 0,
+      lost: 0,
+      receiver: { state: 'working', since: null, failure: null },
+    });
   });
 
   it('have an id of their own each', async () => {
@@ -240,7 +247,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
         given_up_at: expect.any(String),
       },
     ]);
-    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 1, lost: 0 });
+    expect(await outbox()).toMatchObject({ waiting: 0, oldest_at: null, dead_letters: 1, lost: 0 });
     expect(await viewer.metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_dead_letters: 1 });
 
     receiver.answer = () => 204;
@@ -303,6 +310,28 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
       ]);
     }
     expect(await outbox()).toMatchObject({ waiting: 0, dead_letters: 1 });
+  });
+
+  it('stop when the receiver is gone, for all to see, and go on when an operator resumes them', async () => {
+    receiver.answer = () => 410;
+    await ask('tv');
+    await end('tv');
+    wake();
+    await until(async () => (await outbox()).receiver.state === 'stopped');
+    expect(await viewer.metrics()).toMatchObject({ callbacks_stopped: 1, callbacks_waiting: 1 });
+    expect((await outbox()).receiver).toEqual({
+      state: 'stopped',
+      since: expect.any(String),
+      failure: 'the receiver answered 410',
+    });
+    receiver.answer = () => 204;
+    const anonymous = await service.send('post', '/internal/callbacks/resume');
+    expect([anonymous.status, (await outbox()).waiting]).toEqual([401, 1]);
+    const resume = async () => (await viewer.post('/internal/callbacks/resume')).body;
+    expect(await resume()).toEqual({ resumed: true });
+    await until(async () => (await outbox()).waiting === 0);
+    expect([await resume(), new Set(arrived().map(({ id }) => id)).size]).toEqual([{ resumed: false }, 1]);
+    expect(await viewer.metrics()).toMatchObject({ callbacks_stopped: 0, callbacks_dead_letters: 0 });
   });
 
   it('go to nobody else, whoever a redirect names', async () => {
@@ -442,7 +471,13 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
     }
     expect(types(await arrive(2))).toEqual(['started', 'ended']);
     await until(async () => (await viewer.outbox()).waiting === 0);
-    expect(await viewer.outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+    expect(await viewer.outbox()).toEqual({
+      waiting: 0,
+      oldest_at: null,
+      dead_letters: 0,
+      lost: 0,
+      receiver: { state: 'working', since: null, failure: null },
+    });
   });
 });
 
@@ -453,7 +488,14 @@ describe.each(STORES)('where nobody wants callbacks, on %s,', (store) => {
   it('no event waits to be delivered', async () => {
     await ask('tv');
     await end('tv');
-    expect(await outbox()).toEqual({ waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 });
+    await until(async () => (await outbox()).waiting === 0);
+    expect(await outbox()).toEqual({
+      waiting: 0,
+      oldest_at: null,
+      dead_letters: 0,
+      lost: 0,
+      receiver: { state: 'working', since: null, failure: null },
+    });
     expect(await metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_oldest_seconds: 0 });
   });
 });
@@ -553,7 +595,12 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       expect.stringContaining('text/plain'),
     ]);
     // A counter that falls to 0 and comes back is, to Prometheus, as many sessions again.
-    expect(await metrics()).toEqual({ store_up: 0, event_streams: 0 });
+    expect(await metrics()).toEqual({
+      store_up: 0,
+      event_streams: 0,
+      held_replies: 0,
+      callbacks_stopped: 0,
+    });
     jest.restoreAllMocks();
     expect(await metrics()).toEqual(before);
   });

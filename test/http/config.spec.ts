@@ -50,7 +50,7 @@ describe('the configuration of an instance', () => {
     expect(Object.keys(body.variables as object).toSorted()).toEqual(fields.toSorted());
   });
 
-  it('tells of a secret whether it was given, and no more', async () => {
+  it('shows only whether a secret was set', async () => {
     const { body, text } = await get(TOKEN);
     const isSet = Object.fromEntries(
       Object.entries(body.variables as Record<string, { set?: boolean } | null>).flatMap(([name, value]) =>
@@ -65,7 +65,7 @@ describe('the configuration of an instance', () => {
       CALLBACK_URL: true,
       CLOUDFRONT_PRIVATE_KEY: false,
       INTERNAL_API_TOKEN: true,
-      MEDIA_SIGNING_SECRET: false, // made at start
+      MEDIA_SIGNING_SECRET: false, // generated at start
       REDIS_PASSWORD: false,
       REDIS_URL: false,
       TICKET_SECRET: false,
@@ -74,21 +74,21 @@ describe('the configuration of an instance', () => {
     expect(text.replaceAll(/"[A-Z_]+":/g, '')).not.toMatch(/SECRET|[0-9a-f]{64}/);
   });
 
-  it('is for tokens with the scope config:read', async () => {
+  it('requires a token with the scope config:read', async () => {
     expect((await get('reader')).status).toBe(200);
     expect((await get('ender')).status).toBe(403);
     expect((await service.send('get', '/internal/config')).status).toBe(401);
   });
 });
 
-/** A process needs half a second to start, and much longer where other tests keep every core busy. */
+/** A process starts in half a second, or much later if other tests keep every core busy. */
 const START_MS = 60_000;
 
 describe('the start of the service', () => {
   afterEach(endServiceProcesses);
 
   it(
-    'is logged with version, store, limit, X, n and signing, and warns of a misspelt variable',
+    'is logged with version, store, limit, X, n and signing, and a misspelt variable gets a warning',
     async () => {
       const PORT = String(await freePort());
       const service = runService({

@@ -5,7 +5,7 @@ import { MediaUrls } from '../../src/streams/media-urls.js';
 import { HeldOrigin } from '../support/held-origin.js';
 import { type StoreName, STORES, useService } from '../support/service.js';
 
-/** Asks and gives the socket, to be broken off before the reply. */
+/** Sends a request and returns the socket, so that the test can close it before the reply. */
 async function askAndHold(port: number, body: object): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   await once(socket, 'connect');
@@ -33,14 +33,14 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       .getHttpServer()
       .on('connection', (socket: Socket) => connections.set(socket.remotePort!, socket));
   });
-  /** Breaks a connection off; resolves when the service has seen it go. */
+  /** Closes a connection; resolves when the service has noticed it. */
   const breakOff = async (socket: Socket): Promise<void> => {
     const gone = once(connections.get(socket.localPort!)!, 'close');
     socket.destroy();
     await gone;
   };
 
-  /** Resolves when the store was told how the next delivery ended. */
+  /** Resolves when the store has handled the result of the next delivery. */
   const settled = (): Promise<'confirm' | 'withdraw'> =>
     new Promise((resolve) => {
       for (const verb of ['confirm', 'withdraw'] as const) {
@@ -51,7 +51,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
         });
       }
     });
-  /** Asks, and breaks off between the decision and the reply. */
+  /** Sends a request, and closes the connection between the decision and the reply. */
   const breakOffAfterAdmission = async (body: object): Promise<void> => {
     const admit = service.sessions.admit.bind(service.sessions);
     const client = Promise.withResolvers<Socket>();
@@ -66,33 +66,33 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
   };
   afterEach(() => jest.restoreAllMocks());
 
-  it('a session becomes permanent when its first reply was written out', async () => {
+  it('a session becomes permanent when its first reply is written completely', async () => {
     const confirmed = settled();
     const reply = await service.ask({ user_id: 'whole', session_id: 'tv', stream_id: 'film' });
     expect(reply.status).toBe(201);
     expect(await confirmed).toBe('confirm');
     service.clock.advance(29_999);
-    expect(await service.sessions.list('whole')).toHaveLength(1);
+    expect((await service.sessions.list('whole')).sessions).toHaveLength(1);
   });
 
-  it('a client that broke off leaves no trace of a new session', async () => {
+  it('a client that disconnects leaves no new session', async () => {
     await breakOffAfterAdmission({ user_id: 'new', session_id: 'tv', stream_id: 'film' });
-    expect(await service.sessions.list('new')).toEqual([]);
+    expect((await service.sessions.list('new')).sessions).toEqual([]);
   });
 
-  it('a client that broke off leaves its running session as it was', async () => {
+  it('a client that disconnects leaves its running session unchanged', async () => {
     await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film', phase: 2 });
-    const before = await service.sessions.list('running');
+    const before = (await service.sessions.list('running')).sessions;
     service.clock.advance(5_000);
     await breakOffAfterAdmission({ user_id: 'running', session_id: 'tv', stream_id: 'other', phase: 1 });
-    expect(await service.sessions.list('running')).toEqual(before);
+    expect((await service.sessions.list('running')).sessions).toEqual(before);
     const next = await service.ask({ user_id: 'running', session_id: 'tv', stream_id: 'film' });
     expect(next.body.phase.index).toBe(3);
   });
 
-  it('a phase that could not be issued after all leaves no trace, though its error was delivered', async () => {
+  it('a phase that cannot be issued leaves no session, although the error is delivered', async () => {
     await service.ask({ user_id: 'unlucky', session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list('unlucky');
+    const before = (await service.sessions.list('unlucky')).sessions;
     service.clock.advance(1_000);
     for (const session_id of ['tv', 'phone']) {
       const undone = settled();
@@ -106,10 +106,10 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
       });
       expect([status, await undone]).toEqual([500, 'withdraw']);
     }
-    expect(await service.sessions.list('unlucky')).toEqual(before);
+    expect((await service.sessions.list('unlucky')).sessions).toEqual(before);
   });
 
-  it('clients that queued requests on one connection and broke off leave no trace of any', async () => {
+  it('a client that pipelines requests and disconnects leaves no session', async () => {
     const held = origin.hold('queue');
     const socket = await askAndHold(port(), { user_id: 'queue', session_id: 'a', stream_id: 'queue' });
     const release = await held;
@@ -121,17 +121,17 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     release();
     await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'queue' });
     expect(admit.mock.calls.map(([{ userId }]) => userId)).toEqual(['another', 'another']);
-    expect(await service.sessions.list('queue')).toEqual([]);
+    expect((await service.sessions.list('queue')).sessions).toEqual([]);
   });
 
-  it('a client that left while the origin was asked takes no place at all', async () => {
+  it('a client that disconnects during the read of the origin takes no place', async () => {
     const held = origin.hold('slow');
     const admit = jest.spyOn(service.sessions, 'admit');
     const socket = await askAndHold(port(), { user_id: 'early', session_id: 'tv', stream_id: 'slow' });
     const release = await held;
     await breakOff(socket);
     release();
-    // The next request for the stream waits for the same answer, so the first was done with by then.
+    // The next request for the stream waits for the same read, so that the first one is finished by then.
     const reply = await service.ask({ user_id: 'early', session_id: 'phone', stream_id: 'slow' });
     expect([reply.status, reply.body.sessions.live]).toEqual([201, 1]);
     expect(admit).toHaveBeenCalledTimes(1);
@@ -147,33 +147,33 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
   ])('an origin that %s creates, renews and ends nothing', async (fault, status, code) => {
     const user_id = fault.replaceAll(' ', '-');
     await service.ask({ user_id, session_id: 'tv', stream_id: 'film' });
-    const before = await service.sessions.list(user_id);
+    const before = (await service.sessions.list(user_id)).sessions;
     service.clock.advance(1_000);
     const stream_id = `fault.${user_id}`;
     for (const body of [{ session_id: 'tv' }, { session_id: 'phone', end_session_ids: ['tv'] }, {}]) {
       const reply = await service.ask({ user_id, stream_id, ...body });
       expect([reply.status, reply.body.code]).toEqual([status, code]);
     }
-    expect(await service.sessions.list(user_id)).toEqual(before);
+    expect((await service.sessions.list(user_id)).sessions).toEqual(before);
   });
 
-  it('an origin that fails has failed for every rendition', async () => {
+  it('reports origin-unavailable for every rendition of a failing origin', async () => {
     const body = { user_id: 'chooser', stream_id: 'fault.answers-500', rendition: 1 };
     expect((await service.ask(body)).body).toMatchObject({ status: 502, code: 'origin-unavailable' });
     expect((await service.ask({ ...body, stream_id: 'fault.answers-404' })).status).toBe(404);
   });
 
-  it('an origin that does not answer is given up after 5 s, and nothing was taken', async () => {
+  it('times out after 5 s if the origin does not answer, and takes no place', async () => {
     const user_id = 'patient';
     void origin.hold('silent');
     const started = performance.now();
     const reply = await service.ask({ user_id, stream_id: 'silent' });
     expect([reply.status, reply.body.code]).toEqual([502, 'origin-unavailable']);
     expect(performance.now() - started).toBeGreaterThan(4_900);
-    expect(await service.sessions.list(user_id)).toEqual([]);
+    expect((await service.sessions.list(user_id)).sessions).toEqual([]);
   });
 
-  it('tells of the limit and of an end before it tells of the stream', async () => {
+  it('reports the limit and an ended session before a problem of the stream', async () => {
     for (const session_id of ['a', 'b', 'c'])
       await service.ask({ user_id: 'order', session_id, stream_id: 'film' });
     const stream_id = 'fault.answers-500';
@@ -183,7 +183,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect((await service.ask({ user_id: 'order', session_id: 'd', stream_id })).status).toBe(502);
   });
 
-  it('lists the streams of an origin that cannot tell as they were seen', async () => {
+  it('lists the streams that were read so far, if the origin cannot list', async () => {
     await service.ask({ user_id: 'lister', stream_id: 'film' });
     const asked = origin.requestsFor('film');
     const { body } = await service.send('get', '/v1/streams');
@@ -200,7 +200,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(origin.requestsFor('film')).toBe(asked);
   });
 
-  it('puts the streams in order again only where there is another', async () => {
+  it('sorts the streams again only after a new one was read', async () => {
     const streams = service.app.get(Catalogue);
     const before = await streams.list();
     await service.ask({ user_id: 'lister', stream_id: 'film' });
@@ -213,7 +213,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     expect(body.streams[0].stream_id).toBe('a-new-one');
   });
 
-  it('asks the origin once for however many ask at once', async () => {
+  it('reads the origin once for concurrent requests', async () => {
     const held = origin.hold('popular');
     const asked = Promise.all(
       Array.from({ length: 20 }, (_, n) => service.ask({ user_id: `fan-${n}`, stream_id: 'popular' })),

@@ -19,11 +19,11 @@ const PAGE = {
 describe('the demo', () => {
   const service = useService('the embedded store');
 
-  it('is a page at /, with what it loads', async () => {
+  it('is a page at /, with all files that it loads', async () => {
     expect(await loadPage(await service.app.getUrl())).toEqual(PAGE);
   });
 
-  it('tells browsers what it may load, as the documentation does, and nobody what is data', async () => {
+  it('has security headers, like the documentation, and data routes have none', async () => {
     const headersOf = async (path: string) => (await service.app.inject(path)).headers;
     for (const path of ['/', '/demo/demo.js', '/docs', '/docs/swagger-ui-bundle.js']) {
       const headers = await headersOf(path);
@@ -63,7 +63,7 @@ describe('the demo in the image', () => {
   afterEach(endServiceProcesses);
   afterAll(() => rm(tree, { recursive: true }));
 
-  it('is there with all that it loads, as compose.yaml runs the image', async () => {
+  it('exists with all files that it loads, if the image runs like in compose.yaml', async () => {
     const compose = parse(await readFile('compose.yaml', 'utf8')) as {
       services: { streamgate: { environment: Record<string, string> } };
     };
@@ -83,7 +83,7 @@ describe('the demo in production', () => {
     INTERNAL_API_TOKEN: 'a-token-of-the-test',
   }));
 
-  it('is not there', async () => {
+  it('does not exist', async () => {
     const url = await service.app.getUrl();
     for (const path of ['', 'demo/demo.js', 'demo/hls.min.js'])
       expect([path, (await fetch(`${url}/${path}`)).status]).toEqual([path, 404]);

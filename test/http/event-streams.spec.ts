@@ -1,17 +1,26 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { SchedulerRegistry } from '@nestjs/schedule';
+import { EventSource } from 'undici';
 import { EventStreams } from '../../src/sessions/event-streams.js';
 import { type SessionEvent, SessionEvents } from '../../src/sessions/session-events.js';
+import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { type EventSourceClient, openEventSource } from '../support/event-source.js';
+import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { STORES, useService } from '../support/service.js';
 import { until } from '../support/until.js';
 
 let users = 0;
 
+/** The reason that a stream gives for its end. */
+const codesOf = ({ events }: EventSourceClient): string[] =>
+  events
+    .filter(({ event }) => event === 'unavailable')
+    .map(({ data }) => (JSON.parse(data) as { code: string }).code);
+
 describe.each(STORES)('the stream of events, on %s,', (store) => {
   const service = useService(store);
-  const clients: EventSourceClient[] = [];
+  const clients: Pick<EventSourceClient, 'close'>[] = [];
   let user_id: string;
   let path: string;
   beforeEach(() => {
@@ -22,8 +31,8 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     for (const client of clients.splice(0)) client.close();
     await until(() => service.app.get(EventStreams).size === 0);
   });
-  const open = async (headers: Record<string, string> = {}): Promise<EventSourceClient> => {
-    const client = await openEventSource(`${await service.app.getUrl()}${path}/events`, headers);
+  const open = async (headers: Record<string, string> = {}, query = ''): Promise<EventSourceClient> => {
+    const client = await openEventSource(`${await service.app.getUrl()}${path}/events${query}`, headers);
     clients.push(client);
     return client;
   };
@@ -113,25 +122,92 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(service.app.get(SchedulerRegistry).getIntervals()).toContain('event-streams-heartbeat');
     for (let beats = 1; beats <= 2; beats++) {
       await service.app.get(EventStreams).beat();
-      await until(() => client.comments() === beats);
+      await until(() => client.comments() >= beats);
     }
     expect([client.events, client.lastEventId()]).toEqual([[], expect.stringMatching(/^\d+-\d+$/)]);
   });
 
-  it('refuses an id that is none, and a user that is none', async () => {
-    const wrong = await open({ 'last-event-id': 'yesterday' });
-    expect([wrong.status, await wrong.problem()]).toMatchObject([
-      422,
-      { code: 'invalid-request', errors: [{ field: 'last-event-id' }] },
-    ]);
-    path = '/v1/users/no body';
-    expect((await open()).status).toBe(422);
+  it.each([
+    ['unreadable', 'yesterday'],
+    ['empty', ''],
+    ['of another life of the store', '999999999999999-1'],
+    ['sent twice', '1-1, 1-1'],
+  ])('answers an id that is %s by a resync and goes on, by header and by query', async (_, id) => {
+    const byHeader = await open({ 'last-event-id': id });
+    const byQuery = await open({}, `?lastEventId=${encodeURIComponent(id)}`);
+    await ask('tv');
+    for (const client of [byHeader, byQuery]) {
+      await until(() => client.events.length === 2);
+      expect([client.status, ...client.events.map(({ event }) => event)]).toEqual([
+        200,
+        'resync',
+        'session.started',
+      ]);
+    }
+  });
+
+  it('resumes by the query like by the header, and the header wins', async () => {
+    const first = await open();
+    await ask('tv');
+    await ask('phone');
+    await until(() => first.events.length === 2);
+    const [tv, phone] = first.events.map(({ id }) => id!) as [string, string];
+    const byQuery = await open({}, `?lastEventId=${tv}`);
+    const byBoth = await open({ 'last-event-id': phone }, `?lastEventId=${tv}`);
+    await ask('tablet');
+    await until(() => byQuery.events.length === 2 && byBoth.events.length === 1);
+    expect(seen(byQuery)).toEqual(['started phone', 'started tablet']);
+    expect(seen(byBoth)).toEqual(['started tablet']);
+  });
+
+  it('is a 422 for a user id that is none, and answers HEAD without a stream', async () => {
     const url = `${await service.app.getUrl()}/v1/users/${user_id}/events`;
     const head = await fetch(url, { method: 'HEAD' });
     expect([head.status, head.headers.get('content-type')]).toEqual([
       200,
       'text/event-stream; charset=utf-8',
     ]);
+    path = '/v1/users/no body';
+    expect((await open()).status).toBe(422);
+  });
+
+  it('says that the store is away, and a standard EventSource comes back and misses nothing', async () => {
+    const source = new EventSource(`${await service.app.getUrl()}${path}/events`);
+    clients.push(source);
+    const got: string[] = [];
+    for (const type of ['session.started', 'unavailable', 'resync'])
+      source.addEventListener(type, (event: Event) => {
+        const { session_id, code } = JSON.parse((event as Event & { data: string }).data) as {
+          session_id?: string;
+          code?: string;
+        };
+        got.push(session_id ?? code ?? type);
+      });
+    await until(() => service.app.get(EventStreams).size === 1);
+    await ask('tv');
+    await until(() => got.length === 1);
+    const watch = jest
+      .spyOn(service.app.get(SessionEvents), 'watch')
+      .mockRejectedValueOnce(new StoreUnavailableError('away'));
+    // As a proxy cuts a connection: the client reconnects, once in vain.
+    service.app.get(EventStreams).beforeApplicationShutdown();
+    Object.assign(service.app.get(EventStreams), { stopping: false });
+    await ask('phone');
+    await until(() => got.includes('phone'), 25_000);
+    expect(got).toEqual(['tv', 'not-ready', 'store-unavailable', 'phone']);
+    expect(watch).toHaveBeenCalledTimes(2);
+    expect(source.readyState).toBe(EventSource.OPEN);
+    jest.restoreAllMocks();
+  });
+
+  it('answers a fault of ours by a stream that says so and ends', async () => {
+    jest.spyOn(service.app.get(SessionEvents), 'watch').mockRejectedValueOnce(new Error('WRONGTYPE'));
+    const client = await open({ 'last-event-id': '1-1' });
+    await client.ended;
+    expect([client.status, codesOf(client)]).toEqual([200, ['internal-error']]);
+    // It would change where the client resumes from.
+    expect(client.lastEventId()).toBeUndefined();
+    jest.restoreAllMocks();
   });
 
   it('gives way to newer ones of the same user, ten of which are enough', async () => {
@@ -139,10 +215,33 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     const all = await Promise.all(Array.from({ length: 30 }, () => open()));
     await first.ended;
     await until(() => service.app.get(EventStreams).size === 10);
+    const ended = all.filter((client) => codesOf(client).length > 0);
+    expect([ended.length, codesOf(first)]).toEqual([20, ['too-many-streams-of-user']]);
     await ask('tv');
-    const told = (): EventSourceClient[] => all.filter(({ events }) => events.length === 1);
+    const told = (): EventSourceClient[] => all.filter((client) => seen(client).includes('started tv'));
     await until(() => told().length === 10);
-    expect(first.events).toEqual([]);
+  });
+
+  it('that gave way ends no other one when its client reconnects, until there is room', async () => {
+    const first = await open();
+    const others: EventSourceClient[] = [];
+    for (let n = 0; n < 10; n++) others.push(await open());
+    await first.ended;
+    const again = { 'last-event-id': first.lastEventId()! };
+    const refused = await open(again);
+    await refused.ended;
+    expect([refused.status, codesOf(refused), refused.retryMs()]).toEqual([
+      200,
+      ['too-many-streams-of-user'],
+      expect.any(Number),
+    ]);
+    expect(refused.retryMs()).toBeGreaterThanOrEqual(60_000);
+    expect(service.app.get(EventStreams).size).toBe(10);
+    others[0]!.close();
+    await until(() => service.app.get(EventStreams).size === 9);
+    await ask('tv');
+    const resumed = await open(again);
+    await until(() => seen(resumed).includes('started tv'));
   });
 
   it('is dropped where its client does not read, and keeps nothing for it', async () => {
@@ -185,7 +284,89 @@ describe('when the service stops', () => {
     const client = await openEventSource(`${await service.app.getUrl()}/v1/users/ana/events`);
     service.app.get(EventStreams).beforeApplicationShutdown();
     await client.ended;
+    expect(codesOf(client)).toEqual(['not-ready']);
     const late = await openEventSource(`${await service.app.getUrl()}/v1/users/ana/events`);
-    expect([late.status, await late.problem()]).toMatchObject([503, { code: 'not-ready' }]);
+    await late.ended;
+    expect([late.status, codesOf(late)]).toEqual([200, ['not-ready']]);
+  });
+
+  it('spreads the return of the clients over a second', async () => {
+    service.app.get(EventStreams).beforeApplicationShutdown();
+    const url = `${await service.app.getUrl()}/v1/users/ana/events`;
+    const clients = await Promise.all(Array.from({ length: 20 }, () => openEventSource(url)));
+    await Promise.all(clients.map(async ({ ended }) => ended));
+    const delays = clients.map(({ retryMs }) => retryMs()!);
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(1_000);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(2_000);
+    expect(new Set(delays).size).toBeGreaterThan(10);
+  });
+});
+
+describe('a client that sends too many requests', () => {
+  const service = useService('the embedded store', () => ({ RATE_LIMIT_PER_USER: '10' }));
+
+  it('is told so by a stream that ends, and not by a status that is final', async () => {
+    const url = `${await service.app.getUrl()}/v1/users/ana/events`;
+    const clients = await Promise.all(Array.from({ length: 15 }, () => openEventSource(url)));
+    for (const { status } of clients) expect(status).toBe(200);
+    await until(() => clients.flatMap(codesOf).filter((code) => code === 'rate-limited').length === 5);
+    for (const client of clients) client.close();
+  });
+});
+
+describe('a ticket for events', () => {
+  const service = useService('the embedded store', () => ({
+    ...BY_SECRET,
+    INTERNAL_API_TOKEN: 'a-token-of-some-length',
+  }));
+  const issuer = new Issuer(() => service.clock.now());
+  const url = async (user: string, ticket: string) =>
+    `${await service.app.getUrl()}/v1/users/${user}/events?ticket=${ticket}`;
+  const ticketOf = async (purpose: string, sub = 'ana'): Promise<string> => {
+    const token = await issuer.token(HS256, { sub });
+    const body = { stream_id: 'test-pattern', for: purpose };
+    const reply = await service.send('post', '/v1/tickets', { authorization: `Bearer ${token}` }, body);
+    expect(reply.status).toBe(201);
+    return reply.body.ticket as string;
+  };
+
+  it('opens the stream of its user, and of nobody else', async () => {
+    const ticket = await ticketOf('events');
+    const client = await openEventSource(await url('ana', ticket));
+    expect(client.status).toBe(200);
+    await until(() => client.lastEventId() !== undefined);
+    client.close();
+    const foreign = await openEventSource(await url('ben', ticket));
+    expect([foreign.status, await foreign.problem()]).toMatchObject([403, { code: 'not-your-session' }]);
+  });
+
+  it('is needed in this form: no ticket, one for another use and a made-up one are 401', async () => {
+    for (const ticket of [await ticketOf('play'), await ticketOf('cmcd'), 'a.b.c', '']) {
+      const client = await openEventSource(await url('ana', ticket));
+      expect([client.status, await client.problem()]).toMatchObject([401, { code: 'unauthorized' }]);
+    }
+    const plain = await openEventSource(`${await service.app.getUrl()}/v1/users/ana/events`);
+    expect(plain.status).toBe(401);
+  });
+
+  it('opens nothing else', async () => {
+    const ticket = await ticketOf('events');
+    for (const path of [
+      '/v1/users/ana/sessions',
+      '/v1/play/test-pattern/index.m3u8',
+      '/internal/callbacks',
+    ]) {
+      const { status } = await service.send('get', `${path}?ticket=${ticket}`);
+      expect([path, status]).toEqual([path, 401]);
+    }
+    expect((await service.send('delete', `/v1/users/ana/sessions/tv?ticket=${ticket}`)).status).toBe(401);
+  });
+
+  it('ends its stream when it expires', async () => {
+    const client = await openEventSource(await url('ana', await ticketOf('events')));
+    service.clock.advance(14 * 3_600_000);
+    await service.app.get(EventStreams).beat();
+    await client.ended;
+    expect(service.app.get(EventStreams).size).toBe(0);
   });
 });

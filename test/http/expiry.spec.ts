@@ -18,11 +18,11 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     await post('/internal/expiry/resume');
     for (const ms of [60_000, 10_000]) {
       service.clock.advance(ms);
-      await sweep(); // whatever other tests left behind
+      await sweep(); // claims the sessions of other tests
     }
   });
 
-  it('claims what fell silent, once, however many ask at once', async () => {
+  it('claims each expired session once, however many callers sweep at the same time', async () => {
     for (const user of ['ana', 'ben', 'eve']) await start(user, 'tv');
     service.clock.advance(30_000);
     const sweeps = await Promise.all(Array.from({ length: 5 }, sweep));
@@ -30,7 +30,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     expect(await sweep()).toEqual({ expired: 0, more: false, took_ms: expect.any(Number) });
   });
 
-  it('announces to the outbox that it claimed something, so that callbacks go out at once', async () => {
+  it('announces claimed sessions to the outbox, so that callbacks are sent at once', async () => {
     let announced = 0;
     service.app.get(CallbackOutbox).onNewEvents(() => announced++);
     await start('ana', 'tv');
@@ -41,7 +41,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     expect(announced).toBe(1);
   });
 
-  it('pauses, shows who and since when, and resumes', async () => {
+  it('pauses, shows by whom and since when, and resumes', async () => {
     expect((await get('/internal/expiry')).body).toEqual(RUNNING);
     await start('ana', 'tv');
     const since = now();
@@ -54,7 +54,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     expect(await sweep()).toEqual({ expired: 0, more: true, took_ms: expect.any(Number) });
     expect((await get('/internal/expiry')).body).toEqual(pause.body);
     expect((await get('/metrics')).text).toMatch(/^streamgate_expiry_paused 1$/m);
-    // The limit is as exact as ever.
+    // The limit stays exact during a pause.
     for (const session of ['a', 'b', 'c']) await start('ana', session);
     const refused = await service.ask({ user_id: 'ana', session_id: 'd', stream_id: 'test-pattern' });
     expect([refused.status, refused.body.sessions.length]).toEqual([409, 3]);
@@ -66,7 +66,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     expect(await sweep()).toMatchObject({ expired: 3, more: false }); // the first had made room before
   });
 
-  it('pauses without a word about it, and until a given time', async () => {
+  it('pauses without a body, and until a given instant', async () => {
     expect((await post('/internal/expiry/pause')).body).toEqual({
       paused: true,
       since: now(),
@@ -107,7 +107,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     expect((await get('/internal/expiry')).body).toEqual(RUNNING);
   });
 
-  it('keeps a paused player, as long as it says so and no longer than it may', async () => {
+  it('keeps a paused session while keepalives come, up to the maximum', async () => {
     const keepAlive = (session: string, user = 'ana') =>
       service.send('post', `/v1/users/${user}/sessions/${session}/keepalive`);
     await start('ana', 'tv');

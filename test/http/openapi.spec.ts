@@ -23,8 +23,8 @@ interface Document {
   readonly components: { readonly schemas: Record<string, { readonly properties?: object }> };
 }
 
-describe('what is generated from the shapes of the API', () => {
-  it('is current: docs/openapi.json, and the types of the client (npm run docs:openapi)', () => {
+describe('the files that are generated from the API', () => {
+  it('are current: docs/openapi.json, and the types of the client (npm run docs:openapi)', () => {
     const check = spawnSync(process.execPath, ['.ci/openapi.mjs', '--check'], {
       cwd: ROOT,
       encoding: 'utf8',
@@ -48,7 +48,7 @@ describe('the OpenAPI document', () => {
   const operations = ({ paths, webhooks }: Document): Operation[] =>
     [paths, webhooks].flatMap((items) => Object.values(items).flatMap((methods) => Object.values(methods)));
 
-  it('is the same whatever the configuration is', async () => {
+  it('is the same in every configuration', async () => {
     expect(await documentOf(withTokens)).toEqual(await documentOf(service));
   });
 
@@ -57,7 +57,7 @@ describe('the OpenAPI document', () => {
     expect((await documentOf(service)).info.version).toBe(version);
   });
 
-  it('names each operation once, as a method of a client would be named', async () => {
+  it('has a unique id for each operation, suited as the name of a method', async () => {
     const ids = operations(await documentOf(service)).map(({ operationId }) => operationId);
     const verbs = 'ask|check|end|expire|get|issue|keep|list|pause|receive|replay|report|resume|stream';
     expect(ids.filter((id) => !new RegExp(`^(${verbs})([A-Z][a-z]+)+$`).test(id))).toEqual([]);
@@ -76,7 +76,7 @@ describe('the OpenAPI document', () => {
     expect(references.filter((schema) => Object.keys(schema).join(',') !== '$ref')).toEqual([]);
   });
 
-  it('shows the members of each shape as they are defined', async () => {
+  it('has the members of each schema as the code defines them', async () => {
     const { schemas } = (await documentOf(service)).components;
     const members = (name: string): string[] => Object.keys(schemas[name]!.properties!);
     expect(members('Session')).toEqual(Object.keys(SESSION.properties));

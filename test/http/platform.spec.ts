@@ -28,7 +28,7 @@ describe('the platform', () => {
     expect([reply.status, reply.body.code]).toEqual([503, 'not-ready']);
   });
 
-  it('tells nothing of what went wrong inside', async () => {
+  it('does not reveal the cause of an internal error', async () => {
     jest.spyOn(service.sessions, 'list').mockRejectedValue(new Error('WRONGTYPE at 10.0.0.7: secret'));
     const { statusCode, body } = await service.app.inject('/v1/users/ana/sessions');
     expect([statusCode, JSON.parse(body)]).toMatchObject([500, { code: 'internal-error' }]);
@@ -54,14 +54,14 @@ describe('the platform', () => {
     const sweep = () =>
       service.send('post', '/internal/expire-idle-sessions', { authorization: `Bearer ${TOKEN}` });
     service.clock.advance(30_000);
-    await sweep(); // what other tests left behind
+    await sweep(); // claims the sessions of other tests
     await service.ask({ user_id: 'ana', stream_id: 'test-pattern' });
     service.clock.advance(30_000);
     expect((await sweep()).body).toMatchObject({ expired: 1, more: false });
     expect((await sweep()).body).toMatchObject({ expired: 0, more: false });
   });
 
-  it('sweeps from the clock, in every instance', async () => {
+  it('sweeps by a timer, in every instance', async () => {
     const { SchedulerRegistry } = await import('@nestjs/schedule');
     const job = service.app.get(SchedulerRegistry).getCronJob('expire-idle-sessions');
     expect(String(job.cronTime.source)).toBe('* * * * * *');
@@ -69,16 +69,16 @@ describe('the platform', () => {
     service.clock.advance(30_000);
     await job.fireOnTick();
     await service.ask({ user_id: 'ben', session_id: 'tv', stream_id: 'test-pattern', phase: 3 });
-    const [session] = await service.sessions.list('ben');
+    const [session] = (await service.sessions.list('ben')).sessions;
     expect(session!.startedAt).toBe(service.clock.now()); // claimed by the sweep, hence a new life
   });
 });
 
 describe('the platform while it stops', () => {
-  it('is alive but not ready, and says that it is draining', async () => {
+  it('is alive but not ready, and reports that it is draining', async () => {
     const app = await createApp(readConfig({ LOG_LEVEL: 'silent' }));
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
-    // The shutdown cannot go on while any of its hooks waits.
+    // The shutdown waits while one of its hooks waits.
     jest.spyOn(app.get(EventStreams), 'beforeApplicationShutdown').mockImplementation(() => held as never);
     const ready = async (): Promise<{ code?: string; detail?: string }> =>
       (await app.inject('/health/ready')).json();
@@ -135,7 +135,7 @@ describe('the documentation', () => {
     ]);
   });
 
-  it('says which routes take which token', async () => {
+  it('documents which token each route accepts', async () => {
     const { body } = await service.send('get', '/docs/openapi.json');
     const takers = (scheme: string): string[] =>
       Object.entries(body.paths as Record<string, Record<string, { security?: object[] }>>).flatMap(
@@ -175,7 +175,7 @@ describe('the documentation', () => {
     expect((await service.app.inject(new URL(script, 'http://x/docs').pathname)).statusCode).toBe(200);
   });
 
-  it('explains every problem, and none that does not exist', () => {
+  it('explains every problem that exists, and no other', () => {
     const text = readFileSync(join(__dirname, '../../docs/problems.md'), 'utf8');
     const explained = [...text.matchAll(/^## (\d{3}) `([a-z-]+)`$/gm)].map(([, status, code]) => [
       code,

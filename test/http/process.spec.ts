@@ -18,7 +18,7 @@ const PRODUCTION = {
 
 afterEach(endServiceProcesses);
 
-/** Runs until it gives up by itself. */
+/** Runs the service until it exits by itself. */
 async function failToStart(
   environment: Record<string, string>,
 ): Promise<{ code: number | null; output: string }> {
@@ -28,7 +28,7 @@ async function failToStart(
 }
 
 describe('the configuration', () => {
-  it('has all its faults reported together, by name, never by value, with exit 1', async () => {
+  it('has all its errors reported together, by name and never by value, with exit code 1', async () => {
     const { code, output } = await failToStart({
       PORT: '70000',
       SESSION_STORE: 'sqlite-value',
@@ -67,7 +67,7 @@ describe('the configuration', () => {
     expect(output).not.toMatch(/^\s+at /m);
   });
 
-  it('of production names what must be decided: store, authentication, secret, token', async () => {
+  it('of production requires a store, authentication, a secret and a token', async () => {
     const { code, output } = await failToStart({ NODE_ENV: 'production' });
     expect(code).toBe(1);
     for (const name of [
@@ -82,7 +82,7 @@ describe('the configuration', () => {
     expect(output).toContain('AUTH_MODE=none is for who has authentication in front');
   });
 
-  it('shouts where it asks nobody who they are in production, however little is logged', async () => {
+  it('logs an error if AUTH_MODE is none in production, even if LOG_LEVEL hides warnings', async () => {
     const service = await startServiceProcess({
       NODE_ENV: 'production',
       AUTH_MODE: 'none',
@@ -94,7 +94,7 @@ describe('the configuration', () => {
     expect(service.output()).toContain('AUTH_MODE is none');
   });
 
-  it('takes secrets from files, an empty variable as unset, and warns of what has no effect yet', async () => {
+  it('reads secrets from files, treats an empty variable as unset, and warns about variables without effect', async () => {
     using folder = mkdtempDisposableSync(join(tmpdir(), 'streamgate-'));
     const file = join(folder.path, 'token');
     writeFileSync(file, 'from-a-file-of-some-length\n');
@@ -117,16 +117,16 @@ describe('the configuration', () => {
     expect(service.output()).toContain('AUTH_AUDIENCE has no effect: AUTH_MODE is none');
   });
 
-  it('says so when its port is taken', async () => {
+  it('reports that its port is in use', async () => {
     const first = await startServiceProcess({});
     const { code, output } = await failToStart({ HOST: '127.0.0.1', PORT: new URL(first.url).port });
     expect(code).toBe(1);
-    expect(output).toContain('is taken: stop what uses it, or set PORT');
+    expect(output).toContain('is in use: stop the program that uses it, or set PORT');
   });
 });
 
 describe('the log', () => {
-  it('is one line at the start that tells where the documentation is', async () => {
+  it('is one line at the start, with the address of the documentation', async () => {
     const service = await startServiceProcess({ LOG_FORMAT: 'pretty' });
     const lines = service
       .output()
@@ -138,7 +138,7 @@ describe('the log', () => {
     await service.end();
   });
 
-  it('has a JSON line for each request, by its id and route, without a user, in production', async () => {
+  it('has a JSON line for each request with its id and route, without the user, in production', async () => {
     const service = await startServiceProcess(PRODUCTION);
     const reply = await service.ask({ user_id: 'SECRET-USER', stream_id: 'test-pattern' });
     await fetch(`${service.url}/v1/users/SECRET-USER/sessions?token=SECRET-TOKEN`);
@@ -167,7 +167,7 @@ describe('the log', () => {
     expect(service.output()).not.toContain('SECRET');
   });
 
-  it('holds no secret, whole or in part, even where somebody writes one down', async () => {
+  it('contains no secret or part of one, even if a client sends one', async () => {
     const key = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey.export({
       type: 'pkcs8',
       format: 'pem',
@@ -199,7 +199,7 @@ describe('the log', () => {
     expect((await internal('nobody')).status).toBe(503);
     await service.end();
 
-    // On a store that answers, what an operator gives for a name is logged.
+    // With a store that answers, the name that an operator sends is logged.
     const other = await startServiceProcess({ ...PRODUCTION, ...secrets, LOG_LEVEL: 'trace' });
     for (const by of [...Object.values(secrets), 'SECRET-in a-url', String(key).split('\n')[3]!])
       await fetch(`${other.url}/internal/expiry/pause`, {
@@ -218,7 +218,7 @@ describe('the log', () => {
     }
   });
 
-  it('tells a developer the file and line of each statement, as the source has them', async () => {
+  it('shows developers the file and line of each log statement in the source', async () => {
     const service = await startServiceProcess({
       LOG_FORMAT: 'pretty',
       STREAM_ORIGIN: 'http://127.0.0.1:9/{stream_id}/x.m3u8',
@@ -232,7 +232,7 @@ describe('the log', () => {
 });
 
 describe('SIGTERM', () => {
-  it('ends the service at once, with exit 0, though a client keeps its connection', async () => {
+  it('ends the service at once with exit code 0, although a client keeps its connection', async () => {
     const service = await startServiceProcess({});
     const agent = new Agent({ keepAlive: true });
     const call = async (): Promise<number> => {
@@ -248,7 +248,7 @@ describe('SIGTERM', () => {
     agent.destroy();
   });
 
-  it('ends the service though a client never says anything, or never ends what it says', async () => {
+  it('ends the service although a client sends nothing, or an incomplete request', async () => {
     const service = await startServiceProcess({});
     const port = Number(new URL(service.url).port);
     const sockets = [
@@ -265,7 +265,7 @@ describe('SIGTERM', () => {
     expect(await service.end()).toBe(0);
   }, 20_000);
 
-  it('answers what is under way, and keeps the place that it took', async () => {
+  it('answers requests in progress, and keeps the places that they took', async () => {
     const origin = new HeldOrigin();
     await origin.start();
     const service = await startServiceProcess({ STREAM_ORIGIN: origin.template });

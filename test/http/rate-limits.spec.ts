@@ -4,10 +4,12 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import fastify from 'fastify';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
+import { Clock } from '../../src/clock.js';
 import { RateLimits, RateTally } from '../../src/http/rate-limits.js';
 import { Metrics } from '../../src/observability/metrics.js';
-import { RedisRateTally } from '../../src/sessions/redis/redis-rate-tally.js';
-import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { connectRedis } from '../../src/sessions/redis/link.js';
+import { openRedisStore } from '../../src/sessions/redis/redis-store.js';
 import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useRedisDatabase } from '../support/redis-database.js';
@@ -57,44 +59,80 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     expect([(await sessionsOf('ana')).status, (await sessionsOf('ben')).status]).toEqual([429, 200]);
   });
 
-  it('counts whatever a user asks for, and changes nothing where it refuses', async () => {
-    await service.ask(phaseOf('cem'));
-    await askOften('cem', 19);
-    const before = await service.sessions.list('cem');
-    const replies = [
-      await service.ask({ ...phaseOf('cem'), session_id: 'phone' }),
-      await service.send('delete', '/v1/users/cem/sessions'),
-      await service.send('delete', '/v1/users/cem/sessions/tv'),
-      await service.send('post', '/v1/users/cem/sessions/tv/keepalive'),
-      await service.send('get', '/v1/users/cem/events'),
-      await service.send('post', '/v1/tickets', {}, { user_id: 'cem', stream_id: 'test-pattern' }),
-    ];
-    for (const { status, body, headers } of replies)
+  it('counts reads, ends, each session and new sessions apart, and changes nothing where it refuses', async () => {
+    const phase = (session_id?: string) =>
+      service.ask({ user_id: 'cem', stream_id: 'test-pattern', ...(session_id ? { session_id } : {}) });
+    const read = () => sessionsOf('cem');
+    const events = () => service.send('get', '/v1/users/cem/events');
+    const end = () => service.send('delete', '/v1/users/cem/sessions/none');
+    const keep = () => service.send('post', '/v1/users/cem/sessions/tv/keepalive');
+    await phase('tv');
+    await phase('phone');
+    service.clock.advance(1_000);
+    for (const [loop, sameBudget] of [
+      [read, events],
+      [() => phase('tv'), keep],
+      [() => phase(), () => phase('made-up')],
+    ] as const) {
+      for (let asked = 0; asked < 20; asked++) await loop();
+      const before = await service.sessions.list('cem');
+      const { status, body, headers } = await sameBudget();
       expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
-    expect(await service.sessions.list('cem')).toEqual(before);
+      expect(await service.sessions.list('cem')).toEqual(before);
+      expect((await phase('phone')).status).toBe(200);
+      expect((await end()).status).toBe(404);
+    }
   });
 
-  it('counts players apart, so that none of them keeps its user from ending it', async () => {
-    await service.ask({ ...phaseOf('fay'), session_id: 'phone' });
+  it('bounds made-up session ids, which cost a running session nothing', async () => {
+    const phase = (session_id: string) => service.ask({ ...phaseOf('gil'), session_id });
+    for (const id of ['a', 'b', 'c']) expect((await phase(id)).status).toBe(201);
     service.clock.advance(1_000);
-    const before = await service.sessions.list('fay');
+    const statuses: number[] = [];
+    for (let made = 0; made < 25; made++) statuses.push((await phase(`made-up-${made}`)).status);
+    expect(statuses).toEqual([...Array(20).fill(409), ...Array(5).fill(429)]);
+    for (const id of ['a', 'b', 'c']) expect((await phase(id)).status).toBe(200);
+  });
+
+  it('refuses no renewal and no DELETE beside twenty refused clients in a loop', async () => {
+    const phase = (session_id: string) => service.ask({ ...phaseOf('hal'), session_id });
+    for (const id of ['a', 'b', 'c']) await phase(id);
+    for (let second = 0; second < 3; second++) {
+      service.clock.advance(1_000);
+      const loops = Array.from({ length: 20 }, async (_, at) => {
+        const statuses = new Set<number>();
+        for (let asked = 0; asked < 22; asked++) statuses.add((await phase(`looping-${at}`)).status);
+        return statuses;
+      });
+      const renewals = (async () => {
+        const statuses: number[] = [];
+        for (const id of ['a', 'b', 'c']) statuses.push((await phase(id)).status);
+        return statuses;
+      })();
+      expect(await renewals).toEqual([200, 200, 200]);
+      for (const statuses of await Promise.all(loops)) expect(statuses).toEqual(new Set([409, 429]));
+    }
+    expect((await service.send('delete', '/v1/users/hal/sessions/a')).status).toBe(204);
+  });
+
+  it('counts each player apart, so that none keeps its user from ending it', async () => {
     const url = '/v1/play/test-pattern';
     const play = async (path: string) => service.send('get', `${url}/${path}`);
+    for (const id of ['phone', 'tv']) await service.ask({ ...phaseOf('fay'), session_id: id });
+    service.clock.advance(1_000);
     for (let asked = 0; asked < 20; asked++) await play('a-none.key?user_id=fay&session_id=phone');
-    const replies = [
-      await play('index.m3u8?user_id=fay'),
-      await play('index.m3u8?user_id=fay&session_id=phone'),
-      await play('a-none.key?user_id=fay&session_id=phone'),
-      await play('0/0.ts?user_id=fay&session_id=phone'),
-    ];
-    for (const { status, body, headers } of replies)
+    const before = await service.sessions.list('fay');
+    for (const path of ['index.m3u8', 'a-none.key', '0/0.ts']) {
+      const { status, body, headers } = await play(`${path}?user_id=fay&session_id=phone`);
       expect([status, body.code, headers['retry-after']]).toEqual([429, 'rate-limited', '1']);
+    }
     expect(await service.sessions.list('fay')).toEqual(before);
+    expect((await play('0/0.ts?user_id=fay&session_id=tv')).status).toBe(302);
     expect((await service.send('delete', '/v1/users/fay/sessions/phone')).status).toBe(204);
   });
 
   it('comes after 400 and 422, and before 409 and 404', async () => {
-    await askOften('dan', 21);
+    for (let asked = 0; asked < 21; asked++) await service.ask(phaseOf('dan'));
     const ask = async (body: object) => (await service.ask({ ...phaseOf('dan'), ...body })).status;
     expect([await ask({ phase: -1 }), await ask({ stream_id: 'none' })]).toEqual([422, 429]);
   });
@@ -238,7 +276,7 @@ describe('behind a proxy that is trusted', () => {
       phaseOf('eve'),
     );
     expect([reply.status, reply.body.code]).toEqual([400, 'malformed-request']);
-    expect(await service.sessions.list('eve')).toEqual([]);
+    expect((await service.sessions.list('eve')).sessions).toEqual([]);
   });
 
   it('a client is who the last proxy says, whatever the client put before it', async () => {
@@ -347,13 +385,13 @@ describe('a Redis that hangs', () => {
     const lines: string[] = [];
     const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
     const availability = new Availability(log);
-    const connection = connectRedis({ REDIS_URL: redis.url }, availability);
-    const tally = new RedisRateTally(connection, availability, log);
+    const link = connectRedis({ REDIS_URL: redis.url }, availability);
+    const { tally } = openRedisStore(link, readConfig({ REDIS_URL: redis.url }), new Clock(), availability);
     expect([await tally.add('ana', 1), await tally.add('ana', 1)]).toEqual([undefined, undefined]);
     expect(lines).toEqual([expect.stringContaining('Rates are counted by this instance alone')]);
     redis.resume();
     await until(async () => (await tally.add('ana', 5)) !== undefined);
     expect(await tally.add('ana', 2)).toBe(7);
-    connection.disconnect();
+    await link.close();
   });
 });

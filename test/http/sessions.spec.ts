@@ -9,7 +9,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     return body.sessions.map(({ session_id }: { session_id: string }) => session_id);
   };
 
-  it('are listed, oldest first, and for a user without any as none', async () => {
+  it('are listed, oldest first; the list of a user without sessions is empty', async () => {
     const reply = await service.send('get', '/v1/users/nobody/sessions');
     expect([reply.status, reply.body]).toEqual([200, { user_id: 'nobody', limit: 3, sessions: [] }]);
     for (const session of ['z', 'y', 'x']) {
@@ -19,7 +19,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect(await list('lister')).toEqual(['z', 'y', 'x']);
   });
 
-  it('end one by one: the place is free, the ended client is told, and a repeat is no error', async () => {
+  it('end one by one: the place is free, the client gets the reason, and a repetition is no error', async () => {
     for (const session of ['a', 'b', 'c']) await ask('ender', session);
     service.clock.advance(1_000);
     const ended_at = new Date(service.clock.now()).toISOString();
@@ -50,7 +50,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect(await list('owner')).toEqual(['tv']);
   });
 
-  it('end all at once, also where there are none', async () => {
+  it('end all together, also if there are none', async () => {
     for (const session of ['a', 'b']) await ask('leaver', session);
     for (let n = 0; n < 2; n++)
       expect((await service.send('delete', '/v1/users/leaver/sessions')).status).toBe(204);
@@ -59,7 +59,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect((await ask('leaver', 'c')).status).toBe(201);
   });
 
-  it('give way to another in one step with end_session_ids', async () => {
+  it('are replaced by a new session in one step, with end_session_ids', async () => {
     for (const session of ['a', 'b', 'c']) await ask('swapper', session);
     const swapped = await ask('swapper', 'd', { end_session_ids: ['b', 'b', 'unknown'] });
     expect([swapped.status, swapped.body.sessions]).toEqual([201, { live: 3, limit: 3 }]);
@@ -67,7 +67,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect((await ask('swapper', 'b')).body).toMatchObject({ code: 'session-ended', reason: 'replaced' });
   });
 
-  it('give way to one only, of ten that ask for the same place at once', async () => {
+  it('are replaced by one session only, if ten request the same place at the same time', async () => {
     for (const session of ['a', 'b', 'c']) await ask('crowd', session);
     const replies = await Promise.all(
       Array.from({ length: 10 }, (_, n) => ask('crowd', `new-${n}`, { end_session_ids: ['a'] })),
@@ -79,7 +79,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect(await list('crowd')).toHaveLength(3);
   });
 
-  it('start anew after their expiry was claimed, and go on before', async () => {
+  it('continue until their expiry is claimed, and start again after it', async () => {
     const { body: first } = await ask('sleeper', 'tv', { phase: 2 });
     service.clock.advance(30_000);
     const resumed = await ask('sleeper', 'tv');
@@ -95,7 +95,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect(anew.body.session.started_at).toBe(new Date(service.clock.now()).toISOString());
   });
 
-  it('exactly three of ten first requests at once', async () => {
+  it('are admitted for exactly three of ten concurrent first requests', async () => {
     const replies = await Promise.all(
       Array.from({ length: 10 }, () => service.ask({ user_id: 'rush', stream_id: 'test-pattern' })),
     );

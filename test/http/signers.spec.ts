@@ -51,7 +51,7 @@ if ('reason' in nginx)
 
     const port = await freePort();
     base = `http://127.0.0.1:${port}/films`;
-    // What its comments tell a reader to change, and nothing else.
+    // Only the values that the comments of the file tell the reader to change.
     const changes = [
       ['listen 8080;', `listen 127.0.0.1:${port};`],
       ['alias /srv/streams/;', `alias ${folder}/;`],
@@ -71,12 +71,12 @@ if ('reason' in nginx)
 
   const service = useService('the embedded store', environment);
   beforeEach(() => {
-    // nginx has no clock of the test's own.
+    // nginx uses the real clock.
     service.clock.advance(Date.now() - service.clock.now());
   });
   const status = async (url: string): Promise<number> => (await fetch(url)).status;
 
-  it('serves the sample to whoever holds a signed URL, byte for byte, in ranges too', async () => {
+  it('serves the sample byte for byte at signed URLs, also in ranges', async () => {
     const [url] = (await urlsOf(service)).urls;
     const file = readFileSync(join(SAMPLE, '360p/segment-000.ts'));
     expect(Buffer.from(await (await fetch(url!)).arrayBuffer()).equals(file)).toBe(true);
@@ -85,7 +85,7 @@ if ('reason' in nginx)
     expect(Buffer.from(await part.arrayBuffer()).equals(file.subarray(188, 376))).toBe(true);
   });
 
-  it('finds odd names, and what is behind slashes, dots, and queries of their own', async () => {
+  it('serves unusual names, and paths with repeated slashes, dots and queries', async () => {
     const { urls } = await urlsOf(service, 'odd:name@1');
     expect(await Promise.all(urls.map(async (url) => (await fetch(url)).text()))).toEqual(['a', 'b', 'c']);
     expect(urls[1]).toMatch(/\/shared\/\/b\.ts\?md5=[\w-]{22}&expires=\d+&v=2$/);
@@ -111,7 +111,7 @@ if ('reason' in nginx)
     expect(await status(url!.replace('/films/', '/'))).toBe(404);
   });
 
-  it('refuses what was signed with another secret, or for another base', async () => {
+  it('refuses URLs that were signed with another secret, or for another base URL', async () => {
     const signed = async (changes: Record<string, string>): Promise<string> => {
       const signer = await openSigner(readConfig({ ...environment(), ...changes }));
       return `${base}/${signer.sign(SEGMENT, Date.now() + 30_000)}`;
@@ -126,7 +126,7 @@ if ('reason' in nginx)
     expect(await status((await urlsOf(service)).urls[0]!)).toBe(410);
   });
 
-  it('refuses a URL at the very instant that was promised, though it counts in seconds', async () => {
+  it('refuses a URL exactly at its expires_at, although nginx counts in seconds', async () => {
     const signer = await openSigner(readConfig(environment()));
     const signedFor = async (at: number): Promise<number> => status(`${base}/${signer.sign(SEGMENT, at)}`);
     expect(await signedFor(Date.now())).toBe(410);
@@ -168,7 +168,7 @@ describe.each([
     }
   });
 
-  it('says when they end, which is on a second, and shares them within it', async () => {
+  it('reports their expiry, which is at a whole second, and shares them within that second', async () => {
     const start = service.clock.now();
     expect(start % 1_000).toBe(0);
     const first = await urlsOf(service);
@@ -177,12 +177,12 @@ describe.each([
     expect(await urlsOf(service)).toEqual(first);
     service.clock.advance(1);
     expect((await urlsOf(service)).expiresAt).toBe(start + 31_000);
-    // A clock that was set back must not leave URLs that outlive n·X.
+    // After the clock was set back, no URL may live longer than n·X.
     service.clock.advance(-60_500);
     expect((await urlsOf(service)).expiresAt).toBe(start - 30_000);
   });
 
-  it('serves nothing of its folder itself, signed or not', async () => {
+  it('does not serve files of its folder itself, signed or not', async () => {
     const { pathname, search } = new URL((await urlsOf(service)).urls[0]!);
     const media = `/media${pathname.slice('/films'.length)}`;
     for (const path of [media, media + search, '/media/test-pattern/index.m3u8']) {

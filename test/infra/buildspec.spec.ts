@@ -5,9 +5,9 @@ import { delimiter, join } from 'node:path';
 import { parse } from 'yaml';
 
 /**
- * Runs the commands that CodeBuild would run: those of each phase in one bash, in a folder of the test's own. Stand-ins for
- * `aws`, `docker` and the tools that install Terraform write down their arguments and fail on demand. There is no AWS here,
- * and test/containers tests what docker does with the Dockerfile.
+ * Runs the commands of the buildspec like CodeBuild: those of each phase in one bash, in a temporary folder. Fakes of
+ * `aws`, `docker` and the tools that install Terraform record their arguments, and fail on demand. No test uses AWS, and
+ * test/containers tests the Dockerfile.
  */
 
 interface Buildspec {
@@ -32,7 +32,7 @@ const BASE_DIGEST = 'public.ecr.aws/docker/library/node@sha256:ba5e';
 const IMAGE_DIGEST = `${GIVEN.REPOSITORY_URL}@sha256:d16e57`;
 const REPORT = '{"auditReportVersion":2}';
 
-// Each build starts some forty small processes, which takes a busy machine long.
+// Each build starts about forty small processes, which takes long on a busy machine.
 jest.setTimeout(180_000);
 
 let folder: string;
@@ -58,7 +58,7 @@ exit 0
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** Runs all phases. A phase that fails ends the build, except that post_build always runs and is told of the failure. */
+/** Runs all phases. A failed phase ends the build, except that post_build always runs and gets the failure. */
 async function build(
   fails = 'nothing',
   { audit = REPORT, file = 'buildspec.yml' } = {},
@@ -93,7 +93,7 @@ async function build(
       );
     });
     if (!succeeded) failed.push(name);
-    // What a phase exports, the next ones have.
+    // The next phases get the exported variables of a phase.
     exported = await readFile(join(folder, 'env'), 'utf8')
       .then((text) =>
         text
@@ -110,7 +110,7 @@ const dependencies = 'streamgate-dependencies';
 const source = (): string => `--volume ${folder}:/app --volume /app/node_modules`;
 
 describe('the build', () => {
-  it('checks the commit and the stack, builds an image of a known base, pushes it, and keeps its bill of materials', async () => {
+  it('checks the commit and the stack, builds an image on a pinned base, pushes it, and keeps its bill of materials', async () => {
     const { failed, asked } = await build();
     expect(failed).toEqual([]);
     expect(asked).toEqual([
@@ -190,19 +190,19 @@ describe('the build', () => {
   ])('deploys nothing if this fails: %s', async (_, fails) => {
     const { failed, asked } = await build(fails);
     expect(failed).not.toEqual([]);
-    // Nothing after the step that failed begins: neither the push nor the files that the next stages read.
+    // No later step runs: there is no push, and no file for the next stages.
     expect(asked.some((line) => line.startsWith('docker push'))).toBe(/push|s3/.test(fails));
     await expect(readFile(join(folder, 'imagedefinitions.json'))).rejects.toThrow('ENOENT');
     await expect(readFile(join(folder, 'image-tag'))).rejects.toThrow('ENOENT');
   });
 
-  it('goes on if the registry answers no audit, since that says nothing about the image', async () => {
+  it('continues if the registry does not answer the audit, since that is no finding about the image', async () => {
     const { failed, asked } = await build('*npm audit*', { audit: '{"error":{"code":"ENOTFOUND"}}' });
     expect(failed).toEqual([]);
     expect(asked).toContain(`docker push ${IMAGE}`);
   });
 
-  it('hands on the files that the deployment and its record read', async () => {
+  it('passes on the files for the deployment and for its record', async () => {
     const { artifacts, phases } = parse(await readFile('buildspec.yml', 'utf8')) as Buildspec;
     expect(artifacts?.files).toEqual(['imagedefinitions.json', 'image-tag', 'image.json', 'sbom.cdx.json']);
     expect(Object.values(phases).map((phase) => phase['on-failure'])).toEqual(['ABORT', 'ABORT', 'ABORT']);
@@ -227,11 +227,11 @@ describe('the record of a deployment', () => {
     });
   });
 
-  it('does not tag an image twice, which the repository would refuse', async () => {
+  it('does not tag an image twice, because the repository would refuse it', async () => {
     expect(await build('nothing', { file })).toEqual({ failed: [], asked: [tagged, put] });
   });
 
-  it('writes no tag of an image that is not there', async () => {
+  it('writes no tag for an image that does not exist', async () => {
     const { failed, asked } = await build('aws ecr *', { file });
     expect(failed).toEqual(['build']);
     expect(asked).not.toContain(put);

@@ -1,8 +1,8 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { backOffMs } from '../../src/callbacks/callbacks.service.js';
+import { backOffMs } from '../../src/callbacks/receiver.js';
 
-/** The documentation names files, headings and commands. Each must exist, or a reader is sent nowhere. */
+/** The files, headings and commands that the documentation names must exist. */
 
 const ROOT = resolve(__dirname, '../..');
 const GENERATED = /^(node_modules|dist|coverage)$|\/(node_modules|dist|\.terraform)$/;
@@ -15,12 +15,12 @@ function find(pattern: string): string[] {
   return globSync(pattern, { cwd: ROOT, exclude: (path) => GENERATED.test(path) }).toSorted();
 }
 
-/** Without the blocks of code, whose brackets are no links. */
+/** Removes code blocks, because their brackets are no links. */
 function prose(text: string): string {
   return text.replaceAll(/^( *)```.*?^\1```$/gms, '');
 }
 
-/** The anchors that GitHub gives the headings of a page. */
+/** The anchors that GitHub makes of the headings of a page. */
 function anchorsOf(text: string): string[] {
   return [...prose(text).matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
     title!
@@ -42,7 +42,7 @@ function brokenLinks({ path, text }: { path: string; text: string }): string[] {
     });
 }
 
-/** Paths that begin with a folder of the project, patterns among them. */
+/** Paths that begin with a folder of the project, including patterns. */
 function missingPaths({ text }: { text: string }): string[] {
   const named = new RegExp(
     `(?<![\\w./{-])(?:${FOLDERS.map((folder) => RegExp.escape(folder)).join('|')})/[\\w.*{},/-]*`,
@@ -62,7 +62,7 @@ function missingSources({ text }: { text: string }): string[] {
 }
 
 describe('the documentation', () => {
-  it.each(pages)('has only links that lead somewhere: $path', (page) => {
+  it.each(pages)('has no broken link: $path', (page) => {
     expect(brokenLinks(page)).toEqual([]);
   });
 

@@ -18,7 +18,7 @@ describe('the licences of production dependencies', () => {
   };
   const fine = { '': {}, 'node_modules/a': { version: '1.0.0', license: 'MIT' } };
 
-  it('are those that were agreed to, whatever those of development are', () => {
+  it('are accepted ones; licences of development dependencies are not checked', () => {
     expect(check({ ...fine, 'node_modules/b': { license: 'GPL-3.0', dev: true } }).status).toBe(0);
   });
 
@@ -35,7 +35,7 @@ describe('the licences of production dependencies', () => {
     expect([status, stderr]).toEqual([1, expect.stringContaining(told)]);
   });
 
-  it('are not taken for granted where nothing is listed', () => {
+  it('fail the check if no dependency is listed', () => {
     expect(check({ '': {} }).status).toBe(1);
   });
 });

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
-/** Everything of ours that a shell reads, under the linter of shells. */
+/** Checks all shell scripts of the project with ShellCheck. */
 const phasesOf = (file: string) =>
   Object.entries(
     (parse(readFileSync(file, 'utf8')) as { phases: Record<string, { commands: string[] }> }).phases,
@@ -25,11 +25,11 @@ if (!found)
   process.stderr.write('The linting of shell scripts is skipped: shellcheck is not on this machine.\n');
 
 (found ? describe : describe.skip)('a shell script', () => {
-  it.each(scripts)('has nothing that the linter objects to: $name', ({ text }) => {
+  it.each(scripts)('has no finding of the linter: $name', ({ text }) => {
     expect(lint(text).stdout).toBe('');
   });
 
-  it('would be objected to where a word is split', () => {
+  it('has a finding if a variable is not quoted', () => {
     expect(lint('#!/bin/bash\nrm -r $HOME/*.old\ncd $1\n').stdout).toContain('SC2086');
   });
 });

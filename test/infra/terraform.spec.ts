@@ -10,28 +10,28 @@ type Variables = Record<string, string>;
 interface Task {
   readonly environment: Variables;
   readonly secrets: Variables;
-  /** Names of secrets that are put by hand. */
+  /** Names of secrets that an operator sets by hand. */
   readonly given?: readonly string[];
 }
 
 const read = (file: string): unknown =>
   JSON.parse(readFileSync(resolve(__dirname, '../../terraform/tests', file), 'utf8'));
 
-// Terraform's own tests hold the stack against the same files.
-/** What the task definition gives. */
+// The tests of Terraform check the stack against the same files.
+/** The variables of the task definition. */
 const TASKS = read('environment.json') as Record<'minimal' | 'full' | 'cloudfront' | 'jwt', Task>;
-/** What somebody puts where Terraform only makes the place. */
+/** Values for the secrets that Terraform creates empty, and that an operator fills. */
 const GIVEN: Variables = {
   CLOUDFRONT_PRIVATE_KEY: generateKeyPairSync('rsa', { modulusLength: 2_048 })
     .privateKey.export({ type: 'pkcs8', format: 'pem' })
     .toString(),
 };
-/** What the load balancer passes on, and what it answers 403. */
+/** The paths that the load balancer forwards, and the paths that it answers with 403. */
 const PATHS = read('paths.json') as Record<'forwarded' | 'forbidden', string[]>;
-/** Seconds: of silence before the load balancer ends a connection, of draining, and until a task is killed. */
+/** In seconds: the idle time-out of the load balancer, its draining time, and the stop time-out of a task. */
 const TIMEOUTS = read('timeouts.json') as Record<'idle' | 'drain' | 'stop', number>;
 
-/** What the service does not start without in production, and by which name it says so. */
+/** The variables that the service requires in production, each with the name in its error message. */
 const REQUIRED: Variables = {
   AUTH_AUDIENCE: 'AUTH_AUDIENCE',
   AUTH_ISSUER: 'AUTH_ISSUER',
@@ -62,10 +62,10 @@ const faultsOf = (variables: Variables): string[] => {
 };
 
 describe.each(Object.entries(TASKS))('the environment of the task definition, %s', (_case, task) => {
-  // The default is jwt, which one of them names and the others do not want.
+  // The default is jwt. One of the tasks sets it explicitly; the others use none.
   const names = Object.keys(all(task)).filter((name) => name !== 'AUTH_MODE');
 
-  it('is what the service starts with, on the Redis of the stack, with a word of warning where it is open', () => {
+  it('lets the service start, with the Redis of the stack, and with an alarm if AUTH_MODE is none', () => {
     const config = readConfig(all(task));
     expect(config).toMatchObject({
       production: true,
@@ -77,29 +77,29 @@ describe.each(Object.entries(TASKS))('the environment of the task definition, %s
     expect(config.alarm?.split(':', 1)[0]).toBe(config.AUTH_MODE === 'jwt' ? undefined : 'AUTH_MODE is none');
   });
 
-  it.each(names.filter((name) => name in REQUIRED))('is not enough without %s', (name) => {
+  it.each(names.filter((name) => name in REQUIRED))('is invalid without %s', (name) => {
     expect(faultsOf(without(name, all(task)))).toEqual([REQUIRED[name]]);
   });
 
-  // A variable that was renamed on one side only would be passed over in silence.
-  it.each(names.filter((name) => !(name in REQUIRED)))('gives %s because the service reads it', (name) => {
-    // The service draws one where it needs none, and two of its configurations would always differ.
+  // Otherwise a variable that is renamed on one side only would have no effect, without any error.
+  it.each(names.filter((name) => !(name in REQUIRED)))('sets %s, which the service reads', (name) => {
+    // The service generates secrets that are not set, so that two of its configurations would always differ.
     const given = { MEDIA_SIGNING_SECRET: 'the same for both', ...all(task) };
     expect(readConfig(without(name, given))).not.toEqual(readConfig(given));
   });
 
-  it('keeps every secret out of plain sight', () => {
+  it('contains no secret as plain text', () => {
     expect(
       Object.keys(task.environment).filter((name) => /SECRET|PASSWORD|TOKEN|PRIVATE_KEY/.test(name)),
     ).toEqual([]);
   });
 });
 
-it('refuses cluster mode, as Terraform does for it: remove redis_cluster_ready when this fails', () => {
+it('the service refuses cluster mode, like Terraform: remove redis_cluster_ready when this fails', () => {
   expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual(['REDIS_CLUSTER']);
 });
 
-it('knows no authentication but jwt and none', () => {
+it('the service has no authentication other than jwt and none', () => {
   expect(faultsOf({ ...all(TASKS.minimal), AUTH_MODE: 'basic' })).toEqual(['AUTH_MODE']);
 });
 
@@ -112,7 +112,7 @@ describe('the paths of the load balancer', () => {
 
   it('lead to every route for clients, and to no other', async () => {
     const { paths } = (await service.send('get', '/docs/openapi.json')).body as { paths: object };
-    // Files are served for a folder of streams alone, which no task has.
+    // /media serves files of a folder only, and no task has a folder of streams.
     const routes = [...Object.keys(paths), '/docs/openapi.json'].filter(
       (path) => !path.startsWith('/media/'),
     );
@@ -128,15 +128,15 @@ describe('the paths of the load balancer', () => {
 describe('the times of the load balancer and of ECS', () => {
   const service = useService('the embedded store');
 
-  it('leave it to the load balancer to end a connection, so that no request meets its end (502)', () => {
+  it('let the load balancer close idle connections, so that no request is sent on a closing connection (502)', () => {
     expect(service.app.getHttpServer().keepAliveTimeout).toBeGreaterThan(TIMEOUTS.idle * 1_000);
   });
 
-  it('are longer than an event stream is silent, even where a heartbeat is missed', () => {
+  it('are longer than the silence of an event stream, even if one heartbeat is missed', () => {
     expect(2 * HEARTBEAT_MS).toBeLessThan(TIMEOUTS.idle * 1_000);
   });
 
-  it('let requests under way come to their end, and the service after them', () => {
+  it('let requests in progress finish, and the service stop afterwards', () => {
     expect(REQUEST_TIMEOUT_MS).toBeLessThan(TIMEOUTS.drain * 1_000);
     expect(3 * DRAIN_MS).toBeLessThanOrEqual(TIMEOUTS.stop * 1_000);
   });

@@ -14,9 +14,9 @@ import { SessionRepository } from '../../src/sessions/session.repository.js';
 import { until } from '../support/until.js';
 
 /**
- * Players that know nothing of us, at the gate: real ones, from Debian's packages, in real time. X = 2 s and n = 3, so
- * that a place is free 6 s after its player has gone; the sample's segments, one of which a player fetches at a time, are
- * shorter than that.
+ * Real players from Debian's packages, at the gate, in real time. They contain no Streamgate code. X = 2 s and n = 3, so
+ * that a place is free 6 s after its player has stopped. Players fetch one segment at a time; the segments of the sample
+ * are shorter than 6 s.
  */
 const X_MS = 2_000;
 const run = promisify(execFile);
@@ -26,7 +26,7 @@ function find(program: string): string | undefined {
     .split(delimiter)
     .map((folder) => join(folder, program))
     .find((path) => existsSync(path));
-  // Written at once, where the runner would hold it back: who reads the log of a run must see what it did not prove.
+  // Written directly, because Jest would delay it. The log of a run must show which tests were skipped, and why.
   if (found === undefined)
     process.stderr.write(`The tests in ${program} are skipped: it is not on this machine.\n`);
   return found;
@@ -36,7 +36,7 @@ const ffmpeg = find('ffmpeg');
 const mpv = find('mpv');
 const browserPath = find('chromium');
 
-/** Muted, small buffers, and what a page of somebody else would do with the gate: hls.js, a video, and words. */
+/** A page of another site: hls.js with small buffers, a muted video, and a text that shows refusals. */
 const PAGE = `<!doctype html><meta charset="utf-8"><video muted autoplay playsinline></video><p></p><script src="/hls.js"></script><script>
 const video = document.querySelector('video');
 const hls = window.hls = new Hls({ maxBufferLength: 2, maxMaxBufferLength: 2, startLevel: 0 });
@@ -56,7 +56,7 @@ const start = async (environment: Record<string, string> = {}): Promise<NestFast
 };
 
 let app: NestFastifyApplication;
-/** Serves a stream that has one playlist alone, from which a player with a ticket is led on. */
+/** Serves a stream with a single media playlist. A player with a ticket is led to a second URL for it. */
 let other: NestFastifyApplication;
 let gate: string;
 let sessions: SessionRepository;
@@ -69,7 +69,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([app.close(), other.close()]));
 
 const held = async (user: string, on = app): Promise<string[]> =>
-  (await on.get(SessionRepository).list(user)).map(({ sessionId }) => sessionId);
+  (await on.get(SessionRepository).list(user)).sessions.map(({ sessionId }) => sessionId);
 const byName = (user: string): string => `${gate}?user_id=${user}`;
 const byTicket = async (user: string): Promise<string> => {
   const { ticket } = await other.get(Tickets).issue('playlist', {
@@ -126,7 +126,7 @@ const byTicket = async (user: string): Promise<string> => {
     return (await page.textContent('p'))!;
   };
 
-  it('plays in three tabs; a fourth is refused, and plays when one was closed for n·X', async () => {
+  it('plays in three tabs; a fourth tab is refused, and plays n·X after one was closed', async () => {
     const tabs = [await open('ana'), await open('ana'), await open('ana')];
     await Promise.all(tabs.map(plays));
     const fourth = await open('ana');
@@ -140,7 +140,7 @@ const byTicket = async (user: string): Promise<string> => {
     await Promise.all([...tabs.slice(1), fourth].map((tab) => tab.close()));
   }, 120_000);
 
-  it('is one session, whatever quality it changes to and wherever it seeks', async () => {
+  it('stays one session when it changes quality and seeks', async () => {
     const page = await open('bob');
     await plays(page);
     const before = await held('bob');
@@ -170,13 +170,13 @@ const byTicket = async (user: string): Promise<string> => {
     await page.close();
   }, 60_000);
 
-  it('has lost the media once its session is ended, and does not come back by itself', async () => {
+  it('gets no more media after its session was ended, and does not start again by itself', async () => {
     const page = await open('eve');
     await plays(page);
     const [session] = await held('eve');
     await sessions.end('eve', [session!], 'operator');
     expect(await refused(page)).toBe('refused with 403');
-    // What was buffered plays out, and that was all, also when the store has forgotten that it was ended.
+    // The player plays its buffer and stops, even after the store has removed the record of the ended session.
     await new Promise((resolve) => setTimeout(resolve, 5 * X_MS));
     const stopped = await position(page);
     await new Promise((resolve) => setTimeout(resolve, 3 * X_MS));

@@ -18,7 +18,7 @@ const open = (clock = new Clock()) =>
     ReturnType<typeof openRedisStore>,
   ];
 type Instance = ReturnType<typeof openRedisStore>;
-const { outbox: stream, state, deadLetters } = userKeys('ana');
+const { outbox: stream, state, deadLetters } = userKeys('ana').ofPartition;
 
 async function start({ sessions }: Instance, sessionId: string): Promise<void> {
   const request = {
@@ -124,7 +124,7 @@ describe('the outbox', () => {
   it('loses nothing that was given, where a part of the question fails', async () => {
     const [one] = open();
     await start(one, 'a');
-    const broken = userKeys('ben').outbox;
+    const broken = userKeys('ben').ofPartition.outbox;
     await redis.set(broken, 'not a stream');
     const taken: OutboxEntry[] = [];
     for (let n = 0; n < 20; n++) taken.push(...(await one.outbox.take(1_000).catch(() => [])));

@@ -2,12 +2,14 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { userKeys } from '../../src/sessions/redis/keys.js';
+import { Redis } from 'ioredis';
+import { SCRIPT_KEYS, type ScriptKeys, userKeys } from '../../src/sessions/redis/keys.js';
 import { MAX_ENDED_RECORDS, SHORTEST_OUTAGE_MS } from '../../src/sessions/admission.js';
+import { LAYOUTS } from '../../src/sessions/redis/layout/layout.js';
 import { GROUP } from '../../src/sessions/redis/redis-callback-outbox.js';
 import { KEPT_EVENTS } from '../../src/sessions/redis/redis-session-events.js';
 import { REST_MS } from '../../src/sessions/redis/redis-session.repository.js';
-import { SCRIPT_NAMES, SHARED_LUA, readScript } from '../../src/sessions/redis/redis-scripts.js';
+import { allScripts, assembleScript } from '../../src/sessions/redis/script.js';
 import { Clock } from '../../src/clock.js';
 import { filmOf } from '../support/windows.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -16,13 +18,14 @@ import { connectPatiently, useRedisDatabase } from '../support/redis-database.js
 import { POLICY, openRedisStore } from '../support/stores.js';
 
 const { url, redis, empty } = useRedisDatabase();
-const connection = connectPatiently(url);
-const { sessions: store } = openRedisStore(connection, POLICY, new Clock());
+const link = connectPatiently(url);
+const { sessions: store } = openRedisStore(link, POLICY, new Clock());
 beforeAll(() => store.onModuleInit());
-afterAll(() => connection.quit());
+afterAll(() => link.close());
 beforeEach(empty);
 
-const LUA = join(__dirname, '../../src/sessions/redis/lua');
+const FOLDER = join(__dirname, '../../src/sessions/redis');
+const readLua = (file: string): string => readFileSync(join(FOLDER, `${file}.lua`), 'utf8');
 const request = {
   userId: 'ana',
   sessionId: 'tv',
@@ -33,38 +36,70 @@ const request = {
   endSessionIds: [],
 };
 
+/** `outbox_key` of `outbox`, `dead_letters_key` of `deadLetters`. */
+const keyLocal = (name: string): string =>
+  `${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}_key`;
+
 describe('the scripts', () => {
-  it('are all named, and no other lies about', () => {
-    const files = readdirSync(LUA);
+  it('are all defined, each by a pair of files', () => {
+    const files = readdirSync(join(FOLDER, 'scripts')).filter((file) => file.endsWith('.lua'));
     expect(files.toSorted()).toEqual(
-      [...SCRIPT_NAMES, ...SHARED_LUA].map((name) => `${name}.lua`).toSorted(),
+      allScripts()
+        .map(({ name }) => `${name}.lua`)
+        .toSorted(),
     );
   });
 
-  it.each(SCRIPT_NAMES)('%s compiles, and says what goes in and out', async (name) => {
-    const { lua, numberOfKeys } = readScript(name);
-    expect(await redis.script('LOAD', lua)).toMatch(/^[0-9a-f]{40}$/);
-    expect(numberOfKeys).toBe(new Set(lua.match(/(?<!-- )KEYS\[\d\]/g)).size);
-    const argumentsUsed = Math.max(...[...lua.matchAll(/ARGV\[(\d+)\]/g)].map(([, at]) => Number(at)));
-    const [, documented] = /^-- ARGV +((?:.*\n--  )*.*?)(?:\.\.\.)?$/m.exec(lua)!;
-    expect(documented!.split(',').length).toBeGreaterThanOrEqual(argumentsUsed);
-    expect(lua).toMatch(/^-- Returns /m);
-  });
+  it.each(allScripts().flatMap((script) => LAYOUTS.map((layout) => [script.name, layout] as const)))(
+    '%s compiles, writing layout %i',
+    async (name, layout) => {
+      const lua = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout });
+      expect(lua).not.toContain('@include');
+      expect(await redis.script('LOAD', lua)).toMatch(/^[0-9a-f]{40}$/);
+    },
+  );
+
+  it.each(allScripts())(
+    '$name has the same names in its header, its first lines and its function',
+    (script) => {
+      const lua = readLua(`scripts/${script.name}`);
+      const header = /^(?:--.*\n)+/.exec(lua)![0];
+      expect(header).toContain(`-- ${script.name}: `);
+      expect(header).toMatch(/^-- Returns /m);
+
+      // KEYS: the first lines name all of them in order, or the first alone.
+      const keys = SCRIPT_KEYS[script.subject as ScriptKeys['subject']].map(keyLocal);
+      const named = /^local ([\w, ]+) = unpack\(KEYS\)$/m.exec(lua)?.[1]?.split(', ');
+      expect(named ?? [/^local (\w+) = KEYS\[1\]$/m.exec(lua)?.[1]]).toEqual(named ? keys : [keys[0]]);
+
+      // ARGV: documented, named by the first lines, and given by the function, in one order.
+      const locals = /^local ([\w, ]+) = unpack\(ARGV\)$/m.exec(lua)?.[1]?.split(', ') ?? [];
+      expect(locals).toEqual(script.args);
+      const [, block] = /^-- ARGV    ([\s\S]*?)^-- Returns /m.exec(header)!;
+      const documented = block!
+        .split('\n')
+        .map((line) => /^(?:--         )?(?! )(\w+(?:, \w+)*)(?: {2}|$)/.exec(line)?.[1])
+        .flatMap((names) => names?.split(', ') ?? []);
+      expect(documented).toEqual(script.args);
+      expect(lua.match(/ARGV\[\d+\]/)).toBeNull();
+    },
+  );
 
   it('say the same as the source where both have to know', () => {
-    const constants = (name: string): Record<string, string> =>
+    const constants = (file: string): Record<string, string> =>
       Object.fromEntries(
-        [...readFileSync(join(LUA, `${name}.lua`), 'utf8').matchAll(/^local ([A-Z_]+) = '?(\w+)/gm)].map(
-          ([, constant, value]) => [constant, value],
-        ),
+        [...readLua(file).matchAll(/^local ([A-Z_]+) = '?(\w+)/gm)].map(([, constant, value]) => [
+          constant,
+          value,
+        ]),
       );
-    expect(constants('record')).toMatchObject({ MAX_ENDED: String(MAX_ENDED_RECORDS) });
-    expect(constants('events')).toMatchObject({ GROUP, MAX_SEEN: String(KEPT_EVENTS) });
-    expect(constants('expire')).toMatchObject({
+    expect(constants('shared/ended')).toMatchObject({ MAX_ENDED: String(MAX_ENDED_RECORDS) });
+    expect(constants('shared/group')).toMatchObject({ GROUP });
+    expect(constants('shared/events')).toMatchObject({ MAX_SEEN: String(KEPT_EVENTS) });
+    expect(constants('scripts/expire')).toMatchObject({
       REST: String(REST_MS),
       SHORTEST_OUTAGE: String(SHORTEST_OUTAGE_MS),
     });
-    expect(constants('take').RELEASED).toBe(constants('release').RELEASED);
   });
 
   it('are sent again where the server has forgotten them', async () => {
@@ -91,23 +126,25 @@ describe('the scripts', () => {
       return oldBytes() - before;
     };
     const { records } = userKeys('nobody');
-    const ours = await gotOld(() => connection.sgList(records, 0, 'nobody', 1, 1));
-    const theirs = await gotOld(() => connection.hget(records, 'a field that is long enough to be seen'));
+    const ours = await gotOld(() => link.hget(records, 'a field that is long enough to be seen'));
+    const theirs = await gotOld(() => redis.hget(records, 'a field that is long enough to be seen'));
     // Where theirs leave nothing either, ioredis has mended it: see whether ShortLivedCommand can go.
     expect(theirs).toBeGreaterThan(200_000);
     expect(ours).toBeLessThan(theirs / 4);
+    expect(await gotOld(() => store.list('nobody'))).toBeLessThan(theirs / 4);
   });
 
   it('take two calls for a first phase, and one for a renewal', async () => {
     // A server of its own: it counts the calls of all its clients.
     const server = await startOwnRedis();
     const own = connectPatiently(server.url);
+    const admin = new Redis(server.url);
     const { sessions: counted } = openRedisStore(own, POLICY, new Clock());
     await counted.onModuleInit();
     const callsOf = async (work: () => Promise<void>): Promise<number> => {
-      await own.config('RESETSTAT');
+      await admin.config('RESETSTAT');
       await work();
-      const stats = await own.info('commandstats');
+      const stats = await admin.info('commandstats');
       return [...stats.matchAll(/cmdstat_(?:evalsha|eval):calls=(\d+)/g)].reduce(
         (sum, [, n]) => sum + Number(n),
         0,
@@ -121,7 +158,8 @@ describe('the scripts', () => {
     await watch('the first of all sends the scripts whole');
     expect(await callsOf(() => watch('tv'))).toBe(2);
     expect(await callsOf(() => watch('tv'))).toBe(1);
-    await own.quit();
+    await own.close();
+    await admin.quit();
     await server.stop();
   });
 });
@@ -129,15 +167,15 @@ describe('the scripts', () => {
 describe('a limit that was lowered', () => {
   it('lets running sessions go on, and tells a new one when enough of them would have left', async () => {
     const clock = new ManualClock();
-    const { sessions: before } = openRedisStore(connection, POLICY, clock);
-    const { sessions: after } = openRedisStore(connection, { ...POLICY, quota: { maxSessions: 2 } }, clock);
+    const { sessions: timed } = openRedisStore(link, POLICY, clock);
+    const lowered = { ...request, quota: { maxSessions: 2 } };
     for (const sessionId of ['a', 'b', 'c']) {
-      await before.admit({ ...request, sessionId });
+      await timed.admit({ ...request, sessionId });
       clock.advance(1_000);
     }
-    expect(await after.admit({ ...request, sessionId: 'a' })).toMatchObject({ outcome: 'admitted', live: 3 });
+    expect(await timed.admit({ ...lowered, sessionId: 'a' })).toMatchObject({ outcome: 'admitted', live: 3 });
     // b is silent for 2 s, c for 1 s: with b gone there are two still, with c gone there is a place.
-    expect(await after.admit({ ...request, sessionId: 'd' })).toMatchObject({
+    expect(await timed.admit({ ...lowered, sessionId: 'd' })).toMatchObject({
       outcome: 'limit-reached',
       retryAt: clock.now() - 1_000 + POLICY.expireAfterMs,
     });
@@ -151,7 +189,7 @@ describe('the clock', () => {
         return 0;
       }
     })();
-    const admission = await openRedisStore(connection, POLICY, wrong).sessions.admit(request);
+    const admission = await openRedisStore(link, POLICY, wrong).sessions.admit(request);
     const [seconds] = await redis.time();
     if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
     expect(Math.abs(admission.session.startedAt - Number(seconds) * 1_000)).toBeLessThan(5_000);
@@ -180,7 +218,7 @@ describe('the keys', () => {
 
   it('are gone when a session was expired', async () => {
     const clock = new ManualClock();
-    const { sessions: timed } = openRedisStore(connection, POLICY, clock);
+    const { sessions: timed } = openRedisStore(link, POLICY, clock);
     await timed.admit(request);
     clock.advance(POLICY.leaseMs);
     expect(await timed.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0, more: false });

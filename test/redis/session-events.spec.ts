@@ -84,12 +84,17 @@ describe('what one process does', () => {
     await other!.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
     await other!.events.refresh(); // its own first look is done by then
     // Written down, and the message lost.
-    await redis.xadd(userKeys('ana').ring, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user');
+    await redis.xadd(userKeys('ana').ofPartition.ring, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user');
     expect(seen).toEqual([]);
     await other!.events.refresh();
     expect(seen).toEqual(['tv']);
     // Where it would resume moves on with what happens to others in the partition.
-    const id = await redis.xadd(userKeys('ana').ring, '*', 'e', 'ended 1 ben tv film 1 1 0 1 user');
+    const id = await redis.xadd(
+      userKeys('ana').ofPartition.ring,
+      '*',
+      'e',
+      'ended 1 ben tv film 1 1 0 1 user',
+    );
     await other!.events.refresh();
     expect([other!.events.position('ana'), seen]).toEqual([id, ['tv']]);
     await one!.sessions.admit(request('phone'));
@@ -120,7 +125,7 @@ describe('what one process does', () => {
       await until(() => seen.length === 1);
       expect(seen).toEqual(['tv']);
     } finally {
-      connection.disconnect();
+      await connection.close();
       await valve.close();
     }
   }, 60_000);
@@ -131,7 +136,7 @@ describe('what one process does', () => {
     stop();
     for (let n = 0; n < KEPT_EVENTS; n++)
       await redis.xadd(
-        userKeys('ana').ring,
+        userKeys('ana').ofPartition.ring,
         'MAXLEN',
         KEPT_EVENTS,
         '*',

@@ -5,7 +5,7 @@ const X = 10_000;
 const N_X = 30_000;
 
 let users = 0;
-/** A user that no other test knows. */
+/** A user that no other test uses. */
 const someUser = (): string => `user-${++users}`;
 
 describe.each(STORES)('on %s', (store: StoreName) => {
@@ -100,7 +100,7 @@ describe.each(STORES)('on %s', (store: StoreName) => {
       'phone',
       'tablet',
     ]);
-    // The TV was first, 4.5 s ago, and would expire after 30 s of silence.
+    // The TV sent the oldest request, 4.5 s ago, and expires after 30 s without one.
     expect(fourth.body.retry_after_seconds).toBe(25.5);
     expect(fourth.headers['retry-after']).toBe('26');
 
@@ -117,7 +117,7 @@ describe.each(STORES)('on %s', (store: StoreName) => {
   ])(
     '5. My idle session is terminated after n·X and its place is free for another, %s.',
     async (when, sweep) => {
-      // What the other stories left behind is swept first: X later, for an hour without a sweep is an outage.
+      // First, sweep the sessions of the other stories. An hour without a sweep is an outage, so that they expire X later.
       for (const ms of [3_600_000, X]) {
         service.clock.advance(ms);
         await service.send('post', '/internal/expire-idle-sessions');
@@ -138,7 +138,7 @@ describe.each(STORES)('on %s', (store: StoreName) => {
         'idle',
       ]);
 
-      // A millisecond before that instant its place is its own.
+      // A millisecond before that instant the session still holds its place.
       service.clock.advanceTo(body.session.expires_at);
       service.clock.advance(-1);
       const early = await service.ask({ user_id, session_id: 'laptop', stream_id: 'test-pattern' });
@@ -178,6 +178,6 @@ describe.each(STORES)('on %s', (store: StoreName) => {
     expect(list.sessions[0]).toMatchObject({ session_id: 'tv', stream_id: 'colour-bars' });
 
     const back = await service.ask({ user_id, session_id: 'tv', stream_id: 'test-pattern' });
-    expect(back.body.phase.index).toBe(0); // a move begins at the beginning
+    expect(back.body.phase.index).toBe(0); // a moved session starts at the first phase
   });
 });

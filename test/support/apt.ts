@@ -1,13 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-/** What an error says to a developer whose machine lacks something. */
+/** The hint for developers in an error about a missing package. */
 export const INSTALL_ADVICE =
   'with TEST_INSTALL=apt (or CI=true), the tests install it by apt-get as root on Debian';
 
 /**
- * Installs a Debian package. Throws without touching the machine unless that was asked for by TEST_INSTALL=apt or by
- * CI=true, because a test run must not change a developer's own machine unasked. Blocks while apt-get runs.
+ * Installs a Debian package, but only with TEST_INSTALL=apt or CI=true; otherwise throws without changing the machine. A
+ * test run must not change a developer's machine without permission. Blocks while apt-get runs.
  */
 export function installPackage(name: string): void {
   const { CI, TEST_INSTALL } = process.env;
@@ -15,7 +15,7 @@ export function installPackage(name: string): void {
     throw new Error(`not asked to install ${name}: ${INSTALL_ADVICE}`);
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get'))
     throw new Error(`cannot install ${name}: this is not root on Debian`);
-  // RUNLEVEL keeps the package from starting a server of its own.
+  // With RUNLEVEL=1 the package does not start its own server.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   const apt = (...words: string[]): unknown =>
     execFileSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...words], { env, stdio: 'pipe' });

@@ -3,42 +3,42 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { type AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
-/** A callback as it arrived. */
+/** A received callback. */
 export interface Delivery {
   readonly method: string;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Byte for byte what was signed. */
+  /** The body as received, which the signature covers. */
   readonly body: string;
-  /** Its webhook-id. */
+  /** The webhook-id header. */
   readonly id: string;
   readonly event: {
     readonly type: string;
     readonly timestamp: string;
     readonly data: Readonly<Record<string, unknown>>;
   };
-  /** When it arrived, on the clock of this process that only goes forward. */
+  /** When it arrived, on the monotonic clock of this process. */
   readonly arrivedAt: number;
 }
 
-/** A status, a status with headers and body, or neither: `hold` says nothing until it is let go, `hang up` leaves. */
+/** A status, or a status with headers and body. `hold` delays the reply until `letGo`; `hang up` closes the connection. */
 type Answer =
   | number
   | { readonly status: number; readonly headers?: Record<string, string>; readonly body?: string }
   | 'hold'
   | 'hang up';
 
-/** A real HTTP server that callbacks are posted to: it keeps what arrives, and answers as the test says. */
+/** A real HTTP server that receives callbacks: it records them, and answers as the test wants. */
 export class CallbackReceiver {
   readonly deliveries: Delivery[] = [];
   answer: (delivery: Delivery) => Answer = () => 204;
   private held: ServerResponse[] = [];
   private port = 0;
   private readonly server = createServer((request, response) => {
-    this.take(request, response).catch(() => undefined); // it was broken off
+    this.take(request, response).catch(() => undefined); // the client disconnected
   });
 
-  /** Starts, again after a stop: then where it was. */
+  /** Starts the server. After a stop it starts again on the same port. */
   async start(): Promise<void> {
     this.server.listen(this.port, '127.0.0.1');
     await once(this.server, 'listening');
@@ -55,17 +55,17 @@ export class CallbackReceiver {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** What arrived of one user, in the order of its arrival. */
+  /** The callbacks for one user, in the order of their arrival. */
   of(userId: string): Delivery[] {
     return this.deliveries.filter(({ event }) => event.data.user_id === userId);
   }
 
-  /** How many requests wait for their answer, and are still there. */
+  /** How many open requests wait for their reply. */
   get holding(): number {
     return this.held.filter(({ destroyed }) => !destroyed).length;
   }
 
-  /** Answers what is held. */
+  /** Answers the held requests. */
   letGo(answer: Answer): void {
     for (const response of this.held.splice(0)) this.reply(response, answer);
   }

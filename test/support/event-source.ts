@@ -1,17 +1,19 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
-/** A client of Server-Sent Events as a browser has it, with all that it was sent. */
+/** A client of Server-Sent Events, like that of a browser, which records all events. */
 export interface EventSourceClient {
   readonly status: number;
   readonly headers: Headers;
   readonly events: readonly EventSourceMessage[];
-  /** How many comments came: they are heartbeats. */
+  /** How many comments were received: they are heartbeats. */
   comments(): number;
-  /** What it would resume from: browsers take it over from events that have nothing but an id as well. */
+  /** The id to resume after. Browsers also take it from events that have only an id. */
   lastEventId(): string | undefined;
-  /** Resolves with the body of a reply that is no stream. */
+  /** The last delay that it was told to wait before it reconnects, in milliseconds. */
+  retryMs(): number | undefined;
+  /** Resolves with the body of a reply that is no event stream. */
   problem(): Promise<{ code: string }>;
-  /** Resolves when the other side has ended the stream. */
+  /** Resolves when the server has ended the stream. */
   readonly ended: Promise<void>;
   close(): void;
 }
@@ -24,7 +26,12 @@ export async function openEventSource(
   const reply = await fetch(url, { headers, signal: leaving.signal });
   const events: EventSourceMessage[] = [];
   let [comments, text] = [0, ''];
-  const parser = createParser({ onEvent: (event) => events.push(event), onComment: () => comments++ });
+  let retryMs: number | undefined;
+  const parser = createParser({
+    onEvent: (event) => events.push(event),
+    onComment: () => comments++,
+    onRetry: (ms) => (retryMs = ms),
+  });
   const read = async (): Promise<void> => {
     if (!reply.ok) return;
     for await (const chunk of reply.body!.pipeThrough(new TextDecoderStream())) {
@@ -38,6 +45,7 @@ export async function openEventSource(
     events,
     comments: () => comments,
     lastEventId: () => [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1],
+    retryMs: () => retryMs,
     problem: async () => (await reply.json()) as { code: string },
     ended: read().catch(() => undefined),
     close: () => {

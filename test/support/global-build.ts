@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import buildClient from './global-client.ts';
 import startGlobalRedis from './global-redis.ts';
 
-/** For suites that run the built service, with its page, in processes of its own. */
+/** Builds the service and the demo, for suites that run them in separate processes. */
 export default async function buildAndStartRedis(): Promise<void> {
   const root = join(__dirname, '../..');
   const node = (...words: string[]) => promisify(execFile)(process.execPath, words, { cwd: root });

@@ -2,7 +2,7 @@ import { type RedisServer, startRedis } from './redis-server.ts';
 
 let server: RedisServer | undefined;
 
-/** Redis from its public image; without an engine that can give it, the suite is skipped, unless one was promised. */
+/** Redis from its public image. Without a container engine the suite is skipped, unless an engine is required. */
 export default async function startContainer(): Promise<void> {
   try {
     server = await startRedis(['docker']);

@@ -4,7 +4,7 @@ declare global {
   var streamgateTestRedis: RedisServer | undefined;
 }
 
-/** One real Redis for all suites that need one; each worker takes a database of its own. */
+/** One real Redis for all suites that need one. Each worker uses its own database. */
 export default async function startGlobalRedis(): Promise<void> {
   if (globalThis.streamgateTestRedis) return;
   const redis = await startRedis();

@@ -88,7 +88,8 @@ export class HeldOrigin {
 }
 
 /** Something to read again every half second. */
-const LIVE = '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
+const LIVE =
+  '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:100\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
 
 function playlist(first: string): string {
   const segments = [first, '1.ts', '2.ts', '3.ts', '4.ts'].map((uri) => `#EXTINF:10,\n${uri}`);

@@ -28,7 +28,7 @@ async function linkProductionPackages(tree: string): Promise<void> {
     readonly packages: Record<string, { readonly dev?: boolean }>;
   };
   for (const [path, { dev }] of Object.entries(lock.packages)) {
-    // What another package brings for itself is found where that package really is.
+    // Nested dependencies are found at the real path of their package.
     const isTopLevel = path.startsWith('node_modules/') && path.lastIndexOf('node_modules/') === 0;
     if (!isTopLevel || dev || !existsSync(join(ROOT, path))) continue;
     await mkdir(dirname(join(tree, path)), { recursive: true });

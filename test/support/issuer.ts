@@ -17,20 +17,20 @@ interface KeyPair {
   readonly privateKey: CryptoKey;
 }
 
-/** What signs a token. */
+/** The key that signs a token. */
 interface Signer {
   readonly alg: string;
   readonly kid?: string;
   readonly privateKey: CryptoKey | Uint8Array;
 }
 
-/** An issuer of tokens with a real JWKS endpoint, whose clock is the test's. */
+/** An issuer of tokens with a real JWKS endpoint, on the clock of the test. */
 export class Issuer {
   static readonly NAME = 'https://id.example';
   static readonly AUDIENCE = 'streamgate';
   /** How often the keys were fetched. */
   reads = 0;
-  /** What the endpoint answers. */
+  /** The answer of the endpoint. */
   status = 200;
   readonly published: JWK[] = [];
   private readonly server: Server = createServer((_request, reply) => {
@@ -64,7 +64,7 @@ export class Issuer {
     return pair;
   }
 
-  /** A token for Ana, good for an hour, but for what is said otherwise. */
+  /** A token for Ana, valid for an hour, unless the arguments say otherwise. */
   async token(
     { alg, kid, privateKey }: Signer,
     claims: Record<string, unknown> = {},
@@ -95,7 +95,7 @@ const SECRET = 'a-secret-of-thirty-two-characters-or-more';
 export const BY_SECRET = {
   AUTH_MODE: 'jwt',
   AUTH_JWT_SECRET: SECRET,
-  // One secret for both, as nobody should: neither token passes for the other all the same.
+  // Both secrets are the same, which nobody should do. Even then, neither kind of token is accepted as the other.
   TICKET_SECRET: SECRET,
   AUTH_ISSUER: Issuer.NAME,
   AUTH_AUDIENCE: Issuer.AUDIENCE,

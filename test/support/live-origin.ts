@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 
-/** A real HTTP origin with one live stream, `news`, whose window moves when the test says so; and the media itself. */
+/** A real HTTP origin with one live stream, `news`, and its media. The test moves the window. */
 export class LiveOrigin {
-  /** The media sequence number that the window begins with. */
+  /** The first media sequence number of the window. */
   first = 100;
   ended = false;
   reads = 0;

@@ -1,6 +1,6 @@
 import { Clock } from '../../src/clock.js';
 
-/** Time as the test has it, for the service and for its store: nothing in a test waits. */
+/** A clock that the test moves, for the service and for its store, so that no test has to wait. */
 export class ManualClock extends Clock {
   constructor(private at = Date.UTC(2026, 0, 1)) {
     super();

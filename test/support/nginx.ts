@@ -6,8 +6,8 @@ import { delimiter, join } from 'node:path';
 import { installPackage } from './apt.js';
 
 /**
- * The nginx that is installed, or that `installPackage` may install; else the reason why there is none. Synchronous,
- * because Jest has to know which suites it skips before any test runs.
+ * The nginx that is installed, or that `installPackage` installs; otherwise the reason why there is none. Synchronous,
+ * because Jest must know which suites it skips before any test runs.
  */
 export function findNginx(): { readonly binary: string } | { readonly reason: string } {
   try {
@@ -18,7 +18,7 @@ export function findNginx(): { readonly binary: string } | { readonly reason: st
 }
 
 function findBinary(): string | undefined {
-  // Debian has it where only root looks.
+  // On Debian it is in /usr/sbin, which is not on the PATH of every user.
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   return folders.map((folder) => join(folder, 'nginx')).find((file) => existsSync(file));
 }
@@ -28,14 +28,14 @@ function install(): string {
   return '/usr/sbin/nginx';
 }
 
-/** Runs nginx with this inside its `http { }`, until it is stopped. */
+/** Runs nginx with these directives inside `http { }`, until it is stopped. */
 export class Nginx {
   private folder: string;
   private process: ChildProcess | undefined;
 
   constructor(private readonly binary: string) {}
 
-  /** Resolves when `url` is answered, however. */
+  /** Resolves when `url` is answered with any status. */
   async start(http: string, url: string): Promise<void> {
     this.folder = mkdtempSync(join(tmpdir(), 'streamgate-nginx-'));
     mkdirSync(join(this.folder, 'logs'));
@@ -47,7 +47,7 @@ export class Nginx {
       file,
       [
         'daemon off;',
-        // Who started it may read the files of the test.
+        // The workers must be able to read the files of the test.
         process.getuid?.() === 0 ? 'user root;' : '',
         `pid ${this.folder}/pid;`,
         'error_log stderr;',

@@ -14,7 +14,7 @@ interface Document {
 const documents = new WeakMap<NestFastifyApplication, Document>();
 const validators = new Map<object, ValidateFunction>();
 
-/** Holds a reply against the document that the service itself serves: status, media type and every field. */
+/** Checks a reply against the OpenAPI document that the service serves: status, media type and every field. */
 export async function expectDocumented(
   app: NestFastifyApplication,
   method: string,
@@ -25,7 +25,7 @@ export async function expectDocumented(
   const path = url.split('?', 1)[0]!;
   const [template] = Object.keys(paths).filter((pattern) => matches(pattern, path));
   const operation = template === undefined ? undefined : paths[template]![method];
-  // What no operation takes is documented by none: unknown paths and methods, tested on their own.
+  // Unknown paths and methods belong to no operation. Other tests check them.
   if (operation === undefined) return;
   const documented = operation.responses[reply.status];
   if (documented === undefined)
@@ -46,7 +46,7 @@ export async function expectDocumented(
     );
 }
 
-/** A schema of the document refers to `#/components/schemas/…`. */
+/** Resolves references of the form `#/components/schemas/…`. */
 function compile(schema: object, components: object): ValidateFunction {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);

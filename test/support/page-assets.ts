@@ -1,4 +1,4 @@
-/** Everything that a browser loads for the page at `url`, and the pages that it links to, as paths; with each status. */
+/** The paths of all files that a browser loads for the page at `url`, and of linked pages, each with its status. */
 export async function loadPage(url: string): Promise<Record<string, number>> {
   const statuses: Record<string, number> = {};
   const load = async (path: string): Promise<void> => {
@@ -14,7 +14,7 @@ export async function loadPage(url: string): Promise<Record<string, number>> {
 }
 
 function namedIn(text: string, type: string): string[] {
-  // Not what the documentation loads, which is a page of another package.
+  // The files of the documentation are left out, because another package provides that page.
   const pattern = type.startsWith('text/html')
     ? /(?:src|href)="(\/[^"]+)"/g
     : type.includes('javascript')

@@ -1,10 +1,10 @@
-import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import { Availability, connectRedis } from '../../src/sessions/redis/link.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { type RedisLink, connectRedis } from '../../src/sessions/redis/link.js';
 
 /**
- * An empty database of the test server for the suite that calls this; emptied again when it is done. The server may be
- * somebody's (REDIS_URL), so one that holds data is refused, never flushed.
+ * An empty database of the test server for the calling suite, which is emptied again at its end. The server may be used by
+ * others (REDIS_URL), so that a database with data is refused and never flushed.
  */
 export function useRedisDatabase(): RedisDatabase {
   const url = new URL(process.env.STREAMGATE_TEST_REDIS_URL!);
@@ -33,25 +33,29 @@ export function useRedisDatabase(): RedisDatabase {
 interface RedisDatabase {
   readonly url: string;
   readonly redis: Redis;
-  /** Forgets everything in it; nothing where it was refused. */
+  /** Empties the database; does nothing if it was refused. */
   readonly empty: () => Promise<void>;
 }
 
 /** A log for connections whose losses are not the test's business. */
-export const QUIET = new Availability({ log: () => undefined, error: () => undefined });
+export const QUIET = new Availability({
+  log: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+});
 
 /** A connection as the service makes it, but for its patience with a machine that has other work to do. */
-export function connectPatiently(url: string): Redis {
+export function connectPatiently(url: string): RedisLink {
   return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
 }
 
-/** One that is ready for the tests of the suite that calls this, and ended after them. */
-export function useConnection(url: () => string): () => Redis {
-  let redis: Redis;
+/** A link that is ready for the tests of the suite that calls this, and closed after them. */
+export function useConnection(url: () => string): () => RedisLink {
+  let link: RedisLink;
   beforeAll(async () => {
-    redis = connectPatiently(url());
-    if (redis.status !== 'ready') await once(redis, 'ready');
+    link = connectPatiently(url());
+    await link.attempted();
   });
-  afterAll(() => redis.quit());
-  return () => redis;
+  afterAll(() => link.close());
+  return () => link;
 }

@@ -7,11 +7,11 @@ import { delimiter, join } from 'node:path';
 import { INSTALL_ADVICE, installPackage } from './apt.ts';
 
 /**
- * A real Redis for tests, wherever they run. The first of these that works:
- *   url     REDIS_URL, somebody's server
+ * A real Redis for tests, on any machine. The first of these that works:
+ *   url     REDIS_URL, an existing server
  *   path    redis-server or valkey-server on PATH
  *   docker  an engine, by testcontainers
- *   apt     installs redis-server, in CI or where that is asked for (apt.ts)
+ *   apt     installs redis-server, in CI or on request (apt.ts)
  */
 export interface RedisServer {
   readonly url: string;
@@ -19,7 +19,7 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-/** A server of the test's own, which it may break. */
+/** A server that only one test uses, and may break. */
 export interface OwnRedisServer extends RedisServer {
   kill(): Promise<void>;
   /** Starts again, empty, on the same port. */
@@ -50,8 +50,8 @@ export async function startRedis(
 }
 
 /**
- * Starts a server of its own for a test that kills or stops it, whatever REDIS_URL says: such a test must not share one.
- * Throws where neither redis-server nor valkey-server is installed, with what to do.
+ * Starts a separate server for a test that kills or stops it, independent of REDIS_URL: such a test must not share one.
+ * Throws with instructions if neither redis-server nor valkey-server is installed.
  */
 export async function startOwnRedis(options: readonly string[] = []): Promise<OwnRedisServer> {
   const binary = findBinary() ?? installRedis();
@@ -164,7 +164,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Resolves when something there answers a PING, with PONG or with a demand for a password. */
+/** Resolves when a server answers PING, with PONG or with an authentication error. */
 async function answers(host: string, port: number, withinMs: number): Promise<void> {
   const deadline = performance.now() + withinMs;
   for (;;) {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-/** Stands between a service and its Redis, and can hold back what Redis answers: commands arrive, replies do not. */
+/** A proxy between a service and its Redis. It can hold back replies while commands still reach Redis. */
 export class ReplyValve {
   private readonly sockets = new Set<Socket>();
   private readonly replies: Socket[] = [];
@@ -35,18 +35,18 @@ export class ReplyValve {
     return valve;
   }
 
-  /** From now on no reply gets through. */
+  /** Blocks all replies from now on. */
   shut(): void {
     this.isShut = true;
     this.loseHost();
   }
 
-  /** As when a host is lost: no reply gets through on what is open now, and nobody says so. New connections work. */
+  /** Simulates a lost host: open connections get no replies and are not closed. New connections work. */
   loseHost(): void {
     for (const socket of this.replies) hold(socket);
   }
 
-  /** The next reply that holds these words gets through, and is the last on its connection. */
+  /** Closes a connection after the next reply that contains these words. */
   breakAfter(words: string): void {
     for (const socket of this.replies)
       socket.on('data', (data) => {
@@ -54,8 +54,13 @@ export class ReplyValve {
       });
   }
 
-  async close(): Promise<void> {
+  /** Breaks what is open now; new connections work. */
+  cut(): void {
     for (const socket of this.sockets) socket.destroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     await new Promise((resolve) => this.server.close(resolve));
   }
 }

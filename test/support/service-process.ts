@@ -5,34 +5,34 @@ import { freePort } from './redis-server.js';
 
 const ROOT = join(__dirname, '../..');
 
-/** The built service in a process of its own, as it runs in production: real time, real signals, real death. */
+/** The built service in a separate process, as in production: with real time and real signals. */
 export interface ServiceProcess {
   readonly url: string;
   readonly process: ChildProcess;
-  /** Everything that it wrote so far. */
+  /** The output so far. */
   output(): string;
   ask(body: object): Promise<{ status: number; headers: Headers; body: PhaseReply }>;
-  /** Ends it by this signal and gives its exit code, null where the signal killed it. */
+  /** Sends this signal and returns the exit code, or null if the signal killed the process. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** As much of a reply, or of a problem, as the tests look at. */
+/** The parts of a reply or problem that the tests use. */
 interface PhaseReply {
   readonly code?: string;
 }
 
-/** The tests of one machine are one address, and race. */
-const AS_OFTEN_AS_THEY_LIKE = { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0' };
+/** All tests of one machine have the same address, so that the rate limits are off. */
+const NO_RATE_LIMITS = { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0' };
 
 const started = new Set<Pick<ServiceProcess, 'end'>>();
 
-/** For `afterEach`: whatever a test started is gone, also where it failed. */
+/** For `afterEach`: kills all processes that a test started, even if it failed. */
 export async function endServiceProcesses(): Promise<void> {
   await Promise.all([...started].map((service) => service.end()));
   started.clear();
 }
 
-/** Starts `dist/main.js` of `folder`, which the project's global set-up has built, and waits until it serves. */
+/** Starts `dist/main.js` of `folder`, which the global set-up has built, and waits until it serves requests. */
 export async function startServiceProcess(
   environment: Record<string, string>,
   folder = ROOT,
@@ -40,7 +40,7 @@ export async function startServiceProcess(
   const port = await freePort();
   const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, folder);
   const url = `http://127.0.0.1:${port}`;
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (
     !(await fetch(`${url}/health/live`)
       .then((reply) => reply.ok)
@@ -68,14 +68,14 @@ export async function startServiceProcess(
   };
 }
 
-/** Starts it and does not wait: for what it does when it cannot serve. */
+/** Starts the service without waiting, for tests of a failed start. */
 export function runService(
   environment: Record<string, string>,
   folder = ROOT,
 ): Omit<ServiceProcess, 'url' | 'ask'> {
   const child = spawn(process.execPath, ['--enable-source-maps', 'dist/main.js'], {
     cwd: folder,
-    env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...AS_OFTEN_AS_THEY_LIKE, ...environment },
+    env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...NO_RATE_LIMITS, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

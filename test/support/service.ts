@@ -8,12 +8,12 @@ import { ManualClock } from './manual-clock.js';
 import { expectDocumented } from './openapi.js';
 import { useRedisDatabase } from './redis-database.js';
 
-/** The whole service, wired as in production, on a clock of the test's own. */
+/** The whole service, wired as in production, with a clock that the test controls. */
 export interface Service {
   readonly app: NestFastifyApplication;
   readonly clock: ManualClock;
   readonly sessions: SessionRepository;
-  /** Asks for a phase. Every reply is held against the OpenAPI document. */
+  /** Requests a phase. Every reply is checked against the OpenAPI document. */
   ask(body: object): Promise<Response>;
   send(
     method: 'get' | 'post' | 'delete',
@@ -26,7 +26,7 @@ export interface Service {
 export const STORES = ['the embedded store', 'Redis'] as const;
 export type StoreName = (typeof STORES)[number];
 
-/** Starts the service before the tests of the suite that calls this, and stops it after. X = 10 s, n = 3. */
+/** Starts the service before the tests of the calling suite, and stops it after them. X = 10 s, n = 3. */
 export function useService(
   store: StoreName,
   environment: () => Record<string, string> = () => ({}),
@@ -36,7 +36,7 @@ export function useService(
   beforeAll(async () => {
     const config = readConfig({
       LOG_LEVEL: 'silent',
-      // While the test's clock stands still, all of its requests are of one second.
+      // While the clock of the test stands still, all requests fall into the same second.
       RATE_LIMIT_PER_USER: '0',
       RATE_LIMIT_PER_ADDRESS: '0',
       ...(database ? { REDIS_URL: database.url } : {}),
@@ -44,7 +44,7 @@ export function useService(
     });
     service.app = await createApp(config, service.clock);
     service.sessions = service.app.get(SessionRepository);
-    // The test says when a sweep runs.
+    // The test runs the sweeps itself.
     await service.app.get(SchedulerRegistry).getCronJob('expire-idle-sessions').stop();
     await service.app.listen(0, '127.0.0.1');
   });

@@ -1,11 +1,10 @@
-import { type Redis } from 'ioredis';
 import { type Clock } from '../../src/clock.js';
 import { type Policy } from '../../src/sessions/admission.js';
 import { MemoryEventLog } from '../../src/sessions/memory/memory-event-log.js';
 import { MemorySessionRepository } from '../../src/sessions/memory/memory-session.repository.js';
-import { RedisCallbackOutbox } from '../../src/sessions/redis/redis-callback-outbox.js';
-import { RedisSessionEvents } from '../../src/sessions/redis/redis-session-events.js';
-import { RedisSessionRepository } from '../../src/sessions/redis/redis-session.repository.js';
+import { type Layout } from '../../src/sessions/redis/layout/layout.js';
+import { type RedisLink } from '../../src/sessions/redis/link.js';
+import { type RedisStore, openRedisStore as open } from '../../src/sessions/redis/redis-store.js';
 import {
   type CallbackOutbox,
   EVENT_TYPES,
@@ -16,7 +15,7 @@ import {
 import { type SessionRepository } from '../../src/sessions/session.repository.js';
 import { QUIET } from './redis-database.js';
 
-/** The usual policy: X = 10 s, n = 3. */
+/** The default policy: X = 10 s, n = 3. */
 export const POLICY: Policy = {
   quota: { maxSessions: 3 },
   idleAfterMs: 10_000,
@@ -27,14 +26,14 @@ export const POLICY: Policy = {
   pacedAheadMs: 40_000,
 };
 
-/** The ports on one store, as one process has them. */
+/** The ports to one store, as in one process. */
 export interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
   readonly outbox: CallbackOutbox;
 }
 
-/** Which events go to the outbox. */
+/** The events that go to the outbox. */
 const ALL: readonly EventType[] = EVENT_TYPES;
 
 export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Store {
@@ -42,18 +41,18 @@ export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Sto
   return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
 }
 
-export function openRedisStore(redis: Redis, policy: Policy, clock: Clock, wanted = ALL) {
-  const events = new RedisSessionEvents(redis, policy, QUIET);
-  // Its second connection ends with the first.
-  redis.setMaxListeners(0).once('end', () => events.onApplicationShutdown());
-  return {
-    sessions: new RedisSessionRepository(redis, policy, clock, QUIET, wanted),
-    events,
-    outbox: new RedisCallbackOutbox(redis, policy, QUIET),
-  };
+/** The store of one process. It writes this layout, the newest unless a test says otherwise. */
+export function openRedisStore(
+  link: RedisLink,
+  policy: Policy,
+  clock: Clock,
+  { wanted = ALL, layout = 2 }: { wanted?: readonly EventType[]; layout?: Layout } = {},
+): RedisStore {
+  const settings = { policy, wantedEvents: wanted, STORE_LAYOUT: layout === 1 ? '1' : '2' } as const;
+  return open(link, settings, clock, QUIET);
 }
 
-/** All that is still known of what happened to a user. */
+/** All events of a user that the log still has. */
 export async function eventsOf(
   { events }: Pick<Store, 'events'>,
   userId: string,

@@ -1,4 +1,4 @@
-/** Polls until something is true; fails loudly when it never is. For what others do in their own time. */
+/** Polls until a condition is true, and throws if it does not become true. For effects of other processes. */
 export async function until(condition: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await condition())) {

@@ -5,17 +5,17 @@ import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 
-/** The service on the real clock, as a client meets it, and the built client in front of it. */
+/** The service with the real clock, and the built client that uses it. */
 export interface Stage {
   readonly baseUrl: string;
   readonly sessions: SessionRepository;
-  /** `METHOD last-part-of-the-path`, of every request that reached out through `fetch`, in order. */
+  /** `METHOD last-part-of-the-path` of every request sent by `fetch`, in order. */
   readonly requests: string[];
   /** Watches as user `ana`; the viewing is stopped after the test. */
   watch(options?: Partial<client.WatchOptions>): client.Viewing;
   /** Ids of ana's live sessions. */
   live(): Promise<string[]>;
-  /** Ends one as another client would. */
+  /** Ends a session, like another client. */
   end(sessionId: string): Promise<void>;
 }
 
@@ -29,7 +29,7 @@ export function useStage(environment: Record<string, string>): Stage {
     return fetch(url, init);
   };
   beforeAll(async () => {
-    // What the set-up has built. A name that the compiler does not follow: without types, and maybe not there yet.
+    // The built client. The path is a variable so that the compiler does not resolve it: the file may not exist yet.
     const path: string = '../../client/dist/watch.js';
     built = (await import(path)) as typeof client;
     app = await createApp(readConfig({ LOG_LEVEL: 'silent', ...environment }));
@@ -69,7 +69,7 @@ export function useStage(environment: Record<string, string>): Stage {
   return stage;
 }
 
-/** The next result, told in one line where it is a phase. */
+/** The next result; for a phase, a summary in one line. */
 export async function told(results: AsyncIterator<client.WatchResult, undefined>): Promise<unknown> {
   const { value } = await results.next();
   if (value?.type !== 'phase') return value;

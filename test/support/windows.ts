@@ -1,9 +1,9 @@
 import { type PhaseWindow } from '../../src/sessions/admission.js';
 
-/** X of the usual policy. */
+/** X of the default policy. */
 const PHASE_MS = 10_000;
 
-/** The window of a film of so many phases; undefined for none, as for a stream that cannot be had. */
+/** The window of a film with this number of phases; undefined for 0, like the window of a missing stream. */
 export function filmOf(phases: number): PhaseWindow | undefined {
   return phases === 0
     ? undefined

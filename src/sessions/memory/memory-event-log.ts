@@ -8,28 +8,28 @@ import {
   type OutboxState,
   SessionEvents,
   type SessionEvent,
-  type ToldRecord,
+  type RecordInEvent,
   type Watch,
   isAfter,
   messageId,
   toEvent,
 } from '../session-events.js';
 
-/** For watchers who come back. */
+/** How many events are kept for subscribers that reconnect. */
 const MAX_SEEN = 10_000;
-/** About 60 MB at the worst. */
+/** At most about 60 MB. */
 const MAX_WAITING = 100_000;
 const MAX_DEAD_LETTERS = 10_000;
 
-/** The events of the embedded store: in this process, and for as long as it runs. */
+/** The events of the embedded store. They are kept in this process only, and are lost when it stops. */
 export class MemoryEventLog extends SessionEvents {
-  /** The last ones, oldest first. */
+  /** The latest events, oldest first. */
   private readonly seen: SessionEvent[] = [];
   private readonly listeners = new Map<string, Set<(event: SessionEvent) => void>>();
-  /** What ids begin with: a process that starts anew does not know what went before. */
-  private readonly life: number;
+  /** The prefix of event ids. It changes with each start, because a new process does not have the previous events. */
+  private readonly startedAt: number;
   private number = 0;
-  /** Where they are to be delivered from. */
+  /** The events that are to be posted as callbacks. */
   readonly outbox: MemoryCallbackOutbox;
 
   constructor(
@@ -38,19 +38,19 @@ export class MemoryEventLog extends SessionEvents {
     private readonly wanted: readonly EventType[],
   ) {
     super();
-    this.life = clock.now();
+    this.startedAt = clock.now();
     this.outbox = new MemoryCallbackOutbox(clock);
   }
 
-  tell(
+  record(
     type: EventType,
     at: number,
     userId: string,
-    record: ToldRecord,
+    record: RecordInEvent,
     reason: SessionEvent['reason'],
     replacedBy?: Replacement,
   ): void {
-    const id = `${this.life}-${++this.number}`;
+    const id = `${this.startedAt}-${++this.number}`;
     const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
     if (this.wanted.includes(type)) this.outbox.add(event);
     if (type === 'session.refused') return;
@@ -74,7 +74,7 @@ export class MemoryEventLog extends SessionEvents {
       position,
       missed: this.seen.filter((event) => event.userId === userId && isAfter(event.id, after)),
       complete:
-        after.startsWith(`${this.life}-`) &&
+        after.startsWith(`${this.startedAt}-`) &&
         (this.seen.length < MAX_SEEN || !isAfter(this.seen[0]!.id, after)) &&
         !isAfter(after, position),
       stop,
@@ -82,13 +82,13 @@ export class MemoryEventLog extends SessionEvents {
   }
 
   override position(): string {
-    return `${this.life}-${this.number}`;
+    return `${this.startedAt}-${this.number}`;
   }
 
   override async refresh(): Promise<void> {}
 }
 
-/** What is to be delivered from this process. The oldest is lost where too much waits, and counted. */
+/** The outbox in this process. If too many events wait, the oldest is dropped and counted as lost. */
 export class MemoryCallbackOutbox extends CallbackOutbox {
   private readonly waiting = new Map<string, SessionEvent>();
   private readonly taken = new Map<string, SessionEvent>();

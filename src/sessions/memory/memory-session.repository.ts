@@ -13,11 +13,12 @@ import {
   expire,
   graceAfterOutage,
   keepAlive,
+  latestQuota,
   live,
   noteActivity,
   withdraw,
 } from '../admission.js';
-import { TOLD } from '../session-events.js';
+import { EVENT_TYPE_OF_CHANGE } from '../session-events.js';
 import {
   type EndResult,
   type Ledger,
@@ -25,6 +26,7 @@ import {
   SessionRepository,
   type SweepOptions,
   type SweepResult,
+  type UserSessions,
 } from '../session.repository.js';
 import {
   type Admission,
@@ -38,8 +40,8 @@ import {
 import { type MemoryEventLog } from './memory-event-log.js';
 
 /**
- * The embedded store: the rule itself on a Map, for one process and for as long as it runs. Atomic because nothing
- * in here awaits. Its sweep looks at every user, which a single process can afford: about a millisecond per 10,000.
+ * The embedded store: the rule itself on a Map, in one process; its data is lost when the process stops. Each method is
+ * atomic because it does not await. A sweep visits every user, which takes about a millisecond per 10,000 users.
  */
 export class MemorySessionRepository extends SessionRepository {
   private readonly users = new Map<string, readonly SessionRecord[]>();
@@ -76,7 +78,7 @@ export class MemorySessionRepository extends SessionRepository {
         const { sessionId, streamId, device } = ask;
         const instants = { startedAt: 0, lastActivityAt: now, playsUntil: now };
         const refused = { sessionId, streamId, ...instants, phase: 0, device, version: 0 };
-        this.events.tell('session.refused', now, userId, refused, 'session-limit-reached');
+        this.events.record('session.refused', now, userId, refused, 'session-limit-reached');
         return {
           outcome: 'limit-reached',
           sessions: this.show(userId, decision.holders, now),
@@ -114,9 +116,10 @@ export class MemorySessionRepository extends SessionRepository {
     return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
   }
 
-  override async list(userId: string): Promise<Session[]> {
+  override async list(userId: string): Promise<UserSessions> {
     const now = this.now();
-    return this.show(userId, live(this.recordsOf(userId), this.policy, now), now);
+    const records = live(this.recordsOf(userId), this.policy, now);
+    return { quota: latestQuota(records), sessions: this.show(userId, records, now) };
   }
 
   override async end(
@@ -189,8 +192,8 @@ export class MemorySessionRepository extends SessionRepository {
     else this.users.set(userId, records);
     for (const { type, record, reason, replacedBy } of changes) {
       this.counts[type]++;
-      const told = TOLD[type];
-      if (told) this.events.tell(told, now, userId, record, reason, replacedBy);
+      const eventType = EVENT_TYPE_OF_CHANGE[type];
+      if (eventType) this.events.record(eventType, now, userId, record, reason, replacedBy);
     }
   }
 

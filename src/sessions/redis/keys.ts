@@ -1,4 +1,5 @@
 import keySlot from 'cluster-key-slot';
+import { wireOf } from './link.js';
 
 /**
  * Every key of the store. What one script changes together must lie in one slot of Redis Cluster: so all keys of a
@@ -10,27 +11,94 @@ import keySlot from 'cluster-key-slot';
 export const PARTITIONS = 256;
 const BUCKETS = 64;
 
-export interface PartitionKeys {
+/**
+ * The keys that a script is given, in the order of its KEYS. All scripts about a user are given the same, and so are all
+ * about a partition: no call can name them in another order, and their text in Redis's protocol is made once.
+ */
+export const SCRIPT_KEYS = {
+  user: ['records', 'index', 'ring', 'state', 'buckets', 'outbox', 'aside'],
+  partition: ['state', 'ring', 'buckets', 'outbox', 'deadLetters', 'aside'],
+  rate: ['count'],
+} as const;
+type Subject = keyof typeof SCRIPT_KEYS;
+
+/** The keys of one subject. */
+export class ScriptKeys<S extends Subject = Subject> {
+  /** Any of them: all are in one slot. */
+  readonly first: string;
+  readonly count: number;
+  /** Their number and they themselves, in Redis's protocol. */
+  readonly wire: string;
+
+  constructor(
+    readonly subject: S,
+    keys: Readonly<Record<(typeof SCRIPT_KEYS)[S][number], string>>,
+  ) {
+    const names: readonly (typeof SCRIPT_KEYS)[S][number][] = SCRIPT_KEYS[subject];
+    this.first = keys[names[0]!];
+    this.count = names.length;
+    this.wire = wireOf(names.length) + names.map((name) => wireOf(keys[name])).join('');
+  }
+}
+
+export class PartitionKeys {
   /** HASH: counts of sessions, how the sweep stands, the pause: see events.lua. */
   readonly state: string;
-  /** STREAM: the last things that happened, for watchers: see events.lua. */
+  /** STREAM: the last events, for watchers: see events.lua. */
   readonly ring: string;
-  /** STREAM: what is to be delivered. */
+  /** STREAM: the events that are to be delivered. */
   readonly outbox: string;
-  /** STREAM: what could not be delivered. */
+  /** STREAM: the events that could not be delivered. */
   readonly deadLetters: string;
   /** ZSET: bucket -> a lower bound of when its earliest record is due. */
   readonly buckets: string;
-  /** What the keys of the buckets begin with: HASH user -> records, as record.lua lays them out. */
+  /** HASH: values that could not be read: see quarantine.lua. */
+  readonly aside: string;
+  /** What the keys of the buckets begin with: HASH user -> records, as layout/ has them. */
   readonly recordsPrefix: string;
   /** What the indexes of the buckets begin with: ZSET user -> a lower bound of when its earliest record is due. */
   readonly indexPrefix: string;
+  readonly script: ScriptKeys<'partition'>;
+
+  constructor(
+    readonly partition: number,
+    tag: number,
+  ) {
+    this.state = `sg:{${tag}}:s`;
+    this.ring = `sg:{${tag}}:e`;
+    this.outbox = `sg:{${tag}}:o`;
+    this.deadLetters = `sg:{${tag}}:d`;
+    this.buckets = `sg:{${tag}}:x`;
+    this.aside = `sg:{${tag}}:q`;
+    this.recordsPrefix = `sg:{${tag}}:u:`;
+    this.indexPrefix = `sg:{${tag}}:x:`;
+    this.script = new ScriptKeys('partition', this);
+  }
 }
 
-export interface UserKeys extends PartitionKeys {
-  readonly bucket: number;
+export class UserKeys {
   readonly records: string;
   readonly index: string;
+  /** Made when it is asked for: of 16,384 buckets a small service needs few. */
+  private made: ScriptKeys<'user'> | undefined;
+
+  constructor(
+    readonly ofPartition: PartitionKeys,
+    bucket: number,
+  ) {
+    this.records = `${ofPartition.recordsPrefix}${bucket}`;
+    this.index = `${ofPartition.indexPrefix}${bucket}`;
+  }
+
+  get script(): ScriptKeys<'user'> {
+    return (this.made ??= this.make());
+  }
+
+  private make(): ScriptKeys<'user'> {
+    const { records, index } = this;
+    const { ring, state, buckets, outbox, aside } = this.ofPartition;
+    return new ScriptKeys('user', { records, index, ring, state, buckets, outbox, aside });
+  }
 }
 
 /** For each partition the smallest number whose hash tag falls on the partition's first slot. */
@@ -47,24 +115,14 @@ function findTags(): readonly number[] {
   return tags;
 }
 
-const partitions: readonly PartitionKeys[] = findTags().map((tag) => ({
-  state: `sg:{${tag}}:s`,
-  ring: `sg:{${tag}}:e`,
-  outbox: `sg:{${tag}}:o`,
-  deadLetters: `sg:{${tag}}:d`,
-  buckets: `sg:{${tag}}:x`,
-  recordsPrefix: `sg:{${tag}}:u:`,
-  indexPrefix: `sg:{${tag}}:x:`,
-}));
+const partitions: readonly PartitionKeys[] = findTags().map(
+  (tag, partition) => new PartitionKeys(partition, tag),
+);
+export const ALL_PARTITIONS: readonly number[] = partitions.map((_, partition) => partition);
 
 /** Every pair of partition and bucket, once: the slot of a user's id is as good a number as any to choose it by. */
 const buckets: readonly UserKeys[] = partitions.flatMap((keys) =>
-  Array.from({ length: BUCKETS }, (_, bucket) => ({
-    ...keys,
-    bucket,
-    records: `${keys.recordsPrefix}${bucket}`,
-    index: `${keys.indexPrefix}${bucket}`,
-  })),
+  Array.from({ length: BUCKETS }, (_, bucket) => new UserKeys(keys, bucket)),
 );
 
 export function userKeys(userId: string): UserKeys {
@@ -80,11 +138,14 @@ export function partitionOf(userId: string): number {
 }
 
 /** STRING: how often somebody asked within a second: see count.lua. It meets no other key, so any slot will do. */
-export function rateKey(key: string): string {
-  return `sg:r:${key}`;
+export function rateKeys(key: string): ScriptKeys<'rate'> {
+  return new ScriptKeys('rate', { count: `sg:r:${key}` });
 }
 
 /** The channel on which watchers are told of a user's events. */
 export function userChannel(userId: string): string {
   return `sg:u:${userId}`;
 }
+
+/** STRING: the newest layout that any instance may write: see layout-choice.ts. */
+export const LAYOUT_KEY = 'sg:layout';

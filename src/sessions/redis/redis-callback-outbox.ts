@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { type Redis } from 'ioredis';
 import { type Policy } from '../admission.js';
 import {
   CallbackOutbox,
@@ -9,12 +8,18 @@ import {
   type SessionEvent,
   messageId,
 } from '../session-events.js';
-import { type Availability, ask, askAll, sendTogether } from './link.js';
-import { PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
-import { readEvent } from './redis-event.js';
-import { type StreamEntry } from './redis-scripts.js';
+import { ALL_PARTITIONS, PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
+import { readEvent } from './layout/layout.js';
+import { type RedisLink, type StreamEntry, allOf } from './link.js';
+import { type ScriptRunner } from './script.js';
+import { discard } from './scripts/discard.js';
+import { release } from './scripts/release.js';
+import { replay } from './scripts/replay.js';
+import { settle } from './scripts/settle.js';
+import { type GivenEntry, take } from './scripts/take.js';
+import { type UnreadableValues } from './unreadable.js';
 
-/** GROUP of events.lua. */
+/** GROUP of group.lua. */
 export const GROUP = 'callbacks';
 /** An instance that said nothing for so long is taken for dead: what it has goes to another. */
 const SILENCE_MS = 20_000;
@@ -27,19 +32,18 @@ const MAX_DEAD_LETTERS = 400;
 /** How many dead letters one call puts back. */
 const MAX_REPLAYED = 1_000;
 
-const ALL_PARTITIONS: readonly number[] = Array.from({ length: PARTITIONS }, (_, at) => at);
-
-/** The outbox on a stream a partition, by one consumer group: see take.lua for how order is kept. */
+/** The outbox: a stream for each partition, read by one consumer group. take.lua says how order is kept. */
 export class RedisCallbackOutbox extends CallbackOutbox {
-  /** What this instance is known by; a process that starts anew is another. */
+  /** The name of this instance in the consumer group; a process that starts anew has another. */
   private readonly consumer = randomUUID();
-  /** What it has taken and not settled, the entries of each partition. */
+  /** The entries of each partition that this instance has taken and not settled. */
   private readonly unsettled = new Map<number, Set<string>>();
 
   constructor(
-    private readonly redis: Redis,
+    private readonly link: RedisLink,
+    private readonly scripts: ScriptRunner,
     private readonly policy: Policy,
-    private readonly availability: Availability,
+    private readonly unreadable: UnreadableValues,
   ) {
     super();
   }
@@ -50,7 +54,6 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     for (let at = 0; at < PARTITIONS && entries.length < room; at += WIDTH) {
       const share = Math.ceil((room - entries.length) / WIDTH);
       const asked = ALL_PARTITIONS.slice(0, WIDTH).map((offset) => (first + at + offset) % PARTITIONS);
-      sendTogether(this.redis);
       const given = await Promise.allSettled(asked.map((partition) => this.takeSome(partition, share)));
       entries.push(...given.flatMap((some) => (some.status === 'fulfilled' ? some.value : [])));
       const failed = given.find((some) => some.status === 'rejected');
@@ -62,7 +65,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async settle(event: SessionEvent): Promise<void> {
-    await this.close(event, '', 0);
+    await this.close(event, undefined, 0);
   }
 
   override async bury(event: SessionEvent, tries: number, failure: string): Promise<void> {
@@ -72,33 +75,37 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
     const { outbox } = partitionKeys(partitionOf(userId));
     // As often as it was given, the try to come included: see take.lua.
-    await this.ask(this.redis.xclaim(outbox, GROUP, this.consumer, 0, id, 'RETRYCOUNT', tries + 1, 'JUSTID'));
+    await this.link.xclaim(outbox, GROUP, this.consumer, [id], tries + 1);
   }
 
   override async stillDelivering(): Promise<void> {
     const holding = [...this.unsettled].filter(([, ids]) => ids.size > 0);
-    await this.askAll(holding, async ([partition, ids]) =>
-      this.redis
-        .xclaim(partitionKeys(partition).outbox, GROUP, this.consumer, 0, ...ids, 'JUSTID')
-        // A Redis that forgot everything has nothing to claim; what was taken is delivered all the same.
-        .catch((error: Error) => {
-          if (!error.message.startsWith('NOGROUP')) throw error;
-        }),
+    await allOf(
+      holding.map(async ([partition, ids]) =>
+        this.link.xclaim(partitionKeys(partition).outbox, GROUP, this.consumer, [...ids]).catch(
+          // A Redis that lost everything has nothing to claim; what was taken is delivered all the same.
+          (error: Error) => {
+            if (!error.message.startsWith('NOGROUP')) throw error;
+          },
+        ),
+      ),
     );
   }
 
   override async release(): Promise<void> {
-    await this.askAll(ALL_PARTITIONS, (partition) =>
-      this.redis.sgRelease(partitionKeys(partition).outbox, this.consumer, SILENCE_MS),
+    const args = { consumer: this.consumer, silence: SILENCE_MS };
+    await allOf(
+      ALL_PARTITIONS.map(async (partition) => release(this.scripts, partitionKeys(partition), args)),
     );
     this.unsettled.clear();
   }
 
   override async deadLetters(limit: number): Promise<DeadLetter[]> {
     let letters: DeadLetter[] = [];
-    for (const { deadLetters } of await this.withDeadLetters()) {
-      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+', 'COUNT', limit));
-      letters = [...letters, ...entries.map((entry) => this.readDeadLetter(entry))]
+    for (const keys of await this.withDeadLetters()) {
+      const entries = await this.link.xrange(keys.deadLetters, '-', limit);
+      const read = await Promise.all(entries.map(async (entry) => this.readDeadLetter(keys, entry)));
+      letters = [...letters, ...read.filter((letter) => letter !== undefined)]
         .toSorted((a, b) => a.buriedAt - b.buriedAt)
         .slice(0, limit);
     }
@@ -110,31 +117,33 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     messageIds: readonly string[] | undefined,
   ): Promise<{ replayed: number; more: boolean }> {
     let replayed = 0;
-    for (const { outbox, deadLetters } of await this.withDeadLetters()) {
+    for (const keys of await this.withDeadLetters()) {
       const room = MAX_REPLAYED - replayed;
       if (room === 0) return { replayed, more: true };
-      const entries = await this.ask(this.redis.xrange(deadLetters, '-', '+'));
-      const wanted = entries
-        .filter((entry) => messageIds?.includes(messageId(this.readDeadLetter(entry).event)) ?? true)
-        .map(([id]) => id);
-      if (wanted.length > 0)
-        replayed += await this.ask(this.redis.sgReplay(outbox, deadLetters, ...wanted.slice(0, room)));
+      const wanted: string[] = [];
+      for (const entry of await this.link.xrange(keys.deadLetters, '-')) {
+        const letter = await this.readDeadLetter(keys, entry);
+        if (letter && (messageIds?.includes(messageId(letter.event)) ?? true)) wanted.push(entry[0]);
+      }
+      if (wanted.length > 0) replayed += await replay(this.scripts, keys, wanted.slice(0, room));
       if (wanted.length > room) return { replayed, more: true };
     }
     return { replayed, more: false };
   }
 
   override async state(): Promise<OutboxState> {
-    const states = await this.askAll(ALL_PARTITIONS, async (partition) => {
-      const { outbox, deadLetters, state } = partitionKeys(partition);
-      const [waiting, oldest, dead, lost] = await Promise.all([
-        this.redis.xlen(outbox),
-        this.redis.xrange(outbox, '-', '+', 'COUNT', 1),
-        this.redis.xlen(deadLetters),
-        this.redis.hget(state, 'lost'),
-      ]);
-      return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
-    });
+    const states = await allOf(
+      ALL_PARTITIONS.map(async (partition) => {
+        const { outbox, deadLetters, state } = partitionKeys(partition);
+        const [waiting, oldest, dead, lost] = await Promise.all([
+          this.link.xlen(outbox),
+          this.link.xrange(outbox, '-', 1),
+          this.link.xlen(deadLetters),
+          this.link.hget(state, 'lost'),
+        ]);
+        return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
+      }),
+    );
     const oldest = states.flatMap((state) =>
       state.oldest === undefined ? [] : Number.parseInt(state.oldest),
     );
@@ -149,56 +158,62 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   private async takeSome(partition: number, share: number): Promise<OutboxEntry[]> {
+    const keys = partitionKeys(partition);
     const unsettled = this.unsettled.get(partition) ?? new Set<string>();
-    const given = await this.ask(
-      this.redis.sgTake(
-        partitionKeys(partition).outbox,
-        this.consumer,
-        unsettled.size,
-        Math.min(share, ROOM_PER_PARTITION - unsettled.size),
-        SILENCE_MS,
-      ),
-    );
-    const entries = given.filter(([[id]]) => !unsettled.has(id));
-    if (entries.length > 0) this.unsettled.set(partition, unsettled);
-    for (const [[id]] of entries) unsettled.add(id);
-    return entries.map(([entry, times]) => ({ event: readEvent(entry, this.policy), tries: times - 1 }));
+    const given = await take(this.scripts, keys, {
+      consumer: this.consumer,
+      known: unsettled.size,
+      room: Math.min(share, ROOM_PER_PARTITION - unsettled.size),
+      silence: SILENCE_MS,
+    });
+    const fresh = given.filter(([[id]]) => !unsettled.has(id));
+    const entries = await Promise.all(fresh.map(async (one) => this.readGiven(keys, one)));
+    const readable = entries.filter((entry) => entry !== undefined);
+    if (readable.length > 0) this.unsettled.set(partition, unsettled);
+    for (const { event } of readable) unsettled.add(event.id);
+    return readable;
   }
 
-  private async close({ userId, id }: SessionEvent, failure: string, tries: number): Promise<void> {
+  private async readGiven(keys: PartitionKeys, [entry, times]: GivenEntry): Promise<OutboxEntry | undefined> {
+    const event = readEvent(entry, this.policy);
+    if (event) return { event, tries: times - 1 };
+    await this.setAside(keys, 'outbox', entry);
+    return undefined;
+  }
+
+  private async readDeadLetter(keys: PartitionKeys, entry: StreamEntry): Promise<DeadLetter | undefined> {
+    const [id, [, , , tries, , failure = '']] = entry;
+    const event = readEvent(entry, this.policy);
+    if (event) return { event, tries: Number(tries), failure, buriedAt: Number.parseInt(id) };
+    await this.setAside(keys, 'dead_letters', entry);
+    return undefined;
+  }
+
+  /** An event that cannot be read must not hold up the others. If Redis fails here, the next look finds it again. */
+  private async setAside(
+    keys: PartitionKeys,
+    stream: 'outbox' | 'dead_letters',
+    [entry]: StreamEntry,
+  ): Promise<void> {
+    this.unreadable.met('event');
+    await discard(this.scripts, keys, { stream, entry }).catch(() => undefined);
+  }
+
+  private async close(
+    { userId, id }: SessionEvent,
+    failure: string | undefined,
+    tries: number,
+  ): Promise<void> {
     const partition = partitionOf(userId);
-    const { outbox, deadLetters, state } = partitionKeys(partition);
-    sendTogether(this.redis);
-    await this.ask(this.redis.sgSettle(outbox, deadLetters, state, failure, tries, MAX_DEAD_LETTERS, id));
+    const settled = { entry: id, failure, tries, maxLetters: MAX_DEAD_LETTERS };
+    await settle(this.scripts, partitionKeys(partition), settled);
     this.unsettled.get(partition)?.delete(id);
   }
 
   private async withDeadLetters(): Promise<PartitionKeys[]> {
-    const lengths = await this.askAll(ALL_PARTITIONS, (partition) =>
-      this.redis.xlen(partitionKeys(partition).deadLetters),
+    const lengths = await allOf(
+      ALL_PARTITIONS.map(async (partition) => this.link.xlen(partitionKeys(partition).deadLetters)),
     );
     return ALL_PARTITIONS.filter((partition) => lengths[partition]! > 0).map(partitionKeys);
-  }
-
-  private readDeadLetter(entry: StreamEntry): DeadLetter {
-    const [id, [, , , tries, , failure = '']] = entry;
-    return {
-      event: readEvent(entry, this.policy),
-      tries: Number(tries),
-      failure,
-      buriedAt: Number.parseInt(id),
-    };
-  }
-
-  private async ask<T>(reply: Promise<T>): Promise<T> {
-    return ask(this.availability, reply);
-  }
-
-  private async askAll<K, T>(items: readonly K[], command: (item: K) => Promise<T>): Promise<T[]> {
-    return askAll(
-      this.availability,
-      this.redis,
-      items.map((item) => () => command(item)),
-    );
   }
 }

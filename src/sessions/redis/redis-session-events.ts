@@ -1,11 +1,10 @@
 import { type OnApplicationShutdown } from '@nestjs/common';
-import { type Redis } from 'ioredis';
 import { type Policy } from '../admission.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from '../session-events.js';
-import { type Availability, ask } from './link.js';
-import { readEvent } from './redis-event.js';
 import { partitionKeys, partitionOf, userChannel } from './keys.js';
-import { type StreamEntry } from './redis-scripts.js';
+import { readEvent } from './layout/layout.js';
+import { type RedisLink, type StreamEntry, type Subscriber } from './link.js';
+import { type UnreadableValues } from './unreadable.js';
 
 /** MAX_SEEN of events.lua: a ring that is shorter has lost nothing. */
 export const KEPT_EVENTS = 256;
@@ -36,19 +35,19 @@ interface Watched {
  */
 export class RedisSessionEvents extends SessionEvents implements OnApplicationShutdown {
   private readonly partitions = new Map<number, Watched>();
-  private subscriber: Redis | undefined;
+  private subscriber: Subscriber | undefined;
 
   constructor(
-    private readonly redis: Redis,
+    private readonly link: RedisLink,
     private readonly policy: Policy,
-    private readonly availability: Availability,
+    private readonly unreadable: UnreadableValues,
   ) {
     super();
   }
 
   /** Disconnected, not quit: nobody waits for what it would still tell. */
   onApplicationShutdown(): void {
-    this.subscriber?.disconnect();
+    this.subscriber?.close();
     this.partitions.clear();
   }
 
@@ -63,7 +62,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       this.remove(userId, watcher);
     };
     try {
-      await ask(this.availability, this.connectSubscriber().subscribe(userChannel(userId)));
+      await this.connectSubscriber().subscribe([userChannel(userId)]);
       // Whatever happens from here on is in a message, or in the ring that is read now.
       const entries = await this.readRing(partitionOf(userId), BEFORE_ALL);
       const newest = entries.at(-1)?.[0] ?? BEFORE_ALL;
@@ -91,7 +90,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
   override async refresh(): Promise<void> {
     if (this.partitions.size === 0) return;
     // A connection that swallows everything looks like one on which nothing happens.
-    await this.subscriber?.ping().catch(() => this.subscriber?.disconnect(true));
+    await this.subscriber?.ping().catch(() => this.subscriber?.reconnect());
     await Promise.all([...this.partitions.keys()].map((partition) => this.look(partition)));
   }
 
@@ -114,7 +113,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     if (!watchers?.delete(watcher) || watchers.size > 0) return;
     watched!.users.delete(userId);
     if (watched!.users.size === 0) this.partitions.delete(partition);
-    this.subscriber?.unsubscribe(userChannel(userId)).catch(() => undefined);
+    this.subscriber?.unsubscribe(userChannel(userId));
   }
 
   /** The first who watches a partition has nothing behind them. */
@@ -123,22 +122,18 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     if (watched?.cursor === BEFORE_ALL) watched.cursor = newest;
   }
 
-  private connectSubscriber(): Redis {
-    if (this.subscriber) return this.subscriber;
-    // Who watches can wait for the connection, and the main one tells the log when Redis is away.
-    this.subscriber = this.redis.duplicate({ enableOfflineQueue: true, autoResubscribe: false });
-    this.subscriber.on('error', () => undefined);
-    this.subscriber.on('message', (channel: string) => {
-      void this.look(partitionOf(channel.slice(userChannel('').length)));
+  private connectSubscriber(): Subscriber {
+    this.subscriber ??= this.link.subscribe({
+      message: (channel) => void this.look(partitionOf(channel.slice(userChannel('').length))),
+      ready: () => void this.resume(),
     });
-    this.subscriber.on('ready', () => void this.resume());
     return this.subscriber;
   }
 
   private async resume(): Promise<void> {
     const users = [...this.partitions.values()].flatMap((watched) => [...watched.users.keys()]);
     if (users.length === 0) return;
-    await this.subscriber!.subscribe(...users.map(userChannel)).catch(() => undefined);
+    await this.subscriber!.subscribe(users.map(userChannel)).catch(() => undefined);
     await this.refresh();
   }
 
@@ -161,7 +156,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       watched.again = false;
       try {
         const entries = await this.readRing(partition, watched.cursor);
-        for (const entry of entries) this.tell(watched, readEvent(entry, this.policy));
+        for (const event of this.read(entries)) this.tell(watched, event);
         watched.cursor = entries.at(-1)?.[0] ?? watched.cursor;
       } catch {
         setTimeout(() => void this.look(partition), RETRY_MS).unref();
@@ -180,10 +175,19 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
   }
 
   private async readRing(partition: number, after: string): Promise<StreamEntry[]> {
-    return ask(this.availability, this.redis.xrange(partitionKeys(partition).ring, `(${after}`, '+'));
+    return this.link.xrange(partitionKeys(partition).ring, `(${after}`);
   }
 
   private eventsOf(userId: string, entries: readonly StreamEntry[]): SessionEvent[] {
-    return entries.map((entry) => readEvent(entry, this.policy)).filter((event) => event.userId === userId);
+    return this.read(entries).filter((event) => event.userId === userId);
+  }
+
+  /** Without those that cannot be read, which the ring soon forgets. */
+  private read(entries: readonly StreamEntry[]): SessionEvent[] {
+    return entries.flatMap((entry) => {
+      const event = readEvent(entry, this.policy);
+      if (event === undefined) this.unreadable.met('event');
+      return event ?? [];
+    });
   }
 }

@@ -1,5 +1,5 @@
 import { type Format } from '../format.js';
-import { type MediaPlaylist, type MultivariantPlaylist, readPlaylist } from './playlist.js';
+import { type MediaPlaylist, type MultivariantPlaylist, readPlaylistInSlices } from './playlist.js';
 
 /** A live playlist may have something new once a target duration. Players see it half a target duration late at most. */
 const RENEWS_AFTER_TARGETS = 0.5;
@@ -9,8 +9,12 @@ const SEGMENT_BYTES = 270;
 export type HlsFormat = Format<MultivariantPlaylist, MediaPlaylist>;
 
 export const HLS: HlsFormat = {
-  read: (text, { parent, former, ...source }) =>
-    readPlaylist(text, { ...source, variables: parent?.variables, former }),
+  read: async (text, { parent, reference, ...source }, clock) =>
+    readPlaylistInSlices(
+      text,
+      { ...source, variables: parent?.variables, ...(reference && { reference }) },
+      clock,
+    ),
   // The addresses of segments may well be the most of it.
   bytesOf(playlist) {
     let bytes = playlist.template.length;

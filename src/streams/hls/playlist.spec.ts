@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { type MediaPlaylist, type MultivariantPlaylist, readPlaylist } from './playlist.js';
+import { type MediaPlaylist, type MultivariantPlaylist, PlaylistError, readPlaylist } from './playlist.js';
 
 const ROOT = new URL('https://origin.example/vod/');
 const read = (
@@ -49,14 +49,16 @@ describe('a playlist as the gate writes it', () => {
     ].join('\n');
     const playlist = read(text) as MediaPlaylist;
     const [init, key] = [...playlist.assets.keys()];
+    const named = [...playlist.template.write('', '').matchAll(/^[78]-\w+\.m4s/gm)].map(String);
+    expect(named).toHaveLength(2);
     expect(init).toMatch(/^a-[\w-]{12}\.mp4$/);
     expect(key).toMatch(/^a-[\w-]{12}\.key$/);
     expect(playlist.template.write('', '?q')).toBe(
       text
         .replace('init.mp4', `${init}?q`)
         .replace('../keys/1.key', `${key}?q`)
-        .replace('\na.m4s', '\n7.m4s?q')
-        .replace('https://origin.example/vod/film/720p/b.m4s?v=2', '8.m4s?q'),
+        .replace('\na.m4s', `\n${named[0]}?q`)
+        .replace('https://origin.example/vod/film/720p/b.m4s?v=2', `${named[1]}?q`),
     );
     expect(Object.fromEntries(playlist.assets)).toEqual({
       [init!]: 'film/720p/init.mp4',
@@ -112,7 +114,9 @@ describe('a playlist as the gate writes it', () => {
             newline,
           );
           const written = (read(text) as MediaPlaylist).template.write('', '');
-          expect(written).toBe(text.replace('end.ts', `${extra.length}.ts`));
+          expect(written.replaceAll(/(\d+)-\w+\.ts/g, '$1.ts')).toBe(
+            text.replace('end.ts', `${extra.length}.ts`),
+          );
         },
       ),
     );
@@ -123,7 +127,7 @@ describe('a playlist as the gate writes it', () => {
     expect([stream.phases, stream.phaseOf(1)]).toEqual([1, 0]);
   });
 
-  it('has its variables expanded in URIs, and nowhere else', () => {
+  it('has its variables expanded, since a player cannot take them from where the gate did', () => {
     const root = read(
       [
         '#EXTM3U',
@@ -147,35 +151,176 @@ describe('a playlist as the gate writes it', () => {
       path: 'film/720p/v7/a.m4s',
       initPath: 'film/720p/v7/init.mp4',
     });
-    expect(playlist.template.write('', '')).toContain('#EXT-X-DEFINE:IMPORT="dir"\n');
-    expect(playlist.template.write('', '')).toContain('#EXTINF:4,{$dir}\n0.m4s\n');
-    expect(() => read(text)).toThrow('that nothing gives');
-    expect(() => media(['#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts'])).toThrow('from a query');
-    expect(() => media(['#EXT-X-DEFINE:NAME="a",VALUE="/other/"', '#EXTINF:4,', '{$a}x.ts'])).toThrow(
-      'leads out',
+    expect(playlist.template.write('', '')).not.toContain('DEFINE');
+    expect(playlist.template.write('', '')).toMatch(/#EXTINF:4,\{\$dir\}\n0-\w+\.m4s\n/);
+    expect(() => read(text)).toThrow('a variable that the playlist does not define');
+    expect(media(['#EXT-X-DEFINE:IMPORT="unused"', '#EXTINF:4,', 'a.ts']).kind).toBe('media');
+  });
+
+  it('takes a variable from the query of its own address', () => {
+    const playlist = readPlaylist(
+      ['#EXTM3U', '#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts?t={$token}', ''].join('\n'),
+      {
+        streamId: 'film',
+        url: new URL('film/index.m3u8?token=a%20b', ROOT),
+        root: ROOT,
+        phaseSeconds: 10,
+        variables: undefined,
+        former: undefined,
+      },
+    ) as MediaPlaylist;
+    expect(playlist.segments.get(0)).toMatchObject({ path: 'film/a.ts?t=a%20b' });
+    expect(playlist.template.write('', '')).not.toContain('token');
+  });
+
+  it('is read whatever its text for people is', () => {
+    const titles = [
+      'Édith – Non',
+      '日本語',
+      '100 % pur',
+      'a, b="c"',
+      "it's",
+      '\u0000\u{1F600}',
+      '#EXT-X-ENDLIST',
+    ];
+    const { segments } = media(titles.flatMap((title, at) => [`#EXTINF: 4.5 , ${title}`, `${at}.ts`]));
+    expect([...segments.values()].map(({ path, durationSeconds }) => [path, durationSeconds])).toEqual(
+      titles.map((_, at) => [`film/720p/${at}.ts`, 4.5]),
     );
   });
 
-  it('is refused where a URI leads out of the origin, and names no one else’s key', () => {
-    expect(() => media(['#EXTINF:4,', 'https://elsewhere.example/a.ts'])).toThrow('leads out');
-    expect(() => media(['#EXTINF:4,', '/other/a.ts'])).toThrow('leads out');
-    expect(() => media(['#EXT-X-MAP:URI="../../../init.mp4"', '#EXTINF:4,', 'a.ts'])).toThrow('leads out');
-    const drm = media(['#EXT-X-KEY:METHOD=AES-128,URI="https://keys.example/1"', '#EXTINF:4,', 'a.ts']);
-    expect(drm.template.write('', '?q')).toContain('URI="https://keys.example/1"');
+  it('is read behind a byte order mark, which is left out', () => {
+    expect(read('\uFEFF#EXTM3U\n#EXTINF:4,\na.ts\n').template.write('', '')).toMatch(/^#EXTM3U\n/);
+  });
+
+  it('is refused where it is none, and says so', () => {
+    for (const text of ['', '<html>', '<MPD>', '#EXTM3', '#EXTM3U\nsong.mp3', '#EXTM3U\n#EXT-X-ENDLIST'])
+      expect(() => read(text)).toThrow(PlaylistError);
   });
 });
 
-describe('a live playlist', () => {
-  it('has phases by media sequence, which every instance numbers alike', () => {
-    // Three segments of 4 s make a phase of about 10 s; 13 and 14 are what is left of one.
-    const { stream } = live(13, 6);
-    expect(stream).toMatchObject({ kind: 'live', phases: 7, live: { oldest: 5, start: 5 } });
-    expect([13, 14, 15, 16, 18].map((sequence) => stream.phaseOf(sequence))).toEqual([5, 5, 5, 5, 6]);
-    expect(stream.phase(6)).toMatchObject({ startSeconds: 72, durationSeconds: 4, last: false });
-    expect(live(14, 6).stream.phase(6)).toMatchObject({ durationSeconds: 8 });
-    expect(live(14, 6).stream.phase(5).segments).toEqual(stream.phase(5).segments);
+describe('URIs that lead elsewhere', () => {
+  const AD = 'https://ads.example/1.ts';
+
+  it('stay absolute, beside the segments of the origin', () => {
+    const lines = [
+      '#EXTINF:4,',
+      'a.ts',
+      '#EXT-X-DISCONTINUITY',
+      '#EXTINF:4,',
+      AD,
+      '#EXTINF:4,',
+      '/other/b.ts',
+    ];
+    const playlist = media(lines);
+    const written = playlist.template.write('', '?q').split('\n');
+    expect([written[3], written[6], written[8]]).toEqual([
+      expect.stringMatching(/^0-\w+\.ts\?q$/),
+      AD,
+      'https://origin.example/other/b.ts',
+    ]);
+    expect([...playlist.segments.values()].map(({ path, foreign }) => [path, foreign])).toEqual([
+      ['film/720p/a.ts', undefined],
+      [AD, true],
+      ['https://origin.example/other/b.ts', true],
+    ]);
+    expect(playlist.find('1.ts')).toBeUndefined();
   });
 
+  it('are refused where every segment is one, with the reason', () => {
+    expect(() => media(['#EXTINF:4,', AD, '#EXT-X-ENDLIST'])).toThrow(
+      `every segment is on another host: ${AD}`,
+    );
+    const before = live(13, 3);
+    const during = ['#EXT-X-MEDIA-SEQUENCE:16', '#EXT-X-DISCONTINUITY', '#EXTINF:4,', AD];
+    expect(media(during, before).stream.kind).toBe('live');
+    expect(media(during).stream.kind).toBe('live');
+  });
+
+  it('never show a file of this machine', () => {
+    const text = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', '#EXT-X-KEY:METHOD=AES-128,URI="../../../etc/key"'];
+    const root = new URL('file:///srv/streams/');
+    const playlist = readPlaylist(
+      [...text, '#EXTINF:4,', 'a.ts', '#EXTINF:4,', '/etc/passwd', ''].join('\n'),
+      {
+        streamId: 'film',
+        url: new URL('film/index.m3u8', root),
+        root,
+        phaseSeconds: 10,
+        variables: undefined,
+        former: undefined,
+      },
+    ) as MediaPlaylist;
+    expect(playlist.template.write('', '')).not.toMatch(/etc|file:|srv/);
+    expect(playlist.segments.get(1)).toMatchObject({ foreign: true, path: 'about:invalid' });
+  });
+
+  it('are the origin’s own below its public names', () => {
+    const text = '#EXTM3U\n#EXTINF:4,\nhttps://cdn.example/films/film/a.ts?v=1#t=2\n#EXTINF:4,\nb.ts\n';
+    const source = {
+      streamId: 'film',
+      root: ROOT,
+      phaseSeconds: 10,
+      variables: undefined,
+      former: undefined,
+    };
+    const url = new URL('film/index.m3u8', ROOT);
+    const playlist = readPlaylist(text, { ...source, url, ownBases: ['https://cdn.example/films'] });
+    expect((playlist as MediaPlaylist).segments.get(0)).toMatchObject({ path: 'film/a.ts?v=1' });
+    expect((readPlaylist(text, { ...source, url }) as MediaPlaylist).segments.get(0)).toMatchObject({
+      foreign: true,
+    });
+  });
+
+  it('do not take the variants of the origin away', () => {
+    const text = [
+      '#EXTM3U',
+      '#EXT-X-CONTENT-STEERING:SERVER-URI="https://steering.example/s",PATHWAY-ID="A"',
+      '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",URI="//audio.example/en.m3u8"',
+      '#EXT-X-STREAM-INF:BANDWIDTH=1',
+      'https://backup.example/v.m3u8',
+      '#EXT-X-STREAM-INF:BANDWIDTH=1',
+      'v.m3u8',
+    ].join('\n');
+    const playlist = read(text) as MultivariantPlaylist;
+    expect(playlist).toMatchObject({ renditions: [{ type: 'variant' }], first: 0 });
+    expect(playlist.template.write('', '?q')).toBe(
+      text.replace('"//audio', '"https://audio').replace(/v\.m3u8$/, '0/index.m3u8?q'),
+    );
+    expect(() => read(text.replace(/v\.m3u8$/, 'https://other.example/v.m3u8'))).toThrow(
+      'every variant of the multivariant playlist is on another host',
+    );
+  });
+
+  it.each([
+    ['EXT-X-DATERANGE', 'X-ASSET-LIST', 'ID="1",X-ASSET-LIST="@"'],
+    ['EXT-X-DATERANGE', 'X-ASSET-URI', 'ID="1",X-ASSET-URI="@"'],
+    ['EXT-X-SESSION-DATA', 'URI', 'DATA-ID="d",URI="@"'],
+    ['EXT-X-SESSION-KEY', 'URI', 'METHOD=AES-128, URI="@"'],
+    ['EXT-X-CONTENT-STEERING', 'SERVER-URI', 'SERVER-URI="@"'],
+    ['EXT-X-UNKNOWN', 'URI', 'FLAG,URI="@"'],
+    ['EXT-X-UNKNOWN', 'X-POSTER-URL', 'X-POSTER-URL="@"'],
+  ])(
+    'of %s %s go by the gate where they are the origin’s own, and stay where they are not',
+    (tag, _, list) => {
+      const lines = (uri: string) => [
+        `#${tag}:${list.replace('@', uri)}`,
+        '#EXTINF:4,',
+        'a.ts',
+        '#EXT-X-ENDLIST',
+      ];
+      const playlist = media(lines('x/y.json?z=1'));
+      const [name] = playlist.assets.keys();
+      expect(playlist.assets.get(name!)).toBe('film/720p/x/y.json?z=1');
+      expect(playlist.template.write('', '?q')).toContain(list.replace('@', `${name}?q`));
+      for (const foreign of ['https://x.example/y', 'skd://key', 'data:text/plain,x'])
+        expect(media(lines(foreign)).template.write('', '?q')).toContain(list.replace('@', foreign));
+      expect(media(lines('//x.example/y')).template.write('', '?q')).toContain('"https://x.example/y"');
+    },
+  );
+});
+
+describe('a live playlist', () => {
   it('is told without low latency, which a gate that holds no answer back cannot keep', () => {
     const lines = ['#EXT-X-MEDIA-SEQUENCE:4', '#EXTINF:4,', '4.ts'];
     const fast = [
@@ -185,73 +330,149 @@ describe('a live playlist', () => {
       '#EXT-X-PART:DURATION=1,URI="5.0.ts"',
       '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="5.1.ts"',
       '#EXT-X-RENDITION-REPORT:URI="../low/index.m3u8",LAST-MSN=4,LAST-PART=0',
+      '#EXT-X-PREFETCH:https://origin.example/vod/film/720p/5.ts',
     ];
     const playlist = media(fast);
-    expect([...playlist.segments.keys()]).toEqual([4]);
+    expect([...playlist.segments].map(([sequence]) => sequence)).toEqual([4]);
     expect(playlist.template.write('', '')).toBe(media(lines).template.write('', ''));
   });
 
-  it('is refused where its numbers do not fit', () => {
-    expect(() => live(2 ** 32, 3)).toThrow('too large');
-    const day = '#EXTM3U\n#EXT-X-TARGETDURATION:86400\n#EXTINF:86400,\na.ts\n#EXT-X-ENDLIST';
-    expect(() => read(day, undefined, undefined, 1e-5)).toThrow('too large');
-    for (const duration of ['9'.repeat(400), '86401', '-1'])
-      expect(() => media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST'])).toThrow(
-        'a duration that can be',
-      );
-  });
-
-  it('is a phase at least, however short its window', () => {
-    expect(live(5, 1).stream).toMatchObject({ phases: 2, live: { oldest: 1, start: 1 } });
+  it('takes a duration that cannot be for the target duration', () => {
+    for (const duration of ['', 'x', '9'.repeat(400), '86401', '-1']) {
+      const { stream } = media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST']);
+      expect(stream).toMatchObject({ kind: 'vod', durationSeconds: 4, phases: 1 });
+    }
+    expect(() => read('#EXTM3U\n#EXTINF:x,\na.ts\n')).toThrow('neither a target duration nor a segment');
+    expect(() => media(['#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST'])).toThrow('no segment has a duration');
   });
 
   it('remembers what has just left it, as long as it had itself', () => {
+    const sequences = (playlist: MediaPlaylist) => [...playlist.segments].map(([sequence]) => sequence);
     const later = live(16, 6, live(13, 6));
-    expect([...later.segments.keys()].toSorted((a, b) => a - b)).toEqual([
-      13, 14, 15, 16, 17, 18, 19, 20, 21,
-    ]);
+    expect(sequences(later)).toEqual([13, 14, 15, 16, 17, 18, 19, 20, 21]);
     expect(later.template.write('', '')).not.toContain('15.ts');
-    expect([...live(30, 6, later).segments.keys()]).toEqual([30, 31, 32, 33, 34, 35]);
+    expect(sequences(live(30, 6, later))).toEqual([16, 17, 18, 19, 20, 21, 30, 31, 32, 33, 34, 35]);
+    expect(later.find('13.ts')).toMatchObject({ segment: { sequence: 13 } });
+    expect(later.find('12.ts')).toBeUndefined();
   });
 
   it('is read once as long as it does not change', () => {
     const first = live(13, 6);
     expect(live(13, 6, first)).toBe(first);
     expect(live(14, 6, first)).not.toBe(first);
+    expect(live(12, 6, first)).toBe(first); // a cache that lags behind
   });
 
-  it('keeps its numbers when it ends, where it slid or was seen to live', () => {
-    const end = (first: number, former?: MediaPlaylist) =>
+  it('names a segment so that the name never leads to other media', () => {
+    const list = (first: number, run: string, former?: MediaPlaylist) =>
       media(
         [
           `#EXT-X-MEDIA-SEQUENCE:${first}`,
-          ...Array.from({ length: 6 }, (_, at) => ['#EXTINF:4,', `${first + at}.ts`]).flat(),
-          '#EXT-X-ENDLIST',
+          ...Array.from({ length: 6 }, (_, at) => [
+            '#EXTINF:4,',
+            `${run}/l_${run}_${first + at}.ts?t=${run}`,
+          ]).flat(),
         ],
         former,
-      ).stream;
-    const live0 = live(0, 6);
-    for (const stream of [end(13), end(13, live(13, 6)), end(0, live0)])
-      expect(stream).toMatchObject({ kind: 'live', ended: true, phases: stream.phaseOf(1e6) + 1 });
-    expect(end(13).phase(6)).toMatchObject({ startSeconds: 72, last: true });
-    expect(end(13).phase(5)).toMatchObject({ last: false });
-    expect(end(0, media(['#EXTINF:4,', 'a.ts', '#EXT-X-ENDLIST']))).toMatchObject({ kind: 'vod' });
-    expect(end(0)).toMatchObject({ kind: 'vod', phases: 3 });
+      );
+    const names = (playlist: MediaPlaylist) => playlist.template.write('', '').match(/^\d+-.*/gm)!;
+    const first = list(1419, '157');
+    const [name = ''] = names(first);
+    const [second, third] = [list(2, '169', first), list(1417, '170')];
+    expect(first.find(name)?.segment.path).toContain('l_157_1419');
+    expect(second.find(name)?.segment.path).toContain('l_157_1419'); // remembered
+    expect(third.find(name)).toBeUndefined(); // of another instance, too
+    expect(third.find('1419.ts')?.segment.path).toContain('l_170_1419');
+    // The check is the same on each line, so that it costs nothing once compressed.
+    expect(new Set(names(first).map((one) => one.slice(one.indexOf('-')))).size).toBe(1);
+    for (const playlist of [first, second, third])
+      for (const one of names(playlist))
+        expect(playlist.find(one)?.segment.sequence).toBe(Number.parseInt(one));
+    for (const odd of ['1x.ts', '-1.ts', '1-.ts', '1e3.ts', '99999999999999999999.ts'])
+      expect(first.find(odd)).toBeUndefined();
+  });
+});
+
+describe('what a phase tells of a segment', () => {
+  const RANGES = [
+    '#EXT-X-MAP:URI="all.mp4",BYTERANGE="100@20"',
+    '#EXTINF:4,',
+    '#EXT-X-BYTERANGE:300@132',
+    'all.mp4',
+    '#EXTINF:4,',
+    '#EXT-X-BYTERANGE:250',
+    'all.mp4',
+    '#EXTINF:4,',
+    '#EXT-X-BYTERANGE:50',
+    'other.mp4',
+    '#EXT-X-ENDLIST',
+  ];
+
+  it('is its range, and that of its initialisation section', () => {
+    const { segments } = media(RANGES).stream.phase(0);
+    const init = { path: 'film/720p/all.mp4', byteRange: { offset: 20, length: 100 } };
+    expect(segments).toMatchObject([
+      { init, byteRange: { offset: 132, length: 300 } },
+      { init, byteRange: { offset: 432, length: 250 } },
+      { init, byteRange: { offset: 0, length: 50 } },
+    ]);
   });
 
-  it('that keeps all goes by time, is joined at its edge, and is finished when it ends', () => {
-    const lines = [
-      '#EXT-X-PLAYLIST-TYPE:EVENT',
-      ...Array.from({ length: 10 }, () => ['#EXTINF:4,', 'a.ts']).flat(),
-    ];
-    const { stream } = media(lines);
-    expect(stream).toMatchObject({ kind: 'live', phases: 4, live: { oldest: 0, start: 2 } });
-    expect(stream.phase(3)).toMatchObject({ last: false });
-    expect(stream.phase(1)).toMatchObject({ startSeconds: 10, segments: [{}, {}] });
-    expect(media([...lines, '#EXT-X-ENDLIST']).stream).toMatchObject({
-      kind: 'vod',
-      durationSeconds: 40,
-      live: undefined,
-    });
+  it('is its key, its number, its date, and where it begins anew', () => {
+    const { segments } = media([
+      '#EXT-X-MEDIA-SEQUENCE:7',
+      '#EXT-X-PLAYLIST-TYPE:VOD',
+      '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="com.apple.streamingkeydelivery"',
+      '#EXT-X-KEY:METHOD=AES-128,URI="1.key",IV=0x0102',
+      '#EXTINF:4,',
+      'a.ts',
+      '#EXT-X-DISCONTINUITY',
+      '#EXT-X-KEY:METHOD=NONE',
+      '#EXT-X-PROGRAM-DATE-TIME:2026-01-01T01:00:08.5+01:00',
+      '#EXTINF:2,',
+      'ad.ts',
+      '#EXT-X-KEY:METHOD=AES-128,URI="2.key"',
+      '#EXT-X-GAP',
+      '#EXTINF:2,',
+      'b.ts',
+      '#EXT-X-ENDLIST',
+    ]).stream.phase(0);
+    expect(segments).toEqual([
+      {
+        path: 'film/720p/a.ts',
+        durationSeconds: 4,
+        sequence: 7,
+        key: { method: 'AES-128', path: 'film/720p/1.key', iv: '0x0102' },
+      },
+      {
+        path: 'film/720p/ad.ts',
+        durationSeconds: 2,
+        sequence: 8,
+        discontinuity: true,
+        programDateTime: '2026-01-01T00:00:08.500Z',
+      },
+      {
+        path: 'film/720p/b.ts',
+        durationSeconds: 2,
+        sequence: 9,
+        gap: true,
+        key: { method: 'AES-128', path: 'film/720p/2.key' },
+      },
+    ]);
+  });
+
+  it('is a vector where a client could not count so far', () => {
+    const playlist = media([
+      '#EXT-X-MEDIA-SEQUENCE:18446744073709551615',
+      '#EXT-X-KEY:METHOD=AES-128,URI="1.key"',
+      '#EXTINF:4,',
+      'a.ts',
+      '#EXTINF:4,',
+      'b.ts',
+    ]);
+    expect([...playlist.segments.values()].map(({ key }) => key?.iv)).toEqual([
+      '0x0000000000000000ffffffffffffffff',
+      '0x00000000000000010000000000000000',
+    ]);
   });
 });

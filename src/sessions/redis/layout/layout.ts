@@ -1,0 +1,36 @@
+import { type Policy } from '../../admission.js';
+import { EVENT_TYPES, type EventType, type SessionEvent, toEvent } from '../../session-events.js';
+import { type StreamEntry } from '../link.js';
+import { readEvent1 } from './layout-1.js';
+import { readEvent2 } from './layout-2.js';
+import { type StoredEvent } from './stored-event.js';
+
+/** The layouts of stored values that this release reads; it writes either: see docs/decisions/0015-layouts.md. */
+export const LAYOUTS = [1, 2] as const;
+export type Layout = (typeof LAYOUTS)[number];
+
+/** The event of an entry, by the name of its first field; undefined for an entry that cannot be read. */
+export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy): SessionEvent | undefined {
+  const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
+  if (stored === undefined || !isWhole(stored)) return undefined;
+  const { type, at, userId, reason, replacedBy, plays = policy.idleAfterMs, ...record } = stored;
+  return toEvent(
+    id,
+    `session.${type}` as EventType,
+    at,
+    userId,
+    { ...record, playsUntil: record.lastActivityAt + plays },
+    policy,
+    reason as SessionEvent['reason'],
+    replacedBy,
+  );
+}
+
+function isWhole({ type, userId, sessionId, streamId, ...stored }: StoredEvent): boolean {
+  const { at, startedAt, lastActivityAt, plays = 0, phase, version } = stored;
+  return (
+    EVENT_TYPES.includes(`session.${type}` as EventType) &&
+    [userId, sessionId, streamId].every((id) => typeof id === 'string' && id !== '') &&
+    [at, startedAt, lastActivityAt, plays, phase, version].every((number) => Number.isInteger(number))
+  );
+}

@@ -1,0 +1,41 @@
+import { type Clock } from '../../clock.js';
+import { type Config } from '../../config/config.js';
+import { Availability } from './availability.js';
+import { LayoutChoice } from './layout/layout-choice.js';
+import { type Layout } from './layout/layout.js';
+import { type RedisLink } from './link.js';
+import { RedisCallbackOutbox } from './redis-callback-outbox.js';
+import { RedisRateTally } from './redis-rate-tally.js';
+import { RedisSessionEvents } from './redis-session-events.js';
+import { RedisSessionRepository } from './redis-session.repository.js';
+import { ScriptRunner } from './script.js';
+import { UnreadableValues } from './unreadable.js';
+
+export interface RedisStore {
+  readonly sessions: RedisSessionRepository;
+  readonly events: RedisSessionEvents;
+  readonly outbox: RedisCallbackOutbox;
+  readonly tally: RedisRateTally;
+}
+
+type StoreConfig = Pick<Config, 'policy' | 'wantedEvents' | 'STORE_LAYOUT'>;
+
+/** The store of one process, on one connection. */
+export function openRedisStore(
+  link: RedisLink,
+  { policy, wantedEvents: wanted, STORE_LAYOUT }: StoreConfig,
+  clock: Clock,
+  { log }: Availability,
+): RedisStore {
+  const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
+  // Until it is decided whether others can read the newest layout, the older one is written.
+  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? 1 });
+  const unreadable = new UnreadableValues(log);
+  const layouts = new LayoutChoice(link, scripts, layout, log);
+  return {
+    sessions: new RedisSessionRepository(link, scripts, policy, clock, layouts, unreadable),
+    events: new RedisSessionEvents(link, policy, unreadable),
+    outbox: new RedisCallbackOutbox(link, scripts, policy, unreadable),
+    tally: new RedisRateTally(scripts, log),
+  };
+}

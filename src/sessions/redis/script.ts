@@ -1,0 +1,133 @@
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Policy } from '../admission.js';
+import { type EventType } from '../session-events.js';
+import { type ScriptKeys } from './keys.js';
+import { type RedisLink, wireOf } from './link.js';
+import { type Layout } from './layout/layout.js';
+
+/**
+ * A Lua script and how it is called. Each is a pair of files under scripts/: the Lua, whose first lines name its KEYS and
+ * ARGV, and a function that takes the same by name and returns what it answered as a type of ours.
+ */
+export interface Script<S extends string = string, A extends string = string> {
+  readonly name: string;
+  /** What it is about, which says what keys it is given. */
+  readonly subject: S;
+  /** The names of its arguments, in the order of its ARGV. */
+  readonly args: readonly A[];
+}
+
+/** Every script; filled as the files that define one are loaded. */
+const SCRIPTS = new Map<string, Script>();
+
+export function defineScript<const S extends ScriptKeys['subject'], const A extends string>(
+  script: Script<S, A>,
+): Script<S, A> {
+  SCRIPTS.set(script.name, script);
+  return script;
+}
+
+export function allScripts(): readonly Script[] {
+  return [...SCRIPTS.values()];
+}
+
+/** What is the same in each call of a process. It is part of the script's text, so that it costs nothing in a call. */
+export interface ScriptConstants {
+  readonly policy: Omit<Policy, 'quota'>;
+  /** The events for the outbox. */
+  readonly wanted: readonly EventType[];
+  /** The layout that is written. */
+  readonly layout: Layout;
+}
+
+/** The text of a script with all that it includes, and its constants first. */
+export function assembleScript(name: string, { policy, wanted, layout }: ScriptConstants): string {
+  const body = include(`scripts/${name}`, layout);
+  const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
+  const types = wanted.map((type) => type.replace('session.', ''));
+  const constants = [
+    policy.expireAfterMs,
+    policy.leaseMs,
+    policy.idleAfterMs,
+    policy.maxPauseMs,
+    policy.maxAheadMs,
+    policy.pacedAheadMs,
+    layout,
+    types.length === 0 ? "''" : `' ${types.join(' ')} '`,
+  ];
+  // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also makes a
+  // full Redis refuse the script, unless its flags say otherwise.
+  return (
+    `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
+    `local TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
+  );
+}
+
+/** A file, or one section of it, with what it includes in turn. LAYOUT in a name stands for the layout that is written. */
+function include(file: string, layout: Layout, section?: string): string {
+  const whole = readFileSync(join(__dirname, `${file}.lua`), 'utf8');
+  const text =
+    section === undefined
+      ? whole
+      : whole
+          .split(/^-- @section /m)
+          .find((part) => part.startsWith(`${section}\n`))!
+          .slice(section.length + 1);
+  return text.replaceAll(
+    /^ *-- @include (\S+)(?: (\w+))?$/gm,
+    (_, included: string, part: string | undefined) =>
+      include(included.replace('LAYOUT', String(layout)), layout, part),
+  );
+}
+
+/** Calls the scripts of one process: with its constants, on its connection. */
+export class ScriptRunner {
+  private readonly assembled = new Map<Script, { readonly lua: string; readonly sha: string }>();
+
+  constructor(
+    private readonly link: RedisLink,
+    private constants: ScriptConstants,
+  ) {}
+
+  get layout(): Layout {
+    return this.constants.layout;
+  }
+
+  /** From now on this layout is written. */
+  write(layout: Layout): void {
+    if (layout === this.constants.layout) return;
+    this.constants = { ...this.constants, layout };
+    this.assembled.clear();
+  }
+
+  /** `more`: what follows the named arguments. The reply is as Redis gave it; whoever defines a script knows its type. */
+  async run<S extends ScriptKeys['subject'], A extends string>(
+    script: Script<S, A>,
+    keys: ScriptKeys<S>,
+    args: Readonly<Record<A, string | number>>,
+    more: readonly string[] = [],
+  ): Promise<unknown> {
+    let { wire } = keys;
+    for (const name of script.args) wire += wireOf(args[name]);
+    for (const one of more) wire += wireOf(one);
+    const { lua, sha } = this.textOf(script);
+    return this.link.run({
+      lua,
+      sha,
+      key: keys.first,
+      count: 1 + keys.count + script.args.length + more.length,
+      wire,
+    });
+  }
+
+  private textOf(script: Script): { readonly lua: string; readonly sha: string } {
+    const known = this.assembled.get(script);
+    if (known) return known;
+    const lua = assembleScript(script.name, this.constants);
+    const assembled = { lua, sha: hash('sha1', lua) };
+    this.assembled.set(script, assembled);
+    return assembled;
+  }
+}

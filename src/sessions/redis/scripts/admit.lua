@@ -1,0 +1,208 @@
+-- admit: decides on a phase and, if it admits, takes or renews the place. The rule is admit() of admission.ts.
+-- One step, because between a count and an add ten other requests of the same user could see the same free place.
+-- KEYS    of the user
+-- ARGV    now           ms, or '' for the time of this server
+--         user, session, stream
+--         wanted        the phase: an index, '' for the next, 'same' for the one that the session has
+--         window_end    phases from here on do not exist; 0 where the stream has none
+--         limit         how many sessions the user may hold
+--         oldest        the oldest phase of a live stream; '' for one that is not live
+--         start         the phase that a newcomer to a live stream starts with
+--         phase_ms      how long a phase of the stream plays
+--         last_phase_ms how long the last phase of its window plays
+--         paced         1 for a player that fetches ahead on its own and waits for its turn, else ''
+--         client        tells players without a device apart, or ''
+--         device        JSON, or ''
+--         ...           sessions to end if this one is admitted
+-- Returns {1, now, created, live, reserved, started, phase, version, ms to play, device}              admitted
+--         the same and {active, phase, stream, paused, ms to play, ahead, run} of the session as it was before, in the
+--         same row, if it goes on
+--         {2, ended at, reason, replaced by}   this session was ended
+--         {3, now, retry at, {holders ...}}    the limit is reached; a holder is seven values
+--         {4}                                  no such phase
+--         {5, now, retry at}                   too much is left to play
+local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
+local now, user, session, stream, wanted, window_end, limit, oldest, start, phase_ms, last_phase_ms, paced, client, device = unpack(ARGV)
+-- @include shared/records
+
+local MAX_RUN = 15 -- MAX_RUN of admission.ts
+now, window_end, limit, oldest = read_clock(now), tonumber(window_end), tonumber(limit), tonumber(oldest)
+
+local own
+local others, holders, overdue = {}, {}, {}
+local records, subject, value = load_records(user)
+for _, record in ipairs(records) do
+  if record.id == session then
+    own = record
+  else
+    others[#others + 1] = record
+    if record.status ~= ENDED then
+      if now >= record.due then overdue[#overdue + 1] = record else holders[#holders + 1] = record end
+    end
+  end
+end
+
+if own and own.status == ENDED and now < own.due then return { 2, own.active, own.stream, own.extra or '' } end
+
+local holds = own ~= nil and own.status ~= ENDED and now < own.due
+local ending = {}
+if #holders > 0 and (#ARGV > 14 or not holds) then
+  -- @include shared/room
+end
+local staying = #holders - #ending
+local refused = not holds and staying >= limit
+local former
+if own and (own.status == PERMANENT or (own.status == RESERVED and holds)) then former = own end
+local playing = former and former.stream == stream and former or nil
+
+local phase = tonumber(wanted)
+if not phase then
+  local first = tonumber(start) or 0
+  if playing then
+    phase = playing.phase + ((wanted == 'same' or playing.run == 0) and 0 or 1)
+    if oldest and phase < oldest then
+      phase = first
+    elseif oldest or wanted == 'same' then
+      phase = math.min(phase, window_end - 1)
+    end
+  else
+    phase = first
+  end
+end
+if not refused and (phase < (oldest or 0) or phase >= window_end) then return { 4 } end
+
+-- How long the session has left to play. Its player may have gone on for up to X before it was first kept alive as a paused
+-- one. A clock that was set back makes nothing longer.
+local plays, ahead, run = 0, 0, 0
+if former then
+  plays = math.max(0, former.plays - math.min(former.paused, X) - math.max(0, now - former.active))
+end
+if wanted == 'same' then
+  -- A playlist or a key is no phase. A live window that has moved on took the phases of the run with it.
+  if playing and playing.phase == phase then ahead, run = playing.ahead, playing.run end
+else
+  local last = playing and playing.phase or phase
+  if playing then ahead, run = playing.ahead, playing.run end
+  local furthest = last + ahead
+  local unplayed = math.min(run, math.ceil(plays / tonumber(phase_ms)))
+  if run > 0 and (phase == last or (phase <= furthest and phase > furthest - unplayed)) then
+    -- It still holds this phase and fetches it again.
+    ahead = math.min(MAX_RUN, furthest - phase)
+  else
+    local in_row = run > 0 and phase == furthest + 1
+    local most = paced == '1' and in_row and PACED_AHEAD or MAX_AHEAD
+    if plays > most and not refused then return { 5, now, now + plays - most } end
+    plays = plays + tonumber(phase == window_end - 1 and last_phase_ms or phase_ms)
+    ahead, run = 0, in_row and math.min(MAX_RUN, run + 1) or 1
+  end
+end
+
+-- Layout 1 has no place for these: what it cannot hold is not promised.
+if LAYOUT == 1 then plays, ahead, run = X, 0, 1 end
+
+local record = {
+  id = session, stream = stream, active = now, phase = phase, paused = 0,
+  status = former and former.status or RESERVED,
+  started = former and former.started or now,
+  version = former and (former.version >= 65535 and 1 or former.version + 1) or 1,
+  max_sessions = limit, ahead = ahead, run = run, plays = plays, client = former and former.client, extra = false,
+}
+if former then
+  record.extra = former.extra
+  if device ~= '' and former.extra and device ~= former.extra then
+    -- @include shared/rename
+  end
+else
+  record.client, record.extra = client ~= '' and client, device ~= '' and device
+end
+local reply = {
+  1, now, holds and 0 or 1, staying + 1, record.status == RESERVED and 1 or 0, record.started, phase, record.version,
+  plays, record.extra or '',
+}
+if former then
+  reply[11], reply[12], reply[13], reply[14] = former.active, former.phase, former.stream, former.paused
+  reply[15], reply[16], reply[17] = former.plays, former.ahead, former.run
+end
+
+-- At most `limit` records may ever be confirmed or resumed, so just enough of the overdue give way.
+local surplus = math.min(staying + #overdue + 1 - limit, #overdue)
+-- A pause is taken off what was left to play, so that a session may be due earlier than it was.
+local due = due_at(record.status, now, plays)
+
+-- A renewal changes its own record and nothing else. Indexes and counts stay as they are: the scores remain lower bounds,
+-- and the sweep corrects them.
+if former and former.stream == stream and surplus <= 0 and #ending == 0 and due >= former.due then
+  others[#others + 1] = record
+  redis.call('HSET', records_key, user, encode(others, subject, value))
+  return reply
+end
+
+-- @include shared/journal
+-- @include shared/changes
+-- @include shared/ended
+-- @include shared/events
+-- @include shared/replies
+
+if refused then
+  local listed, expiries = {}, {}
+  for i, holder in ipairs(holders) do
+    expiries[i] = due_at(PERMANENT, holder.active, holder.plays)
+    append(listed, holder)
+  end
+  table.sort(expiries)
+  if wants('refused') then
+    local attempt = {
+      id = session, stream = stream, started = 0, active = now, phase = 0, version = 0, plays = 0,
+      extra = device ~= '' and device,
+    }
+    plan_event('refused', user, attempt, now, 'session-limit-reached')
+    atomically(write_events)
+    announce_events()
+  end
+  return { 3, now, expiries[#holders - limit + 1], listed }
+end
+
+local expired, undone = 0, 0
+if surplus > 0 then
+  table.sort(overdue, longer_silent)
+  for i = 1, surplus do
+    local claimed = overdue[i]
+    local _, at = find(others, claimed.id)
+    table.remove(others, at)
+    if claimed.status == PERMANENT then
+      expired = expired + 1
+      plan_event('expired', user, claimed, now)
+    else
+      undone = undone + 1
+    end
+  end
+end
+if own and own.status == RESERVED and not former then undone = undone + 1 end
+if #ending > 0 then
+  local replaced_by = '{"session":"' .. session .. '"' .. (record.extra and ',"device":' .. record.extra or '') .. '}'
+  for _, holder in ipairs(ending) do
+    plan_event('ended', user, holder, now, 'replaced', replaced_by)
+    close(holder, 'replaced', now, replaced_by)
+  end
+end
+if former and former.stream ~= stream and record.status == PERMANENT then
+  plan_event('moved', user, record, now)
+end
+others[#others + 1] = record
+if #ending > 0 then others = forget_oldest_ended(others) end
+
+atomically(function()
+  -- First the lower bounds, which do no harm without the record.
+  if not former or due < former.due then
+    redis.call('ZADD', index_key, 'LT', due, user)
+    redis.call('ZADD', buckets_key, 'LT', due, string.match(records_key, '%d+$'))
+  end
+  if not former then count('started', 1) end
+  count('undone', undone)
+  count('expired', expired)
+  count('ended', #ending)
+  write_events()
+  save_records(user, others, subject, value)
+end)
+announce_events()
+return reply

@@ -1,0 +1,133 @@
+import { type SessionEnded } from '../../admission.js';
+import { type AdmissionRequest, type AdmittedDecision, type ShownRecord } from '../../session.js';
+import { type UserKeys } from '../keys.js';
+import { deviceText, readDevice } from '../layout/device-text.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+import { readEnded, readSessions } from './replies.js';
+
+const ADMIT = defineScript({
+  name: 'admit',
+  subject: 'user',
+  args: [
+    'now',
+    'user',
+    'session',
+    'stream',
+    'wanted',
+    'window_end',
+    'limit',
+    'oldest',
+    'start',
+    'phase_ms',
+    'last_phase_ms',
+    'paced',
+    'client',
+    'device',
+  ],
+});
+
+export type AdmitAnswer =
+  | ({ readonly outcome: 'admitted'; readonly now: number } & AdmittedDecision)
+  | SessionEnded
+  | {
+      readonly outcome: 'limit-reached';
+      readonly now: number;
+      readonly retryAt: number;
+      readonly holders: readonly ShownRecord[];
+    }
+  | { readonly outcome: 'too-far-ahead'; readonly now: number; readonly retryAt: number }
+  | { readonly outcome: 'phase-not-found' };
+
+type Admitted = [
+  code: 1,
+  now: number,
+  created: 0 | 1,
+  live: number,
+  reserved: 0 | 1,
+  startedAt: number,
+  phase: number,
+  version: number,
+  plays: number,
+  device: string,
+  ...former: readonly unknown[],
+];
+type Former = [
+  active: number,
+  phase: number,
+  stream: string,
+  pausedMs: number,
+  plays: number,
+  ahead: number,
+  run: number,
+];
+
+/** Decides on a phase: see admit.lua. */
+export async function admit(
+  scripts: ScriptRunner,
+  keys: UserKeys,
+  now: number | '',
+  request: AdmissionRequest,
+): Promise<AdmitAnswer> {
+  const { userId, sessionId, streamId, phase, window, quota, endSessionIds } = request;
+  const args = {
+    now,
+    user: userId,
+    session: sessionId,
+    stream: streamId,
+    wanted: phase ?? '',
+    window_end: window?.end ?? 0,
+    limit: quota.maxSessions,
+    oldest: window?.live === true ? window.oldest : '',
+    start: window?.live === true ? window.start : '',
+    phase_ms: window?.phaseMs ?? 0,
+    last_phase_ms: window?.lastPhaseMs ?? 0,
+    paced: request.paced === true ? 1 : '',
+    client: request.client ?? '',
+    device: deviceText(request.device),
+  };
+  const reply = (await scripts.run(ADMIT, keys.script, args, endSessionIds)) as readonly unknown[];
+  switch (reply[0]) {
+    case 1:
+      return readAdmitted(reply as Admitted, request);
+    case 2:
+      return readEnded(reply);
+    case 3: {
+      const [, at, retryAt, holders] = reply as [3, number, number, readonly unknown[]];
+      return { outcome: 'limit-reached', now: at, retryAt, holders: readSessions(holders) };
+    }
+    case 5: {
+      const [, at, retryAt] = reply as [5, number, number];
+      return { outcome: 'too-far-ahead', now: at, retryAt };
+    }
+    default:
+      return { outcome: 'phase-not-found' };
+  }
+}
+
+function readAdmitted(reply: Admitted, { sessionId, streamId }: AdmissionRequest): AdmitAnswer {
+  const [, now, created, live, reserved, startedAt, phase, version, plays, device, ...former] = reply;
+  return {
+    outcome: 'admitted',
+    now,
+    record: {
+      status: reserved === 1 ? 'reserved' : 'permanent',
+      sessionId,
+      streamId,
+      startedAt,
+      lastActivityAt: now,
+      playsUntil: now + plays,
+      phase,
+      device: readDevice(device),
+      version,
+    },
+    created: created === 1,
+    former: readFormer(former),
+    live,
+  };
+}
+
+function readFormer(former: readonly unknown[]): AdmittedDecision['former'] {
+  if (former.length === 0) return undefined;
+  const [active, phase, streamId, pausedMs, plays, ahead, run] = former as Former;
+  return { lastActivityAt: active, phase, streamId, pausedMs, playsUntil: active + plays, ahead, run };
+}

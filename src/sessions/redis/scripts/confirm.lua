@@ -1,0 +1,26 @@
+-- confirm: the first phase arrived, so the session becomes permanent.
+-- Nothing happens if the place is gone: it lapsed and was claimed, or it was ended, or it is another life of the id.
+-- Flags   allow-oom: it frees memory, or takes next to none
+-- KEYS    of the user
+-- ARGV    now           ms, or '' for the time of this server
+--         user, session
+--         started       which life of the session: when it was admitted
+-- Returns 1 if this call made the session permanent, else 0
+local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
+local now, user, session, started = unpack(ARGV)
+-- @include shared/records
+-- @include shared/journal
+-- @include shared/changes
+-- @include shared/events
+
+local records, subject, value = load_records(user)
+local record = find(records, session)
+if not record or record.status ~= RESERVED or record.started ~= tonumber(started) then return 0 end
+record.status, record.at = PERMANENT, nil
+plan_event('started', user, record, read_clock(now))
+atomically(function()
+  write_events()
+  save_records(user, records, subject, value)
+end)
+announce_events()
+return 1

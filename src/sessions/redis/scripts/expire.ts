@@ -1,0 +1,40 @@
+import { type PartitionKeys } from '../keys.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const EXPIRE = defineScript({
+  name: 'expire',
+  subject: 'partition',
+  args: ['now', 'records_prefix', 'index_prefix', 'max_users'],
+});
+
+/** What one step of a sweep came to. */
+export interface ExpireAnswer {
+  /** How many expiries it claimed. */
+  readonly expired: number;
+  /** Whether more is due: `now` for another step, `later` where all of it must wait. */
+  readonly more: 'no' | 'now' | 'later';
+  /** Whether the partition's sweeps are paused; then nothing was claimed. */
+  readonly paused: boolean;
+  /** How many values could not be read and were set aside, by this step and in all. */
+  readonly unreadable: { readonly now: number; readonly total: number };
+}
+
+const MORE = ['no', 'now', 'later'] as const;
+
+/** Claims what is due in a partition, of at most so many users: see expire.lua. */
+export async function expire(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  now: number | '',
+  maxUsers: number,
+): Promise<ExpireAnswer> {
+  const args = {
+    now,
+    records_prefix: keys.recordsPrefix,
+    index_prefix: keys.indexPrefix,
+    max_users: maxUsers,
+  };
+  const reply = (await scripts.run(EXPIRE, keys.script, args)) as [number, 0 | 1 | 2, 0 | 1, number, number];
+  const [expired, more, paused, setAside, total] = reply;
+  return { expired, more: MORE[more], paused: paused === 1, unreadable: { now: setAside, total } };
+}

@@ -1,0 +1,28 @@
+-- keepalive: a paused player keeps its place without a phase. The rule is keepAlive() of admission.ts.
+-- Flags   allow-oom: it frees memory, or takes next to none
+-- KEYS    of the user
+-- ARGV    now           ms, or '' for the time of this server
+--         user, session
+-- Returns {1, now, session (7 values)}   it keeps its place; its activity moved, unless it paused for too long
+--         {2, ended at, reason, replaced by}  this session was ended
+--         {3}                            the user holds no such session
+local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
+local now, user, session = unpack(ARGV)
+-- @include shared/records
+-- @include shared/journal
+-- @include shared/changes
+-- @include shared/replies
+
+now = read_clock(now)
+local records, subject, value = load_records(user)
+local record = find(records, session)
+if not record or now >= record.due then return { 3 } end
+if record.status == ENDED then return { 2, record.active, record.stream, record.extra or '' } end
+local paused = math.max(0, now - record.active) + record.paused -- the clock may have been set back
+if record.status == PERMANENT and paused < MAX_PAUSE then
+  record.active, record.paused, record.version, record.at = now, paused, next_version(record.version), nil
+  save_records(user, records, subject, value)
+end
+local reply = { 1, now }
+append(reply, record)
+return reply

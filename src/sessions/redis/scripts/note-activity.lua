@@ -1,0 +1,31 @@
+-- note-activity: a player that plays gave a sign of life elsewhere. The rule is noteActivity() of admission.ts.
+-- The indexes stay as they are: the session is due no earlier than it was.
+-- Flags   allow-oom: it frees memory, or takes next to none
+-- KEYS    of the user
+-- ARGV    now           ms, or '' for the time of this server
+--         user, session
+--         seen_at       ms: when it gave the sign
+-- Returns {1, now, session (7 values)}        its last activity moved forward, never past now and never back
+--         {2, ended at, reason, replaced by}  this session was ended
+--         {3}                                 the user holds no such session
+local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
+local now, user, session, seen_at = unpack(ARGV)
+-- @include shared/records
+-- @include shared/journal
+-- @include shared/changes
+-- @include shared/replies
+
+now = read_clock(now)
+local records, subject, value = load_records(user)
+local record = find(records, session)
+if not record or now >= record.due then return { 3 } end
+if record.status == ENDED then return { 2, record.active, record.stream, record.extra or '' } end
+local active = math.min(tonumber(seen_at), now)
+if record.status == PERMANENT and active > record.active then
+  record.plays = math.max(0, record.active + record.plays - active)
+  record.active, record.version, record.at = active, next_version(record.version), nil
+  save_records(user, records, subject, value)
+end
+local reply = { 1, now }
+append(reply, record)
+return reply

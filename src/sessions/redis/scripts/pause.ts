@@ -1,0 +1,16 @@
+import { type Pause } from '../../session.repository.js';
+import { type PartitionKeys } from '../keys.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const PAUSE = defineScript({ name: 'pause', subject: 'partition', args: ['now', 'by', 'until_ms'] });
+
+/** Stops the sweeps of a partition, and tells since when they are stopped: see pause.lua. */
+export async function pause(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  now: number | '',
+  { by, until }: Omit<Pause, 'since'>,
+): Promise<number> {
+  const args = { now, by: by ?? '', until_ms: until ?? '' };
+  return (await scripts.run(PAUSE, keys.script, args)) as number;
+}

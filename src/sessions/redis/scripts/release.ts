@@ -1,0 +1,13 @@
+import { type PartitionKeys } from '../keys.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const RELEASE = defineScript({ name: 'release', subject: 'partition', args: ['consumer', 'silence'] });
+
+/** Gives back what an instance has not settled: see release.lua. `silence` is in milliseconds. */
+export async function release(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  args: { readonly consumer: string; readonly silence: number },
+): Promise<void> {
+  await scripts.run(RELEASE, keys.script, args);
+}

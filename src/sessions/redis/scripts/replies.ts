@@ -1,0 +1,59 @@
+import { type EndReason, type SessionEnded } from '../../admission.js';
+import { type ShownRecord } from '../../session.js';
+import { readDevice, readReplacement } from '../layout/device-text.js';
+
+/** The answers that several scripts give. */
+
+/** `{2, ended at, reason, replaced by}`: the session was ended. */
+export function readEnded([, endedAt, reason, replacedBy]: readonly unknown[]): SessionEnded {
+  return {
+    outcome: 'session-ended',
+    endedAt: endedAt as number,
+    reason: reason as EndReason,
+    replacedBy: readReplacement(replacedBy as string),
+  };
+}
+
+/** `{1, now, session}` and others: a session that keeps its place. */
+export type KeepingAnswer =
+  | { readonly outcome: 'kept'; readonly now: number; readonly record: ShownRecord }
+  | SessionEnded
+  | { readonly outcome: 'session-not-found' };
+
+export function readKeeping(reply: readonly unknown[]): KeepingAnswer {
+  switch (reply[0]) {
+    case 1: {
+      const [, now, ...session] = reply;
+      return { outcome: 'kept', now: now as number, record: readSessions(session)[0]! };
+    }
+    case 2:
+      return readEnded(reply);
+    default:
+      return { outcome: 'session-not-found' };
+  }
+}
+
+/** How many values append() of replies.lua gives of a session. */
+const VALUES = 7;
+
+/** Sessions as append() of replies.lua puts them into a reply: so many values in a row. */
+export function readSessions(flat: readonly unknown[]): ShownRecord[] {
+  const records: ShownRecord[] = [];
+  for (let at = 0; at < flat.length; at += VALUES) {
+    const [sessionId, streamId, startedAt, lastActivityAt, phase, plays, device] = flat.slice(
+      at,
+      at + VALUES,
+    ) as [string, string, number, number, number, number, string];
+    const playsUntil = lastActivityAt + plays;
+    records.push({
+      sessionId,
+      streamId,
+      startedAt,
+      lastActivityAt,
+      playsUntil,
+      phase,
+      device: readDevice(device),
+    });
+  }
+  return records;
+}

@@ -1,0 +1,23 @@
+import { type PartitionKeys } from '../keys.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const SETTLE = defineScript({
+  name: 'settle',
+  subject: 'partition',
+  args: ['entry', 'failure', 'tries', 'max_letters'],
+});
+
+/** Takes an event out of the outbox, delivered (no `failure`) or given up: see settle.lua. */
+export async function settle(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  settled: {
+    readonly entry: string;
+    readonly failure: string | undefined;
+    readonly tries: number;
+    readonly maxLetters: number;
+  },
+): Promise<void> {
+  const { entry, failure = '', tries, maxLetters } = settled;
+  await scripts.run(SETTLE, keys.script, { entry, failure, tries, max_letters: maxLetters });
+}

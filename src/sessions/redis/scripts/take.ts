@@ -1,0 +1,27 @@
+import { type PartitionKeys } from '../keys.js';
+import { type StreamEntry } from '../link.js';
+import { type ScriptRunner, defineScript } from '../script.js';
+
+const TAKE = defineScript({
+  name: 'take',
+  subject: 'partition',
+  args: ['consumer', 'known', 'room', 'silence'],
+});
+
+/** An entry of the outbox, and how often it was given to somebody, this time included. */
+export type GivenEntry = readonly [entry: StreamEntry, times: number];
+
+/** Hands the next events of a partition to one instance: see take.lua. */
+export async function take(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  args: {
+    readonly consumer: string;
+    readonly known: number;
+    readonly room: number;
+    /** Milliseconds. */
+    readonly silence: number;
+  },
+): Promise<readonly GivenEntry[]> {
+  return (await scripts.run(TAKE, keys.script, args)) as readonly GivenEntry[];
+}

@@ -1,0 +1,52 @@
+-- Shared by every script that changes sessions: each event is written in the same step as the change that it tells.
+--
+-- A partition has two streams of events. The ring holds the last few for watchers: a message on the channel
+-- `sg:u:<user>` tells them that there is something new, and they read the ring, so that a message from another database
+-- tells nothing. The outbox holds the events that somebody wants delivered (WANTED), each until it is delivered.
+--
+-- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost (events and dead letters
+-- dropped because there were too many); unreadable (values set aside); layout (the newest that was written); swept, rest,
+-- grace (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
+-- @include layout/layout-LAYOUT event
+
+local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts; at least so many, as trimming by whole nodes costs less
+local MAX_WAITING = 4096 -- a partition: with 256 of them about a million, 200 MB at the worst
+
+local planned, in_ring, in_outbox = {}, false, false
+
+local function wants(type)
+  return string.find(WANTED, ' ' .. type .. ' ', 1, true) ~= nil
+end
+
+-- Plans an event: `type` is started | moved | ended | expired | refused. A refusal changes nothing, so it is not in the ring.
+-- Call it before the record changes any further: the text is made here.
+local function plan_event(type, user, record, now, reason, replaced_by)
+  local event = { user = user, text = event_text(type, user, record, now, reason, replaced_by) }
+  event.ring, event.outbox = type ~= 'refused', wants(type)
+  in_ring, in_outbox = in_ring or event.ring, in_outbox or event.outbox
+  planned[#planned + 1] = event
+end
+
+-- Writes the planned events, within `atomically`.
+local function write_events()
+  for _, event in ipairs(planned) do
+    if event.ring then event.id = add_to_stream(ring_key, EVENT_FIELD, event.text) end
+    if event.outbox then add_to_stream(outbox_key, EVENT_FIELD, event.text) end
+  end
+end
+
+-- After the step: tells watchers, and cuts the streams to their bounds. Nothing here can fail the step.
+local function announce_events()
+  for _, event in ipairs(planned) do
+    if event.id then redis.pcall('PUBLISH', 'sg:u:' .. event.user, event.id) end
+  end
+  if in_ring then redis.pcall('XTRIM', ring_key, 'MAXLEN', '~', MAX_SEEN) end
+  if not in_outbox then return end
+  local waiting = redis.pcall('XLEN', outbox_key)
+  if type(waiting) ~= 'number' or waiting <= MAX_WAITING then return end
+  -- Counted first, and taken back if nothing was dropped after all.
+  if type(redis.pcall('HINCRBY', state_key, 'lost', waiting - MAX_WAITING)) ~= 'number' then return end
+  if type(redis.pcall('XTRIM', outbox_key, 'MAXLEN', MAX_WAITING)) ~= 'number' then
+    redis.pcall('HINCRBY', state_key, 'lost', MAX_WAITING - waiting)
+  end
+end

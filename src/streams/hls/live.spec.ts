@@ -1,0 +1,441 @@
+import fc from 'fast-check';
+import { type Segment, nextRequestIn } from '../phases.js';
+import { type MediaPlaylist, type PlaylistSource, readPlaylist } from './playlist.js';
+
+const ROOT = new URL('https://origin.example/live/');
+const START = Date.UTC(2026, 0, 1);
+
+interface Listing {
+  readonly first: number;
+  /** Seconds of each segment. */
+  readonly durations: readonly number[];
+  readonly target?: number;
+  readonly head?: readonly string[];
+  /** Lines before a segment, by its position. */
+  readonly before?: (at: number) => readonly string[];
+  readonly name?: (sequence: number) => string;
+  readonly ended?: boolean;
+}
+
+function text({
+  first,
+  durations,
+  target = 4,
+  head = [],
+  before = () => [],
+  name = (n) => `s${n}.ts`,
+  ended,
+}: Listing): string {
+  const lines = durations.flatMap((duration, at) => [
+    ...before(at),
+    `#EXTINF:${duration},`,
+    name(first + at),
+  ]);
+  const begin = ['#EXTM3U', `#EXT-X-TARGETDURATION:${target}`, `#EXT-X-MEDIA-SEQUENCE:${first}`, ...head];
+  return [...begin, ...lines, ...(ended ? ['#EXT-X-ENDLIST'] : []), ''].join('\n');
+}
+
+function read(listing: Listing, former?: MediaPlaylist, more: Partial<PlaylistSource> = {}): MediaPlaylist {
+  return readPlaylist(text(listing), {
+    streamId: 'news',
+    url: new URL('news/index.m3u8', ROOT),
+    root: ROOT,
+    phaseSeconds: 10,
+    variables: undefined,
+    former,
+    ...more,
+  }) as MediaPlaylist;
+}
+
+const equal = (count: number, seconds: number): number[] => Array.from({ length: count }, () => seconds);
+const dateLine = (seconds: number): string =>
+  `#EXT-X-PROGRAM-DATE-TIME:${new Date(START + Math.round(seconds * 1_000)).toISOString()}`;
+/** A window of a programme that began at START and has these segments. */
+const dated = (first: number, count: number, seconds: number, more: Partial<Listing> = {}): Listing => ({
+  first,
+  durations: equal(count, seconds),
+  before: (at) => [dateLine((first + at) * seconds)],
+  ...more,
+});
+const files = (segments: readonly Segment[]): string[] => segments.map(({ path }) => path.split('/').at(-1)!);
+const phasesOf = ({ stream }: MediaPlaylist): Map<number, string[]> => {
+  const all = new Map<number, string[]>();
+  for (let index = stream.live?.oldest ?? 0; index < stream.phases; index++)
+    all.set(index, files(stream.phase(index).segments));
+  return all;
+};
+
+describe('a live stream without dates', () => {
+  it('has phases by media sequence number and target duration', () => {
+    const { stream } = read({ first: 13, durations: equal(6, 4) });
+    // 13 starts at 52 s, 15 at 60 s, 18 at 72 s.
+    expect([13, 14, 15, 16, 17, 18].map((sequence) => stream.phaseOf(sequence))).toEqual([5, 5, 6, 6, 6, 7]);
+    expect(stream).toMatchObject({ kind: 'live', phases: 7, edge: 8, live: { oldest: 5, start: 6 } });
+    expect(stream.phase(6)).toMatchObject({ startSeconds: 60, durationSeconds: 10, last: false });
+    expect(files(stream.phase(6).segments)).toEqual(['s15.ts', 's16.ts', 's17.ts']);
+  });
+
+  it('has the same phases for every instance, whatever windows it saw', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(1_000_000).map((first) => first + 1),
+        fc.array(fc.integer({ min: 1, max: 4_000 }), { minLength: 40, maxLength: 40 }),
+        fc.array(fc.nat(20), { minLength: 1, maxLength: 8 }),
+        fc.integer({ min: 2, max: 15 }),
+        (first, millis, reads, phaseSeconds) => {
+          const window = (at: number): Listing => ({
+            first: first + at,
+            durations: millis.slice(at, at + 20).map((ms) => ms / 1_000),
+          });
+          let instance: MediaPlaylist | undefined;
+          for (const at of [...reads, 20].toSorted((a, b) => a - b))
+            instance = read(window(at), instance, { phaseSeconds });
+          const fresh = phasesOf(read(window(20), undefined, { phaseSeconds }));
+          const seasoned = phasesOf(instance!);
+          const all = [...fresh.keys()];
+          expect(all.map((index) => seasoned.get(index))).toEqual(all.map((index) => fresh.get(index)));
+        },
+      ),
+    );
+  });
+
+  it('may be numbered by a clock, up to 2^53 and beyond', () => {
+    for (const first of [
+      '1764448000',
+      '20261129204600',
+      '1764448000000000',
+      '9007199254740991',
+      '18446744073709551615',
+    ]) {
+      const lines = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
+      const segments = Array.from({ length: 8 }, (_, at) => ['#EXTINF:4,', `${at}.ts`]).flat();
+      for (const phaseSeconds of [0.2, 10]) {
+        const playlist = readPlaylist([...lines, ...segments, ''].join('\n'), {
+          streamId: 'news',
+          url: new URL('news/index.m3u8', ROOT),
+          root: ROOT,
+          phaseSeconds,
+          variables: undefined,
+          former: undefined,
+        }) as MediaPlaylist;
+        const { oldest, start } = playlist.stream.live!;
+        for (const index of [oldest, start, playlist.stream.phases, playlist.stream.edge])
+          expect(Number.isSafeInteger(index)).toBe(true);
+        expect(playlist.stream.phase(start).segments.length).toBeGreaterThan(0);
+        const names = playlist.template.write('', '').match(/^\d+-.*/gm)!;
+        expect(names.map((name) => files([playlist.find(name)!.segment])[0])).toEqual(
+          Array.from({ length: 8 }, (_, at) => `${at}.ts`),
+        );
+      }
+    }
+  });
+
+  it('may have a counter that ran over', () => {
+    const before = read({ first: 2_147_483_640, durations: equal(6, 4) });
+    const after = read({ first: -2_147_483_648 + 2, durations: equal(6, 4) }, before);
+    expect(after.stream.phases).toBeGreaterThan(before.stream.phases);
+    expect(after.find('2147483650.ts')?.segment.sequence).toBe(2_147_483_650);
+  });
+
+  it('goes on by its numbers when its target duration changes', () => {
+    const before = read({ first: 100, durations: equal(10, 4) });
+    const after = read({ first: 104, durations: [...equal(6, 4), ...equal(4, 5.8)], target: 6 }, before);
+    const [known, now] = [before, after].map(phasesOf);
+    const both = [...now!.keys()].filter((index) => known!.has(index));
+    expect(both.length).toBeGreaterThan(1);
+    expect(both.map((index) => now!.get(index))).toEqual(both.map((index) => known!.get(index)));
+    expect(after.stream.phases).toBeGreaterThan(before.stream.phases);
+    expect(after.stream.phases).toBeLessThan(before.stream.phases + 3);
+  });
+
+  it('goes forward when the encoder counts from the beginning again', () => {
+    const name = (run: string) => (n: number) => `${run}${n}.ts`;
+    const before = read({ first: 1_419, durations: equal(6, 4), name: name('a') });
+    const after = read({ first: 2, durations: equal(6, 4), name: name('b') }, before);
+    const later = read({ first: 0, durations: equal(9, 4), name: name('c') }, after);
+    const played = [...phasesOf(later).values()].flat();
+    expect(after.stream.live!.oldest).toBeGreaterThanOrEqual(before.stream.live!.oldest);
+    expect(later.stream.phases).toBeGreaterThan(after.stream.phases);
+    expect(played).toEqual([...new Set(played)]);
+    expect(played.filter((one) => one.startsWith('b'))).toEqual(
+      ['b2', 'b3', 'b4', 'b5', 'b6', 'b7'].map((n) => `${n}.ts`),
+    );
+  });
+
+  it('keeps its beginning while it is numbered from 0, and is a film when it ends there', () => {
+    const growing = read({ first: 0, durations: equal(8, 3) });
+    expect(growing.stream).toMatchObject({ kind: 'live', phases: 2, edge: 3, live: { oldest: 0, start: 1 } });
+    const ended = read({ first: 0, durations: equal(8, 3), ended: true }, growing);
+    const unseen = read({ first: 0, durations: equal(8, 3), ended: true });
+    for (const { stream } of [ended, unseen])
+      expect(stream).toMatchObject({ kind: 'vod', phases: 3, durationSeconds: 24, live: undefined });
+    expect(files(ended.stream.phase(1).segments)).toEqual(files(growing.stream.phase(1).segments));
+  });
+
+  it('has no phases before its first segment, and goes on when the origin lists none for a while', () => {
+    const empty = read({ first: 0, durations: [] });
+    expect(empty.stream).toMatchObject({ kind: 'live', phases: 0, ended: false, segmentCount: 0 });
+    const before = read({ first: 100, durations: equal(8, 4) });
+    const away = read({ first: 100, durations: [] }, before);
+    expect(phasesOf(away)).toEqual(phasesOf(before));
+    expect(read({ first: 108, durations: equal(8, 4) }, away).stream.phases).toBeGreaterThan(
+      before.stream.phases,
+    );
+  });
+
+  it('gives a newcomer an empty phase and the time to wait where no phase is whole yet', () => {
+    const { stream } = read({ first: 100, durations: equal(3, 1), target: 1 }, undefined, { readAt: 1_000 });
+    expect(stream).toMatchObject({ phases: 10, edge: 11, live: { oldest: 9, start: 9 } });
+    expect(stream.phase(9)).toMatchObject({ segments: [], last: false });
+    expect(stream.nextPhaseIn(9, 1_000)).toBe(7.5);
+    expect(stream.nextPhaseIn(9, 4_000)).toBe(4.5);
+  });
+});
+
+describe('a live stream that ends', () => {
+  it('keeps the numbers of its phases where it slid, for who saw it live and who did not', () => {
+    const end: Listing = { first: 13, durations: equal(6, 4), ended: true };
+    const streams = [read(end), read(end, read({ first: 12, durations: equal(6, 4) }))].map(
+      ({ stream }) => stream,
+    );
+    for (const stream of streams) {
+      expect(stream).toMatchObject({ kind: 'live', ended: true, phases: 8, live: { start: 5 } });
+      expect(stream.phase(7)).toMatchObject({ last: true });
+      expect(stream.phase(6)).toMatchObject({ last: false });
+      expect([5, 6, 7].map((index) => files(stream.phase(index).segments))).toEqual([
+        expect.arrayContaining(['s13.ts', 's14.ts']),
+        ['s15.ts', 's16.ts', 's17.ts'],
+        ['s18.ts'],
+      ]);
+      expect(stream.nextPhaseIn(7, 5_000)).toBe(0);
+    }
+  });
+
+  it('is a film where it is one by its type, whatever its first number', () => {
+    for (const type of ['VOD', 'EVENT'])
+      for (const first of [0, 1, 17, 1_764_448_000]) {
+        const head = [`#EXT-X-PLAYLIST-TYPE:${type}`];
+        const { stream } = read({ first, durations: equal(6, 4), head, ended: true });
+        expect(stream).toMatchObject({ kind: 'vod', phases: 3, durationSeconds: 24, live: undefined });
+        expect(files(stream.phase(0).segments)[0]).toBe(`s${first}.ts`);
+      }
+    expect(read({ first: 1, durations: equal(6, 4), ended: true }).stream.kind).toBe('vod');
+  });
+
+  it('answers to the numbers that its phases had by their dates', () => {
+    const live = read(dated(0, 9, 4));
+    const { stream } = read(dated(0, 9, 4, { ended: true }), live);
+    expect(stream).toMatchObject({ kind: 'vod', phases: 4 });
+    expect(stream.landing(live.stream.phases)).toBe(3);
+    expect(stream.landing(2)).toBe(2);
+    expect(stream.landing(live.stream.phases + 100)).toBe(live.stream.phases + 100);
+  });
+});
+
+describe('a live stream with dates', () => {
+  it('has the same phases in renditions of other lengths', () => {
+    const video = read(dated(1_180, 20, 3.84));
+    const audio = read(dated(1_122, 20, 4.032));
+    const { start } = video.stream.live!;
+    expect(audio.stream.live!.start).toBe(start);
+    const seconds = (segments: readonly Segment[], each: number) =>
+      segments.map(({ sequence }) => sequence! * each);
+    const from = start * 10 - START / 1_000;
+    for (const second of [
+      ...seconds(video.stream.phase(start).segments, 3.84),
+      ...seconds(audio.stream.phase(start).segments, 4.032),
+    ]) {
+      expect(second).toBeGreaterThanOrEqual(from);
+      expect(second).toBeLessThan(from + 10);
+    }
+  });
+
+  it('has the same phases for every instance, whatever windows and numbers it saw', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 100, max: 6_000 }), { minLength: 40, maxLength: 40 }),
+        fc.array(fc.nat(20), { minLength: 1, maxLength: 8 }),
+        fc.integer({ min: 2, max: 15 }),
+        fc.nat(39),
+        (millis, reads, phaseSeconds, reset) => {
+          const starts = millis.map((_, at) => millis.slice(0, at).reduce((sum, ms) => sum + ms, 0) / 1_000);
+          // The encoder counts anew in the middle, and lists what it has since then.
+          const window = (at: number): Listing => {
+            const from = at < reset && reset < at + 20 ? reset : at;
+            return {
+              first: from >= reset ? from - reset : from + 500,
+              durations: millis.slice(from, at + 20).map((ms) => ms / 1_000),
+              name: (n) => `s${from >= reset ? n + reset : n - 500}.ts`,
+              before: (position) => [dateLine(starts[from + position]!)],
+            };
+          };
+          let instance: MediaPlaylist | undefined;
+          for (const at of [...reads, 20].toSorted((a, b) => a - b))
+            instance = read(window(at), instance, { phaseSeconds });
+          const fresh = phasesOf(read(window(20), undefined, { phaseSeconds }));
+          const seasoned = phasesOf(instance!);
+          // Of the first one a part may have left.
+          const whole = [...fresh.keys()].slice(1);
+          expect(whole.map((index) => seasoned.get(index))).toEqual(whole.map((index) => fresh.get(index)));
+        },
+      ),
+    );
+  });
+
+  it('goes forward when its clock is set back, and follows it once it is ahead again', () => {
+    const before = read(dated(100, 10, 4));
+    const late = (first: number, seconds: number): Listing => ({
+      first,
+      durations: equal(10, 4),
+      before: (at) => [dateLine((first + at) * 4 + (first + at >= 110 ? seconds : 0))],
+    });
+    const back = read(late(104, -3_600), before);
+    const played = [...phasesOf(back).values()].flat();
+    expect(back.stream.phases).toBeGreaterThan(before.stream.phases);
+    expect(played).toEqual([...new Set(played)]);
+    const mended = read(dated(120, 10, 4), back);
+    expect(mended.stream.live!.start).toBe(read(dated(120, 10, 4)).stream.live!.start);
+  });
+
+  it('leaps over the time that the encoder was away, and says where it goes on', () => {
+    const away = 3_600;
+    const listing: Listing = {
+      first: 100,
+      durations: equal(12, 4),
+      before: (at) => [
+        ...(at === 5 ? ['#EXT-X-DISCONTINUITY'] : []),
+        dateLine((100 + at) * 4 + (at < 5 ? 0 : away)),
+      ],
+    };
+    const { stream } = read(listing);
+    const [last, next] = [stream.phaseOf(104), stream.phaseOf(105)];
+    expect(next - last).toBeGreaterThan(300);
+    expect(files(stream.phase(last).segments)).toContain('s104.ts');
+    expect(stream.landing(last)).toBe(last);
+    expect(stream.landing(last + 2)).toBe(next);
+    expect(stream.landing(stream.phases)).toBe(stream.phases);
+    expect(stream.phase(last + 2)).toMatchObject({ segments: [], durationSeconds: 0.001 });
+  });
+
+  it('places segments without a date by those around them', () => {
+    const some: Listing = { ...dated(100, 12, 4), before: (at) => (at === 3 ? [dateLine(103 * 4)] : []) };
+    expect(phasesOf(read(some))).toEqual(phasesOf(read(dated(100, 12, 4))));
+    const none: Listing = { first: 104, durations: equal(12, 4) };
+    expect(read(none, read(some)).stream.phases).toBe(read(dated(104, 12, 4)).stream.phases);
+  });
+
+  it('does not take a date that cannot be', () => {
+    for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
+      expect(
+        read({ first: 100, durations: equal(8, 4), before: () => [`#EXT-X-PROGRAM-DATE-TIME:${date}`] })
+          .stream.phases,
+      ).toBe(43);
+  });
+});
+
+describe('a rendition without dates', () => {
+  const reference = read({ first: 1_180, durations: equal(20, 3.84) });
+
+  it('has its phases by the clock of the first rendition, by their ends', () => {
+    const { stream } = read({ first: 500, durations: equal(19, 4.032) }, undefined, { reference });
+    const video = reference.stream;
+    const { start } = video.live!;
+    expect(stream.live!.start).toBe(start);
+    // Seconds from the end of both windows.
+    const from = (segments: readonly Segment[], end: number, each: number) =>
+      (end - segments[0]!.sequence!) * each;
+    const behind = [
+      from(video.phase(start).segments, 1_200, 3.84),
+      from(stream.phase(start).segments, 519, 4.032),
+    ];
+    expect(Math.abs(behind[0]! - behind[1]!)).toBeLessThan(4.1);
+  });
+
+  it('has them exactly where both windows have a discontinuity', () => {
+    const marked = (first: number, seconds: number, count: number, mark: number): Listing => ({
+      first,
+      durations: equal(count, seconds),
+      head: ['#EXT-X-DISCONTINUITY-SEQUENCE:7'],
+      before: (at) => (at === mark ? ['#EXT-X-DISCONTINUITY'] : []),
+    });
+    const video = read(marked(1_180, 4, 20, 10));
+    const audio = read(marked(500, 2, 40, 26), undefined, { reference: video });
+    expect(audio.find('526.ts')!.phase).toBe(video.find('1190.ts')!.phase);
+    for (let at = 0; at < 7; at++)
+      expect(audio.find(`${526 + 2 * at}.ts`)!.phase).toBe(video.find(`${1_190 + at}.ts`)!.phase);
+  });
+});
+
+describe('who asks when told to', () => {
+  /** The position of the first segment that is listed at a time, and of the first that is not yet. */
+  const programme = (millis: readonly number[]) => {
+    const ends: number[] = [];
+    for (const ms of millis) ends.push((ends.at(-1) ?? 0) + ms);
+    return (now: number) => ends.filter((end) => end <= now).length;
+  };
+
+  it('gets each segment of a live stream once', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          millis: fc.array(fc.integer({ min: 500, max: 4_000 }), { minLength: 100, maxLength: 100 }),
+          windowSeconds: fc.integer({ min: 24, max: 60 }),
+          phaseSeconds: fc.integer({ min: 1, max: 12 }),
+          joins: fc.integer({ min: 60_000, max: 70_000 }),
+          delays: fc.array(fc.nat(50), { minLength: 1, maxLength: 5 }),
+          withDates: fc.boolean(),
+          first: fc.constantFrom(0, 1, 1_000),
+        }),
+        ({ millis, windowSeconds, phaseSeconds, joins, delays, withDates, first }) => {
+          const listedAt = programme(millis);
+          const starts = millis.map((_, at) => millis.slice(0, at).reduce((sum, ms) => sum + ms, 0) / 1_000);
+          const listing = (now: number): Listing => {
+            const to = listedAt(now);
+            const from = starts.findIndex((start) => start * 1_000 >= now - windowSeconds * 1_000);
+            return {
+              first: first + from,
+              durations: millis.slice(from, to).map((ms) => ms / 1_000),
+              ...(withDates ? { before: (at: number) => [dateLine(starts[from + at]!)] } : {}),
+              name: (n) => `${n - first}.ts`,
+            };
+          };
+          let playlist: MediaPlaylist | undefined;
+          let readAt = -Infinity;
+          const readAgain = (now: number): MediaPlaylist => {
+            // As the catalogue does: again after half a target duration.
+            if (now - readAt >= 2_000) {
+              playlist = read(listing(now), playlist, { phaseSeconds, readAt: now });
+              readAt = now;
+            }
+            return playlist!;
+          };
+          for (let now = 40_000; now < joins; now += 500) readAgain(now);
+          const got: number[] = [];
+          let next: number | undefined;
+          let asked = 0;
+          for (let now = joins; listedAt(now) < millis.length;) {
+            const { stream } = readAgain(now);
+            const index = stream.landing(next ?? stream.live!.start);
+            const { oldest } = stream.live!;
+            expect(index).toBeGreaterThanOrEqual(oldest);
+            if (index >= stream.phases) {
+              now += 1_000;
+              continue;
+            }
+            const phase = stream.phase(index);
+            got.push(...phase.segments.map(({ path }) => Number.parseInt(path.split('/').at(-1)!)));
+            next = index + 1;
+            const wait = nextRequestIn(stream, phase, now);
+            now += Math.max(1, wait * 1_000) + phaseSeconds * delays[asked++ % delays.length]!;
+            // Somebody else watches too.
+            for (let other = readAt + 2_000; other < now; other += 2_000) readAgain(other);
+          }
+          const [begin = 0] = got;
+          expect(got).toEqual(got.map((_, at) => begin + at));
+          expect(got.length).toBeGreaterThan(0);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+});

@@ -1,0 +1,490 @@
+import { LiveStream } from '../live-phases.js';
+import {
+  type ByteRange,
+  MICROSECONDS,
+  PhasedStream,
+  type Resource,
+  type Segment,
+  type SegmentKey,
+  startsOf,
+} from '../phases.js';
+import { type AttributeList, LineScanner } from './lines.js';
+import {
+  type MediaPlaylist,
+  type MediaState,
+  PlaylistError,
+  type PlaylistSource,
+  contextOf,
+} from './model.js';
+import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
+import { type ListedSegments, SegmentsBySequence } from './segments.js';
+import { LOW_LATENCY_TAGS } from './tags.js';
+import { Template } from './template.js';
+import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
+import { UriWriter } from './uris.js';
+
+/** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
+const MAX_SEGMENT_SECONDS = 86_400;
+
+/** A date beyond this, in Unix milliseconds, is a mistake: its microseconds could not be counted exactly. */
+const MAX_DATE_MS = Number.MAX_SAFE_INTEGER / 2_000;
+
+const LINES_A_STEP = 512;
+
+/** Characters of two texts that are compared in one step. */
+const COMPARED_AT_ONCE = 262_144;
+
+/** So many assets are remembered at most, however often a live stream changes its key. */
+const MAX_ASSETS_PER_SEGMENT = 2;
+
+/** Reads a media playlist; yields every few hundred lines. Throws a PlaylistError where it cannot be served. */
+export function* readMedia(text: string, source: PlaylistSource): Generator<void, MediaPlaylist> {
+  const former = source.former?.kind === 'media' ? source.former : undefined;
+  const context = contextOf(source);
+  const goesOn = former?.context === context ? former : undefined;
+  // Most reloads of a growing playlist find nothing new.
+  if (goesOn?.template.text === text) return goesOn;
+
+  const reader = new MediaReader(text, source);
+  yield* reader.read(goesOn);
+  const { writer, type, ended } = reader;
+  const listed = reader.listed();
+  const targetSeconds = reader.targetSeconds();
+  // In a break for advertisements, all that a live playlist lists may be foreign.
+  const mayBeBreak = !ended && (former !== undefined || listed.discontinuities.at(-1) !== 0);
+  if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
+    throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
+
+  const { readAt } = source;
+  const { base, segments } = listed;
+  const live = former && !former.stream.ended ? former.state : undefined;
+  const keepsBeginning =
+    type !== undefined ||
+    (ended ? base <= 1 : base === 0 && !listed.dated && goesOnFromBeginning(live, listed));
+  let stream: PhasedStream | LiveStream;
+  let timeline: Timeline | undefined;
+  if (keepsBeginning && segments.length > 0) {
+    if (ended && segments.every(({ durationSeconds }) => durationSeconds === 0))
+      throw new PlaylistError('the playlist has ended, and no segment has a duration');
+    stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
+      first: base,
+      starts: listed.starts,
+      growing: !ended,
+      complete: ended || type === 'VOD',
+      readAt,
+      targetSeconds,
+      firstDateMicros: type === undefined && listed.dated ? firstDateOf(listed) : undefined,
+    });
+  } else {
+    if (ended && segments.length === 0) throw new PlaylistError('the playlist has ended without a segment');
+    const before = live?.timeline ?? (live && timelineFromBeginning(live.listed, { targetSeconds, readAt }));
+    timeline = yield* placeSegments(listed, {
+      phaseSeconds: source.phaseSeconds,
+      targetSeconds,
+      ended,
+      readAt,
+      former: before,
+      reference: source.reference?.state.timeline,
+    });
+    if (timeline === undefined) return former!;
+    stream = new LiveStream(source.streamId, source.phaseSeconds, timeline);
+  }
+
+  const { assets } = writer;
+  // Players at the end of the window may still ask for what left it lately.
+  if (former && timeline)
+    for (const [name, asset] of [...former.assets].toReversed())
+      if (assets.size < 1.5 * segments.length) assets.set(name, asset);
+  return {
+    kind: 'media',
+    template: new Template(text, writer.builder),
+    context,
+    stream,
+    segments: new SegmentsBySequence(base, segments, timeline?.placed.slice(0, timeline.left) ?? []),
+    assets,
+    targetSeconds,
+    find: (name) => findSegment(name, listed, stream),
+    state: { listed, timeline },
+  };
+}
+
+/** Whether a live playlist that is numbered from 0 is the one that was read before, grown: no encoder began anew. */
+function goesOnFromBeginning(former: MediaState | undefined, listed: ListedSegments): boolean {
+  if (former === undefined) return true;
+  if (former.timeline !== undefined) return false;
+  const newest = former.listed.segments.length - 1;
+  const [here, before] = [listed.segments[newest], former.listed.segments[newest]];
+  return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
+}
+
+function firstDateOf({ dates, starts }: ListedSegments): number | undefined {
+  const dated = dates.findIndex((date) => !Number.isNaN(date));
+  return dated < 0 ? undefined : dates[dated]! - starts[dated]!;
+}
+
+function findSegment(
+  name: string,
+  { base, segments }: ListedSegments,
+  stream: PhasedStream | LiveStream,
+): ReturnType<MediaPlaylist['find']> {
+  const sequence = sequenceOf(name);
+  if (sequence === undefined) return undefined;
+  const fits = (segment: Segment): boolean => !segment.foreign && isNameOf(name, sequence, segment.path);
+  if (stream instanceof LiveStream) {
+    const position = stream.positionOf(sequence, fits);
+    if (position !== undefined)
+      return { segment: stream.segmentAt(position), phase: stream.phaseAtPosition(position) };
+  }
+  const segment = segments[sequence - base];
+  return segment && fits(segment) ? { segment, phase: stream.phaseOf(sequence) } : undefined;
+}
+
+/** What EXT-X-KEY and EXT-X-MAP say of the segments behind them. */
+interface SegmentContext {
+  readonly key?: SegmentKey;
+  readonly init?: Segment['init'];
+  /** As they stand in the text. */
+  readonly written: string;
+}
+
+/** Walks over the lines of a media playlist, once, for what they mean and for where their URIs stand. */
+class MediaReader {
+  readonly writer: UriWriter;
+  type: 'VOD' | 'EVENT' | undefined;
+  ended = false;
+  /** Whether a segment is the origin's own, and the first one that is not. */
+  hasOwn = false;
+  firstForeign: string | undefined;
+  private readonly line: LineScanner;
+  private readonly names = new SegmentNames();
+  private base = 0;
+  /** The media sequence number where it is too large to count with. */
+  private largeBase: bigint | undefined;
+  private target = NaN;
+  private discontinuity = 0;
+  private scattered = false;
+
+  private readonly segments: Segment[] = [];
+  private readonly discontinuities: number[] = [];
+  private readonly dates: number[] = [];
+  private readonly starts: number[] = [];
+  private endMicros = 0;
+  private dated = false;
+  private readonly ends: number[] = [];
+  private readonly cuts: number[] = [];
+  private readonly contexts: string[] = [];
+  /** Positions of segments whose EXTINF has no duration that can be. */
+  private readonly untimed: number[] = [];
+
+  private context: SegmentContext = { written: '' };
+  private keys: readonly SegmentKey[] = [];
+  private keysOpen = false;
+  private keyText = '';
+  private mapText = '';
+  private duration: number | undefined;
+  private range: { readonly length: number; readonly offset: number | undefined } | undefined;
+  private rangeEnd = { path: '', offset: 0 };
+  private beginsAnew = false;
+  private isGap = false;
+  private date: string | undefined;
+
+  constructor(
+    private readonly text: string,
+    private readonly source: PlaylistSource,
+  ) {
+    this.writer = new UriWriter(source);
+    this.line = new LineScanner(text);
+  }
+
+  /** Reads to the end. What `former` has read already is taken over from it. */
+  *read(former: MediaPlaylist | undefined): Generator<void, void> {
+    const { line } = this;
+    for (let lines = 1; line.advance(); lines++) {
+      if (line.tag === '') {
+        this.readUri();
+        if (this.segments.length === 1 && former) yield* this.takeOver(former);
+      } else if (line.tag !== '#') this.readTag();
+      if (lines % LINES_A_STEP === 0) yield;
+    }
+  }
+
+  listed(): ListedSegments {
+    const { base, segments, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
+    const target = this.targetSeconds();
+    for (const at of this.untimed) segments[at] = { ...segments[at]!, durationSeconds: target };
+    const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
+    return { base, segments, starts, discontinuities, dates, dated, ends, cuts, contexts, scattered };
+  }
+
+  /** Seconds. What the playlist says where that can be, else its longest segment. */
+  targetSeconds(): number {
+    if (this.target > 0 && this.target <= MAX_SEGMENT_SECONDS) return this.target;
+    let longest = 0;
+    for (const { durationSeconds } of this.segments) longest = Math.max(longest, durationSeconds);
+    if (longest === 0 && this.segments.length > 0)
+      throw new PlaylistError('the playlist has neither a target duration nor a segment with a duration');
+    return longest || this.source.phaseSeconds;
+  }
+
+  private readTag(): void {
+    const { line } = this;
+    const { tag } = line;
+    if (LOW_LATENCY_TAGS.has(tag)) {
+      this.writer.builder.leaveOut(line.start, line.next);
+      return;
+    }
+    switch (tag) {
+      case '#EXTINF': {
+        const seconds = Number.parseFloat(line.value());
+        this.duration = seconds >= 0 && seconds <= MAX_SEGMENT_SECONDS ? seconds : undefined;
+        break;
+      }
+      case '#EXT-X-BYTERANGE':
+        this.range = readRange(line.value());
+        break;
+      case '#EXT-X-PROGRAM-DATE-TIME':
+        this.date = line.value();
+        break;
+      case '#EXT-X-DISCONTINUITY':
+        this.beginsAnew = true;
+        this.discontinuity++;
+        break;
+      case '#EXT-X-GAP':
+        this.isGap = true;
+        break;
+      case '#EXT-X-KEY':
+        this.readKey(line.attributes());
+        break;
+      case '#EXT-X-MAP':
+        this.readMap(line.attributes());
+        break;
+      case '#EXT-X-DEFINE':
+        this.writer.scope.define(line);
+        this.writer.builder.leaveOut(line.start, line.next);
+        this.scattered = true;
+        break;
+      case '#EXT-X-MEDIA-SEQUENCE':
+      case '#EXT-X-DISCONTINUITY-SEQUENCE':
+      case '#EXT-X-TARGETDURATION':
+      case '#EXT-X-PLAYLIST-TYPE':
+      case '#EXT-X-ENDLIST':
+        this.readHeader(tag, line.value());
+        break;
+      default:
+        if (line.to - line.valueFrom > 4) this.writer.writeAttributes(line, line.attributes());
+    }
+  }
+
+  private readHeader(tag: string, value: string): void {
+    this.scattered ||= this.segments.length > 0;
+    switch (tag) {
+      case '#EXT-X-MEDIA-SEQUENCE':
+        if (this.segments.length === 0) this.readSequence(value);
+        break;
+      case '#EXT-X-DISCONTINUITY-SEQUENCE':
+        if (this.segments.length === 0)
+          this.discontinuity += Math.min(Number(/^\d+/.exec(value) ?? 0), 2 ** 52);
+        break;
+      case '#EXT-X-TARGETDURATION':
+        this.target = Number.parseFloat(value);
+        break;
+      case '#EXT-X-PLAYLIST-TYPE':
+        if (value === 'VOD' || value === 'EVENT') this.type = value;
+        break;
+      default:
+        this.ended = true;
+    }
+  }
+
+  /**
+   * A number below 0 is a counter of 32 or 64 bits that ran over, and goes on where that would. One beyond 2^53 is counted
+   * from there as from 0.
+   */
+  private readSequence(value: string): void {
+    const digits = /^[+-]?\d{1,40}/.exec(value)?.[0];
+    if (digits === undefined) return;
+    const written = BigInt(digits);
+    const counted = written < 0n ? BigInt.asUintN(written >= -(2n ** 31n) ? 32 : 64, written) : written;
+    this.base = Number(BigInt.asUintN(52, counted));
+    this.largeBase = BigInt(this.base) === counted ? undefined : BigInt.asUintN(128, counted);
+  }
+
+  /** Keys of several formats in a row are for the same segments; a client of phases is told the plainest. */
+  private readKey(attributes: AttributeList): void {
+    this.writer.writeAttributes(this.line, attributes);
+    const method = attributes.get('METHOD') ?? 'NONE';
+    const [uri, iv, format] = ['URI', 'IV', 'KEYFORMAT'].map((name) => attributes.get(name));
+    const key: SegmentKey = {
+      method,
+      ...(uri === undefined ? {} : this.writer.resolve(uri)),
+      ...(iv === undefined ? {} : { iv: this.writer.scope.expand(iv) ?? iv }),
+      ...(format === undefined || format === 'identity' ? {} : { format }),
+    };
+    if (!this.keysOpen || method === 'NONE') {
+      this.keys = [];
+      this.keyText = '';
+    }
+    this.keysOpen = true;
+    if (method !== 'NONE') this.keys = [...this.keys, key];
+    this.keyText += `${this.line.value()}\n`;
+    this.renewContext();
+  }
+
+  private readMap(attributes: AttributeList): void {
+    this.writer.writeAttributes(this.line, attributes);
+    const uri = attributes.get('URI');
+    if (uri === undefined) return;
+    const range = readRange(attributes.get('BYTERANGE') ?? '');
+    const resource = this.writer.resolve(uri);
+    this.mapText = this.line.value();
+    this.renewContext({
+      ...resource,
+      ...(range === undefined ? {} : { byteRange: { offset: range.offset ?? 0, length: range.length } }),
+    });
+  }
+
+  private renewContext(init = this.context.init): void {
+    const key = this.keys.find(({ format }) => format === undefined) ?? this.keys[0];
+    this.context = {
+      ...(key === undefined ? {} : { key }),
+      ...(init === undefined ? {} : { init }),
+      written: `${this.keyText}\n${this.mapText}`,
+    };
+  }
+
+  private readUri(): void {
+    const { line, writer } = this;
+    const written = line.value();
+    const resource = writer.resolve(written);
+    const sequence = this.base + this.segments.length;
+    writer.write(written, line.from, line.to, resource, () => this.names.of(sequence, resource.path));
+    const { key: ofContext, init } = this.context;
+    const key = ofContext && this.withVector(ofContext);
+    const byteRange = this.takeRange(resource);
+    const dateMs = this.date === undefined ? NaN : readDate(this.date);
+    if (this.duration === undefined) this.untimed.push(this.segments.length);
+    this.add({
+      ...resource,
+      durationSeconds: this.duration ?? 0,
+      sequence,
+      ...(byteRange === undefined ? {} : { byteRange }),
+      ...(init === undefined ? {} : { init }),
+      ...(init === undefined || init.foreign ? {} : { initPath: init.path }),
+      ...(key === undefined ? {} : { key }),
+      ...(this.beginsAnew ? { discontinuity: true } : {}),
+      ...(this.isGap ? { gap: true } : {}),
+      ...(Number.isNaN(dateMs) ? {} : { programDateTime: new Date(dateMs).toISOString() }),
+    });
+    this.discontinuities.push(this.discontinuity);
+    this.addDate(dateMs * 1_000);
+    this.ends.push(line.to);
+    this.cuts.push(writer.builder.cuts.length);
+    this.contexts.push(this.context.written);
+    this.duration = this.range = this.date = undefined;
+    this.beginsAnew = this.isGap = this.keysOpen = false;
+  }
+
+  private add(segment: Segment): void {
+    this.segments.push(segment);
+    this.starts.push(this.endMicros);
+    this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
+    if (segment.foreign) this.firstForeign ??= segment.path;
+    else this.hasOwn = true;
+  }
+
+  private addDate(micros: number): void {
+    this.dates.push(micros);
+    this.dated ||= !Number.isNaN(micros);
+  }
+
+  /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */
+  private withVector(key: SegmentKey): SegmentKey {
+    if (this.largeBase === undefined || key.iv !== undefined || key.format !== undefined) return key;
+    const vector = (this.largeBase + BigInt(this.segments.length)).toString(16).padStart(32, '0');
+    return { ...key, iv: `0x${vector}` };
+  }
+
+  /** A range without an offset begins where the one before it ends (RFC 8216bis, 4.4.4.2). */
+  private takeRange({ path }: Resource): ByteRange | undefined {
+    if (this.range === undefined) return undefined;
+    const { length, offset = this.rangeEnd.path === path ? this.rangeEnd.offset : 0 } = this.range;
+    this.rangeEnd = { path, offset: offset + length };
+    return { offset, length };
+  }
+
+  /**
+   * Takes over what the former text said of the segments that both texts list alike, which are nearly all: a window of
+   * thousands of segments is read again each few seconds. The texts are compared from the end of the first segment on.
+   */
+  private *takeOver({ template, assets, state: { listed } }: MediaPlaylist): Generator<void, void> {
+    const first = this.segments[0]!;
+    const position = this.base - listed.base;
+    const same = listed.segments[position];
+    const last = listed.segments.length - 1;
+    if (same === undefined || position >= last || listed.scattered || this.scattered) return;
+    // Where keys rotate, a full reading now and then tells which assets are still named.
+    if (assets.size >= MAX_ASSETS_PER_SEGMENT * listed.segments.length) return;
+    if (
+      same.path !== first.path ||
+      same.durationSeconds !== first.durationSeconds ||
+      same.byteRange?.offset !== first.byteRange?.offset ||
+      listed.contexts[position] !== this.contexts[0] ||
+      listed.discontinuities[position] !== this.discontinuities[0]
+    )
+      return;
+    const [from, to] = [listed.ends[position]!, listed.ends[last]!];
+    const shift = this.line.to - from;
+    for (let at = from; at < to; at += COMPARED_AT_ONCE) {
+      const end = Math.min(to, at + COMPARED_AT_ONCE);
+      if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
+      yield;
+    }
+    const { builder } = this.writer;
+    const cutsBefore = builder.cuts.length - listed.cuts[position]!;
+    for (let index = position + 1; index <= last; index++) {
+      this.add(listed.segments[index]!);
+      this.discontinuities.push(listed.discontinuities[index]!);
+      this.addDate(listed.dates[index]!);
+      for (let cut = listed.cuts[index - 1]!; cut < listed.cuts[index]!; cut++)
+        builder.shift(template.cuts[cut]!, shift);
+      this.ends.push(listed.ends[index]! + shift);
+      this.cuts.push(listed.cuts[index]! + cutsBefore);
+      this.contexts.push(listed.contexts[index]!);
+      if (index % LINES_A_STEP === 0) yield;
+    }
+    for (const [name, asset] of assets) this.writer.assets.set(name, asset);
+    this.resumeBehind(listed.segments[last]!, listed.contexts[last]!);
+  }
+
+  /** Goes on reading behind a segment that was taken over. */
+  private resumeBehind(segment: Segment, context: string): void {
+    const { path, sequence = 0, key, init, byteRange } = segment;
+    this.line.next = this.ends.at(-1)!;
+    this.names.of(sequence, path);
+    this.discontinuity = this.discontinuities.at(-1)!;
+    this.keys = key === undefined ? [] : [key];
+    [this.keyText, this.mapText] = [
+      context.slice(0, context.lastIndexOf('\n')),
+      context.slice(context.lastIndexOf('\n') + 1),
+    ];
+    this.context = { ...(key ? { key } : {}), ...(init ? { init } : {}), written: context };
+    if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
+  }
+}
+
+/** `length[@offset]` (RFC 8216bis, 4.4.4.2); undefined where it is none. */
+function readRange(
+  value: string,
+): { readonly length: number; readonly offset: number | undefined } | undefined {
+  const found = /^(\d{1,15})(?:\s*@\s*(\d{1,15}))?/.exec(value);
+  if (found === null) return undefined;
+  return { length: Number(found[1]), offset: found[2] === undefined ? undefined : Number(found[2]) };
+}
+
+/** A date in Unix milliseconds; NaN where it is none. One without a zone is taken for UTC. */
+function readDate(value: string): number {
+  const zoned = /(Z|[+-]\d{2}:?\d{2})$/i.test(value) ? value : `${value}Z`;
+  const date = Date.parse(zoned.replace(/([+-]\d{2})(\d{2})$/, '$1:$2'));
+  return date >= 0 && date <= MAX_DATE_MS ? date : NaN;
+}

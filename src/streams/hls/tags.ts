@@ -1,0 +1,93 @@
+import { type LineScanner } from './lines.js';
+
+/** What is done with the URI of a tag. */
+type UriUse =
+  /** Another playlist: led through the gate as a rendition. */
+  | 'rendition'
+  /** A file: led through the gate, which answers with a redirect to its signed URL. */
+  | 'asset';
+
+/**
+ * The attributes that hold URIs, by tag. `docs/streams.md` has the whole table. URIs of other hosts stay there,
+ * whatever the tag.
+ */
+const URI_ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, UriUse>>>> = {
+  '#EXT-X-MEDIA': { URI: 'rendition' },
+  '#EXT-X-I-FRAME-STREAM-INF': { URI: 'rendition' },
+  // Thumbnails as Roku and Shaka read them; no RFC has the tag.
+  '#EXT-X-IMAGE-STREAM-INF': { URI: 'rendition' },
+  '#EXT-X-KEY': { URI: 'asset' },
+  '#EXT-X-SESSION-KEY': { URI: 'asset' },
+  '#EXT-X-SESSION-DATA': { URI: 'asset' },
+  '#EXT-X-MAP': { URI: 'asset' },
+  '#EXT-X-CONTENT-STEERING': { 'SERVER-URI': 'asset' },
+  '#EXT-X-DATERANGE': { 'X-ASSET-URI': 'asset', 'X-ASSET-LIST': 'asset' },
+};
+
+/** Attributes of tags that are not known: by their names they hold a URI. */
+const URI_NAME = /^(.*-)?UR[IL]$/;
+
+/**
+ * Tags of low latency, which are left out. The gate reads a playlist once for all its viewers, so what it has is up to
+ * half a target duration old, and it holds back no reply: a player that is told of parts or of blocking reloads would
+ * ask without pause. Without these lines the stream is an ordinary live stream.
+ */
+export const LOW_LATENCY_TAGS: ReadonlySet<string> = new Set([
+  '#EXT-X-SERVER-CONTROL',
+  '#EXT-X-PART-INF',
+  '#EXT-X-PART',
+  '#EXT-X-PRELOAD-HINT',
+  '#EXT-X-RENDITION-REPORT',
+  '#EXT-X-PREFETCH',
+  '#EXT-X-PREFETCH-DISCONTINUITY',
+]);
+
+/** What is done with the URI in an attribute; undefined where the attribute holds none. */
+export function uriUse(tag: string, attribute: string): UriUse | undefined {
+  const known = URI_ATTRIBUTES[tag];
+  if (known?.[attribute] !== undefined) return known[attribute];
+  return URI_NAME.test(attribute) ? 'asset' : undefined;
+}
+
+/** The values of a playlist's variables, by name (RFC 8216bis, 4.4.2.3). */
+export type Variables = ReadonlyMap<string, string>;
+
+const REFERENCE = /\{\$([\w-]+)\}/g;
+
+/**
+ * Reads EXT-X-DEFINE and expands references. The gate leaves the tag out and expands every reference: a player would take
+ * the value of QUERYPARAM from the gate's own URL, and IMPORT from a playlist that the gate may have made.
+ */
+export class VariableScope {
+  readonly variables = new Map<string, string>();
+
+  constructor(
+    private readonly url: URL,
+    private readonly imported: Variables | undefined,
+  ) {}
+
+  /** Takes one EXT-X-DEFINE. A variable without a value is an error where a URI needs it, and nowhere else. */
+  define(line: LineScanner): void {
+    const attributes = line.attributes();
+    const [name, imported, parameter] = ['NAME', 'IMPORT', 'QUERYPARAM'].map((one) => attributes.get(one));
+    if (name !== undefined) this.variables.set(name, attributes.get('VALUE') ?? '');
+    else if (imported !== undefined) this.set(imported, this.imported?.get(imported));
+    else if (parameter !== undefined) this.set(parameter, this.url.searchParams.get(parameter) ?? undefined);
+  }
+
+  /** Replaces each `{$name}`; undefined where the playlist defines no such variable. */
+  expand(text: string): string | undefined {
+    if (!text.includes('{$')) return text;
+    let missing = false;
+    const expanded = text.replace(REFERENCE, (reference, name: string) => {
+      const value = this.variables.get(name);
+      if (value === undefined) missing = true;
+      return value ?? reference;
+    });
+    return missing ? undefined : expanded;
+  }
+
+  private set(name: string, value: string | undefined): void {
+    if (value !== undefined) this.variables.set(name, value);
+  }
+}

@@ -1,0 +1,347 @@
+import { type LiveWindow, type PlacedSegment } from '../live-phases.js';
+import { MICROSECONDS, type Segment } from '../phases.js';
+import { fileNameOf } from './names.js';
+import { type ListedSegments } from './segments.js';
+
+/**
+ * Places the segments of a live playlist on the time axis of its stream, from which their phases follow. The playlist
+ * shows a window only, so the axis is taken from what every window tells:
+ *
+ * - `dates`: EXT-X-PROGRAM-DATE-TIME. Phase k covers Unix seconds [k·X, (k+1)·X). Where every segment has a date and the
+ *   dates go forward, a phase is the same media for every instance and at the same time in every rendition. Segments
+ *   without a date are placed by the durations since the date before them, so instances agree as far as dates and
+ *   durations do.
+ * - `reference`: the axis of the stream's first rendition, for a rendition without dates. Matched by a discontinuity that
+ *   both windows have, it is exact; otherwise the ends of the two windows are taken for the same time, which may be
+ *   wrong by about one segment and differ between instances by as much.
+ * - `sequence`: media sequence number times target duration. Instances agree whatever window they saw. Renditions agree
+ *   where they have the same numbers and target duration.
+ *
+ * The axis never goes back on an instance that saw the former playlist: after a reset of the numbers, a clock that was set
+ * back or a new target duration, the segments go on behind the last one. Where the origin's own times are ahead of the axis
+ * again, it follows them. An instance that starts between the two numbers phases by what its window tells.
+ */
+export interface Timeline extends LiveWindow {
+  readonly placed: readonly TimedSegment[];
+  readonly axis: 'dates' | 'reference' | 'sequence';
+  /** What the origin's times lack to the axis, in microseconds. */
+  readonly offset: number;
+  /** How much of the axis a sequence number takes. */
+  readonly sequenceMicros: number;
+}
+
+interface TimedSegment extends PlacedSegment {
+  /** Its time as the origin tells it: since 1970 on an axis of dates, else since the epoch. */
+  readonly told: number;
+  /** Microseconds of media from the first segment that this instance saw. */
+  readonly played: number;
+  /** The discontinuity that begins with it. */
+  readonly discontinuity: number | undefined;
+}
+
+interface TimelineOptions {
+  readonly phaseSeconds: number;
+  readonly targetSeconds: number;
+  readonly ended: boolean;
+  readonly readAt: number | undefined;
+  readonly former: Timeline | undefined;
+  readonly reference: Timeline | undefined;
+}
+
+const SEGMENTS_A_STEP = 2_048;
+
+/** So many segments that left a window are remembered at most. */
+const MAX_REMEMBERED = 500;
+
+/** Gives undefined where the text is older than what is known, as caches serve it now and then. */
+export function* placeSegments(
+  listed: ListedSegments,
+  options: TimelineOptions,
+): Generator<void, Timeline | undefined> {
+  const { former, ended } = options;
+  const { base, segments } = listed;
+  const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
+  const known = former?.placed.at(-1);
+  const { from = ended ? segments.length : undefined, numberedAnew } = firstNew(listed, former);
+  if (from === undefined) return undefined;
+  const clock = clockOf(listed, from, phaseMicros, numberedAnew, options);
+
+  const placed: TimedSegment[] = former ? former.placed.slice() : [];
+  let last: TimedSegment | undefined = known;
+  let offset = former?.offset ?? 0;
+  const backwardLimit = numberedAnew ? 0 : 2 * Math.max(phaseMicros, clock.sequenceMicros);
+  for (let index = from; index < segments.length; index++) {
+    const segment = segments[index]!;
+    const told = clock.told(index, last);
+    const since = clock.sinceEpoch(told);
+    const durationMicros = Math.round(segment.durationSeconds * MICROSECONDS);
+    let at = since;
+    if (last !== undefined && since <= last.at) {
+      const missing = numberedAnew || index > from ? 0 : base + index - (last.segment.sequence ?? 0) - 1;
+      if (offset !== 0 && since + offset > last.at) at = since + offset;
+      else if (last.at - (since + offset) < backwardLimit) at = last.at;
+      else at = last.at + last.length + Math.max(0, missing) * clock.sequenceMicros;
+      if (at !== last.at) offset = at - since;
+    } else offset = 0;
+    last = {
+      segment,
+      at,
+      length: clock.axis === 'sequence' ? clock.sequenceMicros : durationMicros,
+      told,
+      played: last ? last.played + Math.round(last.segment.durationSeconds * MICROSECONDS) : 0,
+      discontinuity: segment.discontinuity ? listed.discontinuities[index] : undefined,
+    };
+    placed.push(last);
+    if (index % SEGMENTS_A_STEP === 0) yield;
+  }
+  const nextAt = last === undefined ? 0 : clock.nextAt(last, offset);
+  const kept = trim(placed, segments.length, clock.epoch, phaseMicros, nextAt);
+  const first = kept[0];
+  const cut = placed[placed.length - kept.length - 1];
+  return {
+    placed: kept,
+    left: Math.max(0, kept.length - segments.length),
+    epoch: clock.epoch,
+    nextAt,
+    headIsWhole:
+      cut !== undefined && first !== undefined
+        ? Math.floor(cut.at / phaseMicros) < Math.floor(first.at / phaseMicros)
+        : (former?.headIsWhole ?? clock.headIsWhole(first)),
+    targetSeconds: options.targetSeconds,
+    ended,
+    // Unchanged since it was read first: the next segment is due a duration after that.
+    readAt: from === segments.length && former ? former.readAt : options.readAt,
+    axis: clock.axis,
+    offset,
+    sequenceMicros: clock.sequenceMicros,
+  };
+}
+
+/** The axis of a stream whose playlist has kept its beginning so far, for the case that it begins to slide. */
+export function timelineFromBeginning(
+  { base, segments, discontinuities }: ListedSegments,
+  { targetSeconds, readAt }: Pick<TimelineOptions, 'targetSeconds' | 'readAt'>,
+): Timeline {
+  const sequenceMicros = Math.round(targetSeconds * MICROSECONDS);
+  let end = 0;
+  const placed = segments.map((segment, index): TimedSegment => {
+    const at = end;
+    const length = Math.round(segment.durationSeconds * MICROSECONDS);
+    end += length;
+    const discontinuity = segment.discontinuity ? discontinuities[index] : undefined;
+    const told = (base + index) * sequenceMicros;
+    return { segment, at, length, told, played: at, discontinuity };
+  });
+  return {
+    placed,
+    left: 0,
+    epoch: 0,
+    nextAt: end,
+    headIsWhole: true,
+    targetSeconds,
+    ended: false,
+    readAt,
+    axis: 'sequence',
+    offset: 0,
+    sequenceMicros,
+  };
+}
+
+/** Which of the listed segments is the first that is not known yet, and whether their numbers began anew. */
+function firstNew(
+  { base, segments }: ListedSegments,
+  former: Timeline | undefined,
+): { readonly from: number | undefined; readonly numberedAnew: boolean } {
+  const known = former?.placed.at(-1);
+  if (!former || known?.segment.sequence === undefined || segments.length === 0)
+    return { from: 0, numberedAnew: false };
+  const position = known.segment.sequence - base;
+  if (position < 0) return { from: 0, numberedAnew: false };
+  const same = segments[position];
+  if (same !== undefined)
+    return isSameFile(same, known.segment)
+      ? { from: position + 1, numberedAnew: false }
+      : { from: 0, numberedAnew: true };
+  const newest = segments.at(-1)!;
+  const older = former.placed.some(
+    ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
+  );
+  return older ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
+}
+
+/** Folders and queries may hold tokens that change with each reload. */
+function isSameFile(one: Segment, other: Segment): boolean {
+  return fileNameOf(one.path) === fileNameOf(other.path);
+}
+
+/** Tells the origin's time of each segment, and how that lies on the axis. */
+interface OriginClock {
+  readonly axis: Timeline['axis'];
+  readonly epoch: number;
+  readonly sequenceMicros: number;
+  /** Of the listed segment at an index; `last` is the one before it. */
+  told(index: number, last: TimedSegment | undefined): number;
+  sinceEpoch(told: number): number;
+  /** Where the segment behind this one starts at the earliest. */
+  nextAt(last: TimedSegment, offset: number): number;
+  /** Whether the first segment that was seen begins its phase. */
+  headIsWhole(first: TimedSegment | undefined): boolean;
+}
+
+function clockOf(
+  listed: ListedSegments,
+  from: number,
+  phaseMicros: number,
+  numberedAnew: boolean,
+  { former, reference, targetSeconds }: TimelineOptions,
+): OriginClock {
+  const sequenceMicros = former?.sequenceMicros ?? unitOf(listed.base, targetSeconds, phaseMicros);
+  const common = {
+    sequenceMicros,
+    sinceEpoch: (told: number): number => told,
+    // The next segment may start anywhere behind the start of this one, if its date says so.
+    nextAt: ({ at }: TimedSegment): number => at,
+    headIsWhole: (): boolean => listed.base === 0,
+  };
+  const dateOf = datesOf(listed, former, from);
+  if (dateOf !== undefined) {
+    const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
+    return {
+      ...common,
+      axis: 'dates',
+      epoch,
+      told: dateOf,
+      sinceEpoch: (date) => date - epoch * phaseMicros,
+    };
+  }
+  if (reference !== undefined && reference.placed.length > 0) {
+    const epoch = former?.epoch ?? reference.epoch;
+    const ahead = (reference.epoch - epoch) * phaseMicros;
+    const onReference = alignTo(reference, listed, former, ahead);
+    return { ...common, axis: 'reference', epoch, told: (index) => onReference(index) + ahead };
+  }
+  const [unit, phase] = [BigInt(sequenceMicros), BigInt(phaseMicros)];
+  const epoch = former?.epoch ?? Number((BigInt(listed.base) * unit) / phase);
+  const numbered = (index: number): number =>
+    Number(BigInt(listed.base + index) * unit - BigInt(epoch) * phase);
+  const goesOn = former?.axis === 'sequence' && !numberedAnew;
+  return {
+    ...common,
+    axis: 'sequence',
+    epoch,
+    told: (index, last) =>
+      last === undefined || (index === from && !goesOn) ? numbered(index) : last.told + stepTo(index, last),
+    nextAt: (last, offset) => {
+      const next = last.told + sequenceMicros;
+      return [next, next + offset].find((one) => one > last.at) ?? last.at;
+    },
+    headIsWhole: (first) =>
+      listed.base === 0 ||
+      first === undefined ||
+      Math.floor((first.at - sequenceMicros) / phaseMicros) < Math.floor(first.at / phaseMicros),
+  };
+
+  function stepTo(index: number, last: TimedSegment): number {
+    return (listed.base + index - (last.segment.sequence ?? 0)) * sequenceMicros;
+  }
+}
+
+/**
+ * How much of the axis a sequence number takes: the target duration. Numbers from a clock may be so large that phases
+ * shorter than that could not be counted; then each number is a phase.
+ */
+function unitOf(base: number, targetSeconds: number, phaseMicros: number): number {
+  const unit = Math.round(targetSeconds * MICROSECONDS);
+  return (base * unit) / phaseMicros < Number.MAX_SAFE_INTEGER / 2 ? unit : phaseMicros;
+}
+
+/**
+ * Gives the date of each new segment: its own, or the one before it with the durations since, or the one behind it less the
+ * durations until then. Undefined where neither this playlist nor the one before has any.
+ */
+function datesOf(
+  { dates, dated, starts }: ListedSegments,
+  former: Timeline | undefined,
+  from: number,
+): ((index: number, last: TimedSegment | undefined) => number) | undefined {
+  const known = former?.axis === 'dates' ? former.placed.at(-1) : undefined;
+  if (!dated && known === undefined) return undefined;
+  const near = dates.findLastIndex((date, index) => index < from && !Number.isNaN(date));
+  return (index, last) => {
+    if (!Number.isNaN(dates[index]!)) return dates[index]!;
+    if (last !== undefined && (index > from || (last === known && near < 0)))
+      return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
+    const other = near >= 0 ? near : dates.findIndex((date) => !Number.isNaN(date));
+    return dates[other]! + starts[index]! - starts[other]!;
+  };
+}
+
+/** Gives the time of each listed segment on the axis of another rendition, which is `ahead` of this one's. */
+function alignTo(
+  reference: Timeline,
+  listed: ListedSegments,
+  former: Timeline | undefined,
+  ahead: number,
+): (index: number) => number {
+  const { starts, segments } = listed;
+  const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
+  const there = reference.placed;
+  const last = there.at(-1)!;
+  const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);
+  let shift = endThere - end;
+  const shared = listed.segments.findIndex(
+    ({ discontinuity }, index) =>
+      discontinuity && there.some((one) => one.discontinuity === listed.discontinuities[index]),
+  );
+  if (shared >= 0) {
+    const match = there.find((one) => one.discontinuity === listed.discontinuities[shared])!;
+    shift = match.played - starts[shared]!;
+  } else if (former?.axis === 'reference') {
+    // What was found before still holds, unless the windows have drifted apart.
+    const known = former.placed.find(({ segment }) => segment.sequence === listed.segments[0]?.sequence);
+    const before = known && playedAt(there, known.at - ahead) - starts[0]!;
+    if (before !== undefined && Math.abs(before - shift) < 3 * reference.targetSeconds * MICROSECONDS)
+      shift = before;
+  }
+  return (index) => atPlayed(there, starts[index]! + shift);
+}
+
+/** The place on the axis at which so much media has played. */
+function atPlayed(placed: readonly TimedSegment[], played: number): number {
+  const position = Math.max(
+    0,
+    placed.findLastIndex((one) => one.played <= played),
+  );
+  const { at, length, segment, played: begun } = placed[position]!;
+  return Math.round(
+    at + ((played - begun) * length) / (segment.durationSeconds * MICROSECONDS || length || 1),
+  );
+}
+
+/** The media that has played up to a place on the axis: the inverse of `atPlayed`. */
+function playedAt(placed: readonly TimedSegment[], place: number): number {
+  const position = Math.max(
+    0,
+    placed.findLastIndex((one) => one.at <= place),
+  );
+  const { at, length, segment, played } = placed[position]!;
+  return Math.round(played + ((place - at) * segment.durationSeconds * MICROSECONDS) / (length || 1));
+}
+
+/**
+ * Segments that left the window stay on the origin for about its length (RFC 8216bis, 6.2.2). So many are kept, and those
+ * that are needed to have the newest whole phase whole.
+ */
+function trim(
+  placed: readonly TimedSegment[],
+  listed: number,
+  epoch: number,
+  phaseMicros: number,
+  nextAt: number,
+): readonly TimedSegment[] {
+  if (listed === 0) return placed;
+  const newestWhole = (Math.floor(nextAt / phaseMicros) - 1) * phaseMicros;
+  let from = Math.max(0, placed.length - listed - Math.min(listed, MAX_REMEMBERED));
+  while (from > 0 && placed[from - 1]!.at >= newestWhole) from--;
+  return placed.slice(from);
+}

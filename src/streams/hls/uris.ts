@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto';
+import { type Resource } from '../phases.js';
+import { Addresses } from './addresses.js';
+import { type Attribute, type AttributeList, type LineScanner } from './lines.js';
+import { extensionOf } from './names.js';
+import { PlaylistError, type PlaylistSource } from './model.js';
+import { VariableScope, uriUse } from './tags.js';
+import { TemplateBuilder } from './template.js';
+
+/** Puts names of the gate in the place of the origin's own URIs, and makes foreign ones absolute. */
+export class UriWriter {
+  readonly builder = new TemplateBuilder();
+  readonly assets = new Map<string, string>();
+  readonly scope: VariableScope;
+  private readonly addresses: Addresses;
+  private readonly namesByPath = new Map<string, string>();
+
+  constructor({ url, root, ownBases, variables }: PlaylistSource) {
+    this.addresses = new Addresses(url, root, ownBases);
+    this.scope = new VariableScope(url, variables);
+  }
+
+  /** Where a URI leads to. Throws where it needs a variable that the playlist does not define. */
+  resolve(written: string): Resource {
+    const uri = this.scope.expand(written);
+    if (uri === undefined)
+      throw new PlaylistError(`a URI has a variable that the playlist does not define: ${written}`);
+    return this.addresses.resolve(uri);
+  }
+
+  /** Writes a URI that stands at a place of the text; `name` is for one of the origin's own. */
+  write(written: string, from: number, to: number, resource: Resource, name: () => string): void {
+    if (resource.foreign !== true) this.builder.name(from, to, name());
+    else if (resource.path !== written) this.builder.replace(from, to, resource.path);
+  }
+
+  /** Writes the URIs of a tag. `rendition` names the playlist that a URI leads to, where the tag names playlists. */
+  writeAttributes(
+    { tag }: LineScanner,
+    attributes: AttributeList,
+    rendition?: (resource: Resource) => string,
+  ): void {
+    for (const attribute of attributes) {
+      const { name, value, from, to } = attribute;
+      const use = value === '' ? undefined : uriUse(tag, name);
+      if (use === undefined) {
+        this.expand(attribute);
+        continue;
+      }
+      const resource = this.resolve(value);
+      const give = use === 'rendition' && rendition ? rendition : this.nameAsset;
+      this.write(value, from, to, resource, () => give(resource));
+    }
+  }
+
+  /** The name of a file that is no segment: a hash of its path, the same on every instance. */
+  readonly nameAsset = ({ path }: Resource): string => {
+    let name = this.namesByPath.get(path);
+    if (name === undefined) {
+      const digest = createHash('sha256').update(path).digest('base64url');
+      name = `a-${digest.slice(0, 12)}${extensionOf(path)}`;
+      this.namesByPath.set(path, name);
+    }
+    this.assets.set(name, path);
+    return name;
+  };
+
+  /** Variables count in quoted strings, and in nothing else of a tag (RFC 8216bis, 4.3). */
+  private expand({ value, quoted, from, to }: Attribute): void {
+    if (!quoted || !value.includes('{$')) return;
+    const expanded = this.scope.expand(value);
+    if (expanded !== undefined) this.builder.replace(from, to, expanded);
+  }
+}
