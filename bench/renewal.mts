@@ -11,6 +11,8 @@ import { ENVIRONMENT, giveLastCpu, leaveLastCpu, startServer } from './servers.m
  * Measures the cost of a renewal on Redis: in this service, in the same route written by hand, and in a server that only
  * answers. README.md explains the figures. Exits 1 if an answer was wrong, never because of a figure.
  */
+/** The `dist/main.js` of another build, to be measured beside this one in the same run. */
+const BEFORE = process.env.BENCH_BEFORE;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
 /** The aim: requests per second of the service on one CPU, over those of the route written by hand. */
 const AIM = 0.75;
@@ -52,12 +54,13 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
     return { ...variantOf(name, server, renewals(check)), check };
   };
   // Each server has its own database, so that none finds the sessions of another.
-  const [one, two, three] = [1, 2, 3].map((database) => ({ REDIS_URL: `${redisUrl}/${database}` }));
+  const [one, two, three, four] = [1, 2, 3, 4].map((database) => ({ REDIS_URL: `${redisUrl}/${database}` }));
   const quiet = { LOG_LEVEL: 'warn' };
   const variants: Contender[] = [
     await start('handwritten', 'servers/handwritten.mts', { ...one }),
     await start('streamgate', '../dist/main.js', { ...two, ...quiet }),
     await start('streamgate, requests logged', '../dist/main.js', { ...three }),
+    ...(BEFORE ? [await start('streamgate before', BEFORE, { ...four, ...quiet })] : []),
   ];
   for (const { server } of variants) await createSessions(server.url);
   // A phase with two segments, which is the average.

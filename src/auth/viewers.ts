@@ -101,8 +101,8 @@ export class Viewers {
   private deviceOf(claims: JWTPayload): string | undefined {
     const { DEVICE_ID_CLAIM: claim } = this.config;
     if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
-    const named = claims[claim];
-    const id = typeof named === 'string' ? userIdOf(named) : undefined;
+    const device = claims[claim];
+    const id = typeof device === 'string' ? userIdOf(device) : undefined;
     if (id === undefined) throw unusableText(claim, 'device');
     return id;
   }

@@ -244,11 +244,11 @@ describe('delivery', () => {
     happen('tv');
     happen('phone');
     await pass(1_500);
-    const tried = tries.length;
+    const triedBefore = tries.length;
     happen('later');
     const word = jest.spyOn(events.outbox, 'stillDelivering');
     await pass(5 * 60 * MINUTE);
-    expect(tries).toHaveLength(tried);
+    expect(tries).toHaveLength(triedBefore);
     // So that another instance takes over what is in hand.
     expect(word).not.toHaveBeenCalled();
     expect(said(log.error)).toEqual([
@@ -260,7 +260,7 @@ describe('delivery', () => {
     // Still gone: one try finds out.
     expect(service.resume()).toBe(true);
     await pass(2_000);
-    expect(tries).toHaveLength(tried + 1);
+    expect(tries).toHaveLength(triedBefore + 1);
     expect(service.receiverView().state).toBe('stopped');
 
     answer = () => DELIVERED;

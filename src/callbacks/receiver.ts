@@ -8,7 +8,7 @@ import { type Failed, type Sent } from './callback-sender.js';
 const REQUESTS_AT_ONCE = 64;
 const FIRST_RETRY_MS = 1_000;
 /** The longest wait between two tries, also where the receiver asks for more. */
-export const LONGEST_RETRY_MS = 15 * 60_000;
+const LONGEST_RETRY_MS = 15 * 60_000;
 /** So many failures in a row of several events, without a success for so long, mean that the receiver is down. */
 const DOWN_AFTER = 10;
 const DOWN_AFTER_MS = 30_000;

@@ -35,7 +35,7 @@ function stage(environment: Record<string, string> = {}) {
     ticket: undefined,
   });
   const fetchAs = async (sessionId: string, phase: number | 'same' = 'same') =>
-    gate.admit(player(sessionId), phase, FILM, ARRIVES, TV_SET);
+    gate.admit(player(sessionId), phase, FILM, ARRIVES, { ...TV_SET, fingerprint: sessionId });
   /** Resolves when the replies so far were told to the store: their sessions are permanent. */
   const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   /** Ends a session on purpose. */

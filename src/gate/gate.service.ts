@@ -317,7 +317,7 @@ export class Gate implements BeforeApplicationShutdown {
 }
 
 /** The session id for a playback id of a user. It is the same on every instance. */
-export function sessionOf(userId: string, playbackId: string): string {
+function sessionOf(userId: string, playbackId: string): string {
   return PLAYER_PREFIX + hash('sha256', `${userId} ${playbackId}`, 'base64url').slice(0, 22);
 }
 

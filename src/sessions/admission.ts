@@ -157,7 +157,7 @@ export const MAX_ENDED_RECORDS = 100;
 export const ALL_SESSIONS = 'all';
 
 /** The longest run of phases that a record counts. Beyond it, a phase that is fetched again may count as a new one. */
-export const MAX_RUN = 15;
+const MAX_RUN = 15;
 
 type ActivityTimes = Pick<HeldRecord, 'lastActivityAt' | 'playsUntil'>;
 

@@ -5,8 +5,8 @@ import { type StreamSummary } from './seen-streams.js';
 import { type Resource, type Segment, type SegmentKey } from './phases.js';
 import { type IssuedPhase } from './media-urls.js';
 
-/** 2^31 - 1: more than any stream has, and a number that every store can hold. */
-const MAX_PHASE = 2_147_483_647;
+/** The largest number that JSON and every store hold exactly. Live streams may be numbered by a clock in microseconds. */
+const MAX_PHASE = Number.MAX_SAFE_INTEGER;
 const MAX_RENDITION = 9_999;
 const MAX_END_SESSION_IDS = 100;
 

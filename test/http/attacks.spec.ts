@@ -249,7 +249,7 @@ describe('input that is made to be slow', () => {
     const longest = await longestTurn(async () => {
       ({ status } = await service.ask({ user_id: stream_id, stream_id }));
     });
-    expect([201, 502]).toContain(status);
+    expect([201, 404, 502]).toContain(status);
     // A parser with backtracking would take hours.
     expect(longest).toBeLessThan(10_000);
   });

@@ -440,7 +440,7 @@ describe('a viewer, by a secret,', () => {
         expect(kept.body.session).toMatchObject({ user_id, subject: sub });
       }
       expect((await service.send('delete', path(sub, '/tv'), bearer(mine))).status).toBe(204);
-      expect(await service.sessions.list(user_id)).toEqual([]);
+      expect((await service.sessions.list(user_id)).sessions).toEqual([]);
     });
 
     it('is told apart from a subject that looks like our id of it, by whatever name that one asks', async () => {
@@ -771,10 +771,10 @@ describe('a player of a live stream with one playlist', () => {
     const { body } = await ticket(await issuer.token(HS256), { stream_id: 'news' });
     const [, , media] = (await get(body.playback_url)).text.split('\n') as [string, string, string];
     const url = new URL(media, body.playback_url).href;
-    expect((await get(url)).text).toContain('100.ts');
+    expect((await get(url)).text).toMatch(/^100-\w+\.ts$/m);
     service.clock.advance(3 * 3_600_000);
-    expect((await get(url)).text).toContain('100.ts');
-    expect((await get(new URL('100.ts', url).href)).status).toBe(302);
+    const [segment] = /^100-\w+\.ts$/m.exec((await get(url)).text)!;
+    expect((await get(new URL(segment, url).href)).status).toBe(302);
   });
 });
 
@@ -845,10 +845,10 @@ describe('services and operators', () => {
     }
   });
 
-  it('see the usual limit, and end as an operator', async () => {
+  it('see the limit of the last admission, and end as an operator', async () => {
     await phase(await issuer.token(HS256, { sub: 'seen', max_sessions: 1 }), { session_id: 'tv' });
     const listed = await service.send('get', '/v1/users/seen/sessions', bearer('reader'));
-    expect(listed.body).toMatchObject({ limit: 3, sessions: [{ session_id: 'tv' }] });
+    expect(listed.body).toMatchObject({ limit: 1, sessions: [{ session_id: 'tv' }] });
     const session_id = 'ended-by-operator';
     const token = await issuer.token(HS256, { sub: 'ben' });
     await phase(token, { session_id });

@@ -67,6 +67,10 @@ function useUser(service: Service, authorization = '') {
       await sweep(); // so that nobody takes the time that passes for an outage
       service.clock.advance(30_000);
       await sweep();
+      if ((await service.sessions.list(user.id)).sessions.length === 0) return;
+      // What it was handed out lasts longer.
+      service.clock.advance(30_000);
+      await sweep();
     },
     outbox: async () => (await get('/internal/callbacks')).body,
     deadLetters: async () => (await get('/internal/callbacks/dead-letters')).body.dead_letters,
@@ -166,10 +170,13 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
         state: 'ended',
         started_at,
         last_activity_at,
-        idle_at: inSeconds(10),
-        expires_at: inSeconds(30),
+        // It took a phase of each stream, 1 s apart.
+        plays_until: inSeconds(19),
+        idle_at: inSeconds(19),
+        expires_at: inSeconds(39),
         phase: 0,
         reason: 'replaced',
+        replaced_by: { session_id: 'c' },
       },
     });
     await end('a');

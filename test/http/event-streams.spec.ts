@@ -295,7 +295,7 @@ describe('when the service stops', () => {
     const url = `${await service.app.getUrl()}/v1/users/ana/events`;
     const clients = await Promise.all(Array.from({ length: 20 }, () => openEventSource(url)));
     await Promise.all(clients.map(async ({ ended }) => ended));
-    const delays = clients.map(({ retryMs }) => retryMs()!);
+    const delays = clients.map((client) => client.retryMs()!);
     expect(Math.min(...delays)).toBeGreaterThanOrEqual(1_000);
     expect(Math.max(...delays)).toBeLessThanOrEqual(2_000);
     expect(new Set(delays).size).toBeGreaterThan(10);

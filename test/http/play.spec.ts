@@ -110,7 +110,8 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     const player = fresh();
     const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
     let count = 0;
-    expect((await player.get('1/index.m3u8')).text).toBe(
+    const { text } = await player.get('1/index.m3u8');
+    expect(text.replaceAll(/^(\d+)-[a-z0-9]+\.ts/gm, '$1.ts')).toBe(
       readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
         /^segment-\d+\.ts$/gm,
         () => `${count++}.ts${viewer}`,
@@ -500,7 +501,10 @@ describe('the gate, asked by clients that take compressed replies,', () => {
     mkdirSync(join(folder, 'dvr'));
     writeFileSync(join(folder, 'dvr/index.m3u8'), origin);
     mkdirSync(join(folder, 'short'));
-    writeFileSync(join(folder, 'short/index.m3u8'), '#EXTM3U\n#EXTINF:4,\n0.ts\n#EXT-X-ENDLIST\n');
+    writeFileSync(
+      join(folder, 'short/index.m3u8'),
+      '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n0.ts\n#EXT-X-ENDLIST\n',
+    );
   });
   afterAll(() => {
     rmSync(folder, { recursive: true });
@@ -544,7 +548,7 @@ describe('the gate, asked by clients that take compressed replies,', () => {
     expect([statusCode, encoding, body.toString()]).toEqual([
       200,
       undefined,
-      expect.stringContaining('0.ts'),
+      expect.stringContaining('#EXTINF:4'),
     ]);
   });
 });

@@ -13,6 +13,7 @@ import { end } from '../../src/sessions/redis/scripts/end.js';
 import { expire } from '../../src/sessions/redis/scripts/expire.js';
 import { keepAlive } from '../../src/sessions/redis/scripts/keepalive.js';
 import { list } from '../../src/sessions/redis/scripts/list.js';
+import { noteActivity } from '../../src/sessions/redis/scripts/note-activity.js';
 import { pause } from '../../src/sessions/redis/scripts/pause.js';
 import { paused } from '../../src/sessions/redis/scripts/paused.js';
 import { release } from '../../src/sessions/redis/scripts/release.js';
@@ -291,6 +292,36 @@ const CASES: readonly Case[] = [
       runner.now += 1_000;
     },
     act: (runner) => keepAlive(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv' }),
+  },
+  {
+    script: 'note-activity',
+    title: 'a sign of life',
+    prepare: async (runner) => {
+      await watch(runner, 'tv');
+      runner.now += 1_000;
+    },
+    act: (runner) =>
+      noteActivity(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv', at: runner.now }),
+    idempotent: true,
+  },
+  {
+    script: 'admit',
+    title: 'a device that plays something else',
+    prepare: (runner) => watch(runner, 'old', { device: { id: 'tv' } }),
+    act: (runner) => admit(runner.scripts, KEYS, runner.now, request('new', { device: { id: 'tv' } })),
+  },
+  {
+    script: 'admit',
+    title: 'a session that is due earlier than before, since it was paused',
+    prepare: async (runner) => {
+      for (let phase = 0; phase < 5; phase++) await watch(runner, 'tv', { phase });
+      for (let beat = 0; beat < 3; beat++) {
+        runner.now += 10_000;
+        await keepAlive(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv' });
+      }
+      await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20); // scores it by what is left to play
+    },
+    act: (runner) => admit(runner.scripts, KEYS, runner.now, request('tv', { phase: 'same' })),
   },
   {
     script: 'list',

@@ -48,6 +48,8 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
   const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
   const types = wanted.map((type) => type.replace('session.', ''));
   const constants = [
+    // How many arguments have a name: those after them are a list.
+    SCRIPTS.get(name)!.args.length,
     policy.expireAfterMs,
     policy.leaseMs,
     policy.idleAfterMs,
@@ -61,7 +63,7 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
+    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
   );
 }
 

@@ -75,8 +75,8 @@ local function head(subject)
 end
 
 -- @section event
--- An event is JSON under the field name `e2`. Its texts are ids, which need no escape, or JSON already: string.format writes
--- it in a third of the time of cjson, which also rounds a phase of 16 digits.
+-- An event is JSON under the field name `e2`. Its texts are ids, which need no escape, or JSON already. Not by cjson, which
+-- takes as long and rounds a phase of 16 digits.
 local EVENT_FIELD = 'e2'
 
 local function event_text(type, user, record, now, reason, replaced_by)

@@ -9,7 +9,7 @@
 --         oldest        the oldest phase of a live stream; '' for one that is not live
 --         start         the phase that a newcomer to a live stream starts with
 --         phase_ms      how long a phase of the stream plays
---         last_phase_ms how long the last phase of its window plays
+--         last_phase_ms  how long the last phase of its window plays
 --         paced         1 for a player that fetches ahead on its own and waits for its turn, else ''
 --         client        tells players without a device apart, or ''
 --         device        JSON, or ''
@@ -46,7 +46,7 @@ if own and own.status == ENDED and now < own.due then return { 2, own.active, ow
 
 local holds = own ~= nil and own.status ~= ENDED and now < own.due
 local ending = {}
-if #holders > 0 and (#ARGV > 14 or not holds) then
+if #holders > 0 and (#ARGV > NAMED or not holds) then
   -- @include shared/room
 end
 local staying = #holders - #ending
@@ -116,11 +116,11 @@ else
   record.client, record.extra = client ~= '' and client, device ~= '' and device
 end
 local reply = {
-  1, now, holds and 0 or 1, staying + 1, record.status == RESERVED and 1 or 0, record.started, phase, record.version,
+  1, now, holds and 0 or 1, staying + 1, record.status == RESERVED and 1 or 0, record.started, shown(phase), record.version,
   plays, record.extra or '',
 }
 if former then
-  reply[11], reply[12], reply[13], reply[14] = former.active, former.phase, former.stream, former.paused
+  reply[11], reply[12], reply[13], reply[14] = former.active, shown(former.phase), former.stream, former.paused
   reply[15], reply[16], reply[17] = former.plays, former.ahead, former.run
 end
 

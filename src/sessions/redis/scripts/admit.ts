@@ -45,7 +45,7 @@ type Admitted = [
   live: number,
   reserved: 0 | 1,
   startedAt: number,
-  phase: number,
+  phase: number | string,
   version: number,
   plays: number,
   device: string,
@@ -53,7 +53,7 @@ type Admitted = [
 ];
 type Former = [
   active: number,
-  phase: number,
+  phase: number | string,
   stream: string,
   pausedMs: number,
   plays: number,
@@ -116,7 +116,7 @@ function readAdmitted(reply: Admitted, { sessionId, streamId }: AdmissionRequest
       startedAt,
       lastActivityAt: now,
       playsUntil: now + plays,
-      phase,
+      phase: Number(phase),
       device: readDevice(device),
       version,
     },
@@ -129,5 +129,13 @@ function readAdmitted(reply: Admitted, { sessionId, streamId }: AdmissionRequest
 function readFormer(former: readonly unknown[]): AdmittedDecision['former'] {
   if (former.length === 0) return undefined;
   const [active, phase, streamId, pausedMs, plays, ahead, run] = former as Former;
-  return { lastActivityAt: active, phase, streamId, pausedMs, playsUntil: active + plays, ahead, run };
+  return {
+    lastActivityAt: active,
+    phase: Number(phase),
+    streamId,
+    pausedMs,
+    playsUntil: active + plays,
+    ahead,
+    run,
+  };
 }

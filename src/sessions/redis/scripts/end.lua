@@ -19,7 +19,7 @@ local now, user, reason, all = unpack(ARGV)
 
 now = read_clock(now)
 local named = {}
-for i = 5, #ARGV do named[ARGV[i]] = true end
+for i = NAMED + 1, #ARGV do named[ARGV[i]] = true end
 
 local records, subject, value = load_records(user)
 local closed, ended, before = 0, {}, {}

@@ -11,7 +11,6 @@
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, seen_at = unpack(ARGV)
 -- @include shared/records
--- @include shared/journal
 -- @include shared/changes
 -- @include shared/replies
 

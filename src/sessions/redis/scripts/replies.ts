@@ -43,7 +43,7 @@ export function readSessions(flat: readonly unknown[]): ShownRecord[] {
     const [sessionId, streamId, startedAt, lastActivityAt, phase, plays, device] = flat.slice(
       at,
       at + VALUES,
-    ) as [string, string, number, number, number, number, string];
+    ) as [string, string, number, number, number | string, number, string];
     const playsUntil = lastActivityAt + plays;
     records.push({
       sessionId,
@@ -51,7 +51,7 @@ export function readSessions(flat: readonly unknown[]): ShownRecord[] {
       startedAt,
       lastActivityAt,
       playsUntil,
-      phase,
+      phase: Number(phase),
       device: readDevice(device),
     });
   }

@@ -1,12 +1,11 @@
 -- Shared by the scripts that change the sessions of a user.
 
--- Writes these records in place of `value`, within `atomically`.
+-- Writes these records in place of `value`. It is the last write of its step, so that nothing need take it back.
 local function save_records(user, records, subject, value)
-  local inverse = value and { 'HSET', records_key, user, value } or { 'HDEL', records_key, user }
   if #records == 0 then
-    write(inverse, 'HDEL', records_key, user)
+    redis.call('HDEL', records_key, user)
   else
-    write(inverse, 'HSET', records_key, user, encode(records, subject, value))
+    redis.call('HSET', records_key, user, encode(records, subject, value))
   end
 end
 

@@ -15,6 +15,11 @@
 -- what a renewal does not need after the point where a renewal returns.
 local RESERVED, PERMANENT, ENDED = 1, 2, 3
 
+-- A phase in a reply. The client reads integers of 16 digits wrongly, so that those go as texts.
+local function shown(phase)
+  return phase < 1000000000000000 and phase or string.format('%.0f', phase)
+end
+
 -- The time is read once, so that a script sees one instant. Only tests give another.
 local function read_clock(given)
   if given ~= '' then return tonumber(given) end

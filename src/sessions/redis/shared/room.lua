@@ -1,7 +1,7 @@
   -- Of admit: the holders whose places this session takes (`ending`). The rule is makeRoom() of admission.ts.
   -- @include shared/order
   local named, device_id = {}, nil
-  for i = 15, #ARGV do named[ARGV[i]] = true end
+  for i = NAMED + 1, #ARGV do named[ARGV[i]] = true end
   if not holds and device ~= '' then
     local own_device = cjson.decode(device)
     if own_device.shared ~= true then device_id = own_device.id end

@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { LAYOUT_KEY, partitionKeys, userKeys } from '../../src/sessions/redis/keys.js';
+import { openRedisStore as open } from '../../src/sessions/redis/redis-store.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { layoutOf } from '../support/stored-records.js';
+import { POLICY, eventsOf, openRedisStore } from '../support/stores.js';
+import { filmOf, liveFrom } from '../support/windows.js';
+
+const { url, redis, empty } = useRedisDatabase();
+const link = useConnection(() => url);
+beforeEach(empty);
+
+const request = (sessionId: string, more: object = {}) => ({
+  userId: 'ana',
+  sessionId,
+  streamId: 'film',
+  phase: undefined,
+  window: filmOf(100),
+  endSessionIds: [],
+  quota: POLICY.quota,
+  ...more,
+});
+const valueOf = async (userId: string): Promise<Buffer> =>
+  (await redis.hgetBuffer(userKeys(userId).records, userId))!;
+
+describe('the layout that an instance writes', () => {
+  /** Starts an instance with this setting; gives the layout of what it writes and the lines that it logged. */
+  async function start(STORE_LAYOUT?: '1' | '2'): Promise<{ layout: 1 | 2; lines: string[] }> {
+    const lines: string[] = [];
+    const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
+    const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT };
+    const { sessions } = open(link(), settings, new ManualClock(), new Availability(log));
+    await sessions.onModuleInit();
+    await sessions.admit(request('tv'));
+    return { layout: layoutOf(await valueOf('ana')), lines };
+  }
+  const sweepAsTheReleaseBefore = (): Promise<number> => redis.hset(partitionKeys(7).state, 'swept', 1);
+
+  it('is the newest in an empty Redis, which is marked for the others', async () => {
+    expect(await start()).toEqual({ layout: 2, lines: [] });
+    expect(await redis.get(LAYOUT_KEY)).toBe('2');
+  });
+
+  it('is the older one where a release without a marker has swept, and the log says what to do', async () => {
+    await sweepAsTheReleaseBefore();
+    const { layout, lines } = await start();
+    expect(layout).toBe(1);
+    expect(lines).toEqual([expect.stringContaining('Set STORE_LAYOUT=2 when all instances')]);
+    expect(await redis.get(LAYOUT_KEY)).toBeNull();
+  });
+
+  it('is the newest for all that start after one was told so', async () => {
+    await sweepAsTheReleaseBefore();
+    expect(await start('2')).toEqual({ layout: 2, lines: [] });
+    expect(await start()).toEqual({ layout: 2, lines: [] });
+    expect(await start('1')).toEqual({ layout: 1, lines: [] });
+    expect(await redis.get(LAYOUT_KEY)).toBe('2');
+  });
+
+  it('stays the newest, and is marked again, where Redis lost everything and an older release swept it', async () => {
+    const lines: string[] = [];
+    const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
+    const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT: undefined };
+    const { sessions } = open(link(), settings, new ManualClock(), new Availability(log));
+    await sessions.onModuleInit();
+    await empty();
+    await sweepAsTheReleaseBefore();
+    await sessions.onModuleInit(); // as when a connection is ready again
+    await sessions.admit(request('tv'));
+    expect(layoutOf(await valueOf('ana'))).toBe(2);
+    expect(await redis.get(LAYOUT_KEY)).toBe('2');
+  });
+});
+
+describe('the layouts', () => {
+  it('tell a value of one from a value of the other, and take 6 bytes more a session and 1 a user', async () => {
+    const sizes = [];
+    for (const layout of [1, 2] as const) {
+      const { sessions } = openRedisStore(link(), POLICY, new ManualClock(), { layout });
+      await empty();
+      for (const id of ['a', 'b']) await sessions.admit(request(id));
+      const value = await valueOf('ana');
+      expect(layoutOf(value)).toBe(layout);
+      sizes.push(value.length);
+    }
+    expect(sizes[1]! - sizes[0]!).toBe(2 * 6 + 1);
+  });
+
+  it('keep all that the newer one holds: devices, clients, limits, and phases of 16 digits', async () => {
+    const clock = new ManualClock();
+    const store = openRedisStore(link(), POLICY, clock);
+    const newest = 2 ** 53 - 2;
+    const device = { id: 'tv', name: 'ü "quoted" \\ and / and 😀'.repeat(3), type: 'tv', shared: true };
+    const window = liveFrom(newest - 10, newest - 1, newest + 1);
+    await store.sessions.admit(
+      request('a', { window, device, client: 'a client', quota: { maxSessions: 1_000 } }),
+    );
+    await store.sessions.admit(request('b', { window }));
+    expect(await store.sessions.list('ana')).toMatchObject({
+      quota: { maxSessions: 1_000 },
+      sessions: [
+        { phase: newest - 1, device },
+        { phase: newest - 1, device: undefined },
+      ],
+    });
+    await store.sessions.end('ana', ['a'], 'user');
+    const [ended] = await eventsOf(store, 'ana');
+    expect(ended!.session).toMatchObject({ phase: newest - 1, device });
+  });
+
+  it('keep the subject of a user in the value, through every change of its records', async () => {
+    const { sessions } = openRedisStore(link(), POLICY, new ManualClock());
+    await sessions.admit(request('a'));
+    const value = await valueOf('ana');
+    const subject = Buffer.from('auth0|Ána');
+    const named = Buffer.concat([Buffer.from([0x12, subject.length]), subject, value.subarray(1)]);
+    await redis.hset(userKeys('ana').records, 'ana', named);
+    await sessions.admit(request('a'));
+    await sessions.admit(request('b'));
+    const changed = await valueOf('ana');
+    expect(changed.subarray(0, 2 + subject.length)).toEqual(named.subarray(0, 2 + subject.length));
+    expect((await sessions.list('ana')).sessions.map(({ sessionId }) => sessionId)).toEqual(['a', 'b']);
+  });
+
+  it('say in their files how many bytes a session takes', () => {
+    const fixed = (layout: number): number =>
+      [
+        ...readFileSync(
+          join(__dirname, `../../src/sessions/redis/layout/layout-${layout}.lua`),
+          'utf8',
+        ).matchAll(/^-- {3}(\d) {2}/gm),
+      ].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
+    expect(fixed(1)).toBe(20);
+    // Its own byte, and the high bits of a wide phase, are not in each record.
+    expect(fixed(2) - 1 - 3).toBe(26);
+  });
+});
