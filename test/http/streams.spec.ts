@@ -134,7 +134,7 @@ describe('streams whose media is served elsewhere', () => {
       phase: 0,
     });
     expect(body.phase.segments).toEqual([
-      { url: 'https://cdn.example/films/colour-bars/360p/segment-000.ts', duration_seconds: 4 },
+      { url: 'https://cdn.example/films/colour-bars/360p/segment-000.ts', duration_seconds: 4, sequence: 0 },
     ]);
   });
 
@@ -365,7 +365,7 @@ describe('streams of a folder', () => {
       { byte_range: { offset: 20, length: 100 } },
       { byte_range: { offset: 120, length: 50 } },
     ]);
-    expect(segments[0].init_url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
+    expect(segments[0].init.url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
   });
 
   it.each(['empty', 'timeless', 'lost', 'climbs'])(
