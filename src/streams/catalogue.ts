@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import { type Clock } from '../clock.js';
@@ -6,7 +5,7 @@ import { type Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
 import { type PhaseWindow } from '../sessions/admission.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
-import { OriginFailures } from './origin-failures.js';
+import { type OriginFailures } from './origin-failures.js';
 import { type OriginText, mediaBaseOf, openOrigin } from './origin.js';
 import { type Segment, type Stream } from './phases.js';
 import { SeenStreams, type StreamSummary } from './seen-streams.js';
@@ -96,7 +95,6 @@ export class Catalogue<
   Multivariant extends MultivariantManifest = MultivariantManifest,
   Media extends MediaManifest = MediaManifest,
 > {
-  readonly failures: OriginFailures;
   private readonly origin: ReturnType<typeof openOrigin>;
   /** By stream, and by stream and number for the renditions of a multivariant manifest. */
   private readonly manifests: LRUCache<
@@ -114,11 +112,11 @@ export class Catalogue<
     private readonly format: Format<Multivariant, Media>,
     private readonly config: Config,
     private readonly clock: Clock,
+    private readonly failures: OriginFailures,
   ) {
     this.origin = openOrigin(config);
     const base = mediaBaseOf(config);
     this.ownBases = base === undefined ? [] : [base];
-    this.failures = new OriginFailures(new Logger(Catalogue.name), clock);
     this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
       sizeCalculation: (kept) => ENTRY_BYTES + (kept.outcome === 'found' ? format.bytesOf(kept.manifest) : 0),
@@ -223,9 +221,9 @@ export class Catalogue<
     try {
       return await this.load(address, former);
     } catch (error) {
-      this.failures.note(error, address.streamId);
-      if (former === undefined || this.clock.monotonic() >= former.usableUntil) throw error;
-      this.failures.bridged++;
+      const bridged = former !== undefined && this.clock.monotonic() < former.usableUntil;
+      this.failures.note(error, { streamId: address.streamId, bridged });
+      if (!bridged) throw error;
       former.failing = true;
       return former;
     }
