@@ -23,6 +23,7 @@ import {
 import { type StreamLookup, Catalogue, windowOfSegment } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
+import { type Segment } from '../streams/phases.js';
 import { PLAY_PATH, playbackFolder, playbackQuery } from '../streams/playback.js';
 import { streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
@@ -221,9 +222,9 @@ export class HlsController {
       return;
     }
     const found = manifest.find(name);
-    const path = found?.segment.path ?? manifest.assets.get(name);
+    const media = found?.segment ?? manifest.assets.get(name);
     // What is watched is counted by the variant. Other renditions run ahead of it or behind.
-    await this.redirectToMedia(asked, lookup, path, lookup.isVariant ? found : undefined);
+    await this.redirectToMedia(asked, lookup, media, lookup.isVariant ? found : undefined);
   }
 
   @Get(':name')
@@ -244,8 +245,8 @@ export class HlsController {
     const asked = await this.withSession(request, reply, stream_id);
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
-    const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
-    await this.redirectToMedia(asked, lookup, path);
+    const media = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
+    await this.redirectToMedia(asked, lookup, media);
   }
 
   @Get('s/:credential/:rendition/:name')
@@ -352,17 +353,17 @@ export class HlsController {
     return 'admitted';
   }
 
-  /** Redirects to the signed URL of media. An undefined path means that no playlist lists the media, or not any more. */
+  /** Redirects to the signed URL of media. Undefined media means that no playlist lists it, or not any more. */
   private async redirectToMedia(
     asked: Asked,
     lookup: StreamLookup,
-    path: string | undefined,
+    media: Pick<Segment, 'path' | 'byteRange'> | undefined,
     watched?: WatchedSegment,
   ): Promise<void> {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
-    const media = { watched, isMedia: true, exists: path !== undefined };
-    if ((await this.admit(asked, lookup, media)) === 'left') return;
-    redirect(asked.reply, this.urls.of(path!, addressOf(asked.request)));
+    const wanted = { watched, isMedia: true, exists: media !== undefined };
+    if ((await this.admit(asked, lookup, wanted)) === 'left') return;
+    redirect(asked.reply, this.urls.of(media!, addressOf(asked.request)));
   }
 
   /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */

@@ -184,6 +184,23 @@ describe('a catalogue whose origin fails', () => {
     expect(await paths('film')).toBe('not-found');
   });
 
+  it('uses a live stream for ten seconds while the origin answers that it does not exist', async () => {
+    const { clock, paths } = open();
+    answers.set('/news/index.txt', 'live 100 a b c d e f g h');
+    await paths('news');
+    answers.delete('/news/index.txt');
+    for (let passed = 0; passed < 9; passed++) {
+      clock.advance(1_001);
+      expect(await paths('news')).toBe('news/a news/b news/c news/d news/e news/f news/g news/h');
+      await until(() => asked.length === passed + 2);
+    }
+    clock.advance(3_000);
+    await until(async () => (await paths('news')) === 'not-found');
+    answers.set('/news/index.txt', 'live 108 i');
+    clock.advance(1_001);
+    expect(await paths('news')).toBe('news/i');
+  });
+
   it('uses a film while the manifest cannot be read, too', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'film a');

@@ -21,6 +21,8 @@ const SHORTEST_TTL_MS = 100;
 const MISSING_TTL_MS = 1_000;
 /** How often a failing origin is asked again for a manifest, while the manifest in memory is used. */
 const RETRY_MS = 1_000;
+/** A live stream whose manifest is gone is bridged for so long, because packagers that restart answer 404 for a while. */
+const GONE_AFTER_MS = 10_000;
 /** A missing rendition makes the service read the multivariant manifest again, unless that was read within this time. */
 const REREAD_AFTER_MS = 1_000;
 /**
@@ -75,6 +77,8 @@ interface CacheEntry {
   readonly usableUntil: number;
   /** True while the origin fails for this entry. */
   failing: boolean;
+  /** Since when the origin has answered that the manifest does not exist. */
+  missingSince?: number;
 }
 
 interface Address<Multivariant> {
@@ -239,6 +243,11 @@ export class Catalogue<
     const read = await (former?.outcome === 'found' ? this.ask(url) : this.askInTurn(url));
     if (read === undefined) {
       if (rendition !== undefined) return this.loadMoved(address, rendition, former);
+      if (former?.outcome === 'found' && former.usableUntil !== Infinity) {
+        former.missingSince ??= askedAt;
+        if (askedAt - former.missingSince < GONE_AFTER_MS)
+          throw new Error('the origin answered 404 for a live stream');
+      }
       return { ...NOT_FOUND, url: url.href, readAt: askedAt, usableUntil: askedAt, failing: false };
     }
     const manifest = await this.format.read(

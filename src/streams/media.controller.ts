@@ -7,7 +7,10 @@ import { Config } from '../config/config.js';
 import { Problem } from '../http/problem.js';
 import { MEDIA_PATH } from './media-urls.js';
 import { openOrigin } from './origin.js';
+import { type ByteRange } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
+
+type MediaRequest = FastifyRequest<{ Querystring: Record<string, unknown> }>;
 
 /** Serves the media of a folder to clients with a signed URL, like a CDN in production. */
 @ApiExcludeController()
@@ -25,18 +28,18 @@ export class MediaController {
   }
 
   @Get('*')
-  serve(
-    @Req() request: FastifyRequest<{ Querystring: Record<string, unknown> }>,
-    @Res() reply: FastifyReply,
-  ): void {
+  serve(@Req() request: MediaRequest, @Res() reply: FastifyReply): void {
     const { folder } = this;
     // The path as the client sent it: its encoding is part of what was signed.
     const path = request.url.split('?', 1)[0]!.slice(`/${MEDIA_PATH}/`.length);
     if (folder === undefined)
       throw new Problem('not-found', 'This service serves no media: the origin does.');
+    const range = this.signer.rangeOf(request.query);
     switch (this.signer.verify(path, request.query, this.clock.now())) {
       case 'valid':
-        void reply.sendFile(decodeURIComponent(path), folder);
+        if (range !== undefined) keepToRange(request.raw, range);
+        // Folders with an empty name do not exist, and the file server refuses them.
+        void reply.sendFile(decodeURIComponent(path).replaceAll(/\/{2,}/g, '/'), folder);
         return;
       case 'expired':
         throw new Problem('url-expired', 'Request the phase again.');
@@ -46,4 +49,16 @@ export class MediaController {
         throw new Problem('not-found', 'This service serves no media: another server does.');
     }
   }
+}
+
+/** A URL of a part of a file gives no more than that part: a film in one file would be open by the URL of any segment. */
+function keepToRange({ headers }: MediaRequest['raw'], { offset, length }: ByteRange): void {
+  const last = offset + length - 1;
+  const asked = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? '');
+  const from = Number(asked?.[1] ?? NaN);
+  if (!(from >= offset && from <= last))
+    throw new Problem('url-invalid', `Send a Range header: this URL is for the bytes ${offset}-${last}.`);
+  headers.range = `bytes=${from}-${asked?.[2] ? Math.min(Number(asked[2]), last) : last}`;
+  // With a condition that fails, the whole file would be sent.
+  delete headers['if-range'];
 }

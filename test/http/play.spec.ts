@@ -439,6 +439,22 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
+    put(
+      'one-file/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:5',
+        '#EXT-X-MAP:URI="../film/all.m4s",BYTERANGE="2@0"',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:3@2',
+        '../film/all.m4s',
+        '#EXT-X-MAP:URI="../film/all.m4s",BYTERANGE="2@3"',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:5@5',
+        '../film/all.m4s',
+        '#EXT-X-ENDLIST',
+      ].join('\n'),
+    );
     put('film/1.key', 'key');
     put('many/session.key', 'of the session');
     put(
@@ -470,6 +486,35 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched(`0/${key}`)).toBe('key');
     expect(await fetched(`0/${init}`)).toBe('init');
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
+  });
+
+  it('gives no more of a file by a URL than the range that the URL is for', async () => {
+    const { headers } = await playerOf(service, 'film').get('0/0.m4s');
+    const { body } = await service.ask({ user_id: 'ana', session_id: 'api', stream_id: 'film' });
+    const init = await playerOf(service, 'one-file').get('0/index.m3u8');
+    const { headers: ofInit } = await playerOf(service, 'one-file').get(
+      `0/${/URI="(a-[^"?]+)/.exec(init.text)![1]}`,
+    );
+    const fetched = async (url: string, range?: string) => {
+      const more = { 'if-range': '"another"' };
+      const reply = await fetch(url, { headers: range === undefined ? more : { range, ...more } });
+      return reply.status === 206 ? await reply.text() : reply.status;
+    };
+    for (const url of [headers.location!, body.phase.segments[0].url as string])
+      expect([
+        await fetched(url, 'bytes=3-'),
+        await fetched(url, 'bytes=2-9'),
+        await fetched(url, 'bytes=1-5'),
+        await fetched(url, 'bytes=6-'),
+        await fetched(url, 'bytes=2-3,0-9'),
+        await fetched(url, 'bytes=-9'),
+        await fetched(url),
+      ]).toEqual(['345', '2345', 403, 403, 403, 403, 403]);
+    // Two sections in one file have one name: its URL is for what they span.
+    expect([await fetched(ofInit.location!, 'bytes=0-9'), await fetched(ofInit.location!)]).toEqual([
+      '01234',
+      403,
+    ]);
   });
 
   it('keeps the place of a player that fetches only keys, because a signed URL counts as media', async () => {

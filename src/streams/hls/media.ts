@@ -18,7 +18,7 @@ import {
 } from './model.js';
 import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
 import { type ListedSegments, SegmentsBySequence } from './segments.js';
-import { LOW_LATENCY_TAGS } from './tags.js';
+import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
 import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter } from './uris.js';
@@ -335,12 +335,12 @@ class MediaReader {
     this.writer.writeAttributes(this.line, attributes);
     const uri = attributes.get('URI');
     if (uri === undefined) return;
-    const range = readRange(attributes.get('BYTERANGE') ?? '');
+    const byteRange = rangeOfMap(attributes);
     const resource = this.writer.resolve(uri);
     this.mapText = this.line.value();
     this.renewContext({
       ...resource,
-      ...(range === undefined ? {} : { byteRange: { offset: range.offset ?? 0, length: range.length } }),
+      ...(byteRange === undefined ? {} : { byteRange }),
     });
   }
 
@@ -370,7 +370,6 @@ class MediaReader {
       sequence,
       ...(byteRange === undefined ? {} : { byteRange }),
       ...(init === undefined ? {} : { init }),
-      ...(init === undefined || init.foreign ? {} : { initPath: init.path }),
       ...(key === undefined ? {} : { key }),
       ...(this.beginsAnew ? { discontinuity: true } : {}),
       ...(this.isGap ? { gap: true } : {}),
@@ -471,15 +470,6 @@ class MediaReader {
     this.context = { ...(key ? { key } : {}), ...(init ? { init } : {}), written: context };
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
-}
-
-/** `length[@offset]` (RFC 8216bis, 4.4.4.2); undefined where it is none. */
-function readRange(
-  value: string,
-): { readonly length: number; readonly offset: number | undefined } | undefined {
-  const found = /^(\d{1,15})(?:\s*@\s*(\d{1,15}))?/.exec(value);
-  if (found === null) return undefined;
-  return { length: Number(found[1]), offset: found[2] === undefined ? undefined : Number(found[2]) };
 }
 
 /** A date in Unix milliseconds; NaN where it is none. One without a zone is taken for UTC. */

@@ -61,8 +61,8 @@ describe('a playlist as the gate writes it', () => {
         .replace('https://origin.example/vod/film/720p/b.m4s?v=2', `${named[1]}?q`),
     );
     expect(Object.fromEntries(playlist.assets)).toEqual({
-      [init!]: 'film/720p/init.mp4',
-      [key!]: 'film/keys/1.key',
+      [init!]: { path: 'film/720p/init.mp4', byteRange: { offset: 0, length: 720 } },
+      [key!]: { path: 'film/keys/1.key' },
     });
     expect([...playlist.segments].map(([sequence, { path }]) => [sequence, path])).toEqual([
       [7, 'film/720p/a.m4s'],
@@ -149,7 +149,6 @@ describe('a playlist as the gate writes it', () => {
     const playlist = read(text, undefined, root.variables) as MediaPlaylist;
     expect(playlist.segments.get(0)).toMatchObject({
       path: 'film/720p/v7/a.m4s',
-      initPath: 'film/720p/v7/init.mp4',
     });
     expect(playlist.template.write('', '')).not.toContain('DEFINE');
     expect(playlist.template.write('', '')).toMatch(/#EXTINF:4,\{\$dir\}\n0-\w+\.m4s\n/);
@@ -311,7 +310,7 @@ describe('URIs that lead elsewhere', () => {
       ];
       const playlist = media(lines('x/y.json?z=1'));
       const [name] = playlist.assets.keys();
-      expect(playlist.assets.get(name!)).toBe('film/720p/x/y.json?z=1');
+      expect(playlist.assets.get(name!)).toEqual({ path: 'film/720p/x/y.json?z=1' });
       expect(playlist.template.write('', '?q')).toContain(list.replace('@', `${name}?q`));
       for (const foreign of ['https://x.example/y', 'skd://key', 'data:text/plain,x'])
         expect(media(lines(foreign)).template.write('', '?q')).toContain(list.replace('@', foreign));
