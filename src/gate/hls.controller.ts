@@ -172,10 +172,10 @@ export class HlsController {
     const folder = playbackFolder(player, ticket);
     const { manifest, stream } = opened;
     await this.sendPlaylist(request, reply, async () => {
-      if (stream === undefined) return textOf(manifest.template.chunks(folder, ''));
+      if (stream === undefined) return bytesOf(manifest.template.chunks(folder, ''));
       return ticket === undefined
-        ? textOf(manifest.template.chunks(`${folder}0/`, ''))
-        : playlistLeadingTo(`${folder}0/index.m3u8`);
+        ? bytesOf(manifest.template.chunks(`${folder}0/`, ''))
+        : Buffer.from(playlistLeadingTo(`${folder}0/index.m3u8`));
     });
   }
 
@@ -212,12 +212,12 @@ export class HlsController {
       await this.admit(asked, lookup);
       const { template } = manifest;
       if ('credential' in request.params)
-        await this.sendPlaylist(request, reply, () => textOf(template.chunks('', '')), template);
+        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', '')), template);
       else {
         // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
         // although its plan or account has ended.
         const query = playbackQuery(player, player.ticket);
-        await this.sendPlaylist(request, reply, () => textOf(template.chunks('', query)));
+        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', query)));
       }
       return;
     }
@@ -370,7 +370,7 @@ export class HlsController {
   private async sendPlaylist(
     request: PlayRequest,
     reply: FastifyReply,
-    write: () => Promise<string>,
+    write: () => Promise<Buffer>,
     source?: object,
   ): Promise<void> {
     keepOutOfCaches(reply.type(HLS_TYPE));
@@ -447,14 +447,14 @@ function redirect(reply: FastifyReply, url: string): void {
   void reply.redirect(url, 302);
 }
 
-/** Writes a long playlist in pieces, between which other requests are served. */
-async function textOf(chunks: Iterable<string>): Promise<string> {
-  let text = '';
+/** Writes a long playlist in pieces, between which other requests are served. A long text would be encoded at once. */
+async function bytesOf(chunks: Iterable<string>): Promise<Buffer> {
+  const pieces: Buffer[] = [];
   for (const chunk of chunks) {
-    if (text !== '') await setImmediate();
-    text += chunk;
+    if (pieces.length > 0) await setImmediate();
+    pieces.push(Buffer.from(chunk));
   }
-  return text;
+  return Buffer.concat(pieces);
 }
 
 /** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */

@@ -1,3 +1,4 @@
+import { type SendOptions } from '@fastify/static';
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
@@ -10,6 +11,8 @@ import { openOrigin } from './origin.js';
 import { type ByteRange } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
 
+/** The types of the file server leave out that it sends a part of a file. */
+type PartOptions = SendOptions & { readonly start?: number; readonly end?: number };
 type MediaRequest = FastifyRequest<{ Querystring: Record<string, unknown> }>;
 
 /** Serves the media of a folder to clients with a signed URL, like a CDN in production. */
@@ -37,9 +40,12 @@ export class MediaController {
     const range = this.signer.rangeOf(request.query);
     switch (this.signer.verify(path, request.query, this.clock.now())) {
       case 'valid':
-        if (range !== undefined) keepToRange(request.raw, range);
         // Folders with an empty name do not exist, and the file server refuses them.
-        void reply.sendFile(decodeURIComponent(path).replaceAll(/\/{2,}/g, '/'), folder);
+        void reply.sendFile(
+          decodeURIComponent(path).replaceAll(/\/{2,}/g, '/'),
+          folder,
+          range && keepToRange(request.raw, range),
+        );
         return;
       case 'expired':
         throw new Problem('url-expired', 'Request the phase again.');
@@ -51,14 +57,22 @@ export class MediaController {
   }
 }
 
-/** A URL of a part of a file gives no more than that part: a film in one file would be open by the URL of any segment. */
-function keepToRange({ headers }: MediaRequest['raw'], { offset, length }: ByteRange): void {
+/**
+ * A URL of a part of a file gives no more than that part: a film in one file would be open by the URL of any segment. A Range
+ * header counts in the file, as players send it. Without one, the reply is the part.
+ */
+function keepToRange({ headers }: MediaRequest['raw'], { offset, length }: ByteRange): PartOptions {
   const last = offset + length - 1;
-  const asked = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? '');
+  if (headers.range === undefined) return { start: offset, end: last };
+  const asked = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range);
   const from = Number(asked?.[1] ?? NaN);
   if (!(from >= offset && from <= last))
-    throw new Problem('url-invalid', `Send a Range header: this URL is for the bytes ${offset}-${last}.`);
+    throw new Problem(
+      'url-invalid',
+      `This URL is for the bytes ${offset}-${last}: send such a Range header.`,
+    );
   headers.range = `bytes=${from}-${asked?.[2] ? Math.min(Number(asked[2]), last) : last}`;
   // With a condition that fails, the whole file would be sent.
   delete headers['if-range'];
+  return {};
 }

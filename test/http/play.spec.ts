@@ -498,7 +498,7 @@ describe('the gate of encrypted and fragmented streams', () => {
     const fetched = async (url: string, range?: string) => {
       const more = { 'if-range': '"another"' };
       const reply = await fetch(url, { headers: range === undefined ? more : { range, ...more } });
-      return reply.status === 206 ? await reply.text() : reply.status;
+      return reply.ok ? await reply.text() : reply.status;
     };
     for (const url of [headers.location!, body.phase.segments[0].url as string])
       expect([
@@ -509,12 +509,10 @@ describe('the gate of encrypted and fragmented streams', () => {
         await fetched(url, 'bytes=2-3,0-9'),
         await fetched(url, 'bytes=-9'),
         await fetched(url),
-      ]).toEqual(['345', '2345', 403, 403, 403, 403, 403]);
+      ]).toEqual(['345', '2345', 403, 403, 403, 403, '2345']);
     // Two sections in one file have one name: its URL is for what they span.
-    expect([await fetched(ofInit.location!, 'bytes=0-9'), await fetched(ofInit.location!)]).toEqual([
-      '01234',
-      403,
-    ]);
+    expect(await fetched(ofInit.location!, 'bytes=0-9')).toBe('01234');
+    expect(await fetched(ofInit.location!, 'bytes=5-9')).toBe(403);
   });
 
   it('keeps the place of a player that fetches only keys, because a signed URL counts as media', async () => {

@@ -183,6 +183,8 @@ class MediaReader {
   private mapText = '';
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
+  /** Where the range stands in the text. */
+  private rangeAt: readonly [from: number, to: number] = [0, 0];
   private rangeEnd = { path: '', offset: 0 };
   private beginsAnew = false;
   private isGap = false;
@@ -242,6 +244,7 @@ class MediaReader {
       }
       case '#EXT-X-BYTERANGE':
         this.range = readRange(line.value());
+        this.rangeAt = [line.valueFrom, line.to];
         break;
       case '#EXT-X-PROGRAM-DATE-TIME':
         this.date = line.value();
@@ -358,10 +361,10 @@ class MediaReader {
     const written = line.value();
     const resource = writer.resolve(written);
     const sequence = this.base + this.segments.length;
+    const byteRange = this.takeRange(resource);
     writer.write(written, line.from, line.to, resource, () => this.names.of(sequence, resource.path));
     const { key: ofContext, init } = this.context;
     const key = ofContext && this.withVector(ofContext);
-    const byteRange = this.takeRange(resource);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
     if (this.duration === undefined) this.untimed.push(this.segments.length);
     this.add({
@@ -404,10 +407,14 @@ class MediaReader {
     return { ...key, iv: `0x${vector}` };
   }
 
-  /** A range without an offset begins where the one before it ends (RFC 8216bis, 4.4.4.2). */
+  /**
+   * A range without an offset begins where the one before it ends, in the same resource (RFC 8216bis, 4.4.4.2). The gate
+   * gives each segment a name of its own, so it writes the offset.
+   */
   private takeRange({ path }: Resource): ByteRange | undefined {
     if (this.range === undefined) return undefined;
     const { length, offset = this.rangeEnd.path === path ? this.rangeEnd.offset : 0 } = this.range;
+    if (this.range.offset === undefined) this.writer.builder.replace(...this.rangeAt, `${length}@${offset}`);
     this.rangeEnd = { path, offset: offset + length };
     return { offset, length };
   }

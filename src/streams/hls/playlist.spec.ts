@@ -70,6 +70,25 @@ describe('a playlist as the gate writes it', () => {
     ]);
   });
 
+  it('gives a byte range its offset, because each segment has a name of its own', () => {
+    const text = (second: string) =>
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:4',
+        '#EXTINF:4,',
+        '#EXT-X-BYTERANGE:100@20',
+        'all.mp4',
+        '#EXT-X-BYTERANGE: ' + second,
+        '#EXT-X-KEY:METHOD=AES-128,URI="1.key"',
+        '#EXTINF:4,',
+        'all.mp4',
+        '#EXT-X-ENDLIST',
+      ].join('\n');
+    const [short, long] = [text('50'), text('50@120')].map((one) => read(one).template.write('', ''));
+    expect(short).toContain('50@120\n#EXT-X-KEY:METHOD=AES-128,URI="a-');
+    expect(short).toBe(long);
+  });
+
   it('numbers every rendition that a multivariant one names, each once', () => {
     const text = [
       '#EXTM3U',
