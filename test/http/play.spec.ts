@@ -498,7 +498,7 @@ describe('the gate of encrypted and fragmented streams', () => {
     const fetched = async (url: string, range?: string) => {
       const more = { 'if-range': '"another"' };
       const reply = await fetch(url, { headers: range === undefined ? more : { range, ...more } });
-      return reply.ok ? await reply.text() : reply.status;
+      return reply.ok ? reply.text() : reply.status;
     };
     for (const url of [headers.location!, body.phase.segments[0].url as string])
       expect([
