@@ -449,6 +449,12 @@ export interface components {
           readonly length: number;
         };
       };
+      /**
+       * Format: uri
+       * @deprecated
+       * @description As init.url, for clients of release 0.1.
+       */
+      readonly init_url?: string;
       /** @description How the segment is encrypted. */
       readonly key?: {
         /** @description As EXT-X-KEY has it, such as AES-128. */

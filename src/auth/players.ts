@@ -2,9 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ID_RULE } from '../http/fields.js';
+import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
-import { type Device } from '../sessions/device.js';
+import { type Device, MAX_DEVICE_NAME } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
 import { unauthorized } from './bearer.js';
 import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
@@ -26,17 +26,20 @@ export interface Player {
   readonly self: string;
 }
 
+/** How a request names a player. */
+interface Credentials {
+  readonly ticket?: string | undefined;
+  readonly user_id?: string | undefined;
+  readonly session_id?: string | undefined;
+  readonly device_id?: string | undefined;
+  readonly device_name?: string | undefined;
+}
+
 /** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
 interface Naming {
-  /** Undefined on routes without a stream in their path. */
-  readonly params: { readonly stream_id?: string };
-  readonly query: {
-    readonly ticket?: string;
-    readonly user_id?: string;
-    readonly session_id?: string;
-    readonly device_id?: string;
-    readonly device_name?: string;
-  };
+  /** `stream_id` is undefined on routes without a stream in their path. */
+  readonly params: { readonly stream_id?: string; readonly credential?: string };
+  readonly query: Credentials;
 }
 
 /** Identifies players by tickets, or with AUTH_MODE=none by their URL only. */
@@ -59,33 +62,53 @@ export class Players {
    */
   of(request: FastifyRequest, uses: readonly TicketUse[]): Player | Promise<Player> {
     const self = addressOf(request);
-    const naming = request as unknown as Naming;
-    const { ticket, user_id: userId, session_id: sessionId } = naming.query;
+    const { params, query } = request as unknown as Naming;
+    const { stream_id: streamId, credential } = params;
+    const credentials = credential === undefined ? query : readCredential(credential);
+    const { ticket, user_id: userId, session_id: sessionId } = credentials;
     if (ticket !== undefined) {
       const known = this.tickets.known(uses, ticket);
       return known === undefined
-        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, naming, self))
-        : holder(known, naming, self);
+        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, streamId, credentials, self))
+        : holder(known, streamId, credentials, self);
     }
     if (this.needsTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
     if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-    const { device_id: id, device_name: name } = naming.query;
+    const { device_id: id, device_name: name } = credentials;
+    if (credential !== undefined && ![userId, sessionId ?? '', id ?? 'none'].every((one) => ID.test(one)))
+      throw Problem.invalidRequest([{ field: 'credential', message: 'must be one that a playlist names' }]);
     const device = id === undefined ? undefined : { id, name };
     return { userId, subject: undefined, sessionId, quota: this.quota, device, ticket, self };
   }
 }
 
+/**
+ * Reads the part of a path that stands for a player: a ticket; or user, session and device with commas between, which
+ * neither tickets nor ids have. The device's name comes last, because it may have commas.
+ */
+function readCredential(credential: string): Credentials {
+  if (!credential.includes(',')) return { ticket: credential };
+  const [user_id, session_id, device_id, ...name] = credential.split(',');
+  const device_name = name.length > 0 ? name.join(',').slice(0, MAX_DEVICE_NAME) : undefined;
+  return { user_id, session_id, device_id, device_name };
+}
+
 /** The player that a ticket names. The URL may repeat the ids of the ticket, but must not have other ones. */
-function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
+function holder(
+  claims: TicketClaims,
+  playedStream: string | undefined,
+  said: Credentials,
+  self: string,
+): Player {
   const { userId, subject, sessionId, streamId, quota, device } = claims;
   if (
-    streamId !== (params.stream_id ?? streamId) ||
-    (query.user_id ?? userId) !== userId ||
-    (query.session_id ?? sessionId) !== sessionId
+    streamId !== (playedStream ?? streamId) ||
+    (said.user_id ?? userId) !== userId ||
+    (said.session_id ?? sessionId) !== sessionId
   )
     throw new Problem(
       'not-your-session',
       'The ticket is for another stream, user or session: request a ticket for this one.',
     );
-  return { userId, subject, sessionId, quota, device, ticket: query.ticket, self };
+  return { userId, subject, sessionId, quota, device, ticket: said.ticket, self };
 }

@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { MAX_SUBJECT_BYTES } from '../auth/subjects.js';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
-import { type Device } from './device.js';
+import { type Device, MAX_DEVICE_NAME } from './device.js';
 import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
@@ -28,8 +28,7 @@ export const LIMIT = Type.Integer({
 
 const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
 
-/** The maximum lengths of texts of a device, in characters. */
-const MAX_DEVICE_NAME = 64;
+/** The maximum length of the type of a device, in characters. */
 const MAX_DEVICE_TYPE = 32;
 
 export const DEVICE = component('Device', {

@@ -526,6 +526,6 @@ describe('the information that strangers can get', () => {
     expect(metrics).toContain('streamgate_sessions_live 1');
     expect(metrics).not.toMatch(/SECRET|test-pattern/);
     const labels = [...metrics.matchAll(/\{(\w+)=/g)].map(([, label]) => label);
-    expect(new Set(labels)).toEqual(new Set(['limit']));
+    expect(new Set(labels)).toEqual(new Set(['limit', 'bridged']));
   });
 });

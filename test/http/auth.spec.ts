@@ -520,7 +520,10 @@ describe('a viewer whose token is signed with a secret', () => {
     const playlists = (text: string): string[] =>
       text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
     const at = (url: string, name: string): string => new URL(name, new URL(url, 'http://a')).href;
-    const ticketOf = (url: string): string => new URL(url, 'http://a').searchParams.get('ticket')!;
+    const ticketOf = (url: string): string => {
+      const { searchParams, pathname } = new URL(url, 'http://a');
+      return searchParams.get('ticket') ?? /\/s\/([^/]+)\//.exec(pathname)![1]!;
+    };
     const opened = async (sub: string, body: object = {}) => {
       const { body: reply } = await ticket(await token({ sub, max_sessions: 1 }), {
         session_id: 'tv',
@@ -554,6 +557,12 @@ describe('a viewer whose token is signed with a secret', () => {
       });
     });
 
+    it('plays with the longest subject, whose ticket makes a path of 8,000 characters', async () => {
+      const { segment } = await opened('\u0001'.repeat(1_024));
+      expect(segment.length).toBeGreaterThan(8_000);
+      expect((await get(segment)).status).toBe(302);
+    });
+
     it('gets a ticket with each phase; the ticket changes after five minutes', async () => {
       const mine = await token({ sub: 'renewer' });
       const ask = async () => (await phase(mine, { session_id: 'tv' })).body.playback_url as string;
@@ -577,7 +586,7 @@ describe('a viewer whose token is signed with a secret', () => {
 
     it('gets playlists whose URLs contain the ticket of the request, so that a reload does not extend it', async () => {
       const { rendition } = await opened('reloader');
-      const load = async () => ticketOf(playlists((await get(rendition)).text)[0]!);
+      const load = async () => ticketOf(at(rendition, playlists((await get(rendition)).text)[0]!));
       const first = await load();
       service.clock.advance(1_000);
       expect(await load()).toBe(first);
@@ -616,6 +625,10 @@ describe('a viewer whose token is signed with a secret', () => {
       // Another purpose: a ticket of a playlist starts no session, and a ticket that starts a session fetches no media.
       expect(problemOf(await get(other(`ticket=${media}`)))).toEqual(INVALID_TOKEN);
       expect(problemOf(await get(other(`ticket=${mine}`, STREAM, '0/0.ts')))).toEqual(INVALID_TOKEN);
+      expect(problemOf(await get(`/v1/play/${STREAM}/s/${mine}/0/0.ts`))).toEqual(INVALID_TOKEN);
+      expect(problemOf(await get(`/v1/play/colour-bars/s/${media}/0/0.ts`))).toEqual(NOT_YOUR_SESSION);
+      // A name without a ticket plays nothing, in a path either.
+      expect(problemOf(await get(`/v1/play/${STREAM}/s/ana,tv/0/0.ts`))).toEqual(NO_CREDENTIALS);
       expect((await get(`${playback_url}&ticket=${mine}`)).status).toBe(422);
     });
 
@@ -772,9 +785,10 @@ describe('a player of a live stream with a single playlist', () => {
     const { body } = await ticket(await issuer.token(HS256), { stream_id: 'news' });
     const [, , media] = (await get(body.playback_url)).text.split('\n') as [string, string, string];
     const url = new URL(media, body.playback_url).href;
-    expect((await get(url)).text).toMatch(/^100-\w+\.ts\?ticket=/m);
+    expect((await get(url)).text).toMatch(/^100-\w+\.ts$/m);
     service.clock.advance(3 * 3_600_000);
-    expect((await get(url)).text).toMatch(/^100-\w+\.ts\?ticket=/m);
+    const [segment] = /^100-\w+\.ts$/m.exec((await get(url)).text)!;
+    expect((await get(new URL(segment, url).href)).status).toBe(302);
   });
 });
 
@@ -874,9 +888,12 @@ describe('with AUTH_MODE=none', () => {
   it('the service issues tickets too, for players that get only a URL', async () => {
     const { body } = await ticket(undefined, { user_id: 'ben', session_id: 'tv' });
     expect(new URL(body.playback_url as string).search).toBe('?user_id=ben&session_id=tv');
-    expect((await get(body.playback_url)).text).toContain('0/index.m3u8?user_id=ben&session_id=tv');
+    expect((await get(body.playback_url)).text).toContain('s/ben,tv/0/index.m3u8');
     const byTicket = await get(`/v1/play/${STREAM}/index.m3u8?ticket=${body.ticket}`);
-    expect([byTicket.status, byTicket.text.includes('0/index.m3u8?ticket=')]).toEqual([200, true]);
+    expect([byTicket.status, byTicket.text]).toEqual([
+      200,
+      expect.stringMatching(/^s\/[\w-]+\.[\w-]+\.[\w-]+\/0\/index\.m3u8$/m),
+    ]);
     expect((await get(`/v1/play/${STREAM}/index.m3u8?ticket=x&user_id=ben`)).status).toBe(401);
   });
 });
@@ -902,10 +919,12 @@ describe('the log', () => {
       });
     const { playback_url } = (await (await ask(token)).json()) as { playback_url: string };
     await ask(expired);
-    const media = /ticket=[\w.-]+/.exec(await (await send(playback_url)).text())![0];
-    await send(`/v1/play/${STREAM}/0/0.ts?${media}`);
-    await send(`/v1/play/colour-bars/0/0.ts?${media}`);
-    await send(`/v1/play/${STREAM}/0/0.ts/nowhere?${media}`);
+    const media = /^s\/([\w.-]+)\//m.exec(await (await send(playback_url)).text())![1]!;
+    for (const stream of [STREAM, 'colour-bars']) {
+      await send(`/v1/play/${stream}/s/${media}/0/0.ts`);
+      await send(`/v1/play/${stream}/s/${media}/0/0.ts/nowhere`);
+      await send(`/v1/play/${stream}/0/0.ts?ticket=${media}`);
+    }
     await send(`/v1/users/ana/sessions?access_token=${token}`);
     await send('/v1/users/ana/sessions', { method: 'DELETE', headers: bearer('SECRET-API-TOKEN') });
     await service.end();

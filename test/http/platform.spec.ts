@@ -115,6 +115,8 @@ describe('the documentation', () => {
       'GET /internal/expiry',
       'GET /metrics',
       'GET /v1/play/{stream_id}/index.m3u8',
+      'GET /v1/play/{stream_id}/s/{credential}/{name}',
+      'GET /v1/play/{stream_id}/s/{credential}/{rendition}/{name}',
       'GET /v1/play/{stream_id}/{name}',
       'GET /v1/play/{stream_id}/{rendition}/{name}',
       'GET /v1/streams',

@@ -76,7 +76,8 @@ export class HeldOrigin {
         response.writeHead(302, { location: 'http://169.254.169.254/' }).end();
         break;
       case 'fault.leads-out':
-        response.end(playlist('http://169.254.169.254/secret.ts'));
+        // All of its segments: a stream with some of its own is served.
+        response.end(playlist('http://169.254.169.254/secret.ts', []));
         break;
       case 'live':
         response.end(LIVE);
@@ -91,7 +92,7 @@ export class HeldOrigin {
 const LIVE =
   '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:100\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
 
-function playlist(first: string): string {
-  const segments = [first, '1.ts', '2.ts', '3.ts', '4.ts'].map((uri) => `#EXTINF:10,\n${uri}`);
+function playlist(first: string, others = ['1.ts', '2.ts', '3.ts', '4.ts']): string {
+  const segments = [first, ...others].map((uri) => `#EXTINF:10,\n${uri}`);
   return ['#EXTM3U', '#EXT-X-TARGETDURATION:10', ...segments, '#EXT-X-ENDLIST', ''].join('\n');
 }

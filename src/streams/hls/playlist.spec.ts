@@ -61,13 +61,32 @@ describe('a playlist of the gate', () => {
         .replace('https://origin.example/vod/film/720p/b.m4s?v=2', `${named[1]}?q`),
     );
     expect(Object.fromEntries(playlist.assets)).toEqual({
-      [init!]: 'film/720p/init.mp4',
-      [key!]: 'film/keys/1.key',
+      [init!]: { path: 'film/720p/init.mp4', byteRange: { offset: 0, length: 720 } },
+      [key!]: { path: 'film/keys/1.key' },
     });
     expect([...playlist.segments].map(([sequence, { path }]) => [sequence, path])).toEqual([
       [7, 'film/720p/a.m4s'],
       [8, 'film/720p/b.m4s?v=2'],
     ]);
+  });
+
+  it('gives a byte range its offset, because each segment has a name of its own', () => {
+    const text = (second: string) =>
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:4',
+        '#EXTINF:4,',
+        '#EXT-X-BYTERANGE:100@20',
+        'all.mp4',
+        '#EXT-X-BYTERANGE: ' + second,
+        '#EXT-X-KEY:METHOD=AES-128,URI="1.key"',
+        '#EXTINF:4,',
+        'all.mp4',
+        '#EXT-X-ENDLIST',
+      ].join('\n');
+    const [short, long] = [text('50'), text('50@120')].map((one) => read(one).template.write('', ''));
+    expect(short).toContain('50@120\n#EXT-X-KEY:METHOD=AES-128,URI="a-');
+    expect(short).toBe(long);
   });
 
   it('has a number for each rendition of a multivariant playlist', () => {
@@ -149,7 +168,6 @@ describe('a playlist of the gate', () => {
     const playlist = read(text, undefined, root.variables) as MediaPlaylist;
     expect(playlist.segments.get(0)).toMatchObject({
       path: 'film/720p/v7/a.m4s',
-      initPath: 'film/720p/v7/init.mp4',
     });
     expect(playlist.template.write('', '')).not.toContain('DEFINE');
     expect(playlist.template.write('', '')).toMatch(/#EXTINF:4,\{\$dir\}\n0-\w+\.m4s\n/);
@@ -309,7 +327,7 @@ describe('URIs of other hosts', () => {
     ];
     const playlist = media(lines('x/y.json?z=1'));
     const [name] = playlist.assets.keys();
-    expect(playlist.assets.get(name!)).toBe('film/720p/x/y.json?z=1');
+    expect(playlist.assets.get(name!)).toEqual({ path: 'film/720p/x/y.json?z=1' });
     expect(playlist.template.write('', '?q')).toContain(list.replace('@', `${name}?q`));
     for (const foreign of ['https://x.example/y', 'skd://key', 'data:text/plain,x'])
       expect(media(lines(foreign)).template.write('', '?q')).toContain(list.replace('@', foreign));

@@ -54,7 +54,7 @@ describe('a playlist of the gate, read by another parser,', () => {
     fc.assert(
       fc.property(mediaPlaylists, (text) => {
         const playlist = read(text) as MediaPlaylist;
-        const pathOf = (name: string) => playlist.find(name)?.segment.path ?? playlist.assets.get(name);
+        const pathOf = (name: string) => (playlist.find(name)?.segment ?? playlist.assets.get(name))?.path;
         const [there, here] = [text, playlist.template.write('', QUERY)].map(secondReading);
         const phaseSegments = [...playlist.segments.values()];
         expect(here!.segments).toHaveLength(there!.segments.length);
@@ -96,7 +96,7 @@ describe('a playlist of the gate, read by another parser,', () => {
         const pathOf = (name: string) => {
           const index = /^(\d+)\/index\.m3u8$/.exec(name)?.[1];
           const url = index === undefined ? undefined : playlist.renditions[Number(index)]?.url.href;
-          return url?.slice(ROOT.href.length) ?? playlist.assets.get(name);
+          return url?.slice(ROOT.href.length) ?? playlist.assets.get(name)?.path;
         };
         const [there, here] = [text, playlist.template.write('', QUERY)].map(secondReading);
         const lists = (one: typeof there) => [...(one!.playlists ?? []), ...(one!.iFramePlaylists ?? [])];

@@ -32,6 +32,19 @@ describe('MEDIA_SIGNING=hmac', () => {
     expect(signer().verify(name, given, EXPIRES_AT - 1)).toBe('valid');
     expect(signer().verify(name, given, EXPIRES_AT)).toBe('expired');
     expect(signer().verify('film/b.ts', given, EXPIRES_AT - 1)).toBe('invalid');
+    expect(signer().rangeOf(given)).toBeUndefined();
+  });
+
+  it('signs a part of a file, beside a query with names of its own', () => {
+    const range = { offset: 5, length: 10 };
+    const [name, query] = signer().sign('a.mp4?expires=1&signature=x', EXPIRES_AT, range).split('?');
+    const all = new URLSearchParams(query);
+    const given = { expires: all.getAll('expires'), signature: all.getAll('signature') };
+    expect(given.expires).toEqual(['1', `${EXPIRES_AT}.5-14`]);
+    expect(signer().verify(name!, given, EXPIRES_AT - 1)).toBe('valid');
+    expect(signer().rangeOf(given)).toEqual(range);
+    for (const expires of [`${EXPIRES_AT}.5-15`, `${EXPIRES_AT}`, `${EXPIRES_AT}.5-`])
+      expect(signer().verify(name!, { ...given, expires }, EXPIRES_AT - 1)).toBe('invalid');
   });
 });
 
