@@ -784,6 +784,7 @@ describe('services and operators', () => {
       entry('runner', 'expiry:run', 'runner-old'),
       entry('runner', 'expiry:run', 'runner-new'),
       entry('pauser', 'expiry:pause'),
+      entry('cdn', 'activity:write'),
       entry('scraper', 'metrics'),
     ].join('\n'),
   }));
@@ -792,7 +793,7 @@ describe('services and operators', () => {
     await phase(await issuer.token(HS256, { max_sessions: 1 }), { session_id: 'tv' });
   });
 
-  const everybody = ['reader', 'ender', 'runner-old', 'runner-new', 'pauser', 'scraper', INTERNAL];
+  const everybody = ['reader', 'ender', 'runner-old', 'runner-new', 'pauser', 'cdn', 'scraper', INTERNAL];
   it.each([
     ['get', '/v1/users/ana/sessions', ['reader']],
     ['delete', '/v1/users/ana/sessions/tv', ['ender']],
@@ -804,21 +805,26 @@ describe('services and operators', () => {
     ['get', '/internal/callbacks', ['pauser']],
     ['get', '/internal/callbacks/dead-letters', ['pauser']],
     ['post', '/internal/callbacks/dead-letters/replay', ['pauser']],
+    ['post', '/internal/activity', ['cdn']],
     ['get', '/metrics', ['scraper']],
   ] as const)('%s %s is for who has the scope', async (method, path, allowed) => {
+    const sent =
+      path === '/internal/activity'
+        ? { activity: [{ user_id: 'ana', session_id: 'tv', at: '2026-01-01T00:00:00Z' }] }
+        : undefined;
     for (const token of everybody) {
-      const { status, body } = await service.send(method, path, bearer(token));
+      const { status, body } = await service.send(method, path, bearer(token), sent);
       const may = token === INTERNAL || (allowed as readonly string[]).includes(token);
       expect([token, may ? status < 300 : [status, body.code]]).toEqual([
         token,
         may ? true : [403, 'forbidden'],
       ]);
     }
-    expect(told(await service.send(method, path))).toEqual(NONE_SENT);
-    expect(told(await service.send(method, path, bearer('reader-not')))).toEqual(NOT_GOOD);
+    expect(told(await service.send(method, path, {}, sent))).toEqual(NONE_SENT);
+    expect(told(await service.send(method, path, bearer('reader-not'), sent))).toEqual(NOT_GOOD);
     // The hash is no token: whoever reads the configuration has nothing to show.
     const hash = createHash('sha256').update(allowed[0]).digest('hex');
-    expect(told(await service.send(method, path, bearer(hash)))).toEqual(NOT_GOOD);
+    expect(told(await service.send(method, path, bearer(hash), sent))).toEqual(NOT_GOOD);
   });
 
   it('hear the events of any user with the scope', async () => {
