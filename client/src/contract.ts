@@ -164,7 +164,7 @@ export interface components {
        * @description Why the session was ended.
        * @enum {string}
        */
-      readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly reason?: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.
@@ -584,10 +584,10 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device.
+       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device. `left`: its player quit, and may start again.
        * @enum {string}
        */
-      readonly reason: 'user' | 'operator' | 'replaced';
+      readonly reason: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.

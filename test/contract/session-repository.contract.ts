@@ -380,6 +380,24 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('end', () => {
+    it('lets a session whose player quit come back if a place is free, as a new life', async () => {
+      await watch('a');
+      const life = clock.now();
+      await store.end(userId, ['a'], 'left');
+      expect(await ask('a')).toMatchObject({ outcome: 'session-ended', reason: 'left' }); // at the same instant
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ outcome: 'session-ended', reason: 'left' });
+      clock.advance(1);
+      await Promise.all(['b', 'c', 'd'].map((id) => watch(id)));
+      expect(await ask('a')).toMatchObject({ outcome: 'limit-reached' });
+      await store.end(userId, ['b'], 'left');
+      expect(await ask('a')).toMatchObject({
+        outcome: 'admitted',
+        created: true,
+        live: 3,
+        session: { phase: 0, startedAt: life + 1 },
+      });
+    });
+
     it('frees the place at once and remembers for n·X', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       const { ended } = await store.end(userId, ['b'], 'user');
