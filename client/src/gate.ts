@@ -79,12 +79,17 @@ export class GateClient implements GatePlayback {
       this.#session ??= new TabSession(this.#tab);
       this.#first.searchParams.set('session_id', this.#session.id);
     }
+    this.#playlist = this.#first.searchParams.has('ticket') ? undefined : this.#first.href;
+    this.begin();
+    this.#player.load(this.#first.href);
+  }
+
+  /** To be called when the player loads a stream without `start`: the next refusal is news again. */
+  begin(): void {
     this.#stopWatchingPage ??= watchPage(
       () => void this.#quit(),
       () => void this.#ask(),
     );
-    this.#playlist = this.#first.searchParams.has('ticket') ? undefined : this.#first.href;
-    this.#player.load(this.#first.href);
   }
 
   retry(): void {

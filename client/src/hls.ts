@@ -33,6 +33,7 @@ export function playThroughGate(hls: HlsLike, playbackUrl: string, onRefusal: On
     hls.on(event as never, (_event, data) => listener(data));
   client.attach(hls.media);
   on('hlsMediaAttached', ({ media }) => client.attach(media));
+  on('hlsManifestLoading', () => client.begin());
   on('hlsLevelLoaded', ({ details }) => client.noteUrl((details as { url?: string } | undefined)?.url));
   on('hlsError', ({ response, networkDetails }) => {
     if (response?.code === 403)
