@@ -3,6 +3,43 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
   schemas: {
+    readonly ActivityReport: {
+      /**
+       * @description In any order. The same session may be in it several times.
+       * @example [
+       *       {
+       *         "user_id": "ana",
+       *         "session_id": "tv",
+       *         "at": "2030-01-01T00:00:00.000Z"
+       *       }
+       *     ]
+       */
+      readonly activity: readonly {
+        /**
+         * @description The user that the limit is for: the id as replies have it, or with AUTH_MODE=jwt the very subject that the issuer uses.
+         * @example ana
+         */
+        readonly user_id: string;
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        /**
+         * Format: date-time
+         * @description When the player fetched something.
+         */
+        readonly at: string;
+      }[];
+    };
+    readonly ActivityResult: {
+      /** @description Entries of live sessions. The last activity of each session is now the latest of its entries, or later. */
+      readonly noted: number;
+      /** @description Entries of sessions that were ended. Nothing changed. */
+      readonly ended: number;
+      /** @description Entries of sessions that the user does not hold, or no longer. Nothing changed. */
+      readonly unknown: number;
+    };
     readonly Configuration: {
       /**
        * @description The version of the service.
@@ -127,7 +164,7 @@ export interface components {
        * @description Why the session was ended.
        * @enum {string}
        */
-      readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly reason?: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.
@@ -553,10 +590,10 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device.
+       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device. `left`: its player quit, and may start again.
        * @enum {string}
        */
-      readonly reason: 'user' | 'operator' | 'replaced';
+      readonly reason: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.
@@ -723,6 +760,8 @@ export interface components {
   headers: never;
   pathItems: never;
 }
+export type ActivityReport = components['schemas']['ActivityReport'];
+export type ActivityResult = components['schemas']['ActivityResult'];
 export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];

@@ -4,10 +4,9 @@ import { ApiBearerAuth } from '@nestjs/swagger';
 import { type FastifyRequest } from 'fastify';
 import { type ApiToken, type Scope } from '../config/config.js';
 import { API_TOKEN, ApiProblems, VIEWER_TOKEN } from '../http/docs.js';
-import { ID } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { type Player } from './players.js';
-import { MAX_SUBJECT_BYTES, userIdOf } from './subjects.js';
+import { MAX_SUBJECT_BYTES, userIdOfName } from './subjects.js';
 import { type TicketUse } from './tickets.js';
 import { type Viewer } from './viewers.js';
 
@@ -127,7 +126,7 @@ export function userIdOfPath(request: FastifyRequest): string {
   const viewer = viewerOrService(request);
   if (viewer !== undefined) return viewer.userId;
   const { user_id: name } = request.params as { readonly user_id: string };
-  const userId = ID.test(name) ? name : userIdOf(name);
+  const userId = userIdOfName(name);
   if (userId === undefined)
     throw Problem.invalidRequest([
       { field: 'user_id', message: `must be an id, or a subject of 1 to ${MAX_SUBJECT_BYTES} bytes` },

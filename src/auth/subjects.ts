@@ -23,3 +23,8 @@ export function userIdOf(subject: string): string | undefined {
     return undefined;
   return PREFIX + hash('sha256', subject, 'base64url');
 }
+
+/** The id of the user whom a service names, by our id or by the issuer's subject; undefined for a name that is neither. */
+export function userIdOfName(name: string): string | undefined {
+  return ID.test(name) ? name : userIdOf(name);
+}

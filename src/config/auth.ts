@@ -29,6 +29,7 @@ export const SCOPES = [
   'sessions:end',
   'expiry:run',
   'expiry:pause',
+  'activity:write',
   'config:read',
   'metrics',
 ] as const;

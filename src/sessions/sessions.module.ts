@@ -4,6 +4,7 @@ import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { Metrics } from '../observability/metrics.js';
+import { ActivityController } from './activity.controller.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
@@ -31,7 +32,7 @@ const STORE = Symbol('the session store');
 /** The sessions of users and their store. No other module names a store. */
 @Module({
   imports: [AuthModule],
-  controllers: [SessionsController, EventStreamsController],
+  controllers: [SessionsController, EventStreamsController, ActivityController],
   providers: [
     Admissions,
     EventStreams,

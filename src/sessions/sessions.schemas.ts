@@ -26,7 +26,7 @@ export const LIMIT = Type.Integer({
   description: 'How many sessions the user may hold at the same time.',
 });
 
-const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
+const END_REASONS = ['user', 'operator', 'replaced', 'left'] as const satisfies readonly EndReason[];
 
 /** The maximum length of the type of a device, in characters. */
 const MAX_DEVICE_TYPE = 32;
@@ -150,7 +150,8 @@ export const SESSION_ENDED = {
     ended_at: instantSchema('When the session was ended.'),
     reason: oneOfTexts(END_REASONS, {
       description:
-        '`replaced`: another session took its place, with end_session_ids or because it is on the same device.',
+        '`replaced`: another session took its place, with end_session_ids or because it is on the same device. `left`: ' +
+        'its player quit, and may start again.',
     }),
     replaced_by: Type.Optional(REPLACEMENT),
   }),

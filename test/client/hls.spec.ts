@@ -9,12 +9,12 @@ type Listener = (event: string, data: object) => void;
 class Player {
   loading: Promise<void> | undefined;
   stopped = false;
-  #listener: Listener | undefined;
+  readonly #listeners = new Map<string, Listener>();
 
   constructor(private readonly as: 'text' | 'arrayBuffer') {}
 
-  on(_event: string, listener: (event: never, data: never) => void): void {
-    this.#listener = listener as Listener;
+  on(event: string, listener: (event: never, data: never) => void): void {
+    this.#listeners.set(event, listener as Listener);
   }
 
   loadSource(url: string): void {
@@ -29,7 +29,10 @@ class Player {
     const reply = await fetch(url);
     const response: unknown = await reply[this.as]();
     if (!reply.ok)
-      this.#listener?.('hlsError', { response: { code: reply.status }, networkDetails: { response } });
+      this.#listeners.get('hlsError')?.('hlsError', {
+        response: { code: reply.status },
+        networkDetails: { response },
+      });
   }
 }
 

@@ -79,6 +79,7 @@ const step = fc.oneof(
       process: either,
       user,
       ids: fc.oneof(ids, fc.constant(ALL_SESSIONS)),
+      reason: fc.constantFrom('user' as const, 'left' as const),
     }),
   },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(...WAITS) }) },
@@ -328,8 +329,8 @@ async function play(
         break;
       }
       case 'end': {
-        const expected = await rule.end(one.user, one.ids, 'user');
-        const ended = await stores[one.process]!.end(one.user, one.ids, 'user');
+        const expected = await rule.end(one.user, one.ids, one.reason);
+        const ended = await stores[one.process]!.end(one.user, one.ids, one.reason);
         expect(comparable({ ...ended, endedBefore: ended.endedBefore.toSorted() })).toEqual(
           comparable({ ...expected, endedBefore: expected.endedBefore.toSorted() }),
         );

@@ -382,6 +382,24 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('end', () => {
+    it('admits a session whose player quit again as a new session, if a place is free', async () => {
+      await watch('a');
+      const life = clock.now();
+      await store.end(userId, ['a'], 'left');
+      expect(await ask('a')).toMatchObject({ outcome: 'session-ended', reason: 'left' }); // at the same instant
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ outcome: 'session-ended', reason: 'left' });
+      clock.advance(1);
+      await Promise.all(['b', 'c', 'd'].map((id) => watch(id)));
+      expect(await ask('a')).toMatchObject({ outcome: 'limit-reached' });
+      await store.end(userId, ['b'], 'left');
+      expect(await ask('a')).toMatchObject({
+        outcome: 'admitted',
+        created: true,
+        live: 3,
+        session: { phase: 0, startedAt: life + 1 },
+      });
+    });
+
     it('frees the place at once, and remembers the end for n·X', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       const { ended } = await store.end(userId, ['b'], 'user');

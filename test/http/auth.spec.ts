@@ -806,6 +806,7 @@ describe('services and operators', () => {
       entry('runner', 'expiry:run', 'runner-old'),
       entry('runner', 'expiry:run', 'runner-new'),
       entry('pauser', 'expiry:pause'),
+      entry('cdn', 'activity:write'),
       entry('scraper', 'metrics'),
     ].join('\n'),
   }));
@@ -814,7 +815,7 @@ describe('services and operators', () => {
     await phase(await issuer.token(HS256, { max_sessions: 1 }), { session_id: 'tv' });
   });
 
-  const everybody = ['reader', 'ender', 'runner-old', 'runner-new', 'pauser', 'scraper', INTERNAL];
+  const everybody = ['reader', 'ender', 'runner-old', 'runner-new', 'pauser', 'cdn', 'scraper', INTERNAL];
   it.each([
     ['get', '/v1/users/ana/sessions', ['reader']],
     ['delete', '/v1/users/ana/sessions/tv', ['ender']],
@@ -826,21 +827,26 @@ describe('services and operators', () => {
     ['get', '/internal/callbacks', ['pauser']],
     ['get', '/internal/callbacks/dead-letters', ['pauser']],
     ['post', '/internal/callbacks/dead-letters/replay', ['pauser']],
+    ['post', '/internal/activity', ['cdn']],
     ['get', '/metrics', ['scraper']],
   ] as const)('need the right scope for %s %s', async (method, path, allowed) => {
+    const sent =
+      path === '/internal/activity'
+        ? { activity: [{ user_id: 'ana', session_id: 'tv', at: '2026-01-01T00:00:00Z' }] }
+        : undefined;
     for (const token of everybody) {
-      const { status, body } = await service.send(method, path, bearer(token));
+      const { status, body } = await service.send(method, path, bearer(token), sent);
       const may = token === INTERNAL || (allowed as readonly string[]).includes(token);
       expect([token, may ? status < 300 : [status, body.code]]).toEqual([
         token,
         may ? true : [403, 'forbidden'],
       ]);
     }
-    expect(problemOf(await service.send(method, path))).toEqual(NO_CREDENTIALS);
-    expect(problemOf(await service.send(method, path, bearer('reader-not')))).toEqual(INVALID_TOKEN);
+    expect(problemOf(await service.send(method, path, {}, sent))).toEqual(NO_CREDENTIALS);
+    expect(problemOf(await service.send(method, path, bearer('reader-not'), sent))).toEqual(INVALID_TOKEN);
     // The hash of a token is not accepted, so that the configuration contains no usable token.
     const hash = createHash('sha256').update(allowed[0]).digest('hex');
-    expect(problemOf(await service.send(method, path, bearer(hash)))).toEqual(INVALID_TOKEN);
+    expect(problemOf(await service.send(method, path, bearer(hash), sent))).toEqual(INVALID_TOKEN);
   });
 
   it('receive the events of any user if the token has the scope', async () => {

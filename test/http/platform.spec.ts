@@ -124,6 +124,7 @@ describe('the documentation', () => {
       'GET /v1/streams/{stream_id}/renditions',
       'GET /v1/users/{user_id}/events',
       'GET /v1/users/{user_id}/sessions',
+      'POST /internal/activity',
       'POST /internal/callbacks/dead-letters/replay',
       'POST /internal/callbacks/resume',
       'POST /internal/expire-idle-sessions',
