@@ -77,9 +77,8 @@ describe('a server that is not the one to ask now', () => {
 
 describe('a link', () => {
   it('tells the time of the server', async () => {
-    const [first, second] = await link.times(['a', 'b']);
+    const now = await link.time('a');
     const [seconds] = await admin.time();
-    expect(first).toBe(second);
-    expect(Math.abs(first! - Number(seconds) * 1_000)).toBeLessThan(5_000);
+    expect(Math.abs(now - Number(seconds) * 1_000)).toBeLessThan(5_000);
   });
 });

@@ -45,15 +45,15 @@ export const QUIET = new Availability({
 });
 
 /** A connection as the service makes it, but for its patience with a machine that has other work to do. */
-export function connectPatiently(url: string): RedisLink {
-  return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
+export function connectPatiently(url: string, settings: { REDIS_CLUSTER?: 'true' } = {}): RedisLink {
+  return connectRedis({ REDIS_URL: url, ...settings }, QUIET, 15_000);
 }
 
 /** A link that is ready for the tests of the suite that calls this, and closed after them. */
-export function useConnection(url: () => string): () => RedisLink {
+export function useConnection(url: () => string, settings?: { REDIS_CLUSTER?: 'true' }): () => RedisLink {
   let link: RedisLink;
   beforeAll(async () => {
-    link = connectPatiently(url());
+    link = connectPatiently(url(), settings);
     await link.attempted();
   });
   afterAll(() => link.close());

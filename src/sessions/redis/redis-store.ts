@@ -28,8 +28,8 @@ export function openRedisStore(
   { log }: Availability,
 ): RedisStore {
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
-  // Until it is decided whether others can read the newest layout, the older one is written.
-  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? 1 });
+  // Until it is decided whether others can read the newest layout, the older one is written. No older release ran on a cluster.
+  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? (link.sharded ? 2 : 1) });
   const unreadable = new UnreadableValues(log);
   const layouts = new LayoutChoice(link, scripts, layout, log);
   return {
