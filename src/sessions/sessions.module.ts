@@ -1,4 +1,4 @@
-import { Logger, Module, type Provider } from '@nestjs/common';
+import { Inject, Logger, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
@@ -24,6 +24,8 @@ interface Store {
   readonly outbox: CallbackOutbox;
   /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
+  /** How many servers of the store have no connection to this instance now. */
+  readonly nodesAway: () => number;
 }
 
 const STORE = Symbol('the session store');
@@ -44,8 +46,13 @@ const STORE = Symbol('the session store');
   exports: [SessionRepository, Admissions, CallbackOutbox, RateLimits],
 })
 export class SessionsModule {
-  constructor(metrics: Metrics, sessions: SessionRepository) {
+  constructor(metrics: Metrics, sessions: SessionRepository, @Inject(STORE) { nodesAway }: Store) {
     registerSessionMetrics(metrics, sessions);
+    metrics.gauge(
+      'store_nodes_away',
+      'Nodes of the store that this instance has no connection to; their users get 503.',
+      nodesAway,
+    );
   }
 }
 
@@ -62,6 +69,7 @@ function openStore(config: Config, clock: Clock): Store {
       events,
       outbox: events.outbox,
       limits: new RateLimits(config, clock),
+      nodesAway: () => 0,
     };
   }
   const availability = new Availability(new Logger('Redis'));

@@ -14,7 +14,11 @@ const TROUBLED_MS = 1_000;
 const SPACING_MS = 200;
 
 /** Of CLUSTER SLOTS: the range, its primary, then its replicas. A host may be missing: then it is that of the node asked. */
-type SlotRange = readonly [first: number, last: number, primary: readonly [host: string | null, port: number]];
+type SlotRange = readonly [
+  first: number,
+  last: number,
+  primary: readonly [host: string | null, port: number],
+];
 
 /**
  * The primaries of a Redis Cluster, one connection for each, and a map of who holds which slot.
@@ -29,7 +33,7 @@ export class ClusterServers implements Servers {
   /** By slot. */
   private holders: readonly (Server | undefined)[] = [];
   private refreshing: Promise<void> | undefined;
-  private refreshedAt = -Infinity;
+  private spacing: Promise<unknown> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
   private readonly readyListeners: (() => void)[] = [];
@@ -82,14 +86,14 @@ export class ClusterServers implements Servers {
   private async ask(suspect: Server | undefined): Promise<void> {
     clearTimeout(this.timer);
     // Failures come in crowds, and one answer serves all.
-    const early = this.refreshedAt + SPACING_MS - performance.now();
-    if (early > 0) await sleep(early, undefined, { ref: false });
-    this.refreshedAt = performance.now();
+    await this.spacing;
+    this.spacing = sleep(SPACING_MS, undefined, { ref: false });
     try {
       await this.apply(await this.slots(suspect));
       this.availability.works();
     } catch (error) {
-      if (!this.closed) this.availability.lost((error as NodeJS.ErrnoException).code ?? (error as Error).message);
+      if (!this.closed)
+        this.availability.lost((error as NodeJS.ErrnoException).code ?? (error as Error).message);
     }
     if (this.closed) return;
     const calm = this.servers.size > 0 && this.all().every(({ redis }) => redis.status === 'ready');
@@ -160,7 +164,6 @@ export class ClusterServers implements Servers {
     url.host = name;
     const server = openServer(name, url.href, this.options, availability);
     server.redis.on('ready', () => {
-      availability.works();
       if (this.servers.get(name) === server) this.tellReady();
     });
     server.redis.on('reconnecting', () => void this.refresh(server));

@@ -171,14 +171,11 @@ class IoredisLink implements RedisLink {
     return this.ask(key, () => new WiredCommand('eval', whole));
   }
 
-  /** Resolves if any server answers. */
+  /** Asks any one server. */
   async ping(): Promise<void> {
-    const servers = this.servers.all();
-    if (servers.length === 0) throw unavailable(undefined);
-    const pings = servers.map(async (server) => this.sendTo(server, new ShortLivedCommand('ping')));
-    await Promise.any(pings).catch((failures: AggregateError) => {
-      throw failures.errors[0];
-    });
+    const [server] = this.servers.all();
+    await this.sendTo(server, new ShortLivedCommand('ping'));
+    server?.availability.works();
   }
 
   async get(key: string): Promise<string | null> {
@@ -275,7 +272,10 @@ class IoredisLink implements RedisLink {
   private async ask(key: string, made: () => Command): Promise<unknown> {
     const server = this.servers.of(key);
     try {
-      return await this.sendTo(server, made());
+      const reply = await this.sendTo(server, made());
+      // Not after a command without a key: a node that is cut off from its cluster answers those.
+      server?.availability.works();
+      return reply;
     } catch (error) {
       if (!this.sharded || !ELSEWHERE.test((error as Error).message)) throw error;
     }
@@ -283,15 +283,15 @@ class IoredisLink implements RedisLink {
   }
 
   private async askAgain(key: string, made: () => Command, last: Server | undefined): Promise<unknown> {
-    const deadline = performance.now() + this.patienceMs;
     let server = last;
-    for (let waitMs = MOVING_MS; ; waitMs = Math.min(2 * waitMs, 10 * MOVING_MS)) {
+    let waitMs = MOVING_MS;
+    for (let waited = 0; ; waited += waitMs, waitMs = Math.min(2 * waitMs, 10 * MOVING_MS)) {
       await Promise.all([this.servers.refresh(server), sleep(waitMs * (0.5 + Math.random()))]);
       server = this.servers.of(key);
       try {
         return await this.sendTo(server, made());
       } catch (error) {
-        if (!ELSEWHERE.test((error as Error).message) || performance.now() > deadline) throw error;
+        if (!ELSEWHERE.test((error as Error).message) || waited > this.patienceMs) throw error;
       }
     }
   }
@@ -303,9 +303,7 @@ class IoredisLink implements RedisLink {
     }
     try {
       writeTogether(server.redis);
-      const reply = await server.redis.sendCommand(command);
-      server.availability.works();
-      return reply;
+      return await server.redis.sendCommand(command);
     } catch (error) {
       const cause = error as Error;
       if (!isRefusal(cause)) {
@@ -350,8 +348,9 @@ class SubscriberConnections {
     private readonly listeners: SubscriberListeners,
   ) {
     servers.onMoved(() => {
+      if (this.connections.size === 0) return;
       this.leaveFormer();
-      if (this.connections.size > 0) listeners.ready();
+      listeners.ready();
     });
   }
 
@@ -364,9 +363,7 @@ class SubscriberConnections {
     // Channels of one slot at a time: a cluster refuses others.
     const slots = Map.groupBy(channels, (channel) => keySlot(channel));
     await allOf(
-      [...slots.values()].map(async (ofSlot) =>
-        told(this.connectionTo(ofSlot[0]!)?.ssubscribe(...ofSlot)),
-      ),
+      [...slots.values()].map(async (ofSlot) => told(this.connectionTo(ofSlot[0]!)?.ssubscribe(...ofSlot))),
     );
   }
 

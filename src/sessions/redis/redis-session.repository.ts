@@ -214,8 +214,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async ping(): Promise<'ok' | 'degraded'> {
-    await this.link.ping();
-    return this.link.serversAway() === 0 ? 'ok' : 'degraded';
+    const byServer = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => this.link.holderOf(state));
+    // A key of each: a node that is cut off from its cluster answers a PING.
+    const asked = [...byServer.values()].map(async ([one]) => this.link.hget(one!.state, 'rest'));
+    const failures = (await Promise.allSettled(asked)).flatMap((reply) =>
+      reply.status === 'rejected' ? [reply.reason as Error] : [],
+    );
+    if (failures.length === asked.length) throw failures[0]!;
+    return failures.length === 0 ? 'ok' : 'degraded';
   }
 
   /** Without those that anybody swept to the end just now: to ask is a quarter of the work of a sweep. */
@@ -312,8 +318,8 @@ class SilentServers {
   }
 }
 
-function markPartial(pause: Pause, isPartial: boolean): Pause {
-  return isPartial ? { ...pause, partial: true } : pause;
+function markPartial(whole: Pause, isPartial: boolean): Pause {
+  return isPartial ? { ...whole, partial: true } : whole;
 }
 
 function isWrongType(error: unknown): boolean {

@@ -16,6 +16,7 @@ export interface RedisStore {
   readonly events: RedisSessionEvents;
   readonly outbox: RedisCallbackOutbox;
   readonly tally: RedisRateTally;
+  readonly nodesAway: () => number;
 }
 
 type StoreConfig = Pick<Config, 'policy' | 'wantedEvents' | 'STORE_LAYOUT'>;
@@ -37,5 +38,6 @@ export function openRedisStore(
     events: new RedisSessionEvents(link, policy, unreadable),
     outbox: new RedisCallbackOutbox(link, scripts, policy, unreadable),
     tally: new RedisRateTally(scripts, log),
+    nodesAway: () => link.serversAway(),
   };
 }

@@ -45,7 +45,10 @@ export interface ScriptConstants {
 }
 
 /** The text of a script with all that it includes, and its constants first. */
-export function assembleScript(name: string, { policy, wanted, layout, sharded = false }: ScriptConstants): string {
+export function assembleScript(
+  name: string,
+  { policy, wanted, layout, sharded = false }: ScriptConstants,
+): string {
   const body = include(`scripts/${name}`, layout);
   const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
   const types = wanted.map((type) => type.replace('session.', ''));
