@@ -10,6 +10,7 @@ import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { Availability } from './redis/availability.js';
 import { connectRedis } from './redis/link.js';
+import { type Loss } from './redis/losses.js';
 import { openRedisStore } from './redis/redis-store.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
 import { registerSessionMetrics } from './session-metrics.js';
@@ -37,7 +38,7 @@ const STORE = Symbol('the session store');
   providers: [
     Admissions,
     EventStreams,
-    { provide: STORE, inject: [Config, Clock], useFactory: openStore },
+    { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
     port(CallbackOutbox, ({ outbox }) => outbox),
@@ -60,7 +61,7 @@ function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store)
   return { provide: token, inject: [STORE], useFactory: of };
 }
 
-function openStore(config: Config, clock: Clock): Store {
+function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
   const { policy, wantedEvents } = config;
   if (config.SESSION_STORE === 'memory') {
     const events = new MemoryEventLog(policy, clock, wantedEvents);
@@ -73,6 +74,12 @@ function openStore(config: Config, clock: Clock): Store {
     };
   }
   const availability = new Availability(new Logger('Redis'));
-  const redis = openRedisStore(connectRedis(config, availability), config, clock, availability);
+  const lost = metrics.counter(
+    'store_lost_partitions_total',
+    'Partitions of the store (of 256) that this instance found empty, or older than it had seen them.',
+    ['loss'],
+  );
+  const countLoss = (loss: Loss, partitions: number): void => lost.inc({ loss }, partitions);
+  const redis = openRedisStore(connectRedis(config, availability), config, clock, availability, countLoss);
   return { ...redis, limits: new RateLimits(config, clock, redis.tally) };
 }

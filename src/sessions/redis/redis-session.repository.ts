@@ -25,6 +25,7 @@ import {
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
 import { type RedisLink } from './link.js';
+import { type Losses } from './losses.js';
 import { LastFigures, askPartitions, isAway } from './partitions.js';
 import { type ScriptRunner } from './script.js';
 import { admit } from './scripts/admit.js';
@@ -69,6 +70,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     private readonly clock: Clock,
     private readonly layouts: LayoutChoice,
     private readonly unreadable: UnreadableValues,
+    private readonly losses: Losses,
   ) {
     super();
   }
@@ -177,6 +179,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       await giveWay();
       waiting.push(...(await step([waiting.shift()!], shared ? SHARED_STEP_USERS : STEP_USERS)));
     }
+    this.losses.report();
     silent.throwIfAll(all);
     return { expired, more: held || waiting.length > 0, paused: isPaused };
   }
@@ -273,6 +276,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         if (result.value) {
           const { now, total } = result.value.unreadable;
           this.unreadable.saw(keys.partition, now, total);
+          this.losses.saw(keys.partition, result.value);
         }
         return result.value;
       }

@@ -6,7 +6,7 @@
 --
 -- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost (events and dead letters
 -- dropped because there were too many); unreadable (values set aside); layout (the newest that was written); swept, rest,
--- grace (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
+-- grace, epoch (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
 -- @include layout/layout-LAYOUT event
 
 local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts; at least so many, as trimming by whole nodes costs less
