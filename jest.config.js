@@ -20,7 +20,8 @@ module.exports = {
   // No more than the machine can run at once: a service that is under test has seconds to answer in. And a worker takes a
   // Redis database of its own, of which a server has 16 unless told otherwise.
   maxWorkers: Math.min(4, availableParallelism()),
-  testTimeout: 30_000,
+  // A start of the service takes seconds of CPU time, and machines that run tests are shared.
+  testTimeout: 120_000,
   projects: [
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
     { ...base, ...specs('infra') },

@@ -15,49 +15,49 @@ import { Problem } from './problem.js';
 
 const WINDOW_MS = 1_000;
 const IPV4 = /^[\d.]+$/;
-/** A tenth of a limit is what an instance lets a key ask before it speaks of it to the others, and between two words. */
+/** An instance reports its count of a key to the other instances in steps of a tenth of the limit. */
 const SHARES = 10;
 /**
- * A refusal is held back for so long. It costs nearly as much as an answer; who asks again at each, on however many
- * connections, is thereby down from thousands a second to ten on each connection, and others do not wait behind it.
+ * The delay of a refusal. A refusal costs nearly as much as an answer. The delay brings a client in a loop down from
+ * thousands of requests a second to ten on each connection, so that other clients do not wait behind it.
  */
 const HOLD_MS = 100;
-/** What probes, monitoring and operators ask, who must get through when nobody else does. */
+/** Routes of probes, monitoring and operators, which must be answered even when clients are refused. */
 const UNLIMITED = /^\/(health|internal)\/|^\/metrics$/;
 
-/** Sums what all instances count. */
+/** Adds up the counts of all instances. */
 export abstract class RateTally {
-  /** Adds to a count and gives the sum; undefined where nobody can tell. Never rejects. */
+  /** Adds to a count and returns the sum of all instances, or undefined if the store cannot be asked. Never rejects. */
   abstract add(key: string, count: number): Promise<number | undefined>;
 }
 
-/** How often one key asked within the current second. */
+/** The number of requests of one key within the current second. */
 interface Count {
-  /** Of this instance. */
+  /** Requests that this instance counted. */
   own: number;
-  /** How many of these the others were told of. */
-  told: number;
-  /** What the others had told by then. */
+  /** How many of `own` were reported to the other instances. */
+  reported: number;
+  /** Requests that the other instances had counted at the last report. */
   others: number;
-  telling: boolean;
+  isReporting: boolean;
 }
 
 type Name = 'user' | 'address';
 
 /**
- * How often each user or address may ask in a second. Whoever asks less than a tenth of the limit, as every viewer does, is
- * counted in memory and no more. Beyond, @fastify/rate-limit takes over with this as its store: headers, and the refusal.
- * It would cost every request half a microsecond, which is why it does not see them all.
+ * Limits the requests of each user or address in a second. Up to a tenth of the limit, which no ordinary viewer exceeds,
+ * requests are only counted in memory. Above that, @fastify/rate-limit takes over with this class as its store: it writes
+ * the headers and refuses. It does not see every request, because that would cost each one half a microsecond.
  *
- * The others are told in steps of a tenth of the limit, and nobody waits for what they say: a Redis that is slow delays
- * no request, and one that is away leaves each instance with its own count. So the sum of all instances is off by a tenth
- * of the limit for each of them, at most.
+ * The instance reports its count to the other instances in steps of a tenth of the limit, and no request waits for the
+ * reply. So a slow Redis delays no request, and without Redis each instance goes by its own count. The sum of all
+ * instances is off by at most a tenth of the limit for each instance.
  */
 class RateLimit implements FastifyRateLimitStore {
   private readonly share: number;
-  /** One for all: to make an error costs more than to answer. */
+  /** One object for all refusals, because creating an error costs more than an answer. */
   private readonly problem: Problem;
-  /** Forgotten whole with the second, so that it never holds more than what can be asked in one. */
+  /** Dropped as a whole when the second ends, so that it never holds more keys than one second's requests. */
   private counts = new Map<string, Count>();
   private second = 0;
   private readonly keys = new WeakMap<FastifyRequest, string>();
@@ -76,7 +76,7 @@ class RateLimit implements FastifyRateLimitStore {
     );
   }
 
-  /** Each limit is in a scope of its own: the plugin looks at a request once, and some requests have two limits. */
+  /** Each limit has a scope of its own, because the plugin checks a request once and some requests have two limits. */
   async register(fastify: FastifyInstance, refusals: Counter<'limit'>): Promise<void> {
     refusals.inc({ limit: this.name }, 0);
     await fastify.register(async (scope) => {
@@ -85,7 +85,7 @@ class RateLimit implements FastifyRateLimitStore {
         enableDraftSpec: true,
         max: this.limit,
         timeWindow: WINDOW_MS,
-        store: makes(this),
+        store: storeConstructorOf(this),
         keyGenerator: (request) => this.keys.get(request)!,
         onExceeded: () => {
           refusals.inc({ limit: this.name });
@@ -96,7 +96,7 @@ class RateLimit implements FastifyRateLimitStore {
     });
   }
 
-  /** Counts a request; rejects with a problem where it is one too many. Undefined, which costs no turn, where it is not. */
+  /** Counts a request. Rejects with a problem if it exceeds the limit. Undefined, which costs no turn, far below the limit. */
   check(key: string, request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
     if (this.limit === 0) return undefined;
     const count = this.countOf(key);
@@ -119,7 +119,7 @@ class RateLimit implements FastifyRateLimitStore {
   incr(key: string, done: Parameters<FastifyRateLimitStore['incr']>[1]): void {
     const count = this.countOf(key);
     count.own++;
-    void this.tell(key, count);
+    void this.report(key, count);
     done(null, { current: count.own + count.others, ttl: WINDOW_MS - (this.clock.now() % WINDOW_MS) });
   }
 
@@ -134,42 +134,44 @@ class RateLimit implements FastifyRateLimitStore {
       this.counts = new Map();
     }
     let count = this.counts.get(key);
-    if (count === undefined) this.counts.set(key, (count = { own: 0, told: 0, others: 0, telling: false }));
+    if (count === undefined)
+      this.counts.set(key, (count = { own: 0, reported: 0, others: 0, isReporting: false }));
     return count;
   }
 
-  private async tell(key: string, count: Count): Promise<void> {
-    const untold = count.own - count.told;
-    if (this.tally === undefined || count.telling || untold < this.share) return;
-    // Who is refused here for the rest of the second was told of often enough to be refused elsewhere.
+  private async report(key: string, count: Count): Promise<void> {
+    const unreported = count.own - count.reported;
+    if (this.tally === undefined || count.isReporting || unreported < this.share) return;
+    // This instance refuses the key for the rest of the second. Its earlier reports already count against the limit elsewhere.
     if (count.own + count.others > this.limit) return;
-    count.telling = true;
-    count.told += untold;
-    // By the second of this machine: where clocks differ, one who goes on asking meets the same sum in each second.
-    const sum = await this.tally.add(`${this.name}:${key}:${this.second}`, untold);
-    if (sum !== undefined) count.others = sum - count.told;
-    count.telling = false;
+    count.isReporting = true;
+    count.reported += unreported;
+    // The key has this machine's second. Where clocks differ, a client that keeps asking meets the same sum in each second.
+    const sum = await this.tally.add(`${this.name}:${key}:${this.second}`, unreported);
+    // A sum that expired in the store, because this second lasts longer here, must not make the limit larger.
+    if (sum !== undefined) count.others = Math.max(0, sum - count.reported);
+    count.isReporting = false;
   }
 }
 
-/** The plugin makes its store by `new`; it gets the one that there is. */
-function makes(store: FastifyRateLimitStore): FastifyRateLimitStoreCtor {
+/** The plugin creates its store by `new`. This constructor returns the existing one. */
+function storeConstructorOf(store: FastifyRateLimitStore): FastifyRateLimitStoreCtor {
   return function constructor() {
     return store;
   } as unknown as FastifyRateLimitStoreCtor;
 }
 
-/** The limits on asking: per address before anything of a request is read, per user as soon as the user is known. */
+/** The rate limits: per address before the request is read, and per user as soon as the user is known. */
 export class RateLimits {
   private readonly user: RateLimit;
   private readonly address: RateLimit;
-  /** The sessions that this instance admitted lately, about 200 bytes each. */
+  /** Sessions that this instance admitted lately, about 200 bytes each. */
   private readonly admitted = new LRUCache<string, true>({ max: 50_000 });
-  /** A host has 2^64 addresses of IPv6 to ask from: its network counts. To find that takes longer than to remember it. */
+  /** A host can use 2^64 IPv6 addresses, so its network is counted. Parsing an address takes longer than this cache. */
   private readonly networks = new LRUCache<string, string>({
     max: 10_000,
     memoMethod: (text) => {
-      // Some proxies write the port too. What is no address is one for all who are told by none.
+      // Some proxies add the port. All requests without a valid address share one budget.
       const ip = text.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1');
       return isIP(ip) === 0 ? '' : normalizeIP(ip);
     },

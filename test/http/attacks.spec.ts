@@ -32,6 +32,15 @@ async function exchange(service: Service, bytes: string): Promise<string> {
   return text(socket);
 }
 
+/** Sends these bytes, and returns the beginning of the reply. The reply may be an event stream, which does not end. */
+async function firstBytes(service: Service, bytes: string): Promise<string> {
+  const socket = open(service);
+  socket.write(bytes);
+  const [chunk] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  return chunk.toString();
+}
+
 /** A server of the test, for the suite that calls this. */
 function useServer(listener: RequestListener): () => string {
   let server: Server;
@@ -271,7 +280,7 @@ describe('input that is made to be slow', () => {
     ];
     for (const bytes of requests) {
       const longest = await longestTurn(async () => {
-        expect(await exchange(service, bytes)).toMatch(/^HTTP\/1\.1 [234]/);
+        expect(await firstBytes(service, bytes)).toMatch(/^HTTP\/1\.1 [234]/);
       });
       expect([bytes.slice(0, 60), longest < 2_000]).toEqual([bytes.slice(0, 60), true]);
     }
@@ -451,7 +460,7 @@ describe('ten thousand silent connections', () => {
     // A request must arrive within 10 s after its connection was opened.
     await until(() => closed === wanted, 25_000);
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(201);
-  }, 60_000);
+  });
 });
 
 describe('lines of the log', () => {

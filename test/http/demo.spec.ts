@@ -59,7 +59,7 @@ describe('the demo in the image', () => {
   let tree: string;
   beforeAll(async () => {
     tree = await makeImageTree();
-  }, 60_000);
+  });
   afterEach(endServiceProcesses);
   afterAll(() => rm(tree, { recursive: true }));
 
@@ -71,7 +71,7 @@ describe('the demo in the image', () => {
     expect(REDIS_URL).toBeDefined(); // there is none of this name here: the page shows the same on the embedded store
     const service = await startServiceProcess({ ...environment, HOST: '127.0.0.1' }, tree);
     expect(await loadPage(service.url)).toEqual(PAGE);
-  }, 60_000);
+  });
 });
 
 describe('the demo in production', () => {

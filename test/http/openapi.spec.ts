@@ -30,7 +30,7 @@ describe('the files that are generated from the API', () => {
       encoding: 'utf8',
     });
     expect({ status: check.status, message: check.stderr }).toEqual({ status: 0, message: '' });
-  }, 120_000);
+  });
 });
 
 describe('the OpenAPI document', () => {

@@ -263,7 +263,7 @@ describe('SIGTERM', () => {
     }
     await fetch(`${service.url}/health/live`); // what was written before has arrived
     expect(await service.end()).toBe(0);
-  }, 20_000);
+  });
 
   it('answers requests in progress, and keeps the places that they took', async () => {
     const origin = new HeldOrigin();

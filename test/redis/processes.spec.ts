@@ -119,7 +119,7 @@ describe('when Redis is away', () => {
     } finally {
       await valve.close();
     }
-  }, 30_000);
+  });
 
   it('refuses honestly while it is down, and goes on by itself when it is back', async () => {
     const service = await start({ REDIS_URL: server.url });

@@ -128,7 +128,7 @@ describe('what one process does', () => {
       await connection.close();
       await valve.close();
     }
-  }, 60_000);
+  });
 
   it('is said to be incomplete where the ring has gone on', async () => {
     const [one] = open();
