@@ -29,6 +29,7 @@ run "the_ends_of_what_is_allowed" {
     task_memory                   = 16384
     min_tasks                     = 1
     max_tasks                     = 1
+    redis_cluster_ready           = true
     redis_shard_count             = 256
     redis_nodes_per_shard         = 6
     redis_engine                  = "valkey"
@@ -193,6 +194,7 @@ run "two_kinds_of_keys" {
     auth_issuer           = "https://issuer.example.com"
     auth_audience         = "streamgate"
     media_signing         = "cloudfront"
+    redis_cluster_ready   = true
     redis_shard_count     = 2
     redis_nodes_per_shard = 1
     task_network          = "nat"
@@ -219,12 +221,13 @@ run "rules_of_variables_that_read_others" {
   command = plan
 
   variables {
-    auth_public_key   = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----"
-    callback_url      = "https://receiver.example.com"
-    callback_events   = ["session.paused"]
-    redis_shard_count = 257
-    task_network      = "private"
-    staging_stack     = "Staging"
+    auth_public_key     = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----"
+    callback_url        = "https://receiver.example.com"
+    callback_events     = ["session.paused"]
+    redis_cluster_ready = true
+    redis_shard_count   = 257
+    task_network        = "private"
+    staging_stack       = "Staging"
   }
 
   expect_failures = [
