@@ -176,6 +176,8 @@ export interface components {
     };
     readonly ExpiryStatus: {
       readonly paused: boolean;
+      /** @description True if this does not hold for a part of the store, which did not answer when it was told. Call again when it is back. */
+      readonly partial: boolean;
       readonly since: string | null;
       readonly by: string | null;
       readonly until: string | null;
@@ -399,6 +401,10 @@ export interface components {
       readonly title: 'Asked too often';
       /** @constant */
       readonly code: 'rate-limited';
+    };
+    readonly Readiness: {
+      /** @description `degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, so that a load balancer keeps it. */
+      readonly status: 'ok' | 'degraded';
     };
     readonly Receiver: {
       /**
@@ -789,6 +795,7 @@ export type PhaseReply = components['schemas']['PhaseReply'];
 export type PhaseRequest = components['schemas']['PhaseRequest'];
 export type Problem = components['schemas']['Problem'];
 export type RateLimited = components['schemas']['RateLimited'];
+export type Readiness = components['schemas']['Readiness'];
 export type Receiver = components['schemas']['Receiver'];
 export type RefusedSession = components['schemas']['RefusedSession'];
 export type Rendition = components['schemas']['Rendition'];

@@ -48,7 +48,8 @@ export abstract class SessionRepository {
   /** Pauses the sweeps of all instances, until `until` or until they are resumed. */
   abstract pauseExpiry(pause: { by: string | undefined; until: number | undefined }): Promise<Pause>;
 
-  abstract resumeExpiry(): Promise<void>;
+  /** Resolves to true if all of the store is resumed, to false if a part of it did not answer and is paused still. */
+  abstract resumeExpiry(): Promise<boolean>;
 
   /** The current pause; undefined if sweeps run. */
   abstract expiryPause(): Promise<Pause | undefined>;
@@ -56,8 +57,8 @@ export abstract class SessionRepository {
   /** The counts of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
   abstract ledger(): Promise<Ledger>;
 
-  /** Resolves if the store answers. */
-  abstract ping(): Promise<void>;
+  /** Resolves if the store answers: to `degraded` if only a part of it does, so that it serves the users of that part. */
+  abstract ping(): Promise<'ok' | 'degraded'>;
 }
 
 export interface UserSessions {
@@ -93,6 +94,8 @@ export interface Pause {
   readonly since: number;
   readonly by: string | undefined;
   readonly until: number | undefined;
+  /** Set if a part of the store is not paused: it did not answer when it was asked to pause, or does not answer now. */
+  readonly partial?: true;
 }
 
 /** Counts of sessions since the store was created. An expired session counts as live until a sweep claims it. */

@@ -45,15 +45,15 @@ export const QUIET = new Availability({
 });
 
 /** A connection like that of the service, but with a longer time-out, because the machine may be busy. */
-export function connectPatiently(url: string): RedisLink {
-  return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
+export function connectPatiently(url: string, settings: { REDIS_CLUSTER?: 'true' } = {}): RedisLink {
+  return connectRedis({ REDIS_URL: url, ...settings }, QUIET, 15_000);
 }
 
 /** A link for the calling suite, which is ready before its tests and closed after them. */
-export function useConnection(url: () => string): () => RedisLink {
+export function useConnection(url: () => string, settings?: { REDIS_CLUSTER?: 'true' }): () => RedisLink {
   let link: RedisLink;
   beforeAll(async () => {
-    link = connectPatiently(url());
+    link = connectPatiently(url(), settings);
     await link.attempted();
   });
   afterAll(() => link.close());

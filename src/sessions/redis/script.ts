@@ -40,10 +40,15 @@ export interface ScriptConstants {
   readonly wanted: readonly EventType[];
   /** The layout that is written. */
   readonly layout: Layout;
+  /** Whether messages are sharded, as in a cluster. */
+  readonly sharded?: boolean;
 }
 
 /** The text of a script with all that it includes, and its constants first. */
-export function assembleScript(name: string, { policy, wanted, layout }: ScriptConstants): string {
+export function assembleScript(
+  name: string,
+  { policy, wanted, layout, sharded = false }: ScriptConstants,
+): string {
   const body = include(`scripts/${name}`, layout);
   const [, flags] = /^-- Flags +([a-z-]+)/m.exec(body) ?? [];
   const types = wanted.map((type) => type.replace('session.', ''));
@@ -58,12 +63,13 @@ export function assembleScript(name: string, { policy, wanted, layout }: ScriptC
     policy.pacedAheadMs,
     layout,
     types.length === 0 ? "''" : `' ${types.join(' ')} '`,
+    sharded,
   ];
   // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also makes a
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED = ${constants.join(', ')}\n${body}`
+    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED, SHARDED = ${constants.join(', ')}\n${body}`
   );
 }
 
@@ -127,7 +133,7 @@ export class ScriptRunner {
   private textOf(script: Script): { readonly lua: string; readonly sha: string } {
     const known = this.assembled.get(script);
     if (known) return known;
-    const lua = assembleScript(script.name, this.constants);
+    const lua = assembleScript(script.name, { ...this.constants, sharded: this.link.sharded });
     const assembled = { lua, sha: hash('sha1', lua) };
     this.assembled.set(script, assembled);
     return assembled;
