@@ -44,7 +44,7 @@ it('is told of a Redis that came back empty, once', async () => {
 });
 
 it('is told of one that is as it was some seconds ago, and by how many', async () => {
-  const before = (await redis.dumpBuffer(state))!;
+  const before = await redis.dumpBuffer(state);
   for (let seconds = 0; seconds < 5; seconds++) await sweep();
   await redis.restore(state, 0, before, 'REPLACE');
   await sweep();
