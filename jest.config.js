@@ -30,7 +30,7 @@ module.exports = {
     { ...base, ...specs('client'), globalSetup: '<rootDir>/test/support/global-client.ts' },
     { ...onBuiltService, ...specs('http') },
     { ...onBuiltService, ...specs('redis') },
-    { ...base, ...specs('players') },
+    { ...base, ...specs('players'), globalSetup: '<rootDir>/test/support/global-client.ts' },
     {
       ...base,
       ...specs('containers'),

@@ -120,11 +120,12 @@ export class Api {
   /**
    * Ends the session. The request is on its way when this function returns, and the browser sends it even after the
    * page is closed; so there is no time to wait for a new token. Returns false if there was no such session. Never
-   * rejects, because a place that is not given back expires.
+   * rejects, because a place that is not given back expires. `left`: the session may come back.
    */
-  async release(userId: string, sessionId: string): Promise<boolean> {
+  async release(userId: string, sessionId: string, reason: 'user' | 'left'): Promise<boolean> {
+    const query = reason === 'left' ? '?reason=left' : '';
     try {
-      const { status } = await this.#fetch(this.#baseUrl + sessionPath(userId, sessionId), {
+      const { status } = await this.#fetch(this.#baseUrl + sessionPath(userId, sessionId) + query, {
         method: 'DELETE',
         headers: this.#headers(),
         keepalive: true,

@@ -3,6 +3,43 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
   schemas: {
+    readonly ActivityReport: {
+      /**
+       * @description In any order. The same session may be in it several times.
+       * @example [
+       *       {
+       *         "user_id": "ana",
+       *         "session_id": "tv",
+       *         "at": "2030-01-01T00:00:00.000Z"
+       *       }
+       *     ]
+       */
+      readonly activity: readonly {
+        /**
+         * @description The user that the limit is for: the id as replies have it, or with AUTH_MODE=jwt the very subject that the issuer uses.
+         * @example ana
+         */
+        readonly user_id: string;
+        /**
+         * @description One place to watch, held by one client.
+         * @example living-room
+         */
+        readonly session_id: string;
+        /**
+         * Format: date-time
+         * @description When the player fetched something.
+         */
+        readonly at: string;
+      }[];
+    };
+    readonly ActivityResult: {
+      /** @description Entries of live sessions. The last activity of each session is now the latest of its entries, or later. */
+      readonly noted: number;
+      /** @description Entries of sessions that were ended. Nothing changed. */
+      readonly ended: number;
+      /** @description Entries of sessions that the user does not hold, or no longer. Nothing changed. */
+      readonly unknown: number;
+    };
     readonly Configuration: {
       /**
        * @description The version of the service.
@@ -127,7 +164,7 @@ export interface components {
        * @description Why the session was ended.
        * @enum {string}
        */
-      readonly reason?: 'user' | 'operator' | 'replaced';
+      readonly reason?: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.
@@ -139,6 +176,8 @@ export interface components {
     };
     readonly ExpiryStatus: {
       readonly paused: boolean;
+      /** @description True if this does not hold for a part of the store, which did not answer when it was told. Call again when it is back. */
+      readonly partial: boolean;
       readonly since: string | null;
       readonly by: string | null;
       readonly until: string | null;
@@ -364,6 +403,10 @@ export interface components {
       /** @constant */
       readonly code: 'rate-limited';
     };
+    readonly Readiness: {
+      /** @description `degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, so that a load balancer keeps it. */
+      readonly status: 'ok' | 'degraded';
+    };
     readonly Receiver: {
       /**
        * @description `failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with Retry-After. `stopped`: it answered 410, and gets nothing until an operator resumes the deliveries.
@@ -450,6 +493,12 @@ export interface components {
           readonly length: number;
         };
       };
+      /**
+       * Format: uri
+       * @deprecated
+       * @description As init.url, for clients of release 0.1.
+       */
+      readonly init_url?: string;
       /** @description How the segment is encrypted. */
       readonly key?: {
         /** @description As EXT-X-KEY has it, such as AES-128. */
@@ -548,10 +597,10 @@ export interface components {
        */
       readonly ended_at: string;
       /**
-       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device.
+       * @description `replaced`: another session took its place, with end_session_ids or because it is on the same device. `left`: its player quit, and may start again.
        * @enum {string}
        */
-      readonly reason: 'user' | 'operator' | 'replaced';
+      readonly reason: 'user' | 'operator' | 'replaced' | 'left';
       readonly replaced_by?: {
         /**
          * @description One place to watch, held by one client.
@@ -718,6 +767,8 @@ export interface components {
   headers: never;
   pathItems: never;
 }
+export type ActivityReport = components['schemas']['ActivityReport'];
+export type ActivityResult = components['schemas']['ActivityResult'];
 export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];
@@ -745,6 +796,7 @@ export type PhaseReply = components['schemas']['PhaseReply'];
 export type PhaseRequest = components['schemas']['PhaseRequest'];
 export type Problem = components['schemas']['Problem'];
 export type RateLimited = components['schemas']['RateLimited'];
+export type Readiness = components['schemas']['Readiness'];
 export type Receiver = components['schemas']['Receiver'];
 export type RefusedSession = components['schemas']['RefusedSession'];
 export type Rendition = components['schemas']['Rendition'];

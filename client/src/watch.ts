@@ -7,6 +7,7 @@ import {
   type Session,
   StreamgateError,
 } from './api.js';
+import { TabSession, watchPage } from './tab.js';
 import { type Instant, nap, now, since, wait } from './time.js';
 
 export {
@@ -36,7 +37,7 @@ export interface WatchOptions extends ApiOptions {
   /** May be left out if the token names the user. */
   readonly userId?: string;
   readonly streamId: string;
-  /** The session to continue. Default: a new session. */
+  /** The session to continue. Default: the session that this tab had before a reload, or else a new one. */
   readonly sessionId?: string;
   /** The first phase. Default: the beginning, or the position of the session. */
   readonly startPhase?: number;
@@ -109,6 +110,8 @@ class Place {
 
 class WatchedStream implements Viewing {
   readonly sessionId: string;
+  readonly #tab: TabSession | undefined;
+  readonly #stopWatchingPage: () => void;
   readonly #api: Api;
   readonly #results: AsyncGenerator<WatchResult, undefined, undefined>;
   #userId: string | undefined;
@@ -139,7 +142,12 @@ class WatchedStream implements Viewing {
     this.#phase = options.startPhase;
     this.#rendition = options.rendition;
     // The client makes the id, so that a retry after a lost reply cannot take a second place.
-    this.sessionId = options.sessionId ?? randomId();
+    this.#tab =
+      options.sessionId === undefined
+        ? new TabSession(`watch ${options.userId ?? ''} ${options.streamId}`)
+        : undefined;
+    this.sessionId = options.sessionId ?? this.#tab!.id;
+    this.#stopWatchingPage = watchPage(() => void this.#stop('left'));
     this.#results = this.#watch();
     if (options.signal?.aborted) this.#stopped = true;
     options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
@@ -183,16 +191,23 @@ class WatchedStream implements Viewing {
     this.seek(phase);
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return this.#stop('user');
+  }
+
+  /** `left`: the page goes, and a reload may continue the session. */
+  async #stop(reason: 'user' | 'left'): Promise<void> {
     this.#stopped = true;
     this.#given.abort();
     this.#nextTurn();
+    this.#stopWatchingPage();
+    this.#tab?.forget();
     if (!this.#mayHold || this.#userId === undefined) return;
     this.#mayHold = false;
-    if (await this.#api.release(this.#userId, this.sessionId)) return;
+    if (await this.#api.release(this.#userId, this.sessionId, reason)) return;
     // A proxy may forward a request although it was aborted. That request would take a place after the release.
     await wait(OVERTAKEN_MS);
-    await this.#api.release(this.#userId, this.sessionId);
+    await this.#api.release(this.#userId, this.sessionId, reason);
   }
 
   #askAtOnce(): void {
@@ -353,11 +368,4 @@ function backOff(failures: number, keptMs: number): number {
 
 function impatient(signal: AbortSignal, ms: number): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(ms)))]);
-}
-
-/** Not `crypto.randomUUID`, which only pages of secure origins have. */
-function randomId(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))]
-    .map((byte) => byte.toString(16).padStart(2, '0'))
-    .join('');
 }

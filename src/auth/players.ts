@@ -2,19 +2,19 @@ import { Injectable } from '@nestjs/common';
 import { type FastifyRequest } from 'fastify';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
-import { ID_RULE } from '../http/fields.js';
+import { ID, ID_RULE } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
-import { type Device } from '../sessions/device.js';
+import { type Device, MAX_DEVICE_NAME } from '../sessions/device.js';
 import { type Quota } from '../sessions/quota.js';
 import { unauthorized } from './bearer.js';
 import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
 
-/** A player that cannot send a header, as its ticket or its URL names it. */
+/** A player, identified by its ticket or its URL, because it cannot send a header. */
 export interface Player {
   readonly userId: string;
-  /** The user as the issuer names them, where a ticket says so and it differs from `userId`. */
+  /** The issuer's name of the user, if the ticket has one that differs from `userId`. */
   readonly subject: string | undefined;
-  /** Absent until the player is given one: only a URL without a ticket may leave it out. */
+  /** Undefined if the URL has no ticket and no session id yet. */
   readonly sessionId: string | undefined;
   /** What the user may hold. */
   readonly quota: Quota;
@@ -22,24 +22,27 @@ export interface Player {
   readonly device: Device | undefined;
   /** The ticket that was sent; none with AUTH_MODE=none and a `user_id`. */
   readonly ticket: string | undefined;
-  /** The address that the player reached this service by: `https://host`. */
+  /** The address at which the player reached this service: `https://host`. */
   readonly self: string;
+}
+
+/** How a request names a player. */
+interface Credentials {
+  readonly ticket?: string | undefined;
+  readonly user_id?: string | undefined;
+  readonly session_id?: string | undefined;
+  readonly device_id?: string | undefined;
+  readonly device_name?: string | undefined;
 }
 
 /** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
 interface Naming {
-  /** A route that is of a session alone names no stream. */
-  readonly params: { readonly stream_id?: string };
-  readonly query: {
-    readonly ticket?: string;
-    readonly user_id?: string;
-    readonly session_id?: string;
-    readonly device_id?: string;
-    readonly device_name?: string;
-  };
+  /** `stream_id` is undefined on routes without a stream in their path. */
+  readonly params: { readonly stream_id?: string; readonly credential?: string };
+  readonly query: Credentials;
 }
 
-/** Identifies players by tickets, or by their URL alone with AUTH_MODE=none. */
+/** Identifies players by tickets, or with AUTH_MODE=none by their URL only. */
 @Injectable()
 export class Players {
   private readonly needsTicket: boolean;
@@ -54,38 +57,58 @@ export class Players {
   }
 
   /**
-   * The player that sent the request; no promise where nothing has to be waited for. Problems: 400 for an unusable
-   * `Host`, 401 for a missing or unusable ticket, 403 for a ticket of another stream, user or session.
+   * The player that sent the request; not as a promise if no wait is necessary. Throws a problem: 400 for an invalid
+   * `Host`, 401 for a missing or invalid ticket, 403 for a ticket of another stream, user or session.
    */
   of(request: FastifyRequest, uses: readonly TicketUse[]): Player | Promise<Player> {
     const self = addressOf(request);
-    const naming = request as unknown as Naming;
-    const { ticket, user_id: userId, session_id: sessionId } = naming.query;
+    const { params, query } = request as unknown as Naming;
+    const { stream_id: streamId, credential } = params;
+    const credentials = credential === undefined ? query : readCredential(credential);
+    const { ticket, user_id: userId, session_id: sessionId } = credentials;
     if (ticket !== undefined) {
       const known = this.tickets.known(uses, ticket);
       return known === undefined
-        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, naming, self))
-        : holder(known, naming, self);
+        ? this.tickets.open(uses, ticket).then((claims) => holder(claims, streamId, credentials, self))
+        : holder(known, streamId, credentials, self);
     }
     if (this.needsTicket) throw unauthorized('Give the player a playback_url, which has a ticket.', 'none');
     if (userId === undefined) throw Problem.invalidRequest([{ field: 'user_id', message: ID_RULE }]);
-    const { device_id: id, device_name: name } = naming.query;
+    const { device_id: id, device_name: name } = credentials;
+    if (credential !== undefined && ![userId, sessionId ?? '', id ?? 'none'].every((one) => ID.test(one)))
+      throw Problem.invalidRequest([{ field: 'credential', message: 'must be one that a playlist names' }]);
     const device = id === undefined ? undefined : { id, name };
     return { userId, subject: undefined, sessionId, quota: this.quota, device, ticket, self };
   }
 }
 
-/** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
-function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
+/**
+ * Reads the part of a path that stands for a player: a ticket; or user, session and device with commas between, which
+ * neither tickets nor ids have. The device's name comes last, because it may have commas.
+ */
+function readCredential(credential: string): Credentials {
+  if (!credential.includes(',')) return { ticket: credential };
+  const [user_id, session_id, device_id, ...name] = credential.split(',');
+  const device_name = name.length > 0 ? name.join(',').slice(0, MAX_DEVICE_NAME) : undefined;
+  return { user_id, session_id, device_id, device_name };
+}
+
+/** The player that a ticket names. The URL may repeat the ids of the ticket, but must not have other ones. */
+function holder(
+  claims: TicketClaims,
+  playedStream: string | undefined,
+  said: Credentials,
+  self: string,
+): Player {
   const { userId, subject, sessionId, streamId, quota, device } = claims;
   if (
-    streamId !== (params.stream_id ?? streamId) ||
-    (query.user_id ?? userId) !== userId ||
-    (query.session_id ?? sessionId) !== sessionId
+    streamId !== (playedStream ?? streamId) ||
+    (said.user_id ?? userId) !== userId ||
+    (said.session_id ?? sessionId) !== sessionId
   )
     throw new Problem(
       'not-your-session',
-      'The ticket is for another stream, user or session: ask for one for this.',
+      'The ticket is for another stream, user or session: request a ticket for this one.',
     );
-  return { userId, subject, sessionId, quota, device, ticket: query.ticket, self };
+  return { userId, subject, sessionId, quota, device, ticket: said.ticket, self };
 }

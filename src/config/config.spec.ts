@@ -186,6 +186,8 @@ describe('the configuration', () => {
     ['CORS_ALLOWED_ORIGINS', 'https://user@example.com'],
     ['CORS_ALLOWED_ORIGINS', 'https://*.example.com'],
     ['CORS_ALLOWED_ORIGINS', 'null'],
+    ['CORS_ALLOWED_HEADERS', '*'],
+    ['CORS_ALLOWED_HEADERS', 'x-app, x app'],
     ['TRUSTED_PROXIES', 'loopback'],
     ['TRUSTED_PROXIES', 'balancer.example'],
     ['TRUSTED_PROXIES', '10.0.0.0/33'],

@@ -13,6 +13,8 @@ export interface RedisEndpoint {
   readonly url: string;
   readonly username?: string | undefined;
   readonly password?: string | undefined;
+  /** Whether the server is a node of a Redis Cluster. */
+  readonly isCluster?: boolean;
 }
 
 /** The limit, the times of sessions, and the store. */
@@ -132,11 +134,19 @@ export class SessionsSection extends Section {
   readonly STORE_LAYOUT?: '1' | '2';
 
   @Variable(
-    { meaning: '`false`: cluster mode is not available yet', defaultText: '`false`' },
-    IsOptional(),
-    IsIn(['false'], { message: 'must be false: cluster mode is not available yet' }),
+    {
+      meaning:
+        '`true`: `REDIS_URL` is a node of a Redis Cluster of version 7 or later, or its configuration endpoint',
+      default: 'false',
+    },
+    IsIn(['true', 'false'], { message: 'must be true or false' }),
+    Satisfies(
+      'must be false where REDIS_URL names a database: a cluster has one only',
+      (value, { REDIS_URL }: SessionsSection) =>
+        value !== 'true' || /^\/?0?$/.test(URL.parse(REDIS_URL ?? '')?.pathname ?? ''),
+    ),
   )
-  readonly REDIS_CLUSTER?: string;
+  readonly REDIS_CLUSTER: 'true' | 'false';
 
   @Variable(
     { meaning: '`closed`: the service answers 503 without its store', default: 'closed' },
@@ -154,6 +164,7 @@ export class SessionsSection extends Section {
       url,
       username: this.REDIS_USERNAME ?? (username || undefined),
       password: this.REDIS_PASSWORD ?? (password || undefined),
+      isCluster: this.REDIS_CLUSTER === 'true',
     };
   }
 

@@ -29,6 +29,10 @@ const PAUSE_REQUEST = optionalBody(
 
 const STATUS = component('ExpiryStatus', {
   paused: Type.Boolean(),
+  partial: Type.Boolean({
+    description:
+      'True if this does not hold for a part of the store, which did not answer when it was told. Call again when it is back.',
+  }),
   since: orNull(instantSchema('When the sweeps were paused.')),
   by: orNull(Type.String({ description: 'The person or system that paused them.' })),
   until: orNull(
@@ -106,14 +110,15 @@ export class ExpiryController {
   })
   @ApiOkResponse({ description: 'The sweeps run.', schema: schemaOf(STATUS) })
   async resumeExpiry(): Promise<StatusJson> {
-    await this.expiry.resume();
-    return statusJson(undefined);
+    const whole = await this.expiry.resume();
+    return { ...statusJson(undefined), partial: !whole };
   }
 }
 
 function statusJson(pause: Pause | undefined): StatusJson {
   return {
     paused: pause !== undefined,
+    partial: pause?.partial === true,
     since: pause === undefined ? null : instant(pause.since),
     by: pause?.by ?? null,
     until: pause?.until === undefined ? null : instant(pause.until),

@@ -17,6 +17,7 @@ const MAX_MS = 2_000;
 const SPREAD_MS = 800;
 /** How often each instance logs that sweeps are paused. */
 const REMIND_MS = 60_000;
+const NOT_ALL = 'a part of the store did not answer: call again when it is back';
 
 export interface Sweep {
   readonly expired: number;
@@ -92,9 +93,12 @@ export class ExpiryService implements BeforeApplicationShutdown {
     return paused;
   }
 
-  async resume(): Promise<void> {
-    await this.sessions.resumeExpiry();
-    this.log.log('The expiry sweeps are resumed');
+  /** Resolves to false if a part of the store did not answer and is paused still. */
+  async resume(): Promise<boolean> {
+    const whole = await this.sessions.resumeExpiry();
+    if (whole) this.log.log('The expiry sweeps are resumed');
+    else this.log.warn(`The expiry sweeps are resumed, but ${NOT_ALL}`);
+    return whole;
   }
 
   async paused(): Promise<Pause | undefined> {
@@ -135,7 +139,8 @@ export class ExpiryService implements BeforeApplicationShutdown {
     this.warnThatPaused(pause);
   }
 
-  private warnThatPaused({ since, by, until }: Pause): void {
+  private warnThatPaused({ since, by, until, partial }: Pause): void {
+    if (partial) this.log.warn(`The expiry sweeps are paused, but ${NOT_ALL}`);
     this.log.warn({
       since: instant(since),
       by,

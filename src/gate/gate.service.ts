@@ -241,7 +241,7 @@ export class Gate implements BeforeApplicationShutdown {
       case undefined:
         return undefined;
       case 'over':
-        await this.repository.end(userId, [sessionId], 'user');
+        await this.repository.end(userId, [sessionId], 'left');
         return undefined;
       case 'paused':
       case 'playing': {

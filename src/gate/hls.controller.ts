@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForPlayers, playerOf } from '../auth/access.js';
 import { addressOf } from '../http/connections.js';
+import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
@@ -21,7 +23,8 @@ import {
 import { type StreamLookup, Catalogue, windowOfSegment } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
-import { PLAY_PATH, playbackQuery } from '../streams/playback.js';
+import { type Segment } from '../streams/phases.js';
+import { PLAY_PATH, playbackFolder, playbackQuery } from '../streams/playback.js';
 import { streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
 import { readReportOfRequest } from './cmcd.js';
@@ -44,6 +47,11 @@ interface NameParams extends StreamParams {
 }
 
 const RENDITION = { ...TEXT, pattern: '^\\d{1,4}$' };
+const NAME = { ...TEXT, maxLength: 255 };
+const CREDENTIAL = {
+  ...TEXT,
+  description: 'A ticket; or, with AUTH_MODE=none, user, session and device with commas between.',
+};
 const VIEWER_QUERY = {
   type: 'object',
   properties: {
@@ -56,15 +64,15 @@ const VIEWER_QUERY = {
 };
 /** Fastify validates requests, because 422 comes before 401, and Nest's pipes run after the player is identified. */
 const PLAY_REQUEST = {
-  params: { type: 'object', properties: { stream_id: STREAM_ID } },
+  params: { type: 'object', properties: { stream_id: STREAM_ID, name: NAME } },
   querystring: VIEWER_QUERY,
 };
 const RENDITION_REQUEST = {
-  params: { type: 'object', properties: { stream_id: STREAM_ID, rendition: RENDITION } },
+  params: { type: 'object', properties: { stream_id: STREAM_ID, rendition: RENDITION, name: NAME } },
   querystring: VIEWER_QUERY,
 };
 
-type PlayRequest = FastifyRequest<{ Querystring: Record<string, string> }>;
+type PlayRequest = FastifyRequest<{ Querystring: Record<string, string>; Params: StreamParams }>;
 
 /** A segment of a variant, and the phase that it lies in. */
 type WatchedSegment = NonNullable<ReturnType<MediaPlaylist['find']>>;
@@ -118,6 +126,7 @@ interface Asked {
 export class HlsController {
   /** The problem of each refusal. Creating an error costs more than answering, and players repeat refused requests. */
   private readonly problems = new WeakMap<Refusal, Problem>();
+  private readonly texts = new CompressedTexts();
 
   constructor(
     private readonly gate: Gate,
@@ -160,14 +169,14 @@ export class HlsController {
     await this.admit({ request, reply, player, client }, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
-    const own = playbackQuery(player, ticket);
-    const folder = opened.stream === undefined ? '' : '0/';
-    sendPlaylist(
-      reply,
-      ticket !== undefined && folder !== ''
-        ? playlistLeadingTo(`${folder}index.m3u8${own}`)
-        : opened.manifest.template.write(folder, own),
-    );
+    const folder = playbackFolder(player, ticket);
+    const { manifest, stream } = opened;
+    await this.sendPlaylist(request, reply, async () => {
+      if (stream === undefined) return bytesOf(manifest.template.chunks(folder, ''));
+      return ticket === undefined
+        ? bytesOf(manifest.template.chunks(`${folder}0/`, ''))
+        : Buffer.from(playlistLeadingTo(`${folder}0/index.m3u8`));
+    });
   }
 
   @Get(':rendition/:name')
@@ -180,8 +189,8 @@ export class HlsController {
       'For a playlist, the playlist. For a segment, key or initialisation section, a redirect to its signed URL, which ' +
       'is valid for X.',
   })
-  @ApiParam({ name: 'rendition', schema: { type: 'string', pattern: '^\\d{1,4}$' } })
-  @ApiParam({ name: 'name', schema: { type: 'string' } })
+  @ApiParam({ name: 'rendition', schema: RENDITION })
+  @ApiParam({ name: 'name', schema: NAME })
   @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
   @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetch(
@@ -201,15 +210,21 @@ export class HlsController {
     const { manifest } = lookup;
     if (name === 'index.m3u8') {
       await this.admit(asked, lookup);
-      // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
-      // although its plan or account has ended.
-      sendPlaylist(reply, manifest.template.write('', playbackQuery(player, player.ticket)));
+      const { template } = manifest;
+      if ('credential' in request.params)
+        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', '')), template);
+      else {
+        // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
+        // although its plan or account has ended.
+        const query = playbackQuery(player, player.ticket);
+        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', query)));
+      }
       return;
     }
     const found = manifest.find(name);
-    const path = found?.segment.path ?? manifest.assets.get(name);
+    const media = found?.segment ?? manifest.assets.get(name);
     // What is watched is counted by the variant. Other renditions run ahead of it or behind.
-    await this.redirectToMedia(asked, lookup, path, lookup.isVariant ? found : undefined);
+    await this.redirectToMedia(asked, lookup, media, lookup.isVariant ? found : undefined);
   }
 
   @Get(':name')
@@ -220,7 +235,7 @@ export class HlsController {
     summary: 'Get a key or session data that the first playlist lists',
     description: 'A redirect to its signed URL, which is valid for X.',
   })
-  @ApiParam({ name: 'name', schema: { type: 'string' } })
+  @ApiParam({ name: 'name', schema: NAME })
   @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
   async fetchOfSession(
     @Param() { stream_id, name }: NameParams,
@@ -230,8 +245,49 @@ export class HlsController {
     const asked = await this.withSession(request, reply, stream_id);
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
-    const path = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
-    await this.redirectToMedia(asked, lookup, path);
+    const media = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
+    await this.redirectToMedia(asked, lookup, media);
+  }
+
+  @Get('s/:credential/:rendition/:name')
+  @ForPlayers('media')
+  @RouteSchema(RENDITION_REQUEST)
+  @ApiOperation({
+    operationId: 'getSessionPlaylistItem',
+    summary: 'Get a resource that a playlist of the gate lists, by the path that the playlist gives',
+    description:
+      'As /v1/play/{stream_id}/{rendition}/{name}, with the player in the path instead of the query.',
+  })
+  @ApiParam({ name: 'credential', schema: CREDENTIAL })
+  @ApiParam({ name: 'rendition', schema: RENDITION })
+  @ApiParam({ name: 'name', schema: NAME })
+  @ApiResponse({ status: 200, description: 'A playlist.', content: { [HLS_TYPE]: { schema: TEXT } } })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
+  async fetchByPath(
+    @Param() params: RenditionParams,
+    @Req() request: PlayRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.fetch(params, request, reply);
+  }
+
+  @Get('s/:credential/:name')
+  @ForPlayers('media')
+  @RouteSchema(PLAY_REQUEST)
+  @ApiOperation({
+    operationId: 'getSessionPlaylistAsset',
+    summary: 'Get a key or session data that the first playlist lists, by the path that the playlist gives',
+    description: 'As /v1/play/{stream_id}/{name}, with the player in the path instead of the query.',
+  })
+  @ApiParam({ name: 'credential', schema: CREDENTIAL })
+  @ApiParam({ name: 'name', schema: NAME })
+  @ApiResponse({ status: 302, description: 'A redirect to the signed URL.' })
+  async fetchOfSessionByPath(
+    @Param() params: NameParams,
+    @Req() request: PlayRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.fetchOfSession(params, request, reply);
   }
 
   /** The player that asks. 429 if its session asks too often. */
@@ -297,17 +353,28 @@ export class HlsController {
     return 'admitted';
   }
 
-  /** Redirects to the signed URL of media. An undefined path means that no playlist lists the media, or not any more. */
+  /** Redirects to the signed URL of media. Undefined media means that no playlist lists it, or not any more. */
   private async redirectToMedia(
     asked: Asked,
     lookup: StreamLookup,
-    path: string | undefined,
+    media: Pick<Segment, 'path' | 'byteRange'> | undefined,
     watched?: WatchedSegment,
   ): Promise<void> {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
-    const media = { watched, isMedia: true, exists: path !== undefined };
-    if ((await this.admit(asked, lookup, media)) === 'left') return;
-    redirect(asked.reply, this.urls.of(path!, addressOf(asked.request)));
+    const wanted = { watched, isMedia: true, exists: media !== undefined };
+    if ((await this.admit(asked, lookup, wanted)) === 'left') return;
+    redirect(asked.reply, this.urls.of(media!, addressOf(asked.request)));
+  }
+
+  /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */
+  private async sendPlaylist(
+    request: PlayRequest,
+    reply: FastifyReply,
+    write: () => Promise<Buffer>,
+    source?: object,
+  ): Promise<void> {
+    keepOutOfCaches(reply.type(HLS_TYPE));
+    await this.texts.send(request, reply, write, source);
   }
 
   private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
@@ -375,11 +442,22 @@ function movedOn(): Problem {
   return new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
 }
 
-/** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */
-function sendPlaylist(reply: FastifyReply, text: string): void {
-  void reply.type(HLS_TYPE).header('cache-control', 'no-store').send(text);
+function redirect(reply: FastifyReply, url: string): void {
+  keepOutOfCaches(reply);
+  void reply.redirect(url, 302);
 }
 
-function redirect(reply: FastifyReply, url: string): void {
-  void reply.header('cache-control', 'no-store').redirect(url, 302);
+/** Writes a long playlist in pieces, between which other requests are served. A long text would be encoded at once. */
+async function bytesOf(chunks: Iterable<string>): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (const chunk of chunks) {
+    if (pieces.length > 0) await setImmediate();
+    pieces.push(Buffer.from(chunk));
+  }
+  return Buffer.concat(pieces);
+}
+
+/** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */
+function keepOutOfCaches(reply: FastifyReply): void {
+  void reply.header('cache-control', 'no-store');
 }

@@ -5,8 +5,11 @@ import { Problem } from './problem.js';
 
 const METHODS: readonly HTTPMethod[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-/** Longer than any valid id, so that the service answers 422 for an id that is too long, and the router does not refuse it. */
-export const MAX_PARAM_LENGTH = 1_024;
+/**
+ * Longer than any valid part of a path, so that the service answers 422 for an id that is too long, and the router does not
+ * refuse it. A ticket is longer, as long as the name of its user makes it; Node takes no request line beyond 16 KB.
+ */
+export const MAX_PARAM_LENGTH = 16_384;
 
 /**
  * Answers requests without a route before their body is read: 405 with Allow if the path has other methods, else 404.

@@ -14,6 +14,13 @@ import { component } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 
 const HEALTH = component('Health', { status: Type.Literal('ok') });
+const READINESS = component('Readiness', {
+  status: Type.Union([Type.Literal('ok'), Type.Literal('degraded')], {
+    description:
+      '`degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, ' +
+      'so that a load balancer keeps it.',
+  }),
+});
 
 @ApiTags('platform')
 @Public()
@@ -46,13 +53,13 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
 
   @Get('ready')
   @ApiOperation({ operationId: 'checkReadiness', summary: 'Check that the service can answer requests' })
-  @ApiOkResponse({ description: 'The service can answer requests.', schema: schemaOf(HEALTH) })
+  @ApiOkResponse({ description: 'The service can answer requests.', schema: schemaOf(READINESS) })
   @ApiProblems('not-ready')
-  async ready(): Promise<Static<typeof HEALTH>> {
+  async ready(): Promise<Static<typeof READINESS>> {
     if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);
-    await this.sessions.check().catch(() => {
+    const status = await this.sessions.check().catch(() => {
       throw new Problem('not-ready', 'The session store does not do what requests need. The log says why.');
     });
-    return { status: 'ok' };
+    return { status };
   }
 }

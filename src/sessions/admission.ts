@@ -28,7 +28,8 @@ export interface Policy {
   readonly pacedAheadMs: number;
 }
 
-export type EndReason = 'user' | 'operator' | 'replaced';
+/** `left`: its own player quit. Only such a session may come back at once, because nobody else ended it. */
+export type EndReason = 'user' | 'operator' | 'replaced' | 'left';
 
 /** The session that took the place of another one. */
 export interface Replacement {
@@ -210,7 +211,7 @@ export function oldestFirst(
 export function admit(records: readonly SessionRecord[], ask: Ask, policy: Policy, now: number): Decision {
   const limit = ask.quota.maxSessions;
   const own = records.find((record) => record.sessionId === ask.sessionId);
-  if (own?.status === 'ended' && now < dueAt(own, policy)) return sessionEnded(own);
+  if (own?.status === 'ended' && now < dueAt(own, policy) && !mayComeBack(own, now)) return sessionEnded(own);
 
   const holdsOwn = own !== undefined && holdsPlace(own, policy, now);
   const holders = live(records, policy, now).filter((record) => record !== own);
@@ -279,6 +280,11 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
     ],
     records: forgetOldestEnded([...others, record]),
   };
+}
+
+/** A player that quit may start again, as after a reload. It starts a new life, which begins later than the former one. */
+function mayComeBack({ reason, endedAt }: EndedRecord, now: number): boolean {
+  return reason === 'left' && now > endedAt;
 }
 
 function endedByAsk(holders: readonly HeldRecord[], { endSessionIds }: Ask): HeldRecord[] {

@@ -1,3 +1,6 @@
+/** The maximum length of a device's name, in characters. */
+export const MAX_DEVICE_NAME = 64;
+
 /** The device that a session plays on, as its client or its token names it. */
 export interface Device {
   readonly id: string;

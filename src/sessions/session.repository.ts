@@ -48,7 +48,8 @@ export abstract class SessionRepository {
   /** Pauses the sweeps of all instances, until `until` or until they are resumed. */
   abstract pauseExpiry(pause: { by: string | undefined; until: number | undefined }): Promise<Pause>;
 
-  abstract resumeExpiry(): Promise<void>;
+  /** Resolves to true if all of the store is resumed, to false if a part of it did not answer and is paused still. */
+  abstract resumeExpiry(): Promise<boolean>;
 
   /** The current pause; undefined if sweeps run. */
   abstract expiryPause(): Promise<Pause | undefined>;
@@ -56,8 +57,11 @@ export abstract class SessionRepository {
   /** The counts of all sessions so far. At any instant, admitted = live + expired + ended + undone. */
   abstract ledger(): Promise<Ledger>;
 
-  /** Resolves if the store does everything that a request needs; rejects, with the reason for the log, if not. */
-  abstract check(): Promise<void>;
+  /**
+   * Resolves if the store does everything that a request needs: to `degraded` if only a part of it does, so that it serves
+   * the users of that part. Rejects, with the reason for the log, if it serves nobody.
+   */
+  abstract check(): Promise<'ok' | 'degraded'>;
 
   /** Whether the store may drop sessions when its memory is full. */
   abstract mayEvict(): Promise<boolean>;
@@ -96,6 +100,8 @@ export interface Pause {
   readonly since: number;
   readonly by: string | undefined;
   readonly until: number | undefined;
+  /** Set if a part of the store is not paused: it did not answer when it was asked to pause, or does not answer now. */
+  readonly partial?: true;
 }
 
 /** Counts of sessions since the store was created. An expired session counts as live until a sweep claims it. */
@@ -116,8 +122,15 @@ export class StoreUnavailableError extends Error {
   /** True if the log already says that the store is unavailable, so that requests do not log it again. */
   readonly announced: boolean;
 
-  constructor(message: string, { cause, announced = false }: { cause?: unknown; announced?: boolean } = {}) {
+  /** True if the store did not answer; false if it refused the command. */
+  readonly away: boolean;
+
+  constructor(
+    message: string,
+    { cause, announced = false, away = false }: { cause?: unknown; announced?: boolean; away?: boolean } = {},
+  ) {
     super(message, { cause });
     this.announced = announced;
+    this.away = away;
   }
 }

@@ -1,10 +1,18 @@
 import { Controller, Delete, Get, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
-import { ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import {
+  ApiNoContentResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiParam,
+  ApiQuery,
+  ApiTags,
+} from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, ForViewersOrServices, userIdOfPath, viewerOf, viewerOrService } from '../auth/access.js';
 import { Config } from '../config/config.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
+import { oneOfTexts } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
@@ -27,6 +35,8 @@ interface SessionParams {
 /** Checked by Fastify, since pipes run after the caller is identified and 422 comes before 401. */
 export const USER_PARAMS = { type: 'object', properties: { user_id: USER_NAME } };
 const SESSION_PARAMS = { type: 'object', properties: { user_id: USER_NAME, session_id: SESSION_ID } };
+const OWN_REASON = oneOfTexts(['user', 'left']);
+const END_QUERY = { type: 'object', properties: { reason: OWN_REASON } };
 
 @ApiTags('sessions')
 @ApiParam({ name: 'user_id', schema: schemaOf(USER_NAME) })
@@ -68,7 +78,7 @@ export class SessionsController {
 
   @Delete(':session_id')
   @ForViewersOrServices('sessions:end')
-  @RouteSchema({ params: SESSION_PARAMS })
+  @RouteSchema({ params: SESSION_PARAMS, querystring: END_QUERY })
   @HttpCode(204)
   @ApiOperation({
     summary: 'End one session',
@@ -76,6 +86,14 @@ export class SessionsController {
       'Its place is free at once. Its client gets 410. A repetition within n·X seconds gets 204 again.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
+  @ApiQuery({
+    name: 'reason',
+    schema: schemaOf(OWN_REASON),
+    required: false,
+    description:
+      '`left`: the client of the session itself gives its place back, and may start again with the same id. Default: ' +
+      '`user`. The end by a service always has the reason `operator`.',
+  })
   @ApiNoContentResponse({ description: 'The session is ended.' })
   @ApiProblems('session-not-found')
   async endSession(
@@ -84,8 +102,13 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
     const userId = userIdOfPath(request);
-    const reason = await this.endReason(request, reply, userId);
-    const result = await this.sessions.end(userId, [session_id], reason);
+    const ended = await this.endReason(request, reply, userId);
+    const { reason } = request.query as { readonly reason?: 'user' | 'left' };
+    const result = await this.sessions.end(
+      userId,
+      [session_id],
+      ended === 'user' ? (reason ?? ended) : ended,
+    );
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
   }
 

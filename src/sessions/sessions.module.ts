@@ -1,15 +1,17 @@
-import { Logger, Module, type Provider } from '@nestjs/common';
+import { Inject, Logger, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { Metrics } from '../observability/metrics.js';
+import { ActivityController } from './activity.controller.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { Availability } from './redis/availability.js';
 import { connectRedis } from './redis/link.js';
+import { type Loss } from './redis/losses.js';
 import { openRedisStore } from './redis/redis-store.js';
 import { CallbackOutbox, SessionEvents } from './session-events.js';
 import { registerSessionMetrics } from './session-metrics.js';
@@ -24,6 +26,8 @@ interface Store {
   readonly outbox: CallbackOutbox;
   /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
+  /** How many servers of the store have no connection to this instance now. */
+  readonly nodesAway: () => number;
 }
 
 const STORE = Symbol('the session store');
@@ -31,11 +35,11 @@ const STORE = Symbol('the session store');
 /** The sessions of users and their store. No other module names a store. */
 @Module({
   imports: [AuthModule],
-  controllers: [SessionsController, EventStreamsController],
+  controllers: [SessionsController, EventStreamsController, ActivityController],
   providers: [
     Admissions,
     EventStreams,
-    { provide: STORE, inject: [Config, Clock], useFactory: openStore },
+    { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
     port(CallbackOutbox, ({ outbox }) => outbox),
@@ -44,8 +48,13 @@ const STORE = Symbol('the session store');
   exports: [SessionRepository, Admissions, CallbackOutbox, RateLimits],
 })
 export class SessionsModule {
-  constructor(metrics: Metrics, sessions: SessionRepository) {
+  constructor(metrics: Metrics, sessions: SessionRepository, @Inject(STORE) { nodesAway }: Store) {
     registerSessionMetrics(metrics, sessions);
+    metrics.gauge(
+      'store_nodes_away',
+      'Nodes of the store that this instance has no connection to; their users get 503.',
+      nodesAway,
+    );
   }
 }
 
@@ -53,7 +62,7 @@ function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store)
   return { provide: token, inject: [STORE], useFactory: of };
 }
 
-function openStore(config: Config, clock: Clock): Store {
+function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
   const { policy, wantedEvents } = config;
   if (config.SESSION_STORE === 'memory') {
     const events = new MemoryEventLog(policy, clock, wantedEvents);
@@ -62,9 +71,17 @@ function openStore(config: Config, clock: Clock): Store {
       events,
       outbox: events.outbox,
       limits: new RateLimits(config, clock),
+      nodesAway: () => 0,
     };
   }
   const availability = new Availability(new Logger('Redis'));
-  const redis = openRedisStore(connectRedis(config.redisEndpoint, availability), config, clock, availability);
+  const lost = metrics.counter(
+    'store_lost_partitions_total',
+    'Partitions of the store (of 256) that this instance found empty, or older than it had seen them.',
+    ['loss'],
+  );
+  const countLoss = (loss: Loss, partitions: number): void => lost.inc({ loss }, partitions);
+  const link = connectRedis(config.redisEndpoint, availability);
+  const redis = openRedisStore(link, config, clock, availability, countLoss);
   return { ...redis, limits: new RateLimits(config, clock, redis.tally) };
 }

@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { MAX_SUBJECT_BYTES } from '../auth/subjects.js';
 import { component, idSchema, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
-import { type Device } from './device.js';
+import { type Device, MAX_DEVICE_NAME } from './device.js';
 import { type Session } from './session.js';
 import { EVENT_TYPES, type SessionEvent } from './session-events.js';
 
@@ -26,10 +26,9 @@ export const LIMIT = Type.Integer({
   description: 'How many sessions the user may hold at the same time.',
 });
 
-const END_REASONS = ['user', 'operator', 'replaced'] as const satisfies readonly EndReason[];
+const END_REASONS = ['user', 'operator', 'replaced', 'left'] as const satisfies readonly EndReason[];
 
-/** The maximum lengths of texts of a device, in characters. */
-const MAX_DEVICE_NAME = 64;
+/** The maximum length of the type of a device, in characters. */
 const MAX_DEVICE_TYPE = 32;
 
 export const DEVICE = component('Device', {
@@ -151,7 +150,8 @@ export const SESSION_ENDED = {
     ended_at: instantSchema('When the session was ended.'),
     reason: oneOfTexts(END_REASONS, {
       description:
-        '`replaced`: another session took its place, with end_session_ids or because it is on the same device.',
+        '`replaced`: another session took its place, with end_session_ids or because it is on the same device. `left`: ' +
+        'its player quit, and may start again.',
     }),
     replaced_by: Type.Optional(REPLACEMENT),
   }),

@@ -5,8 +5,10 @@ import { Logger } from '@nestjs/common';
 import { ManualClock } from '../../test/support/manual-clock.js';
 import { until } from '../../test/support/until.js';
 import { readConfig } from '../config/config.js';
+import { Metrics } from '../observability/metrics.js';
 import { Catalogue } from './catalogue.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
+import { OriginFailures } from './origin-failures.js';
 import { PhasedStream } from './phases.js';
 
 /**
@@ -73,7 +75,14 @@ function open() {
   asked.length = 0;
   const clock = new ManualClock();
   const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
-  const catalogue = new Catalogue(LINES, readConfig({ STREAM_ORIGIN: template }), clock);
+  const metrics = new Metrics();
+  const failures = new OriginFailures(clock, metrics);
+  const catalogue = new Catalogue(LINES, readConfig({ STREAM_ORIGIN: template }), clock, failures);
+  /** How many reads of the origin failed, by whether what was in memory was used instead. */
+  const failed = async (bridged: boolean): Promise<number> => {
+    const line = `streamgate_origin_failures_total{bridged="${bridged}"} `;
+    return Number((await metrics.scrape()).split(line)[1]!.split('\n')[0]);
+  };
   /** The paths of all segments of a stream in the catalogue, or the outcome if it has none. */
   const paths = async (streamId: string, rendition?: number): Promise<string> => {
     const lookup = catalogue.known(streamId, rendition) ?? (await catalogue.find(streamId, rendition));
@@ -84,7 +93,7 @@ function open() {
       all.push(...stream.phase(at).segments.map(({ path }) => path));
     return all.join(' ');
   };
-  return { clock, warn, catalogue, paths };
+  return { clock, warn, catalogue, paths, failed };
 }
 
 describe('a catalogue', () => {
@@ -131,16 +140,16 @@ describe('a catalogue', () => {
 
 describe('a catalogue whose origin fails', () => {
   it('uses a film for as long as it is in memory, and asks the origin every second', async () => {
-    const { clock, catalogue, paths } = open();
+    const { clock, paths, failed } = open();
     answers.set('/film/index.txt', 'film a');
     expect(await paths('film')).toBe('film/a');
     answers.set('/film/index.txt', 503);
     for (let hour = 0; hour < 24; hour++) {
       clock.advance(3_600_000);
       expect(await paths('film')).toBe('film/a');
-      await until(() => catalogue.failures.bridged === hour + 1);
+      await until(async () => (await failed(true)) === hour + 1);
     }
-    expect(catalogue.failures.total).toBe(24);
+    expect(await failed(false)).toBe(0);
     const reads = asked.length;
     clock.advance(1_000);
     await paths('film');
@@ -175,6 +184,23 @@ describe('a catalogue whose origin fails', () => {
     expect(await paths('film')).toBe('not-found');
   });
 
+  it('uses a live stream for ten seconds while the origin answers that it does not exist', async () => {
+    const { clock, paths } = open();
+    answers.set('/news/index.txt', 'live 100 a b c d e f g h');
+    await paths('news');
+    answers.delete('/news/index.txt');
+    for (let passed = 0; passed < 9; passed++) {
+      clock.advance(1_001);
+      expect(await paths('news')).toBe('news/a news/b news/c news/d news/e news/f news/g news/h');
+      await until(() => asked.length === passed + 2);
+    }
+    clock.advance(3_000);
+    await until(async () => (await paths('news')) === 'not-found');
+    answers.set('/news/index.txt', 'live 108 i');
+    clock.advance(1_001);
+    expect(await paths('news')).toBe('news/i');
+  });
+
   it('uses a film while the manifest cannot be read, too', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'film a');
@@ -185,7 +211,7 @@ describe('a catalogue whose origin fails', () => {
   });
 
   it('writes one line of log for an outage, and another for the next one', async () => {
-    const { clock, warn, paths } = open();
+    const { clock, warn, paths, failed } = open();
     const fail = async (streamId: string) => {
       answers.set(`/${streamId}/index.txt`, 500);
       expect(await paths(streamId)).toBe('unavailable');
@@ -194,6 +220,7 @@ describe('a catalogue whose origin fails', () => {
       await fail(`film-${at}`);
       clock.advance(30_000);
     }
+    expect(await failed(false)).toBe(20);
     expect(warn.mock.calls).toEqual([
       [{ reason: 'the origin answered 500', code: undefined, stream_id: 'film-0', msg: 'the origin failed' }],
     ]);

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import { type Clock } from '../clock.js';
@@ -6,7 +5,7 @@ import { type Config } from '../config/config.js';
 import { ID } from '../http/fields.js';
 import { type PhaseWindow } from '../sessions/admission.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
-import { OriginFailures } from './origin-failures.js';
+import { type OriginFailures } from './origin-failures.js';
 import { type OriginText, mediaBaseOf, openOrigin } from './origin.js';
 import { type Segment, type Stream } from './phases.js';
 import { SeenStreams, type StreamSummary } from './seen-streams.js';
@@ -22,6 +21,8 @@ const SHORTEST_TTL_MS = 100;
 const MISSING_TTL_MS = 1_000;
 /** How often a failing origin is asked again for a manifest, while the manifest in memory is used. */
 const RETRY_MS = 1_000;
+/** A live stream whose manifest is gone is bridged for so long, because packagers that restart answer 404 for a while. */
+const GONE_AFTER_MS = 10_000;
 /** A missing rendition makes the service read the multivariant manifest again, unless that was read within this time. */
 const REREAD_AFTER_MS = 1_000;
 /**
@@ -76,6 +77,8 @@ interface CacheEntry {
   readonly usableUntil: number;
   /** True while the origin fails for this entry. */
   failing: boolean;
+  /** Since when the origin has answered that the manifest does not exist. */
+  missingSince?: number;
 }
 
 interface Address<Multivariant> {
@@ -96,7 +99,6 @@ export class Catalogue<
   Multivariant extends MultivariantManifest = MultivariantManifest,
   Media extends MediaManifest = MediaManifest,
 > {
-  readonly failures: OriginFailures;
   private readonly origin: ReturnType<typeof openOrigin>;
   /** By stream, and by stream and number for the renditions of a multivariant manifest. */
   private readonly manifests: LRUCache<
@@ -114,11 +116,11 @@ export class Catalogue<
     private readonly format: Format<Multivariant, Media>,
     private readonly config: Config,
     private readonly clock: Clock,
+    private readonly failures: OriginFailures,
   ) {
     this.origin = openOrigin(config);
     const base = mediaBaseOf(config);
     this.ownBases = base === undefined ? [] : [base];
-    this.failures = new OriginFailures(new Logger(Catalogue.name), clock);
     this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
       sizeCalculation: (kept) => ENTRY_BYTES + (kept.outcome === 'found' ? format.bytesOf(kept.manifest) : 0),
@@ -223,9 +225,9 @@ export class Catalogue<
     try {
       return await this.load(address, former);
     } catch (error) {
-      this.failures.note(error, address.streamId);
-      if (former === undefined || this.clock.monotonic() >= former.usableUntil) throw error;
-      this.failures.bridged++;
+      const bridged = former !== undefined && this.clock.monotonic() < former.usableUntil;
+      this.failures.note(error, { streamId: address.streamId, bridged });
+      if (!bridged) throw error;
       former.failing = true;
       return former;
     }
@@ -241,6 +243,11 @@ export class Catalogue<
     const read = await (former?.outcome === 'found' ? this.ask(url) : this.askInTurn(url));
     if (read === undefined) {
       if (rendition !== undefined) return this.loadMoved(address, rendition, former);
+      if (former?.outcome === 'found' && former.usableUntil !== Infinity) {
+        former.missingSince ??= askedAt;
+        if (askedAt - former.missingSince < GONE_AFTER_MS)
+          throw new Error('the origin answered 404 for a live stream');
+      }
       return { ...NOT_FOUND, url: url.href, readAt: askedAt, usableUntil: askedAt, failing: false };
     }
     const manifest = await this.format.read(

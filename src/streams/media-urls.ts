@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { mediaBaseOf } from './origin.js';
-import { type Phase, type Resource, type Segment, type Stream } from './phases.js';
+import { type ByteRange, type Phase, type Resource, type Segment, type Stream } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
 
 /** The path where this service serves the media of a folder. */
@@ -46,9 +46,9 @@ export class MediaUrls {
     return this.externalBase ?? `${self}/${MEDIA_PATH}/`;
   }
 
-  /** The signed URL of one file, which lives for X. `path` is below the origin's root. */
-  of(path: string, self: string): string {
-    return this.base(self) + this.signer.sign(path, this.signer.endOf(this.clock.now() + this.phaseMs));
+  /** The signed URL of one file, or of a part of it, which lives for X. `path` is below the origin's root. */
+  of({ path, byteRange }: Pick<Segment, 'path' | 'byteRange'>, self: string): string {
+    return this.base(self) + this.sign(path, this.signer.endOf(this.clock.now() + this.phaseMs), byteRange);
   }
 
   /**
@@ -69,17 +69,23 @@ export class MediaUrls {
     return issued;
   }
 
-  /** Segments share an initialisation section, and a file of which they are ranges: each path is signed once. */
+  /** A URL is for a range only where this service serves the media, since no other server checks ranges. */
+  private sign(path: string, expiresAt: number, range: ByteRange | undefined): string {
+    return this.signer.sign(path, expiresAt, this.externalBase === undefined ? range : undefined);
+  }
+
+  /** Segments share an initialisation section, and may share a file: each URL is signed once. */
   private signAll(segments: readonly Segment[], expiresAt: number): Segment[] {
     const urls = new Map<string, string>();
-    const sign = (path: string): string => {
-      let url = urls.get(path);
-      if (url === undefined) urls.set(path, (url = this.signer.sign(path, expiresAt)));
+    const sign = (path: string, range: ByteRange | undefined): string => {
+      const key = range === undefined ? path : `${path} ${range.offset}-${range.length}`;
+      let url = urls.get(key);
+      if (url === undefined) urls.set(key, (url = this.sign(path, expiresAt, range)));
       return url;
     };
     // What lies on another host is handed out as it is.
-    const signed = <R extends Resource>(resource: R): R =>
-      resource.foreign ? resource : { ...resource, path: sign(resource.path) };
+    const signed = <R extends Resource & { readonly byteRange?: ByteRange }>(resource: R): R =>
+      resource.foreign ? resource : { ...resource, path: sign(resource.path, resource.byteRange) };
     return segments.map((segment) => ({
       ...signed(segment),
       ...(segment.init === undefined ? {} : { init: signed(segment.init) }),

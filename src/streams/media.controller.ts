@@ -1,3 +1,4 @@
+import { type SendOptions } from '@fastify/static';
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
@@ -7,7 +8,12 @@ import { Config } from '../config/config.js';
 import { Problem } from '../http/problem.js';
 import { MEDIA_PATH } from './media-urls.js';
 import { openOrigin } from './origin.js';
+import { type ByteRange } from './phases.js';
 import { MediaSigner } from './signing/media-signer.js';
+
+/** The types of the file server leave out that it sends a part of a file. */
+type PartOptions = SendOptions & { readonly start?: number; readonly end?: number };
+type MediaRequest = FastifyRequest<{ Querystring: Record<string, unknown> }>;
 
 /** Serves the media of a folder to clients with a signed URL, like a CDN in production. */
 @ApiExcludeController()
@@ -25,18 +31,21 @@ export class MediaController {
   }
 
   @Get('*')
-  serve(
-    @Req() request: FastifyRequest<{ Querystring: Record<string, unknown> }>,
-    @Res() reply: FastifyReply,
-  ): void {
+  serve(@Req() request: MediaRequest, @Res() reply: FastifyReply): void {
     const { folder } = this;
     // The path as the client sent it: its encoding is part of what was signed.
     const path = request.url.split('?', 1)[0]!.slice(`/${MEDIA_PATH}/`.length);
     if (folder === undefined)
       throw new Problem('not-found', 'This service serves no media: the origin does.');
+    const range = this.signer.rangeOf(request.query);
     switch (this.signer.verify(path, request.query, this.clock.now())) {
       case 'valid':
-        void reply.sendFile(decodeURIComponent(path), folder);
+        // Folders with an empty name do not exist, and the file server refuses them.
+        void reply.sendFile(
+          decodeURIComponent(path).replaceAll(/\/{2,}/g, '/'),
+          folder,
+          range && keepToRange(request.raw, range),
+        );
         return;
       case 'expired':
         throw new Problem('url-expired', 'Request the phase again.');
@@ -46,4 +55,24 @@ export class MediaController {
         throw new Problem('not-found', 'This service serves no media: another server does.');
     }
   }
+}
+
+/**
+ * A URL of a part of a file gives no more than that part: a film in one file would be open by the URL of any segment. A Range
+ * header counts in the file, as players send it. Without one, the reply is the part.
+ */
+function keepToRange({ headers }: MediaRequest['raw'], { offset, length }: ByteRange): PartOptions {
+  const last = offset + length - 1;
+  if (headers.range === undefined) return { start: offset, end: last };
+  const asked = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range);
+  const from = Number(asked?.[1] ?? NaN);
+  if (!(from >= offset && from <= last))
+    throw new Problem(
+      'url-invalid',
+      `This URL is for the bytes ${offset}-${last}: send such a Range header.`,
+    );
+  headers.range = `bytes=${from}-${asked?.[2] ? Math.min(Number(asked[2]), last) : last}`;
+  // With a condition that fails, the whole file would be sent.
+  delete headers['if-range'];
+  return {};
 }

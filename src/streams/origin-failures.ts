@@ -1,6 +1,7 @@
-import { type LoggerService } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { type Clock } from '../clock.js';
+import { type Metrics } from '../observability/metrics.js';
 
 /** A failure starts a new outage if there was none for the same reason within this time. */
 const OUTAGE_ENDS_AFTER_MS = 60_000;
@@ -8,20 +9,26 @@ const MAX_REASONS = 100;
 
 /** Counts failures of the origin, and logs one line for each outage instead of one for each request. */
 export class OriginFailures {
-  /** How many reads of the origin have failed since the start. */
-  total = 0;
-  /** How many of these failures were bridged by a manifest in memory. */
-  bridged = 0;
+  private readonly log = new Logger(OriginFailures.name);
+  private readonly failures: ReturnType<Metrics['counter']>;
   /** When each reason last occurred, in monotonic milliseconds. */
   private readonly lastAt = new LRUCache<string, number>({ max: MAX_REASONS });
 
   constructor(
-    private readonly log: LoggerService,
     private readonly clock: Clock,
-  ) {}
+    metrics: Metrics,
+  ) {
+    this.failures = metrics.counter(
+      'origin_failures_total',
+      'Reads of the origin that failed, by whether a manifest in memory was used instead (bridged).',
+      ['bridged'],
+    );
+    for (const bridged of ['true', 'false']) this.failures.inc({ bridged }, 0);
+  }
 
-  note(error: unknown, streamId?: string): void {
-    this.total++;
+  /** `bridged`: a manifest in memory is used in place of the origin's answer. */
+  note(error: unknown, { streamId, bridged = false }: { streamId?: string; bridged?: boolean } = {}): void {
+    this.failures.inc({ bridged: String(bridged) });
     const { message, cause } = error as Error & { cause?: { code?: string } };
     // The text after a colon contains a URI or similar, which differs between streams.
     const kind = `${message.split(':', 1)[0]!} ${cause?.code ?? ''}`;

@@ -3,8 +3,8 @@ import { resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Config } from '../config/config.js';
 
-/** A playlist is text of a few kilobytes; two hours in segments of two seconds are about 300 KB. */
-const MAX_PLAYLIST_BYTES = 4 * 1024 * 1024;
+/** A day in segments of two seconds, each with a date and a token of 100 characters, is 8 MB. */
+const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024;
 
 /** An origin that redirects more often is treated as failing. */
 const MAX_REDIRECTS = 3;

@@ -34,8 +34,6 @@ export interface Segment extends Resource {
   readonly byteRange?: ByteRange;
   /** The initialisation section that must be decoded before it, of fragmented MP4. */
   readonly init?: Resource & { readonly byteRange?: ByteRange };
-  /** The path of `init`, for callers that know nothing else of it; undefined where it is foreign. */
-  readonly initPath?: string;
   readonly key?: SegmentKey;
   /** Timestamps, tracks or encoding begin anew with it. */
   readonly discontinuity?: true;

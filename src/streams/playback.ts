@@ -26,3 +26,17 @@ export function playbackQuery(session: PlayedSession, ticket: string | undefined
   const name = device.name === undefined ? '' : `&device_name=${encodeURIComponent(device.name)}`;
   return `${named}&device_id=${encodeURIComponent(device.id)}${name}`;
 }
+
+/**
+ * The folder of all that a playlist of the gate names, relative to the stream's own folder, with a slash at the end. It says
+ * whose session it is, as the query of the first URL does. So the lines of a playlist need not say it: a playlist is the
+ * same text for every viewer, and a long one is a tenth of the size.
+ */
+export function playbackFolder(
+  { userId, sessionId, device }: PlayedSession,
+  ticket: string | undefined,
+): string {
+  if (ticket !== undefined) return `s/${ticket}/`;
+  const named = [userId, sessionId, device?.id, device?.name].filter((one) => one !== undefined);
+  return `s/${named.map(encodeURIComponent).join(',')}/`;
+}

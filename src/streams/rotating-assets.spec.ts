@@ -35,7 +35,7 @@ describe('a live playlist whose keys rotate', () => {
     }
     expect(assets).toBeGreaterThan(SEGMENTS);
     expect(assets).toBeLessThanOrEqual(2 * SEGMENTS);
-    const paths = [...playlist.assets.values()];
+    const paths = [...playlist.assets.values()].map(({ path }) => path);
     // All listed keys, and the key before them, which a player at the end of the window may still request.
     for (let at = 199; at < 200 + SEGMENTS; at++) expect(paths).toContain(`news/key-${at}.bin`);
   });

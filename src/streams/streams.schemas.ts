@@ -132,6 +132,9 @@ const SEGMENT = component('Segment', {
       { description: 'The initialisation section to decode before the segment, of fragmented MP4.' },
     ),
   ),
+  init_url: Type.Optional(
+    Type.String({ format: 'uri', deprecated: true, description: 'As init.url, for clients of release 0.1.' }),
+  ),
   key: Type.Optional(
     object(
       {
@@ -160,8 +163,10 @@ function segmentJson(segment: Segment, media: string): SegmentJson {
   const json: SegmentJson = { url: urlOf(segment), duration_seconds: durationSeconds };
   if (sequence !== undefined) json.sequence = sequence;
   if (byteRange !== undefined) json.byte_range = byteRange;
-  if (init !== undefined)
+  if (init !== undefined) {
     json.init = { url: urlOf(init), ...(init.byteRange && { byte_range: init.byteRange }) };
+    json.init_url = json.init.url;
+  }
   if (key !== undefined) json.key = keyJson(key, urlOf);
   if (segment.discontinuity) json.discontinuity = true;
   if (segment.gap) json.gap = true;

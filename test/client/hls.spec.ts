@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import type * as adapter from '../../client/src/hls.js';
-import { told, useStage } from '../support/viewer.js';
+import { nextResult, useStage } from '../support/viewer.js';
 
 type Listener = (event: string, data: object) => void;
 
@@ -9,12 +9,12 @@ type Listener = (event: string, data: object) => void;
 class Player {
   loading: Promise<void> | undefined;
   stopped = false;
-  #listener: Listener | undefined;
+  readonly #listeners = new Map<string, Listener>();
 
   constructor(private readonly as: 'text' | 'arrayBuffer') {}
 
-  on(_event: string, listener: (event: never, data: never) => void): void {
-    this.#listener = listener as Listener;
+  on(event: string, listener: (event: never, data: never) => void): void {
+    this.#listeners.set(event, listener as Listener);
   }
 
   loadSource(url: string): void {
@@ -29,7 +29,10 @@ class Player {
     const reply = await fetch(url);
     const response: unknown = await reply[this.as]();
     if (!reply.ok)
-      this.#listener?.('hlsError', { response: { code: reply.status }, networkDetails: { response } });
+      this.#listeners.get('hlsError')?.('hlsError', {
+        response: { code: reply.status },
+        networkDetails: { response },
+      });
   }
 }
 
@@ -65,7 +68,7 @@ describe('hls.js through the gate', () => {
   it.each(['text', 'arrayBuffer'] as const)(
     'passes on a refusal received as %s in the same form as watch',
     async (as) => {
-      await told(stage.watch()[Symbol.asyncIterator]());
+      await nextResult(stage.watch()[Symbol.asyncIterator]());
       const { value } = await stage.watch()[Symbol.asyncIterator]().next();
       const reply = await fetch(`${stage.baseUrl}/v1/phases`, {
         method: 'POST',

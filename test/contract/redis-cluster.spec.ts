@@ -1,47 +1,41 @@
-import { Redis } from 'ioredis';
-import { PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/keys.js';
-import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
+import { ALL_PARTITIONS, PARTITIONS, partitionKeys, userKeys } from '../../src/sessions/redis/keys.js';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { useConnection } from '../support/redis-database.js';
 import { openRedisStore } from '../support/stores.js';
 import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
-/** A server in cluster mode refuses a script that touches a second slot, even where it holds them all. */
-describe('the Redis store on a node of a cluster', () => {
-  let server: OwnRedisServer;
-  let admin: Redis;
+describe('the Redis store on a cluster of three nodes', () => {
+  let cluster: RedisCluster;
   beforeAll(async () => {
-    server = await startOwnRedis(['--cluster-enabled', 'yes']);
-    admin = new Redis(server.url);
-    await admin.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
-    while (!(await admin.cluster('INFO')).includes('cluster_state:ok'))
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    cluster = await startRedisCluster();
   });
-  const redis = useConnection(() => server.url);
-  afterAll(async () => {
-    await admin.quit();
-    await server.stop();
-  });
+  const redis = useConnection(() => cluster.url, { isCluster: true });
+  afterAll(() => cluster.stop());
 
-  beforeEach(async () => {
-    await admin.flushdb();
-  });
+  beforeEach(() => cluster.empty());
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
   describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
 
-  it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
-    const slots = Array.from({ length: PARTITIONS }, (_, at) =>
-      admin.cluster('KEYSLOT', partitionKeys(at).state),
-    );
+  it('spreads its partitions evenly over all slots, with the records and the index of a user in one slot', async () => {
+    const [admin] = cluster.admins;
+    const slots = ALL_PARTITIONS.map((at) => admin!.cluster('KEYSLOT', partitionKeys(at).state));
     expect(await Promise.all(slots)).toEqual(Array.from({ length: PARTITIONS }, (_, at) => at * 64));
     for (const user of ['ana', 'ben', 'a'.repeat(64), 'x:y', '~@._-']) {
       const { records, index } = userKeys(user);
-      expect(await admin.cluster('KEYSLOT', records)).toBe(await admin.cluster('KEYSLOT', index));
+      expect(await admin!.cluster('KEYSLOT', records)).toBe(await admin!.cluster('KEYSLOT', index));
       expect(
         records.startsWith(
-          partitionKeys(Math.floor((await admin.cluster('KEYSLOT', user)) / 64)).recordsPrefix,
+          partitionKeys(Math.floor((await admin!.cluster('KEYSLOT', user)) / 64)).recordsPrefix,
         ),
       ).toBe(true);
     }
+  });
+
+  it('spreads its partitions within one of even over its nodes', async () => {
+    const holders = ALL_PARTITIONS.map((at) => redis().holderOf(partitionKeys(at).state));
+    const counts = [...Map.groupBy(holders, (name) => name).values()].map(({ length }) => length);
+    expect(counts).toHaveLength(3);
+    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
   });
 });

@@ -40,7 +40,11 @@ function requestOf({ method, url, schema }: RouteOptions) {
   const body = Object.fromEntries(required.map((field) => [field, properties[field]!.examples[0]]));
   return {
     method: [method].flat()[0] as 'GET',
-    url: url.replace(':rendition', '0').replaceAll(/:\w+/g, 'test-pattern').replace('*', 'index.css'),
+    url: url
+      .replace(':rendition', '0')
+      .replace(':credential', 'ana,tv')
+      .replaceAll(/:\w+/g, 'test-pattern')
+      .replace('*', 'index.css'),
     ...(required.length > 0 ? { payload: body } : {}),
   };
 }

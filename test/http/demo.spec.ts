@@ -9,7 +9,10 @@ import { useService } from '../support/service.js';
 const PAGE = {
   '/': 200,
   '/demo/client/api.js': 200,
+  '/demo/client/gate.js': 200,
   '/demo/client/hls.js': 200,
+  '/demo/client/tab.js': 200,
+  '/demo/client/time.js': 200,
   '/demo/demo.css': 200,
   '/demo/demo.js': 200,
   '/demo/hls.min.js': 200,

@@ -2,7 +2,7 @@ import { CallbackOutbox } from '../../src/sessions/session-events.js';
 import { STORES, useService } from '../support/service.js';
 
 const TOKEN = 'a-token-of-some-length';
-const RUNNING = { paused: false, since: null, by: null, until: null };
+const RUNNING = { paused: false, partial: false, since: null, by: null, until: null };
 
 describe.each(STORES)('the scheduled job, on %s,', (store) => {
   const service = useService(store, () => ({ INTERNAL_API_TOKEN: TOKEN }));
@@ -48,7 +48,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
     const pause = await post('/internal/expiry/pause', { by: 'ops, ticket 4711' });
     expect([pause.status, pause.body]).toEqual([
       200,
-      { paused: true, since, by: 'ops, ticket 4711', until: null },
+      { paused: true, partial: false, since, by: 'ops, ticket 4711', until: null },
     ]);
     service.clock.advance(30_000);
     expect(await sweep()).toEqual({ expired: 0, more: true, took_ms: expect.any(Number) });
@@ -69,6 +69,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
   it('pauses without a body, and until a given instant', async () => {
     expect((await post('/internal/expiry/pause')).body).toEqual({
       paused: true,
+      partial: false,
       since: now(),
       by: null,
       until: null,

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { get } from 'node:http';
+import { type IncomingMessage, get } from 'node:http';
 import { type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { brotliCompressSync, brotliDecompressSync, gunzipSync, gzipSync } from 'node:zlib';
 import { LiveOrigin } from '../support/live-origin.js';
 import { type Service, STORES, useService } from '../support/service.js';
 import { until } from '../support/until.js';
@@ -84,21 +86,37 @@ describe.each(STORES)('the gate, on %s,', (store) => {
     const root = await player.get('index.m3u8');
     expect(root.headers['content-type']).toBe('application/vnd.apple.mpegurl');
     expect(root.headers['cache-control']).toBe('no-store');
-    const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    const name = `viewer-${store.length}-${user}`;
     expect(root.text).toBe(
       readFileSync(join(SAMPLE, 'index.m3u8'), 'utf8')
-        .replace('360p/index.m3u8', `0/index.m3u8${viewer}`)
-        .replace('720p/index.m3u8', `1/index.m3u8${viewer}`),
+        .replace('360p/index.m3u8', `s/${name},tv/0/index.m3u8`)
+        .replace('720p/index.m3u8', `s/${name},tv/1/index.m3u8`),
     );
-    const media = await player.get('1/index.m3u8');
+    const media = await service.send('get', `/v1/play/test-pattern/s/${name},tv/1/index.m3u8`);
     let count = 0;
     expect(media.text.replaceAll(/^(\d+)-[a-z0-9]+\.ts/gm, '$1.ts')).toBe(
+      readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
+        /^segment-\d+\.ts$/gm,
+        () => `${count++}.ts`,
+      ),
+    );
+    expect(count).toBe(16);
+    // What a playlist names by a relative URI is of the session that the playlist is of.
+    const segment = await service.send('get', `/v1/play/test-pattern/s/${name},tv/1/5.ts`);
+    expect([segment.status, await player.sessions()]).toMatchObject([302, [{ sessionId: 'tv', phase: 2 }]]);
+  });
+
+  it('leads by a query to what was loaded by a query, as playlists of release 0.1 name it', async () => {
+    const player = fresh();
+    const viewer = `?user_id=viewer-${store.length}-${user}&session_id=tv`;
+    let count = 0;
+    const { text } = await player.get('1/index.m3u8');
+    expect(text.replaceAll(/^(\d+)-[a-z0-9]+\.ts/gm, '$1.ts')).toBe(
       readFileSync(join(SAMPLE, '720p/index.m3u8'), 'utf8').replace(
         /^segment-\d+\.ts$/gm,
         () => `${count++}.ts${viewer}`,
       ),
     );
-    expect(count).toBe(16);
   });
 
   it('redirects a segment to its signed URL, which lives for X, and counts it as a request for its phase', async () => {
@@ -195,6 +213,14 @@ describe.each(STORES)('the gate, on %s,', (store) => {
       status: 422,
       errors: [{ field: 'rendition' }],
     });
+    for (const credential of ['ana,', ',tv', 'ana,a%2Fb', 'a%20b,tv'])
+      expect((await service.send('get', `/v1/play/test-pattern/s/${credential}/0/1.ts`)).body).toMatchObject({
+        status: 422,
+        errors: [{ field: 'credential' }],
+      });
+    expect((await service.send('get', '/v1/play/test-pattern/s/no-ticket/0/1.ts')).body).toMatchObject({
+      status: 401,
+    });
     for (const path of ['2/index.m3u8', '9999/0.ts'])
       expect((await player.get(path)).body).toMatchObject({ code: 'stream-not-found' });
     for (const path of ['0/..%2f..%2fsecret', '0/a-nothing.key', '0/1x.ts'])
@@ -215,10 +241,23 @@ describe.each(STORES)('the gate, on %s,', (store) => {
       expect(reply.headers['access-control-allow-origin']).toBe('*');
     const url = await service.app.getUrl();
     const preflight = await fetch(`${url}/v1/play/test-pattern/0/0.ts`, { method: 'OPTIONS' });
-    expect([preflight.status, preflight.headers.get('access-control-allow-headers')]).toEqual([
-      204,
-      expect.stringContaining('range'),
-    ]);
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-headers')!.split(', ')).toEqual(
+      expect.arrayContaining([
+        'range',
+        'authorization',
+        'content-type',
+        'accept-encoding',
+        'cache-control',
+        'cmcd-object',
+        'cmcd-request',
+        'cmcd-session',
+        'cmcd-status',
+        'traceparent',
+        'baggage',
+        'sentry-trace',
+      ]),
+    );
     expect(
       (await fetch(`${url}/v1/phases`, { method: 'OPTIONS' })).headers.get('access-control-allow-origin'),
     ).toBe(null);
@@ -313,13 +352,13 @@ describe('the gate of a live stream', () => {
   it('follows the window, with one read for concurrent requests, and counts a reload as activity', async () => {
     const replies = await Promise.all(Array.from({ length: 20 }, () => player.get('index.m3u8')));
     expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
-    expect(replies[0]!.text).toMatch(/^0\/100-[a-z0-9]+\.ts\?/m);
+    expect(replies[0]!.text).toMatch(/0\/100-[a-z0-9]+\.ts$/m);
     expect(origin.reads).toBe(1);
     // Phase 10 is not whole yet.
     expect(await player.sessions()).toMatchObject([{ phase: 9, streamId: 'news' }]);
     origin.first = 103;
     service.clock.advance(RELOADED_MS);
-    expect((await player.get('index.m3u8')).text).toContain('\n0/108-');
+    expect((await player.get('index.m3u8')).text).toContain('0/108-');
     service.clock.advance(5_000);
     await player.get('0/index.m3u8');
     expect(await player.sessions()).toMatchObject([{ lastActivityAt: service.clock.now() }]);
@@ -400,6 +439,22 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
+    put(
+      'one-file/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:5',
+        '#EXT-X-MAP:URI="../film/all.m4s",BYTERANGE="2@0"',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:3@2',
+        '../film/all.m4s',
+        '#EXT-X-MAP:URI="../film/all.m4s",BYTERANGE="2@3"',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:5@5',
+        '../film/all.m4s',
+        '#EXT-X-ENDLIST',
+      ].join('\n'),
+    );
     put('film/1.key', 'key');
     put('many/session.key', 'of the session');
     put(
@@ -423,7 +478,7 @@ describe('the gate of encrypted and fragmented streams', () => {
   it('redirects to keys, initialisation sections and byte ranges', async () => {
     const player = playerOf(service, 'film');
     const { text } = await player.get('0/index.m3u8');
-    const [key, init] = [...text.matchAll(/URI="(a-[^?]+)\?/g)].map(([, name]) => name!);
+    const [key, init] = [...text.matchAll(/URI="(a-[^"?]+)[?"]/g)].map(([, name]) => name!);
     const fetched = async (path: string, headers = {}) => {
       const { headers: reply } = await player.get(path);
       return (await fetch(reply.location!, { headers })).text();
@@ -433,8 +488,35 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
   });
 
+  it('gives no more of a file by a URL than the range that the URL is for', async () => {
+    const { headers } = await playerOf(service, 'film').get('0/0.m4s');
+    const { body } = await service.ask({ user_id: 'ana', session_id: 'api', stream_id: 'film' });
+    const init = await playerOf(service, 'one-file').get('0/index.m3u8');
+    const { headers: ofInit } = await playerOf(service, 'one-file').get(
+      `0/${/URI="(a-[^"?]+)/.exec(init.text)![1]}`,
+    );
+    const fetched = async (url: string, range?: string) => {
+      const more = { 'if-range': '"another"' };
+      const reply = await fetch(url, { headers: range === undefined ? more : { range, ...more } });
+      return reply.ok ? reply.text() : reply.status;
+    };
+    for (const url of [headers.location!, body.phase.segments[0].url as string])
+      expect([
+        await fetched(url, 'bytes=3-'),
+        await fetched(url, 'bytes=2-9'),
+        await fetched(url, 'bytes=1-5'),
+        await fetched(url, 'bytes=6-'),
+        await fetched(url, 'bytes=2-3,0-9'),
+        await fetched(url, 'bytes=-9'),
+        await fetched(url),
+      ]).toEqual(['345', '2345', 403, 403, 403, 403, '2345']);
+    // Two sections in one file have one name: its URL is for what they span.
+    expect(await fetched(ofInit.location!, 'bytes=0-9')).toBe('01234');
+    expect(await fetched(ofInit.location!, 'bytes=5-9')).toBe(403);
+  });
+
   it('keeps the place of a player that fetches only keys, because a signed URL counts as media', async () => {
-    const nameIn = (text: string): string => /URI="(a-[^?]+)\?/.exec(text)![1]!;
+    const nameIn = (text: string): string => /URI="(?:s\/[^/]+\/)?(a-[^?"]+)/.exec(text)![1]!;
     for (const [stream, user, at] of [
       ['film', 'of-a-rendition', '0/'],
       ['many', 'of-the-session', ''],
@@ -451,11 +533,86 @@ describe('the gate of encrypted and fragmented streams', () => {
     const player = playerOf(service, 'many');
     const { text } = await player.get('index.m3u8');
     expect(text).toContain('URI="skd://keys.example/1"');
-    const [, name] = /URI="(a-[\w-]+\.key)\?/.exec(text)!;
+    const [, name] = /URI="s\/[^/]+\/(a-[\w-]+\.key)"/.exec(text)!;
     const { headers } = await player.get(name!);
+    expect((await service.send('get', `/v1/play/many/s/ana,tv/${name}`)).headers.location).toBe(
+      headers.location,
+    );
     expect(await (await fetch(headers.location!)).text()).toBe('of the session');
     expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
     const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
     expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
+  });
+});
+
+describe('the gate, asked by clients that take compressed replies,', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'streamgate-dvr-'));
+  const SEGMENTS = 1_800;
+  let origin: string;
+  beforeAll(() => {
+    const lines = Array.from(
+      { length: SEGMENTS },
+      (_, n) => `#EXTINF:${(3.84 + ((n * 7) % 13) / 100).toFixed(3)},\nsegment-${100_000 + n}.ts`,
+    );
+    origin = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', ...lines, '#EXT-X-ENDLIST', ''].join('\n');
+    mkdirSync(join(folder, 'dvr'));
+    writeFileSync(join(folder, 'dvr/index.m3u8'), origin);
+    mkdirSync(join(folder, 'short'));
+    writeFileSync(
+      join(folder, 'short/index.m3u8'),
+      '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n0.ts\n#EXT-X-ENDLIST\n',
+    );
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: folder }));
+  const load = async (accepted: string, user = 'ana', stream = 'dvr') => {
+    const url = `${await service.app.getUrl()}/v1/play/${stream}/s/${user},tv/0/index.m3u8`;
+    const reply = Promise.withResolvers<IncomingMessage>();
+    get(url, { headers: { 'accept-encoding': accepted }, agent: false }, reply.resolve).on(
+      'error',
+      reply.reject,
+    );
+    const { statusCode, headers } = await reply.promise;
+    const body = await buffer(await reply.promise);
+    return { statusCode, encoding: headers['content-encoding'], vary: headers.vary, body };
+  };
+
+  it('sends a long playlist in no more bytes than the origin would, compressed, and 30 %', async () => {
+    const plain = await load('identity');
+    expect(plain).toMatchObject({ statusCode: 200, encoding: undefined, vary: 'accept-encoding' });
+    for (const [accepted, encoding, decompress, compress] of [
+      ['gzip, deflate', 'gzip', gunzipSync, gzipSync],
+      ['gzip, deflate, br', 'br', brotliDecompressSync, brotliCompressSync],
+      ['br;q=0, gzip;q=0.5', 'gzip', gunzipSync, gzipSync],
+    ] as const) {
+      const reply = await load(accepted);
+      expect([reply.statusCode, reply.encoding]).toEqual([200, encoding]);
+      expect(decompress(reply.body).toString()).toBe(plain.body.toString());
+      expect(reply.body.length).toBeLessThan(1.3 * compress(origin).length);
+    }
+  });
+
+  it('is the same text for every viewer, which is compressed once', async () => {
+    const replies = await Promise.all(['ben', 'cyd'].map(async (user) => load('br', user)));
+    expect(replies[0]!.body.equals(replies[1]!.body)).toBe(true);
+    expect((await service.sessions.list('cyd')).sessions.map(({ sessionId }) => sessionId)).toEqual(['tv']);
+  });
+
+  it('repeats nothing of a request in a playlist but who plays', async () => {
+    const { text } = await playerOf(service, 'dvr').raw(
+      '?user_id=eve&session_id=tv&echo=a-guess&CMCD=sid%3D%22a-guess%22',
+    );
+    expect([text.includes('#EXTINF'), text.includes('a-guess')]).toEqual([true, false]);
+  });
+
+  it('sends what is short as it is', async () => {
+    const { statusCode, encoding, body } = await load('br', 'dan', 'short');
+    expect([statusCode, encoding, body.toString()]).toEqual([
+      200,
+      undefined,
+      expect.stringContaining('#EXTINF:4'),
+    ]);
   });
 });

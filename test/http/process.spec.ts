@@ -41,7 +41,7 @@ describe('the configuration', () => {
       LOG_LEVEL: 'loud-value',
       AUTH_MODE: 'basic-value',
       STORE_DOWN_POLICY: 'open',
-      REDIS_CLUSTER: 'true',
+      REDIS_CLUSTER: 'maybe',
       INTERNAL_API_TOKEN_FILE: '/nonexistent',
     });
     expect(code).toBe(1);

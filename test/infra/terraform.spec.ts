@@ -95,8 +95,8 @@ describe.each(Object.entries(TASKS))('the environment of the task definition, %s
   });
 });
 
-it('the service refuses cluster mode, like Terraform: remove redis_cluster_ready when this fails', () => {
-  expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual(['REDIS_CLUSTER']);
+it('the service takes the cluster mode that Terraform sets from two shards on', () => {
+  expect(faultsOf({ ...all(TASKS.minimal), REDIS_CLUSTER: 'true' })).toEqual([]);
 });
 
 it('the service has no authentication other than jwt and none', () => {

@@ -37,23 +37,23 @@ interface RedisDatabase {
   readonly empty: () => Promise<void>;
 }
 
-/** A log for connections whose losses are not the test's business. */
+/** Ignores the log lines of connections, for tests that are not about them. */
 export const QUIET = new Availability({
   log: () => undefined,
   warn: () => undefined,
   error: () => undefined,
 });
 
-/** A connection as the service makes it, but for its patience with a machine that has other work to do. */
-export function connectPatiently(url: string): RedisLink {
-  return connectRedis({ url: url }, QUIET, 15_000);
+/** A connection like that of the service, but with a longer time-out, because the machine may be busy. */
+export function connectPatiently(url: string, settings: { isCluster?: boolean } = {}): RedisLink {
+  return connectRedis({ url, ...settings }, QUIET, 15_000);
 }
 
-/** A link that is ready for the tests of the suite that calls this, and closed after them. */
-export function useConnection(url: () => string): () => RedisLink {
+/** A link for the calling suite, which is ready before its tests and closed after them. */
+export function useConnection(url: () => string, settings?: { isCluster?: boolean }): () => RedisLink {
   let link: RedisLink;
   beforeAll(async () => {
-    link = connectPatiently(url());
+    link = connectPatiently(url(), settings);
     await link.attempted();
   });
   afterAll(() => link.close());

@@ -156,8 +156,9 @@ export class MemorySessionRepository extends SessionRepository {
     return this.pause;
   }
 
-  override async resumeExpiry(): Promise<void> {
+  override async resumeExpiry(): Promise<boolean> {
     this.pause = undefined;
+    return true;
   }
 
   override async expiryPause(): Promise<Pause | undefined> {
@@ -169,7 +170,9 @@ export class MemorySessionRepository extends SessionRepository {
     return { admitted: this.counts.admitted, expired, ended, undone, unreadable: 0 };
   }
 
-  override async check(): Promise<void> {}
+  override async check(): Promise<'ok'> {
+    return 'ok';
+  }
 
   override async mayEvict(): Promise<boolean> {
     return false;

@@ -1,7 +1,7 @@
 /** The rights of the ACL user that this service is in Redis, without its name and password, as ACL SETUSER takes them. */
 export const RIGHTS =
-  'resetkeys ~sg:* resetchannels &sg:u:* +@hash +@sortedset +@stream +get +set +incrby +exists +time +eval +evalsha +publish +subscribe ' +
-  '+unsubscribe +ping +select +client|setname +info';
+  'resetkeys ~sg:* resetchannels &sg:* +@hash +@sortedset +@stream +get +set +incrby +exists +time +eval +evalsha +publish +subscribe ' +
+  '+unsubscribe +spublish +ssubscribe +sunsubscribe +cluster|slots +ping +select +client|setname +info';
 
 /** What Redis means by an error that lasts until somebody mends it. */
 export interface Fault {

@@ -58,6 +58,8 @@ export class PartitionKeys {
   readonly recordsPrefix: string;
   /** What the indexes of the buckets begin with: ZSET user -> a lower bound of when its earliest record is due. */
   readonly indexPrefix: string;
+  /** What the channels of its users begin with in a cluster: they lie in the slot of the partition, as a sharded message must. */
+  readonly channelPrefix: string;
   readonly script: ScriptKeys<'partition'>;
 
   constructor(
@@ -72,6 +74,7 @@ export class PartitionKeys {
     this.aside = `sg:{${tag}}:q`;
     this.recordsPrefix = `sg:{${tag}}:u:`;
     this.indexPrefix = `sg:{${tag}}:x:`;
+    this.channelPrefix = `sg:{${tag}}:c:`;
     this.script = new ScriptKeys('partition', this);
   }
 }
@@ -151,14 +154,22 @@ export function rateKeys(key: string): ScriptKeys<'rate'> {
   return new ScriptKeys('rate', { count: `sg:r:${key}` });
 }
 
-/** The channel on which watchers are told of a user's events. */
-export function userChannel(userId: string): string {
-  return `sg:u:${userId}`;
+/**
+ * The channel on which watchers are told of a user's events; `sharded` in a cluster. On a single server it keeps the name of
+ * release 0.1.0, whose instances may run beside this one (docs/decisions/0016-cluster.md).
+ */
+export function userChannel(userId: string, sharded: boolean): string {
+  return (sharded ? userKeys(userId).ofPartition.channelPrefix : 'sg:u:') + userId;
+}
+
+/** The user of a channel. */
+export function userOfChannel(channel: string): string {
+  return channel.replace(/^sg:(?:u|\{\d+\}:c):/, '');
 }
 
 /** A channel like those of users that nobody listens on, because no user has such an id. */
-export function probeChannel(): string {
-  return userChannel('.');
+export function probeChannel({ channelPrefix }: PartitionKeys, sharded: boolean): string {
+  return `${sharded ? channelPrefix : 'sg:u:'}.`;
 }
 
 /** STRING: the newest layout that any instance may write: see layout-choice.ts. */

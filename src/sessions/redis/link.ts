@@ -1,8 +1,12 @@
 /* oxlint-disable no-underscore-dangle -- the names of ShortLivedCommand are those of ioredis */
-import { Command, Redis, ReplyError } from 'ioredis';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, type Redis, ReplyError, type RedisOptions } from 'ioredis';
+import keySlot from 'cluster-key-slot';
 import { type RedisEndpoint } from '../../config/sessions.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type Availability } from './availability.js';
+import { ClusterServers } from './cluster-servers.js';
+import { type Server, type Servers, SingleServer } from './servers.js';
 
 /**
  * How long a command may take before the store counts as unavailable. A viewer's player has a phase in hand to bridge
@@ -17,6 +21,9 @@ const CONNECT_TIMEOUT_MS = 1_000;
  */
 const SILENT_FOR = 2;
 
+/** While a cluster moves a slot, its commands are sent again: the first time after this, later after up to ten times that. */
+const MOVING_MS = 20;
+
 /** An entry of a stream: its id, then names and values in turn. */
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
@@ -25,7 +32,7 @@ export function wireOf(argument: string | number): string {
   return `$${Buffer.byteLength(String(argument))}\r\n${argument}\r\n`;
 }
 
-/** A call of a script: `key` says which server has it, `count` how many arguments `wire` holds in Redis's protocol. */
+/** A call of a script: `key` says which server it is for, `count` how many arguments `wire` holds in Redis's protocol. */
 interface ScriptCall {
   readonly lua: string;
   readonly sha: string;
@@ -39,6 +46,8 @@ interface ScriptCall {
  * that of Redis if Redis refused the command. Commands of one turn of the event loop go out in one write.
  */
 export interface RedisLink {
+  /** Whether messages are sharded: true in a cluster. */
+  readonly sharded: boolean;
   /** Runs a script by its hash; a server that does not know it gets the whole text, and has not run it before. */
   run(call: ScriptCall): Promise<unknown>;
   get(key: string): Promise<string | null>;
@@ -57,10 +66,14 @@ export interface RedisLink {
     ids: readonly string[],
     tries?: number,
   ): Promise<void>;
-  /** The time of the server that has each of these keys, in Unix milliseconds. Each server is asked once. */
-  times(keys: readonly string[]): Promise<number[]>;
-  /** A section of INFO by name; empty where the user may not ask for it. */
-  info(section: string): Promise<ReadonlyMap<string, string>>;
+  /** The time of the server that holds this key, in Unix milliseconds. */
+  time(key: string): Promise<number>;
+  /** A section of INFO by name, of each server; empty where the user may not ask for it. */
+  info(section: string): Promise<readonly ReadonlyMap<string, string>[]>;
+  /** A name of the server that holds this key, to tell apart keys of different servers. */
+  holderOf(key: string): string;
+  /** How many servers have no connection now. */
+  serversAway(): number;
   /** Resolves when the connection is ready or failed for the first time: a service may start without its store. */
   attempted(): Promise<void>;
   /** Calls back each time that a connection is ready, from now on, and soon if one is ready already. */
@@ -80,22 +93,31 @@ interface SubscriberListeners {
 export interface Subscriber {
   subscribe(channels: readonly string[]): Promise<void>;
   unsubscribe(channel: string): void;
-  /** Rejects if nothing comes back, as on a connection to a lost host. */
-  ping(): Promise<void>;
-  reconnect(): void;
+  /** Opens each connection anew on which nothing comes back, as on one to a lost host. Never rejects. */
+  reconnectSilent(): Promise<void>;
   /** Disconnects at once: nobody waits for what it would still tell. */
   close(): void;
 }
 
 /** Errors of a server that is not the one to ask now: a replica after a failover, or one that still loads its data. */
 const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
+/** Errors of a cluster whose slot is with another node, or on its way there. The command was not run. */
+const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN) /;
+/** Errors of a node that serves nothing now, because it sees too few of the others. */
+const OUT_OF_SERVICE = /^CLUSTERDOWN/;
 
 /** Errors of a server that lets this service do nothing at all. */
 const NOT_US = /^(WRONGPASS|NOAUTH)/;
 
 /** Whether an error means that the server refused this command, rather than that it is away. */
 function isRefusal(error: Error): boolean {
-  return error instanceof ReplyError && !NOT_NOW.test(error.message) && !NOT_US.test(error.message);
+  const { message } = error;
+  return (
+    error instanceof ReplyError &&
+    !NOT_NOW.test(message) &&
+    !OUT_OF_SERVICE.test(message) &&
+    !NOT_US.test(message)
+  );
 }
 
 /**
@@ -103,11 +125,11 @@ function isRefusal(error: Error): boolean {
  * in tests that are not about time, since the machine that they run on may be busy.
  */
 export function connectRedis(
-  { url, username, password }: RedisEndpoint,
+  { url, username, password, isCluster = false }: RedisEndpoint,
   availability: Availability,
   commandTimeoutMs = COMMAND_TIMEOUT_MS,
 ): RedisLink {
-  const redis = new Redis(url, {
+  const options: RedisOptions = {
     ...(username === undefined ? {} : { username, password: '' }),
     ...(password === undefined ? {} : { password }),
     connectionName: 'streamgate',
@@ -122,15 +144,9 @@ export function connectRedis(
     // After a failover the old primary is a replica: reconnect to find the new one.
     reconnectOnError: (error) => NOT_NOW.test(error.message),
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
-  });
-  redis.on('error', (error: Error & { code?: string }) => {
-    availability.lost(error.code ?? error.message);
-  });
-  // Not `close`, which tells of an orderly end as well.
-  redis.on('reconnecting', () => {
-    availability.lost('the connection was lost');
-  });
-  return new IoredisLink(redis, availability);
+  };
+  const Kind = isCluster ? ClusterServers : SingleServer;
+  return new IoredisLink(new Kind(url, options, availability), commandTimeoutMs);
 }
 
 /** What each of these gives; rejects when all are settled and any failed. */
@@ -142,53 +158,55 @@ export async function allOf<T>(replies: readonly Promise<T>[]): Promise<T[]> {
 }
 
 class IoredisLink implements RedisLink {
+  readonly sharded: boolean;
   private readonly subscribers = new Set<Subscriber>();
 
   constructor(
-    private readonly redis: Redis,
-    private readonly availability: Availability,
-  ) {}
+    private readonly servers: Servers,
+    private readonly patienceMs: number,
+  ) {
+    this.sharded = servers.sharded;
+  }
 
   async run({ lua, sha, key, count, wire }: ScriptCall): Promise<unknown> {
-    const node = this.nodeOf(key);
     const head = `*${count + 2}\r\n`;
     try {
-      const byHash = new WiredCommand('evalsha', `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`);
-      return this.worked(await this.send(node, byHash));
+      const byHash = `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`;
+      return await this.ask(key, () => new WiredCommand('evalsha', byHash));
     } catch (error) {
-      if (!(error as Error).message.startsWith('NOSCRIPT')) throw this.failure(error as Error);
+      if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
     }
     const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
-    return this.answer(this.send(node, new WiredCommand('eval', whole)));
+    return this.ask(key, () => new WiredCommand('eval', whole));
   }
 
   async get(key: string): Promise<string | null> {
-    return this.command(this.nodeOf(key), 'get', [key]);
+    return this.command('get', [key]);
   }
 
   async set(key: string, value: string): Promise<void> {
-    await this.command(this.nodeOf(key), 'set', [key, value]);
+    await this.command('set', [key, value]);
   }
 
   async hget(key: string, field: string): Promise<string | null> {
-    return this.command(this.nodeOf(key), 'hget', [key, field]);
+    return this.command('hget', [key, field]);
   }
 
   async hmget(key: string, fields: readonly string[]): Promise<(string | null)[]> {
-    return this.command(this.nodeOf(key), 'hmget', [key, ...fields]);
+    return this.command('hmget', [key, ...fields]);
   }
 
   async hdel(key: string, fields: readonly string[]): Promise<void> {
-    await this.command(this.nodeOf(key), 'hdel', [key, ...fields]);
+    await this.command('hdel', [key, ...fields]);
   }
 
   async xlen(stream: string): Promise<number> {
-    return this.command(this.nodeOf(stream), 'xlen', [stream]);
+    return this.command('xlen', [stream]);
   }
 
   async xrange(stream: string, from: string, count?: number): Promise<StreamEntry[]> {
     const bound = count === undefined ? [] : ['COUNT', count];
-    return this.command(this.nodeOf(stream), 'xrange', [stream, from, '+', ...bound]);
+    return this.command('xrange', [stream, from, '+', ...bound]);
   }
 
   async xclaim(
@@ -199,64 +217,55 @@ class IoredisLink implements RedisLink {
     tries?: number,
   ): Promise<void> {
     const retryCount = tries === undefined ? [] : ['RETRYCOUNT', tries];
-    const args = [stream, group, consumer, 0, ...ids, ...retryCount, 'JUSTID'];
-    await this.command(this.nodeOf(stream), 'xclaim', args);
+    await this.command('xclaim', [stream, group, consumer, 0, ...ids, ...retryCount, 'JUSTID']);
   }
 
-  async times(keys: readonly string[]): Promise<number[]> {
-    const asked = new Map<Redis, Promise<number>>();
-    for (const node of keys.map((key) => this.nodeOf(key)))
-      if (!asked.has(node)) asked.set(node, this.timeOf(node));
-    await Promise.all(asked.values());
-    return Promise.all(keys.map((key) => asked.get(this.nodeOf(key))!));
+  async time(key: string): Promise<number> {
+    const command = new ShortLivedCommand('time', [], { replyEncoding: 'utf8' });
+    const [seconds, micros] = (await this.sendTo(this.servers.of(key), command)) as [string, string];
+    return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   }
 
-  async info(section: string): Promise<ReadonlyMap<string, string>> {
-    const text = await this.send(
-      this.redis,
-      new ShortLivedCommand('info', [section], { replyEncoding: 'utf8' }),
-    )
-      .then((reply) => this.worked(reply) as string)
-      .catch((error: Error) => {
-        // A right that no request needs.
-        if (error.message.startsWith('NOPERM')) return '';
-        throw this.failure(error);
-      });
-    return new Map([...text.matchAll(/^(\w+):(.*)$/gm)].map(([, name, value]) => [name!, value!.trim()]));
+  holderOf(key: string): string {
+    return this.servers.of(key)?.name ?? '';
+  }
+
+  serversAway(): number {
+    const servers = this.servers.all();
+    // A cluster that was never reached has no servers yet.
+    return servers.length === 0 ? 1 : servers.filter(({ redis }) => redis.status !== 'ready').length;
+  }
+
+  async info(section: string): Promise<readonly ReadonlyMap<string, string>[]> {
+    return Promise.all(
+      this.servers.all().map(async ({ redis, availability }) => {
+        const text = await redis.info(section).catch((error: Error) => {
+          // A right that no request needs.
+          if (error.message.startsWith('NOPERM')) return '';
+          throw failureOf(error, availability);
+        });
+        return new Map([...text.matchAll(/^(\w+):(.*)$/gm)].map(([, name, value]) => [name!, value!.trim()]));
+      }),
+    );
   }
 
   async attempted(): Promise<void> {
-    if (this.redis.status === 'ready') return;
-    await new Promise<void>((resolve) => {
-      this.redis.once('ready', resolve);
-      this.redis.once('close', resolve);
-    });
+    await this.servers.attempted();
   }
 
   onReady(listener: () => void): void {
-    this.redis.on('ready', listener);
-    if (this.redis.status === 'ready') queueMicrotask(listener);
+    this.servers.onReady(listener);
   }
 
-  subscribe({ message, ready }: SubscriberListeners): Subscriber {
-    const connection = this.redis.duplicate({ enableOfflineQueue: true, autoResubscribe: false });
-    connection.on('error', () => undefined);
-    connection.on('message', message);
-    connection.on('ready', ready);
+  subscribe(listeners: SubscriberListeners): Subscriber {
+    const connections = new SubscriberConnections(this.servers, listeners);
     const subscriber: Subscriber = {
-      subscribe: async (channels) => {
-        await this.answer(connection.subscribe(...channels));
-      },
-      unsubscribe: (channel) => {
-        connection.unsubscribe(channel).catch(() => undefined);
-      },
-      ping: async () => {
-        await connection.ping();
-      },
-      reconnect: () => connection.disconnect(true),
+      subscribe: async (channels) => connections.subscribe(channels),
+      unsubscribe: (channel) => connections.unsubscribe(channel),
+      reconnectSilent: async () => connections.reconnectSilent(),
       close: () => {
         this.subscribers.delete(subscriber);
-        connection.disconnect();
+        connections.close();
       },
     };
     this.subscribers.add(subscriber);
@@ -265,61 +274,171 @@ class IoredisLink implements RedisLink {
 
   async close(): Promise<void> {
     for (const subscriber of this.subscribers) subscriber.close();
-    await this.redis.quit().catch(() => this.redis.disconnect());
+    await this.servers.close();
   }
 
-  /** The server that has a key. There is one now; a cluster is to be told apart here. */
-  private nodeOf(_key: string): Redis {
-    return this.redis;
+  /** The first of the arguments is the key. */
+  private async command<T>(name: string, args: readonly [key: string, ...(string | number)[]]): Promise<T> {
+    const made = (): Command => new ShortLivedCommand(name, [...args], { replyEncoding: 'utf8' });
+    return this.ask(args[0], made) as Promise<T>;
   }
 
-  private async timeOf(node: Redis): Promise<number> {
-    const [seconds, micros] = await this.command<[string, string]>(node, 'time', []);
-    return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
-  }
-
-  private async command<T>(node: Redis, name: string, args: readonly (string | number)[]): Promise<T> {
-    const command = new ShortLivedCommand(name, [...args], { replyEncoding: 'utf8' });
-    return this.answer(this.send(node, command)) as Promise<T>;
-  }
-
-  /**
-   * Commands of one turn of the event loop go out in one write, because a write costs more than the command: it took a
-   * tenth off the CPU of a renewal, and nearly a third off Redis's (docs/decisions/0004-hot-path.md). ioredis's own
-   * auto-pipelining gained next to nothing. A reply waits for the end of the turn, a fraction of a millisecond.
-   */
-  private async send(node: Redis, command: Command): Promise<unknown> {
-    const { stream } = node;
-    // Undefined before the first connection.
-    if (stream && stream.writableCorked === 0) {
-      stream.cork();
-      setImmediate(() => {
-        stream.uncork();
-      });
-    }
-    return node.sendCommand(command);
-  }
-
-  private async answer(reply: Promise<unknown>): Promise<unknown> {
+  /** Sends a command to the server that holds the key. While a cluster moves the key's slot, that takes several tries. */
+  private async ask(key: string, made: () => Command): Promise<unknown> {
+    const server = this.servers.of(key);
     try {
-      return this.worked(await reply);
+      const reply = await this.sendTo(server, made());
+      // Not after a command without a key: a node that is cut off from its cluster answers those.
+      server?.availability.works();
+      return reply;
     } catch (error) {
-      throw this.failure(error as Error);
+      if (!this.sharded || !ELSEWHERE.test((error as Error).message)) throw error;
+    }
+    return this.askAgain(key, made, server);
+  }
+
+  private async askAgain(key: string, made: () => Command, last: Server | undefined): Promise<unknown> {
+    let server = last;
+    let waitMs = MOVING_MS;
+    for (let waited = 0; ; waited += waitMs, waitMs = Math.min(2 * waitMs, 10 * MOVING_MS)) {
+      await Promise.all([this.servers.refresh(server), sleep(waitMs * (0.5 + Math.random()))]);
+      server = this.servers.of(key);
+      try {
+        return await this.sendTo(server, made());
+      } catch (error) {
+        if (!ELSEWHERE.test((error as Error).message) || waited > this.patienceMs) throw error;
+      }
     }
   }
 
-  private worked(reply: unknown): unknown {
-    this.availability.works();
-    return reply;
+  private async sendTo(server: Server | undefined, command: Command): Promise<unknown> {
+    if (server === undefined) {
+      void this.servers.refresh();
+      throw unavailable(undefined);
+    }
+    try {
+      writeTogether(server.redis);
+      return await server.redis.sendCommand(command);
+    } catch (error) {
+      const cause = error as Error;
+      if (!isRefusal(cause)) {
+        server.availability.lost(cause.message);
+        void this.servers.refresh(server);
+      }
+      throw failureOf(cause, server.availability);
+    }
+  }
+}
+
+/** A refusal that `availability` does not explain in the log is logged with its request; that Redis is away is logged once. */
+function failureOf(cause: Error, availability?: Availability): StoreUnavailableError {
+  if (!isRefusal(cause)) return unavailable(cause);
+  const announced = availability?.refused(cause.message) ?? false;
+  return new StoreUnavailableError(cause.message, { cause, announced });
+}
+
+function unavailable(cause: Error | undefined): StoreUnavailableError {
+  return new StoreUnavailableError('Redis did not answer', { cause, announced: true, away: true });
+}
+
+/**
+ * Commands of one turn of the event loop go out in one write, because a write costs more than the command: it took a
+ * tenth off the CPU of a renewal, and nearly a third off Redis's (docs/decisions/0004-hot-path.md). ioredis's own
+ * auto-pipelining gained next to nothing. A reply waits for the end of the turn, a fraction of a millisecond.
+ */
+function writeTogether({ stream }: Redis): void {
+  // Undefined before the first connection.
+  if (!stream || stream.writableCorked > 0) return;
+  stream.cork();
+  setImmediate(() => {
+    stream.uncork();
+  });
+}
+
+/** The connections for messages: one for each server on which somebody is watched, each opened when it is needed. */
+class SubscriberConnections {
+  private readonly connections = new Map<string, Redis>();
+  private closed = false;
+
+  constructor(
+    private readonly servers: Servers,
+    private readonly listeners: SubscriberListeners,
+  ) {
+    servers.onMoved(() => {
+      if (this.connections.size === 0) return;
+      this.leaveFormer();
+      listeners.ready();
+    });
   }
 
-  private failure(cause: Error): StoreUnavailableError {
-    if (isRefusal(cause)) {
-      const announced = this.availability.refused(cause.message);
-      return new StoreUnavailableError(cause.message, { cause, announced });
+  /** Rejects if any of the channels could not be subscribed to; the others are. */
+  async subscribe(channels: readonly string[]): Promise<void> {
+    if (!this.servers.sharded) {
+      await told(this.connectionTo(channels[0]!)?.subscribe(...channels));
+      return;
     }
-    this.availability.lost(cause.message);
-    return new StoreUnavailableError('Redis did not answer', { cause, announced: true });
+    // Channels of one slot at a time: a cluster refuses others.
+    const slots = Map.groupBy(channels, (channel) => keySlot(channel));
+    await allOf(
+      [...slots.values()].map(async (ofSlot) => told(this.connectionTo(ofSlot[0]!)?.ssubscribe(...ofSlot))),
+    );
+  }
+
+  unsubscribe(channel: string): void {
+    const connection = this.connections.get(this.servers.of(channel)?.name ?? '');
+    const left = this.servers.sharded ? connection?.sunsubscribe(channel) : connection?.unsubscribe(channel);
+    left?.catch(() => undefined);
+  }
+
+  async reconnectSilent(): Promise<void> {
+    await Promise.all(
+      [...this.connections.values()].map(async (connection) =>
+        connection.ping().catch(() => connection.disconnect(true)),
+      ),
+    );
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const connection of this.connections.values()) connection.disconnect();
+    this.connections.clear();
+  }
+
+  private connectionTo(channel: string): Redis | undefined {
+    const server = this.servers.of(channel);
+    if (server === undefined || this.closed) return undefined;
+    return this.connections.get(server.name) ?? this.connect(server);
+  }
+
+  /** Its commands wait for the connection; the one for commands logs that Redis is away. */
+  private connect({ name, redis }: Server): Redis {
+    const connection = redis.duplicate({ enableOfflineQueue: true, autoResubscribe: false });
+    this.connections.set(name, connection);
+    connection.on('error', () => undefined);
+    connection.on(this.servers.sharded ? 'smessage' : 'message', this.listeners.message);
+    connection.on('ready', this.listeners.ready);
+    // The slot of a channel went to another node.
+    connection.on('moved', () => void this.servers.refresh());
+    return connection;
+  }
+
+  /** Closes the connections to nodes that hold nothing any more. */
+  private leaveFormer(): void {
+    const names = new Set(this.servers.all().map(({ name }) => name));
+    for (const [name, connection] of this.connections) {
+      if (names.has(name)) continue;
+      this.connections.delete(name);
+      connection.disconnect();
+    }
+  }
+}
+
+async function told(reply: Promise<unknown> | undefined): Promise<void> {
+  try {
+    if (reply === undefined) throw new Error('no server holds the channel');
+    await reply;
+  } catch (error) {
+    throw failureOf(error as Error);
   }
 }
 

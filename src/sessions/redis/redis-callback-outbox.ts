@@ -11,6 +11,7 @@ import {
 import { ALL_PARTITIONS, PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
 import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, allOf } from './link.js';
+import { LastFigures, askPartitions, isAway } from './partitions.js';
 import { type ScriptRunner } from './script.js';
 import { discard } from './scripts/discard.js';
 import { release } from './scripts/release.js';
@@ -38,6 +39,12 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   private readonly consumer = randomUUID();
   /** The entries of each partition that this instance has taken and not settled. */
   private readonly unsettled = new Map<number, Set<string>>();
+  private readonly figures = new LastFigures<{
+    readonly waiting: number;
+    readonly oldest: string | undefined;
+    readonly deadLetters: number;
+    readonly lost: number;
+  }>();
 
   constructor(
     private readonly link: RedisLink,
@@ -51,16 +58,29 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   override async take(room: number): Promise<OutboxEntry[]> {
     const first = Math.floor(Math.random() * PARTITIONS);
     const entries: OutboxEntry[] = [];
+    /** The servers that did not answer in this round: nobody waits for them a second time. */
+    const silent = new Set<string>();
+    let failure: unknown;
+    let answered = false;
     for (let at = 0; at < PARTITIONS && entries.length < room; at += WIDTH) {
       const share = Math.ceil((room - entries.length) / WIDTH);
-      const asked = ALL_PARTITIONS.slice(0, WIDTH).map((offset) => (first + at + offset) % PARTITIONS);
+      const asked = ALL_PARTITIONS.slice(0, WIDTH)
+        .map((offset) => (first + at + offset) % PARTITIONS)
+        .filter((partition) => !silent.has(this.holderOf(partition)));
       const given = await Promise.allSettled(asked.map((partition) => this.takeSome(partition, share)));
-      entries.push(...given.flatMap((some) => (some.status === 'fulfilled' ? some.value : [])));
-      const failed = given.find((some) => some.status === 'rejected');
+      for (const [index, some] of given.entries()) {
+        if (some.status === 'fulfilled') {
+          answered = true;
+          entries.push(...some.value);
+          continue;
+        }
+        failure = some.reason;
+        if (isAway(some.reason)) silent.add(this.holderOf(asked[index]!));
+      }
       // What was given must be delivered, whatever failed beside it; the next call meets the failure again.
-      if (failed && entries.length === 0) throw failed.reason;
-      if (failed) return entries;
+      if (failure !== undefined && !isAway(failure)) break;
     }
+    if (failure !== undefined && entries.length === 0 && !(answered && isAway(failure))) throw failure;
     return entries;
   }
 
@@ -132,18 +152,15 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async state(): Promise<OutboxState> {
-    const states = await allOf(
-      ALL_PARTITIONS.map(async (partition) => {
-        const { outbox, deadLetters, state } = partitionKeys(partition);
-        const [waiting, oldest, dead, lost] = await Promise.all([
-          this.link.xlen(outbox),
-          this.link.xrange(outbox, '-', 1),
-          this.link.xlen(deadLetters),
-          this.link.hget(state, 'lost'),
-        ]);
-        return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
-      }),
-    );
+    const states = await this.figures.ask(async ({ outbox, deadLetters, state }) => {
+      const [waiting, oldest, dead, lost] = await Promise.all([
+        this.link.xlen(outbox),
+        this.link.xrange(outbox, '-', 1),
+        this.link.xlen(deadLetters),
+        this.link.hget(state, 'lost'),
+      ]);
+      return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
+    });
     const oldest = states.flatMap((state) =>
       state.oldest === undefined ? [] : Number.parseInt(state.oldest),
     );
@@ -210,10 +227,13 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     this.unsettled.get(partition)?.delete(id);
   }
 
+  private holderOf(partition: number): string {
+    return this.link.holderOf(partitionKeys(partition).state);
+  }
+
+  /** Without those of a server that is away. */
   private async withDeadLetters(): Promise<PartitionKeys[]> {
-    const lengths = await allOf(
-      ALL_PARTITIONS.map(async (partition) => this.link.xlen(partitionKeys(partition).deadLetters)),
-    );
-    return ALL_PARTITIONS.filter((partition) => lengths[partition]! > 0).map(partitionKeys);
+    const { given } = await askPartitions(({ deadLetters }) => this.link.xlen(deadLetters));
+    return ALL_PARTITIONS.filter((partition) => (given.get(partition) ?? 0) > 0).map(partitionKeys);
   }
 }

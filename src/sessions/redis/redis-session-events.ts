@@ -1,7 +1,7 @@
 import { type OnApplicationShutdown } from '@nestjs/common';
 import { type Policy } from '../admission.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from '../session-events.js';
-import { partitionKeys, partitionOf, userChannel } from './keys.js';
+import { partitionKeys, partitionOf, userChannel, userOfChannel } from './keys.js';
 import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, type Subscriber } from './link.js';
 import { type UnreadableValues } from './unreadable.js';
@@ -62,7 +62,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       this.remove(userId, watcher);
     };
     try {
-      await this.connectSubscriber().subscribe([userChannel(userId)]);
+      await this.connectSubscriber().subscribe([this.channelOf(userId)]);
       // Whatever happens from here on is in a message, or in the ring that is read now.
       const entries = await this.readRing(partitionOf(userId), BEFORE_ALL);
       const newest = entries.at(-1)?.[0] ?? BEFORE_ALL;
@@ -89,8 +89,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
 
   override async refresh(): Promise<void> {
     if (this.partitions.size === 0) return;
-    // A connection that swallows everything looks like one on which nothing happens.
-    await this.subscriber?.ping().catch(() => this.subscriber?.reconnect());
+    await this.subscriber?.reconnectSilent();
     await Promise.all([...this.partitions.keys()].map((partition) => this.look(partition)));
   }
 
@@ -113,7 +112,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     if (!watchers?.delete(watcher) || watchers.size > 0) return;
     watched!.users.delete(userId);
     if (watched!.users.size === 0) this.partitions.delete(partition);
-    this.subscriber?.unsubscribe(userChannel(userId));
+    this.subscriber?.unsubscribe(this.channelOf(userId));
   }
 
   /** The first who watches a partition has nothing behind them. */
@@ -122,9 +121,13 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     if (watched?.cursor === BEFORE_ALL) watched.cursor = newest;
   }
 
+  private channelOf(userId: string): string {
+    return userChannel(userId, this.link.sharded);
+  }
+
   private connectSubscriber(): Subscriber {
     this.subscriber ??= this.link.subscribe({
-      message: (channel) => void this.look(partitionOf(channel.slice(userChannel('').length))),
+      message: (channel) => void this.look(partitionOf(userOfChannel(channel))),
       ready: () => void this.resume(),
     });
     return this.subscriber;
@@ -133,7 +136,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
   private async resume(): Promise<void> {
     const users = [...this.partitions.values()].flatMap((watched) => [...watched.users.keys()]);
     if (users.length === 0) return;
-    await this.subscriber!.subscribe(users.map(userChannel)).catch(() => undefined);
+    await this.subscriber!.subscribe(users.map((userId) => this.channelOf(userId))).catch(() => undefined);
     await this.refresh();
   }
 

@@ -25,7 +25,9 @@ import {
 import { type Availability } from './availability.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
-import { type RedisLink, allOf } from './link.js';
+import { type RedisLink } from './link.js';
+import { type Losses } from './losses.js';
+import { LastFigures, askPartitions, isAway } from './partitions.js';
 import { type ScriptRunner } from './script.js';
 import { admit } from './scripts/admit.js';
 import { confirm } from './scripts/confirm.js';
@@ -61,7 +63,8 @@ const LEDGER_FIELDS = ['started', 'expired', 'ended', 'undone', 'unreadable'] as
 
 /** The same rule as one atomic script per verb, on the clock of the Redis server that has the user. */
 export class RedisSessionRepository extends SessionRepository implements OnModuleInit, OnApplicationShutdown {
-  private checking: Promise<void> | undefined;
+  private readonly figures = new LastFigures<readonly (string | null)[]>();
+  private checking: Promise<'ok' | 'degraded'> | undefined;
   private warnedOfEviction = false;
 
   constructor(
@@ -71,6 +74,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     private readonly clock: Clock,
     private readonly layouts: LayoutChoice,
     private readonly unreadable: UnreadableValues,
+    private readonly losses: Losses,
     private readonly availability: Availability,
   ) {
     super();
@@ -142,18 +146,22 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     return { ended: this.show(userId, ended, now), endedBefore };
   }
 
-  /** Starts at a random partition, so that sweepers of many instances meet seldom; where they meet, one claims. */
+  /**
+   * Starts at a random partition, so that sweepers of many instances meet seldom; where they meet, one claims. A server that
+   * does not answer is not asked again in this sweep, so that those of the others are swept in time.
+   */
   override async expireIdle({ maxSessions, signal, shared = false }: SweepOptions): Promise<SweepResult> {
     const first = Math.floor(Math.random() * ALL_PARTITIONS.length);
     const all = ALL_PARTITIONS.map((offset) => partitionKeys((first + offset) % ALL_PARTITIONS.length));
-    const partitions = shared ? await this.leaveResting(all) : all;
+    const silent = new SilentServers(this.link);
+    const partitions = shared ? await this.leaveResting(all, silent) : all;
     let expired = 0;
     let isPaused = false;
     let held = false;
     const stopped = (): boolean => expired >= maxSessions || signal?.aborted === true;
     /** Asks these and gives those that have more to claim now. */
     const step = async (asked: readonly PartitionKeys[], users: number): Promise<PartitionKeys[]> => {
-      const answers = await this.expireSome(asked, users);
+      const answers = await this.expireSome(asked, users, silent);
       for (const answer of answers) {
         expired += answer?.expired ?? 0;
         held ||= answer?.more === 'later';
@@ -177,26 +185,32 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       await giveWay();
       waiting.push(...(await step([waiting.shift()!], shared ? SHARED_STEP_USERS : STEP_USERS)));
     }
+    this.losses.report();
+    silent.throwIfAll(all);
     return { expired, more: held || waiting.length > 0, paused: isPaused };
   }
 
   override async pauseExpiry(wanted: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {
-    const since = await this.askEach((keys) => pause(this.scripts, keys, this.now(), wanted));
-    return { since: Math.min(...since), by: wanted.by, until: wanted.until };
+    const { given, missing } = await askPartitions((keys) => pause(this.scripts, keys, this.now(), wanted));
+    const since = Math.min(...given.values());
+    return markPartial({ since, by: wanted.by, until: wanted.until }, missing.length > 0);
   }
 
-  override async resumeExpiry(): Promise<void> {
-    await this.askEach(({ state }) => this.link.hdel(state, PAUSE_FIELDS));
+  override async resumeExpiry(): Promise<boolean> {
+    const { missing } = await askPartitions(({ state }) => this.link.hdel(state, PAUSE_FIELDS));
+    return missing.length === 0;
   }
 
   /** Any partition tells: a pause that Redis lost half of is one still, until it is resumed. */
   override async expiryPause(): Promise<Pause | undefined> {
-    const pauses = await this.askEach((keys) => paused(this.scripts, keys, this.now()));
-    return pauses.filter((one) => one !== undefined).toSorted((a, b) => a.since - b.since)[0];
+    const { given } = await askPartitions((keys) => paused(this.scripts, keys, this.now()));
+    const pauses = [...given.values()].filter((one) => one !== undefined);
+    const [first] = pauses.toSorted((a, b) => a.since - b.since);
+    return first && markPartial(first, pauses.length < ALL_PARTITIONS.length);
   }
 
   override async ledger(): Promise<Ledger> {
-    const states = await this.askEach(({ state }) => this.link.hmget(state, LEDGER_FIELDS));
+    const states = await this.figures.ask(({ state }) => this.link.hmget(state, LEDGER_FIELDS));
     const total = (field: (typeof LEDGER_FIELDS)[number]): number =>
       states.reduce((sum, counts) => sum + Number(counts[LEDGER_FIELDS.indexOf(field)] ?? 0), 0);
     return {
@@ -209,7 +223,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   /** Callers at the same time share one look: anybody may ask for the readiness. */
-  override async check(): Promise<void> {
+  override async check(): Promise<'ok' | 'degraded'> {
     this.checking ??= this.tryOut().finally(() => {
       this.checking = undefined;
     });
@@ -217,21 +231,32 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async mayEvict(): Promise<boolean> {
-    const memory = await this.link.info('memory');
+    const memories = await this.link.info('memory');
     // The other policies drop only keys that expire, and sessions are none.
-    return memory.get('maxmemory') !== '0' && memory.get('maxmemory_policy')?.startsWith('allkeys') === true;
+    return memories.some(
+      (memory) =>
+        memory.get('maxmemory') !== '0' && memory.get('maxmemory_policy')?.startsWith('allkeys') === true,
+    );
   }
 
-  /** In the first and the last partition: of a cluster's nodes none has both. */
-  private async tryOut(): Promise<void> {
-    const asked = [0, ALL_PARTITIONS.length - 1].map(async (at) => probe(this.scripts, partitionKeys(at)));
-    const missing = [...new Set((await allOf(asked)).flat())];
+  /** Probes one partition of each server. */
+  private async tryOut(): Promise<'ok' | 'degraded'> {
+    const byServer = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => this.link.holderOf(state));
+    const asked = [...byServer.values()].map(async ([one]) => probe(this.scripts, one!, this.link.sharded));
+    const replies = await Promise.allSettled(asked);
+    const failures = replies.flatMap((reply) => (reply.status === 'rejected' ? [reply.reason as Error] : []));
+    if (failures.length === asked.length) throw failures[0]!;
+    const missing = [
+      ...new Set(replies.flatMap((reply) => (reply.status === 'fulfilled' ? reply.value : []))),
+    ];
     if (missing.length > 0) {
       const more = missing.length > 3 ? ` and ${missing.length - 3} more` : '';
       const message = `NOPERM for ${missing.slice(0, 3).join(', ')}${more}`;
       throw new StoreUnavailableError(message, { announced: this.availability.refused(message) });
     }
+    if (failures.length > 0) return 'degraded';
     this.availability.complete();
+    return 'ok';
   }
 
   /** Has the log say what is wrong with this Redis before a request meets it. */
@@ -246,39 +271,60 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   /** Without those that anybody swept to the end just now: to ask is a quarter of the work of a sweep. */
-  private async leaveResting(partitions: readonly PartitionKeys[]): Promise<readonly PartitionKeys[]> {
-    const states = partitions.map(({ state }) => state);
-    const given = this.clock.storeNow();
-    const [times, rests] = await Promise.all([
-      given === undefined ? this.link.times(states) : states.map(() => given),
-      Promise.all(states.map((state) => this.link.hget(state, 'rest'))),
-    ]);
-    // A clock that was set back must not make a rest of hours.
-    return partitions.filter((_, at) => {
-      const left = Number(rests[at]) - times[at]!;
-      return !(left > 0 && left <= REST_MS);
-    });
+  private async leaveResting(
+    partitions: readonly PartitionKeys[],
+    silent: SilentServers,
+  ): Promise<readonly PartitionKeys[]> {
+    const byServer = Map.groupBy(partitions, ({ state }) => this.link.holderOf(state));
+    const resting = new Set<PartitionKeys>();
+    await Promise.all(
+      [...byServer.values()].map(async (held) => {
+        const [one] = held;
+        try {
+          // The clock of the server that wrote the rests: clocks of different servers may differ.
+          const [now, rests] = await Promise.all([
+            this.clock.storeNow() ?? this.link.time(one!.state),
+            Promise.all(held.map(({ state }) => this.link.hget(state, 'rest'))),
+          ]);
+          for (const [at, keys] of held.entries()) {
+            const left = Number(rests[at]) - now;
+            // A clock that was set back must not make a rest of hours.
+            if (left > 0 && left <= REST_MS) resting.add(keys);
+          }
+        } catch (error) {
+          silent.failed(one!, error);
+        }
+      }),
+    );
+    return partitions.filter((keys) => !resting.has(keys));
   }
 
   /**
    * One step of each of these partitions. One that Redis refuses, because a key of it has a wrong type, is logged and gives
-   * undefined: it must not hold up the others.
+   * undefined: it must not hold up the others. So do those of a server that does not answer.
    */
   private async expireSome(
     partitions: readonly PartitionKeys[],
     users: number,
+    silent: SilentServers,
   ): Promise<readonly (ExpireAnswer | undefined)[]> {
     const settled = await Promise.allSettled(
-      partitions.map((keys) => expire(this.scripts, keys, this.now(), users)),
+      partitions.map(async (keys) =>
+        silent.has(keys) ? undefined : expire(this.scripts, keys, this.now(), users),
+      ),
     );
     return settled.map((result, at) => {
+      const keys = partitions[at]!;
       if (result.status === 'fulfilled') {
-        const { now, total } = result.value.unreadable;
-        this.unreadable.saw(partitions[at]!.partition, now, total);
+        if (result.value) {
+          const { now, total } = result.value.unreadable;
+          this.unreadable.saw(keys.partition, now, total);
+          this.losses.saw(keys.partition, result.value);
+        }
         return result.value;
       }
-      if (!isWrongType(result.reason)) throw result.reason;
-      this.unreadable.met('key');
+      if (isWrongType(result.reason)) this.unreadable.met('key');
+      else silent.failed(keys, result.reason);
       return undefined;
     });
   }
@@ -296,11 +342,31 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   private show(userId: string, records: readonly ShownRecord[], now: number): Session[] {
     return records.map((record) => toSession(userId, record, this.policy, now)).toSorted(oldestFirst);
   }
+}
 
-  /** What each partition answers; rejects when all have answered and any failed. */
-  private async askEach<T>(ask: (keys: PartitionKeys) => Promise<T>): Promise<T[]> {
-    return allOf(ALL_PARTITIONS.map((partition) => ask(partitionKeys(partition))));
+/** The servers that did not answer in this sweep. */
+class SilentServers {
+  private readonly failures = new Map<string, unknown>();
+
+  constructor(private readonly link: RedisLink) {}
+
+  has({ state }: PartitionKeys): boolean {
+    return this.failures.size > 0 && this.failures.has(this.link.holderOf(state));
   }
+
+  /** Throws what is not the failure of a server that is away. */
+  failed({ state }: PartitionKeys, reason: unknown): void {
+    if (!isAway(reason)) throw reason;
+    this.failures.set(this.link.holderOf(state), reason);
+  }
+
+  throwIfAll(partitions: readonly PartitionKeys[]): void {
+    if (partitions.every((keys) => this.has(keys))) throw this.failures.values().next().value;
+  }
+}
+
+function markPartial(whole: Pause, isPartial: boolean): Pause {
+  return isPartial ? { ...whole, partial: true } : whole;
 }
 
 function isWrongType(error: unknown): boolean {

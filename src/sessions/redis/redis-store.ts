@@ -4,6 +4,7 @@ import { Availability } from './availability.js';
 import { LayoutChoice } from './layout/layout-choice.js';
 import { type Layout } from './layout/layout.js';
 import { type RedisLink } from './link.js';
+import { type Loss, Losses } from './losses.js';
 import { RedisCallbackOutbox } from './redis-callback-outbox.js';
 import { RedisRateTally } from './redis-rate-tally.js';
 import { RedisSessionEvents } from './redis-session-events.js';
@@ -16,6 +17,7 @@ export interface RedisStore {
   readonly events: RedisSessionEvents;
   readonly outbox: RedisCallbackOutbox;
   readonly tally: RedisRateTally;
+  readonly nodesAway: () => number;
 }
 
 type StoreConfig = Pick<Config, 'policy' | 'wantedEvents' | 'STORE_LAYOUT'>;
@@ -26,17 +28,29 @@ export function openRedisStore(
   { policy, wantedEvents: wanted, STORE_LAYOUT }: StoreConfig,
   clock: Clock,
   availability: Availability,
+  countLoss: (loss: Loss, partitions: number) => void = () => undefined,
 ): RedisStore {
   const { log } = availability;
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
-  // Until it is decided whether others can read the newest layout, the older one is written.
-  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? 1 });
+  // Until it is decided whether others can read the newest layout, the older one is written. No older release ran on a cluster.
+  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? (link.sharded ? 2 : 1) });
   const unreadable = new UnreadableValues(log);
+  const losses = new Losses(log, countLoss);
   const layouts = new LayoutChoice(link, scripts, layout, log);
   return {
-    sessions: new RedisSessionRepository(link, scripts, policy, clock, layouts, unreadable, availability),
+    sessions: new RedisSessionRepository(
+      link,
+      scripts,
+      policy,
+      clock,
+      layouts,
+      unreadable,
+      losses,
+      availability,
+    ),
     events: new RedisSessionEvents(link, policy, unreadable),
     outbox: new RedisCallbackOutbox(link, scripts, policy, unreadable),
     tally: new RedisRateTally(scripts, log),
+    nodesAway: () => link.serversAway(),
   };
 }

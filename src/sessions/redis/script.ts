@@ -43,12 +43,14 @@ export interface ScriptConstants {
   readonly wanted: readonly EventType[];
   /** The layout that is written. */
   readonly layout: Layout;
+  /** Whether messages are sharded, as in a cluster. */
+  readonly sharded?: boolean;
 }
 
 /** The text of a script with all that it includes, and its constants first. `full`: for a Redis whose memory is full. */
 export function assembleScript(
   name: string,
-  { policy, wanted, layout }: ScriptConstants,
+  { policy, wanted, layout, sharded = false }: ScriptConstants,
   full = false,
 ): string {
   const body = include(`scripts/${name}`, layout);
@@ -66,12 +68,13 @@ export function assembleScript(
     layout,
     types.length === 0 ? "''" : `' ${types.join(' ')} '`,
     full,
+    sharded,
   ];
   // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also makes a
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED, FULL = ${constants.join(', ')}\n${body}`
+    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED, FULL, SHARDED = ${constants.join(', ')}\n${body}`
   );
 }
 
@@ -148,7 +151,7 @@ export class ScriptRunner {
     const texts = full ? this.assembledForFull : this.assembled;
     const known = texts.get(script);
     if (known) return known;
-    const lua = assembleScript(script.name, this.constants, full);
+    const lua = assembleScript(script.name, { ...this.constants, sharded: this.link.sharded }, full);
     const text = { lua, sha: hash('sha1', lua) };
     texts.set(script, text);
     return text;

@@ -20,8 +20,8 @@ export const HLS: HlsFormat = {
     let bytes = playlist.template.length;
     if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
     // An address is kept twice: where the playlist was cut, and as a path.
-    for (const { path, initPath = '' } of playlist.segments.values())
-      bytes += SEGMENT_BYTES + 2 * (path.length + initPath.length);
+    for (const { path, init } of playlist.segments.values())
+      bytes += SEGMENT_BYTES + 2 * (path.length + (init?.path.length ?? 0));
     return bytes;
   },
   renewsAfterMs(playlist) {

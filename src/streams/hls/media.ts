@@ -18,7 +18,7 @@ import {
 } from './model.js';
 import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
 import { type ListedSegments, SegmentsBySequence } from './segments.js';
-import { LOW_LATENCY_TAGS } from './tags.js';
+import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
 import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter } from './uris.js';
@@ -183,6 +183,8 @@ class MediaReader {
   private mapText = '';
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
+  /** Where the range stands in the text. */
+  private rangeAt: readonly [from: number, to: number] = [0, 0];
   private rangeEnd = { path: '', offset: 0 };
   private beginsAnew = false;
   private isGap = false;
@@ -242,6 +244,7 @@ class MediaReader {
       }
       case '#EXT-X-BYTERANGE':
         this.range = readRange(line.value());
+        this.rangeAt = [line.valueFrom, line.to];
         break;
       case '#EXT-X-PROGRAM-DATE-TIME':
         this.date = line.value();
@@ -335,12 +338,12 @@ class MediaReader {
     this.writer.writeAttributes(this.line, attributes);
     const uri = attributes.get('URI');
     if (uri === undefined) return;
-    const range = readRange(attributes.get('BYTERANGE') ?? '');
+    const byteRange = rangeOfMap(attributes);
     const resource = this.writer.resolve(uri);
     this.mapText = this.line.value();
     this.renewContext({
       ...resource,
-      ...(range === undefined ? {} : { byteRange: { offset: range.offset ?? 0, length: range.length } }),
+      ...(byteRange === undefined ? {} : { byteRange }),
     });
   }
 
@@ -358,10 +361,10 @@ class MediaReader {
     const written = line.value();
     const resource = writer.resolve(written);
     const sequence = this.base + this.segments.length;
+    const byteRange = this.takeRange(resource);
     writer.write(written, line.from, line.to, resource, () => this.names.of(sequence, resource.path));
     const { key: ofContext, init } = this.context;
     const key = ofContext && this.withVector(ofContext);
-    const byteRange = this.takeRange(resource);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
     if (this.duration === undefined) this.untimed.push(this.segments.length);
     this.add({
@@ -370,7 +373,6 @@ class MediaReader {
       sequence,
       ...(byteRange === undefined ? {} : { byteRange }),
       ...(init === undefined ? {} : { init }),
-      ...(init === undefined || init.foreign ? {} : { initPath: init.path }),
       ...(key === undefined ? {} : { key }),
       ...(this.beginsAnew ? { discontinuity: true } : {}),
       ...(this.isGap ? { gap: true } : {}),
@@ -405,10 +407,14 @@ class MediaReader {
     return { ...key, iv: `0x${vector}` };
   }
 
-  /** A range without an offset begins where the one before it ends (RFC 8216bis, 4.4.4.2). */
+  /**
+   * A range without an offset begins where the one before it ends, in the same resource (RFC 8216bis, 4.4.4.2). The gate
+   * gives each segment a name of its own, so it writes the offset.
+   */
   private takeRange({ path }: Resource): ByteRange | undefined {
     if (this.range === undefined) return undefined;
     const { length, offset = this.rangeEnd.path === path ? this.rangeEnd.offset : 0 } = this.range;
+    if (this.range.offset === undefined) this.writer.builder.replace(...this.rangeAt, `${length}@${offset}`);
     this.rangeEnd = { path, offset: offset + length };
     return { offset, length };
   }
@@ -471,15 +477,6 @@ class MediaReader {
     this.context = { ...(key ? { key } : {}), ...(init ? { init } : {}), written: context };
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
-}
-
-/** `length[@offset]` (RFC 8216bis, 4.4.4.2); undefined where it is none. */
-function readRange(
-  value: string,
-): { readonly length: number; readonly offset: number | undefined } | undefined {
-  const found = /^(\d{1,15})(?:\s*@\s*(\d{1,15}))?/.exec(value);
-  if (found === null) return undefined;
-  return { length: Number(found[1]), offset: found[2] === undefined ? undefined : Number(found[2]) };
 }
 
 /** A date in Unix milliseconds; NaN where it is none. One without a zone is taken for UTC. */

@@ -51,8 +51,8 @@ export interface MediaPlaylist {
   readonly state: MediaState;
 }
 
-/** Where each is, below the origin's root. */
-type Assets = ReadonlyMap<string, string>;
+export type Asset = Pick<Segment, 'path' | 'byteRange'>;
+type Assets = ReadonlyMap<string, Asset>;
 
 /** What reading a media playlist leaves for the next reading of it. */
 export interface MediaState {

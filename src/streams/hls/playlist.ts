@@ -54,7 +54,7 @@ export async function readPlaylistInSlices(
 function* read(text: string, source: PlaylistSource): Generator<void, Playlist> {
   const start = text.search(/[^\s\uFEFF]/);
   if (start < 0 || !text.startsWith('#EXTM3U', start))
-    throw new PlaylistError('the origin did not send a playlist: its first line is not #EXTM3U');
+    throw new PlaylistError('what the origin sent is not a playlist: its first line is not #EXTM3U');
   // A byte order mark or blank lines in front would keep players from reading it.
   const playlist = start === 0 ? text : text.slice(start);
   return isMultivariant(playlist) ? readMultivariant(playlist, source) : yield* readMedia(playlist, source);

@@ -1,4 +1,5 @@
-import { type LineScanner } from './lines.js';
+import { type ByteRange } from '../phases.js';
+import { type AttributeList, type LineScanner } from './lines.js';
 
 /** What is done with the URI of a tag. */
 type UriUse =
@@ -90,4 +91,19 @@ export class VariableScope {
   private set(name: string, value: string | undefined): void {
     if (value !== undefined) this.variables.set(name, value);
   }
+}
+
+/** `length[@offset]` (RFC 8216bis, 4.4.4.2); undefined where it is none. */
+export function readRange(
+  value: string,
+): { readonly length: number; readonly offset: number | undefined } | undefined {
+  const found = /^(\d{1,15})(?:\s*@\s*(\d{1,15}))?/.exec(value);
+  if (found === null) return undefined;
+  return { length: Number(found[1]), offset: found[2] === undefined ? undefined : Number(found[2]) };
+}
+
+/** The part of its file that an EXT-X-MAP names; undefined for the whole file. */
+export function rangeOfMap(attributes: AttributeList): ByteRange | undefined {
+  const range = readRange(attributes.get('BYTERANGE') ?? '');
+  return range && { offset: range.offset ?? 0, length: range.length };
 }

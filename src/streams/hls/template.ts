@@ -47,7 +47,7 @@ export class Template {
   }
 }
 
-/** Collects the cuts of a text, from its beginning to its end. */
+/** Collects the cuts of a text. */
 export class TemplateBuilder {
   readonly cuts: Cut[] = [];
   /** How many characters the text grows by. */
@@ -73,7 +73,10 @@ export class TemplateBuilder {
   }
 
   private add(cut: Cut): void {
-    this.cuts.push(cut);
+    // Nearly all come in order. The value of a tag may be known only when its segment is.
+    let position = this.cuts.length;
+    while (position > 0 && this.cuts[position - 1]!.from > cut.from) position--;
+    this.cuts.splice(position, 0, cut);
     this.added += cut.by.length - (cut.to - cut.from);
   }
 }

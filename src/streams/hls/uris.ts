@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
-import { type Resource } from '../phases.js';
+import { type ByteRange, type Resource } from '../phases.js';
 import { Addresses } from './addresses.js';
 import { type Attribute, type AttributeList, type LineScanner } from './lines.js';
 import { extensionOf } from './names.js';
-import { PlaylistError, type PlaylistSource } from './model.js';
-import { VariableScope, uriUse } from './tags.js';
+import { type Asset, PlaylistError, type PlaylistSource } from './model.js';
+import { VariableScope, rangeOfMap, uriUse } from './tags.js';
 import { TemplateBuilder } from './template.js';
 
 /** Puts names of the gate in the place of the origin's own URIs, and makes foreign ones absolute. */
 export class UriWriter {
   readonly builder = new TemplateBuilder();
-  readonly assets = new Map<string, string>();
+  readonly assets = new Map<string, Asset>();
   readonly scope: VariableScope;
   private readonly addresses: Addresses;
   private readonly namesByPath = new Map<string, string>();
@@ -48,22 +48,27 @@ export class UriWriter {
         continue;
       }
       const resource = this.resolve(value);
-      const give = use === 'rendition' && rendition ? rendition : this.nameAsset;
-      this.write(value, from, to, resource, () => give(resource));
+      this.write(value, from, to, resource, () =>
+        use === 'rendition' && rendition
+          ? rendition(resource)
+          : this.nameAsset(resource, tag === '#EXT-X-MAP' ? rangeOfMap(attributes) : undefined),
+      );
     }
   }
 
   /** The name of a file that is no segment: a hash of its path, the same on every instance. */
-  readonly nameAsset = ({ path }: Resource): string => {
+  private nameAsset({ path }: Resource, range: ByteRange | undefined): string {
     let name = this.namesByPath.get(path);
     if (name === undefined) {
       const digest = createHash('sha256').update(path).digest('base64url');
       name = `a-${digest.slice(0, 12)}${extensionOf(path)}`;
       this.namesByPath.set(path, name);
     }
-    this.assets.set(name, path);
+    const known = this.assets.get(name);
+    const byteRange = known === undefined ? range : spanOf(range, known.byteRange);
+    this.assets.set(name, { path, ...(byteRange && { byteRange }) });
     return name;
-  };
+  }
 
   /** Variables count in quoted strings, and in nothing else of a tag (RFC 8216bis, 4.3). */
   private expand({ value, quoted, from, to }: Attribute): void {
@@ -71,4 +76,11 @@ export class UriWriter {
     const expanded = this.scope.expand(value);
     if (expanded !== undefined) this.builder.replace(from, to, expanded);
   }
+}
+
+/** The bytes from the first to the last of two ranges; undefined, which is the whole file, where one of them is. */
+function spanOf(one: ByteRange | undefined, other: ByteRange | undefined): ByteRange | undefined {
+  if (one === undefined || other === undefined) return undefined;
+  const offset = Math.min(one.offset, other.offset);
+  return { offset, length: Math.max(one.offset + one.length, other.offset + other.length) - offset };
 }

@@ -1,3 +1,11 @@
+import { type ByteRange } from '../phases.js';
+
+/** The parts of a query that the signature is in. */
+export interface SignedQuery {
+  readonly expires?: unknown;
+  readonly signature?: unknown;
+}
+
 /** Whether this service may serve a path. `elsewhere`: never, because another server checks these URLs. */
 export type Verdict = 'valid' | 'invalid' | 'expired' | 'elsewhere';
 
@@ -8,9 +16,10 @@ export type Verdict = 'valid' | 'invalid' | 'expired' | 'elsewhere';
 export abstract class MediaSigner {
   /**
    * Gives the path with its signature. `path` is below the origin's root, as in a URL; its own query stays. The result
-   * belongs behind MediaUrls.base. The URL stops working at `endOf(expiresAt)`, Unix milliseconds.
+   * belongs behind MediaUrls.base. The URL stops working at `endOf(expiresAt)`, Unix milliseconds. With a range, it is for
+   * these bytes alone; only a signer whose URLs this service verifies knows ranges.
    */
-  abstract sign(path: string, expiresAt: number): string;
+  abstract sign(path: string, expiresAt: number, range?: ByteRange): string;
 
   /** `expiresAt`, or the last instant before it at which a URL of this kind can end; Unix milliseconds. */
   endOf(expiresAt: number): number {
@@ -18,8 +27,13 @@ export abstract class MediaSigner {
   }
 
   /** `path` and `query` are as the client sent them, the path still encoded; `now` is in Unix milliseconds. */
-  verify(_path: string, _query: { expires?: unknown; signature?: unknown }, _now: number): Verdict {
+  verify(_path: string, _query: SignedQuery, _now: number): Verdict {
     return 'elsewhere';
+  }
+
+  /** The part of its file that a verified URL is for; undefined for the whole file. */
+  rangeOf(_query: SignedQuery): ByteRange | undefined {
+    return undefined;
   }
 }
 

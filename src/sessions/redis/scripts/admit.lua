@@ -44,7 +44,10 @@ for _, record in ipairs(records) do
   end
 end
 
-if own and own.status == ENDED and now < own.due then return { 2, own.active, own.stream, own.extra or '' } end
+-- A player that quit may start again. An ended record has the time of its end in `active`, and the reason in `stream`.
+if own and own.status == ENDED and now < own.due and not (own.stream == 'left' and now > own.active) then
+  return { 2, own.active, own.stream, own.extra or '' }
+end
 
 local holds = own ~= nil and own.status ~= ENDED and now < own.due
 local ending = {}

@@ -9,7 +9,8 @@
 --                       what the keys of the buckets begin with
 --         max_users     how many users this call looks at
 -- Returns {sessions expired, 0 | 1 if more is due | 2 if more is due and must wait, 1 if sweeps are paused,
---          values set aside by this call, values set aside so far}
+--          values set aside by this call, values set aside so far,
+--          epoch of the partition, when it was swept before in ms | 0, now}
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local now, records_prefix, index_prefix, max_users = unpack(ARGV)
 local SHORTEST_OUTAGE = 5000 -- SHORTEST_OUTAGE_MS of admission.ts
@@ -23,16 +24,18 @@ local records_key -- of no bucket
 -- @include shared/events
 
 now, max_users = read_clock(now), tonumber(max_users)
-local state = redis.call('HMGET', state_key, 'swept', 'grace', 'pause', 'pause_until', 'unreadable')
+local state = redis.call('HMGET', state_key, 'swept', 'grace', 'pause', 'pause_until', 'unreadable', 'epoch')
 local swept, grace, unreadable = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[5]) or 0
+-- Set once: where it is another, the partition was lost in between (losses.ts).
+local epoch = tonumber(state[6]) or now
 local paused = state[3] and (state[4] == '' or now < tonumber(state[4]))
 
 -- Nobody looked for longer than n·X: service or store were away, and clients get one X to ask again. While paused
 -- somebody looks, so that a pause is no outage.
 if swept and now - swept > math.max(TTL, SHORTEST_OUTAGE) then grace = now + X end
 if paused then
-  redis.call('HSET', state_key, 'swept', now, 'grace', grace)
-  return { 0, 2, 1, 0, unreadable }
+  redis.call('HSET', state_key, 'swept', now, 'grace', grace, 'epoch', epoch)
+  return { 0, 2, 1, 0, unreadable, epoch, swept or 0, now }
 end
 -- While that lasts, or too many events wait, nothing is claimed; users who turn out not to be due are re-scored all the same.
 local holding = now < grace or (WANTED ~= '' and redis.call('XLEN', outbox_key) >= HELD_BACK)
@@ -125,7 +128,7 @@ atomically(function()
     if #todo.left > 0 then write(inverse, 'HSET', todo.records, unpack(todo.left)) end
     if #todo.gone > 0 then write(inverse, 'HDEL', todo.records, unpack(todo.gone)) end
   end
-  redis.call('HSET', state_key, 'swept', now, 'rest', more and 0 or now + REST, 'grace', grace, 'layout', LAYOUT)
+  redis.call('HSET', state_key, 'swept', now, 'rest', more and 0 or now + REST, 'grace', grace, 'layout', LAYOUT, 'epoch', epoch)
 end)
 
 announce_events()
@@ -140,4 +143,4 @@ for _, todo in ipairs(plan) do
     redis.pcall('ZREM', buckets_key, todo.bucket)
   end
 end
-return { expired, held and 2 or (more and 1 or 0), 0, aside, unreadable + aside }
+return { expired, held and 2 or (more and 1 or 0), 0, aside, unreadable + aside, epoch, swept or 0, now }

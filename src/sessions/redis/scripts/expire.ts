@@ -17,7 +17,24 @@ export interface ExpireAnswer {
   readonly paused: boolean;
   /** How many values could not be read and were set aside, by this step and in all. */
   readonly unreadable: { readonly now: number; readonly total: number };
+  /** When the partition was swept for the first time since it was created (Unix ms); another value is another life. */
+  readonly epoch: number;
+  /** When it was swept before (Unix ms), or 0. */
+  readonly sweptBefore: number;
+  /** When this step ran (Unix ms). */
+  readonly sweptAt: number;
 }
+
+type Expired = [
+  expired: number,
+  more: 0 | 1 | 2,
+  paused: 0 | 1,
+  setAside: number,
+  total: number,
+  epoch: number,
+  sweptBefore: number,
+  sweptAt: number,
+];
 
 const MORE = ['no', 'now', 'later'] as const;
 
@@ -34,7 +51,15 @@ export async function expire(
     index_prefix: keys.indexPrefix,
     max_users: maxUsers,
   };
-  const reply = (await scripts.run(EXPIRE, keys.script, args)) as [number, 0 | 1 | 2, 0 | 1, number, number];
-  const [expired, more, paused, setAside, total] = reply;
-  return { expired, more: MORE[more], paused: paused === 1, unreadable: { now: setAside, total } };
+  const reply = (await scripts.run(EXPIRE, keys.script, args)) as Expired;
+  const [expired, more, paused, setAside, total, epoch, sweptBefore, sweptAt] = reply;
+  return {
+    expired,
+    more: MORE[more],
+    paused: paused === 1,
+    unreadable: { now: setAside, total },
+    epoch,
+    sweptBefore,
+    sweptAt,
+  };
 }

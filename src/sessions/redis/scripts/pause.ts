@@ -9,7 +9,7 @@ export async function pause(
   scripts: ScriptRunner,
   keys: PartitionKeys,
   now: number | '',
-  { by, until }: Omit<Pause, 'since'>,
+  { by, until }: Pick<Pause, 'by' | 'until'>,
 ): Promise<number> {
   const args = { now, by: by ?? '', until_ms: until ?? '' };
   return (await scripts.run(PAUSE, keys.script, args)) as number;

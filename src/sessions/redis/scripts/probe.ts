@@ -8,12 +8,16 @@ const PROBE = defineScript({
 });
 
 /** Tries what requests need, and tells the commands that the ACL user may not run: see probe.lua. */
-export async function probe(scripts: ScriptRunner, keys: PartitionKeys): Promise<readonly string[]> {
+export async function probe(
+  scripts: ScriptRunner,
+  keys: PartitionKeys,
+  sharded: boolean,
+): Promise<readonly string[]> {
   const args = {
     ...bucketKeys(keys, 0),
     rate: rateKeys('probe').first,
     layout: LAYOUT_KEY,
-    channel: probeChannel(),
+    channel: probeChannel(keys, sharded),
   };
   return (await scripts.run(PROBE, keys.script, args)) as string[];
 }

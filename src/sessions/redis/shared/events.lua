@@ -1,12 +1,12 @@
 -- Shared by every script that changes sessions: each event is written in the same step as the change that it tells.
 --
--- A partition has two streams of events. The ring holds the last few for watchers: a message on the channel
--- `sg:u:<user>` tells them that there is something new, and they read the ring, so that a message from another database
--- tells nothing. The outbox holds the events that somebody wants delivered (WANTED), each until it is delivered.
+-- A partition has two streams of events. The ring holds the last few for watchers: a message on the user's channel tells
+-- them that there is something new, and they read the ring, so that a message from another database tells nothing. In a
+-- cluster (SHARDED) the channel is in the slot of the partition, so that the message stays on the node that holds it. The outbox holds the events that somebody wants delivered (WANTED), each until it is delivered.
 --
 -- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost (events and dead letters
 -- dropped because there were too many); unreadable (values set aside); layout (the newest that was written); swept, rest,
--- grace (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
+-- grace, epoch (ms: see expire.lua); pause, pause_since, pause_by, pause_until.
 -- @include layout/layout-LAYOUT event
 
 local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts; at least so many, as trimming by whole nodes costs less
@@ -38,7 +38,11 @@ end
 -- After the step: tells watchers, and cuts the streams to their bounds. Nothing here can fail the step.
 local function announce_events()
   for _, event in ipairs(planned) do
-    if event.id then redis.pcall('PUBLISH', 'sg:u:' .. event.user, event.id) end
+    if event.id and SHARDED then
+      redis.pcall('SPUBLISH', string.gsub(ring_key, 'e$', 'c:') .. event.user, event.id)
+    elseif event.id then
+      redis.pcall('PUBLISH', 'sg:u:' .. event.user, event.id)
+    end
   end
   if in_ring then redis.pcall('XTRIM', ring_key, 'MAXLEN', '~', MAX_SEEN) end
   if not in_outbox then return end

