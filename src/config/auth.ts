@@ -30,6 +30,7 @@ export const SCOPES = [
   'expiry:run',
   'expiry:pause',
   'config:read',
+  'log:write',
   'metrics',
 ] as const;
 export type Scope = (typeof SCOPES)[number];

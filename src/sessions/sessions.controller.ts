@@ -6,6 +6,7 @@ import { ForViewers, ForViewersOrServices, userIdOfPath, viewerOf, viewerOrServi
 import { Config } from '../config/config.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { RateLimits } from '../http/rate-limits.js';
+import { noteDecision } from '../http/request-notes.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
@@ -87,6 +88,7 @@ export class SessionsController {
     const reason = await this.endReason(request, reply, userId);
     const result = await this.sessions.end(userId, [session_id], reason);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
+    noteDecision({ decision: 'ended', session_id });
   }
 
   @Delete()
@@ -102,6 +104,7 @@ export class SessionsController {
     const userId = userIdOfPath(request);
     const reason = await this.endReason(request, reply, userId);
     await this.sessions.end(userId, ALL_SESSIONS, reason);
+    noteDecision({ decision: 'ended' });
   }
 
   @Post(':session_id/keepalive')
@@ -130,6 +133,7 @@ export class SessionsController {
     const answer = await this.sessions.keepAlive(userId, session_id);
     switch (answer.outcome) {
       case 'kept':
+        noteDecision({ decision: 'kept', session_id, stream_id: answer.session.streamId });
         return { session: sessionJson(answer.session, subject) };
       case 'session-ended':
         throw sessionEnded(answer);
