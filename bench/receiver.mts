@@ -1,11 +1,11 @@
 import { constants } from 'node:os';
 import { Webhook } from 'standardwebhooks';
 import { startServer } from './servers.mts';
-import type { Taken } from './servers/receiver.mts'; // not what it runs
+import type { ReceivedCallback } from './servers/receiver.mts'; // only the type: the module starts a server
 
 export const CALLBACK_SECRET = `whsec_${Buffer.from('only-for-the-benchmark-00').toString('base64')}`;
 
-export interface Callback extends Pick<Taken, 'arrivedAt'> {
+export interface Callback extends Pick<ReceivedCallback, 'arrivedAt'> {
   readonly type: string;
   readonly data: {
     readonly user_id: string;
@@ -32,7 +32,7 @@ export async function startReceiver(): Promise<Receiver> {
     url: server.url,
     count: async () => ask<number>('/count'),
     read: async () =>
-      (await ask<Taken[]>('/taken')).map(({ arrivedAt, headers, body }) => ({
+      (await ask<ReceivedCallback[]>('/callbacks')).map(({ arrivedAt, headers, body }) => ({
         arrivedAt,
         ...(webhook.verify(body, headers as Record<string, string>) as Omit<Callback, 'arrivedAt'>),
       })),

@@ -24,7 +24,7 @@ export async function startRedisForBench(): Promise<RedisUnderTest> {
 
 export async function infoOf(redis: Redis, section: string, field: string): Promise<string> {
   const value = new RegExp(`^${field}:(\\S+)`, 'm').exec(await redis.info(section))?.[1];
-  if (value === undefined) throw new Error(`INFO ${section} does not tell ${field}`);
+  if (value === undefined) throw new Error(`INFO ${section} has no field ${field}`);
   return value;
 }
 
@@ -76,7 +76,7 @@ export async function countCommands(
   work: () => Promise<void>,
 ): Promise<number> {
   const { hostname, port } = new URL(url);
-  // Not ioredis: it takes the first line that a busy server sends for a reply.
+  // Not ioredis, which would read the first line of MONITOR from a busy server as the reply.
   const monitor = connect(Number(port), hostname);
   const lines = createInterface(monitor)[Symbol.asyncIterator]();
   monitor.write('MONITOR\r\n');

@@ -16,7 +16,7 @@ const BEFORE = process.env.BENCH_BEFORE;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
 /** The aim: requests per second of the service on one CPU, over those of the route written by hand. */
 const AIM = 0.75;
-/** The parts in which equal answers differ: addresses, instants, and signatures over these. */
+/** The parts of an answer that differ each time: addresses, instants and signatures. */
 const VARYING = /127\.0\.0\.1:\d+|\d{4}-\d\d-\d\dT[\d:.]+Z|expires=\d+&signature=[\w-]+/g;
 
 interface Contender extends Variant {
@@ -79,7 +79,7 @@ async function createSessions(url: string): Promise<void> {
   if (replies.some(({ status }) => status !== 201)) throw new Error(`${url} did not create the sessions`);
 }
 
-/** One user asks each server for each phase. The server written by hand must answer as the service does. */
+/** One user requests each phase from each server. The server written by hand must answer like the service. */
 async function checkAnswers(variants: readonly Contender[]): Promise<void> {
   for (const asked of ASKED[0]!.filter((_, at) => at % 10 === 0)) {
     const bodies = new Map<string, string>();

@@ -46,16 +46,16 @@ export async function startServer(
   const exited = once(child, 'exit');
   setPriority(child.pid!, priority);
   const url = `http://127.0.0.1:${port}`;
-  const tell = async <T,>(what: 'cpu' | 'memory'): Promise<T> => {
+  const request = async <T,>(what: 'cpu' | 'memory'): Promise<T> => {
     child.send(what);
-    const [told] = (await once(child, 'message')) as [T];
-    return told;
+    const [answer] = (await once(child, 'message')) as [T];
+    return answer;
   };
   const server: Server = {
     url,
     pid: child.pid!,
-    cpu: async () => tell<number>('cpu'),
-    memory: async () => tell<Memory>('memory'),
+    cpu: async () => request<number>('cpu'),
+    memory: async () => request<Memory>('memory'),
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL');
       await exited;

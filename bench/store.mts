@@ -23,10 +23,10 @@ const { partitionOf } = built(
   '../dist/sessions/redis/keys.js',
 ) as typeof import('../src/sessions/redis/keys.ts');
 
-/** What is loaded here waits in long queues, longer than a viewer's command may take. */
+/** A long time-out, because the benchmark sends so many commands at once that they wait in long queues. */
 const PATIENCE_MS = 600_000;
 /** The default of the service: X = 10 s, n = 3. */
-/** Of a film that is longer than any run. */
+/** The window of a film that is longer than any run. */
 export const WINDOW = { oldest: 0, end: 1_000, start: 0, live: false, phaseMs: 10_000, lastPhaseMs: 10_000 };
 
 export const POLICY: Policy = {
@@ -70,7 +70,7 @@ export function scaled(count: number): number {
   return Math.ceil(count * Number(process.env.BENCH_SCALE ?? 1));
 }
 
-/** `delivered`: the events that somebody wants from the outbox. */
+/** `delivered`: the events that go to the outbox. */
 export async function openStore(url: string, delivered: readonly EventType[] = []): Promise<Store> {
   const clock: Clock = {
     now: () => Date.now(),

@@ -114,7 +114,9 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   return app;
 }
 
-/** Where no token names the user, a body that can name the user must do so. And there are no subjects: only ids count. */
+/**
+ * Without tokens, each body or path that can name the user must do so, with a user id. Subjects exist only in tokens.
+ */
 function nameUsersById(fastify: FastifyInstance): void {
   fastify.addHook('onRoute', (route) => {
     for (const part of ['body', 'params'] as const) {

@@ -6,7 +6,7 @@ import { VERSION } from './config/effective.js';
 /** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */
 async function main(): Promise<void> {
   const log = new Logger('Streamgate');
-  // Some libraries write to the console: cron does when a tick is late. Such a line must not break a log of JSON.
+  // Some libraries write to the console, such as cron if a tick is late. Such a line must not break a log of JSON.
   console.warn = (...words: unknown[]) => {
     log.debug(words.join(' '));
   };

@@ -21,7 +21,7 @@ const EXPIRING = scaled(6_000);
 /** The time over which the expiries are spread; each run is a part of it. */
 const WINDOW_MS = 24_000;
 const RUNS = 4;
-/** The time from the first sweep to the first expiry. By then the grace is over that follows the time without sweeps. */
+/** The time from the first sweep to the first expiry. It is longer than the grace after the time without sweeps. */
 const HEAD_START_MS = 20_000;
 /** A callback that has not arrived by then is lost. */
 const PATIENCE_MS = 30_000;
@@ -113,24 +113,27 @@ async function checkLedger({ sessions }: Store): Promise<void> {
 function latenessByRun(callbacks: readonly Callback[], dueAt: ReadonlyMap<string, number>): number[][] {
   const first = Math.min(...dueAt.values());
   const runs: number[][] = Array.from({ length: RUNS }, () => []);
-  const told = new Set<string>();
+  const reported = new Set<string>();
   for (const callback of callbacks) {
     const due = dueOf(callback, dueAt);
     // Delivery is at-least-once. A repeated callback is not late.
-    if (told.has(callback.data.session_id)) continue;
-    told.add(callback.data.session_id);
+    if (reported.has(callback.data.session_id)) continue;
+    reported.add(callback.data.session_id);
     runs[Math.min(RUNS - 1, Math.floor(((due - first) / WINDOW_MS) * RUNS))]!.push(callback.arrivedAt - due);
   }
-  if (told.size !== dueAt.size) throw new Error(`${told.size} of ${dueAt.size} expiries were reported`);
+  if (reported.size !== dueAt.size)
+    throw new Error(`${reported.size} of ${dueAt.size} expiries were reported`);
   return runs;
 }
 
 function dueOf({ type, data, arrivedAt }: Callback, dueAt: ReadonlyMap<string, number>): number {
   const due = dueAt.get(data.session_id);
   if (type !== 'session.expired' || data.state !== 'expired' || due === undefined)
-    throw new Error(`nothing of the kind happened: ${type} ${JSON.stringify(data)}`);
+    throw new Error(`a callback for an event that did not happen: ${type} ${JSON.stringify(data)}`);
   if (Date.parse(data.expires_at) !== due || arrivedAt < due)
-    throw new Error(`${data.session_id} was due at ${due}, told at ${arrivedAt}: ${JSON.stringify(data)}`);
+    throw new Error(
+      `${data.session_id} was due at ${due}, reported at ${arrivedAt}: ${JSON.stringify(data)}`,
+    );
   return due;
 }
 

@@ -4,7 +4,7 @@ import { DELIVERED, POLICY, load, openStore, scaled, sweepAll, viewers } from '.
 
 const BACKLOG = scaled(200_000);
 const TRIALS = 3;
-/** State, ring and outbox of each partition: the keys that remain when nobody watches. */
+/** State, ring and outbox of each partition: the keys that remain without sessions. */
 const KEYS_LEFT = 768;
 
 interface Trial {

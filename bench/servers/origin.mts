@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { ORIGINAL } from '../gate/playlist.mts';
 
-/** An origin with the same playlist for every stream id. The gate asks an origin for nothing else. */
+/** An origin with the same playlist for every stream id. The gate requests only playlists from an origin. */
 const body = Buffer.from(ORIGINAL);
 
 createServer(({ url }, reply) => {

@@ -11,15 +11,16 @@ import { ApiTokens } from './api-tokens.js';
 import { unauthorized } from './bearer.js';
 import { Players } from './players.js';
 import { type TicketUse, Tickets } from './tickets.js';
-import { Viewers, named } from './viewers.js';
+import { Viewers, checkUser } from './viewers.js';
 
 type Caller = NonNullable<FastifyRequest['caller']>;
-/** The caller, at once or later; null where anybody may ask. */
+/** The caller, at once or later; null on a public route. */
 type Identification = Caller | null | Promise<Caller>;
 
 /**
- * Lets nobody in whom a route does not name. Each route that is registered on Fastify gets one hook by its mark
- * (`access.ts`), after the schemas have checked the request and before its handler. A route without a mark answers 401.
+ * Closed by default: a route answers only the callers that its mark (`access.ts`) names. Each route that is registered
+ * on Fastify gets one hook, which runs after the schemas have checked the request and before the handler. A route
+ * without a mark answers 401.
  */
 @Injectable()
 export class AccessControl {
@@ -32,7 +33,10 @@ export class AccessControl {
     private readonly tickets: Tickets,
   ) {}
 
-  /** To be called before any route is registered. `publicPaths`: of routes that cannot be marked, as those of plugins. */
+  /**
+   * To be called before any route is registered. `publicPaths`: public routes that cannot be marked, such as of
+   * plugins.
+   */
   register(fastify: FastifyInstance, publicPaths: RegExp): void {
     fastify.decorateRequest('caller', null);
     fastify.addHook('onRoute', (route) => {
@@ -47,12 +51,12 @@ export class AccessControl {
       case 'everybody':
         return undefined;
       case 'viewers': {
-        const identify = this.viewerBy(nameIn(route));
+        const identify = this.viewerBy(userReaderOf(route));
         return hookOf(access.needsAddress ? (request) => addressedFirst(request, identify) : identify);
       }
       case 'viewers-and-services': {
-        const ofViewer = this.viewerBy(nameIn(route));
-        const ofTicket = this.ticketHolderBy(access.ticket, nameIn(route));
+        const ofViewer = this.viewerBy(userReaderOf(route));
+        const ofTicket = this.ticketHolderBy(access.ticket, userReaderOf(route));
         return hookOf(
           (request) => ofTicket(request) ?? this.apiTokens.bearer(request, access.scope) ?? ofViewer(request),
         );
@@ -73,9 +77,9 @@ export class AccessControl {
     }
   }
 
-  private viewerBy(userNamed: (request: FastifyRequest) => string | undefined) {
+  private viewerBy(readUser: (request: FastifyRequest) => string | undefined) {
     return (request: FastifyRequest): Caller | Promise<Caller> => {
-      const userId = userNamed(request);
+      const userId = readUser(request);
       return this.viewers.known(request, userId) ?? this.viewers.of(request, userId);
     };
   }
@@ -83,30 +87,30 @@ export class AccessControl {
   /** Identifies the viewer by the query's ticket, on routes that accept tickets of a use; undefined without a ticket. */
   private ticketHolderBy(
     use: TicketUse | undefined,
-    userNamed: (request: FastifyRequest) => string | undefined,
+    readUser: (request: FastifyRequest) => string | undefined,
   ) {
     return (request: FastifyRequest): Promise<Caller> | undefined => {
       const { ticket } = request.query as { readonly ticket?: string };
       return use === undefined || ticket === undefined
         ? undefined
-        : this.holderOf(use, ticket, userNamed(request));
+        : this.holderOf(use, ticket, readUser(request));
     };
   }
 
-  private async holderOf(use: TicketUse, ticket: string, userNamed: string | undefined): Promise<Caller> {
+  private async holderOf(use: TicketUse, ticket: string, namedUser: string | undefined): Promise<Caller> {
     const { userId, subject, quota, device, expiresAt } = await this.tickets.open([use], ticket);
-    return named({ userId, subject, quota, until: expiresAt, deviceId: device?.id }, userNamed);
+    return checkUser({ userId, subject, quota, until: expiresAt, deviceId: device?.id }, namedUser);
   }
 }
 
-/** Reads the user that a request names: by its path where the route's has a user, else by its body. */
-function nameIn({ url }: RouteOptions): (request: FastifyRequest) => string | undefined {
+/** Reads the user that a request names: in its path if the route has a user there, otherwise in its body. */
+function userReaderOf({ url }: RouteOptions): (request: FastifyRequest) => string | undefined {
   return url.includes('/:user_id')
     ? ({ params }) => (params as { readonly user_id: string }).user_id
     : ({ body }) => (body as { readonly user_id?: string } | undefined)?.user_id;
 }
 
-/** Identifies the caller. Where that fails and the address is unusable too, the latter is told: 400 comes before 401. */
+/** Identifies the caller. If that fails and the Host header is invalid too, answers 400, which comes before 401. */
 function addressedFirst<T>(request: FastifyRequest, identify: (request: FastifyRequest) => T | Promise<T>) {
   const refuse = (refusal: unknown): never => {
     addressOf(request);
@@ -120,7 +124,7 @@ function addressedFirst<T>(request: FastifyRequest, identify: (request: FastifyR
   }
 }
 
-/** A hook that costs no turn of the event loop where the caller is known at once. Fastify catches what it throws. */
+/** A hook that needs no turn of the event loop if the caller is known at once. Fastify catches its errors. */
 function hookOf(identify: (request: FastifyRequest) => Identification): preHandlerHookHandler {
   return (request, _reply, done) => {
     const caller = identify(request);

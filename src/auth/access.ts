@@ -18,7 +18,7 @@ export type Access =
   | {
       readonly to: 'viewers-and-services';
       readonly scope: Scope;
-      /** The use of tickets in the query that identify the viewer; undefined where no ticket does. */
+      /** The use of the tickets that identify a viewer in the query; undefined if the route accepts no ticket. */
       readonly ticket: TicketUse | undefined;
     }
   | { readonly to: 'services'; readonly scope: Scope }
@@ -29,7 +29,7 @@ declare module 'fastify' {
     access?: Access;
   }
   interface FastifyRequest {
-    /** The caller that AccessControl identified; null until then, and where the route is public. */
+    /** The caller that AccessControl identified; null before that, and on a public route. */
     caller: Viewer | Player | ApiToken | null;
   }
 }
@@ -37,8 +37,8 @@ declare module 'fastify' {
 const ACCESS = 'access';
 
 /**
- * Marks a route, or all routes of a controller that have no mark of their own. Fastify hands the mark to AccessControl
- * with the route's configuration, so that a request pays for no look-up.
+ * Marks a route, or all routes of a controller that have no mark of their own. Fastify passes the mark to AccessControl
+ * in the configuration of the route, so that requests need no look-up.
  */
 function mark(access: Access): ClassDecorator & MethodDecorator {
   const markHandler = applyDecorators(SetMetadata(ACCESS, access), RouteConfig({ access }));
@@ -56,30 +56,30 @@ function mark(access: Access): ClassDecorator & MethodDecorator {
   };
 }
 
-/** For everybody, without a token. */
+/** For every caller, without a token. */
 export function Public() {
   return mark({ to: 'everybody' });
 }
 
 /**
- * For viewers. The path's or the body's `user_id` may name the viewer, by our id or by the issuer's subject; another
- * user's is 403. The handler reads the viewer by `viewerOf` and never takes `user_id` for an id.
+ * For viewers. `user_id` in the path or the body may name the viewer, by the user id or by the issuer's subject; for
+ * another user the answer is 403. The handler gets the viewer from `viewerOf` and must not use `user_id` as a user id.
  *
  * The viewer is identified after Fastify's schemas have checked the request (`@RouteSchema`) and before pipes run. So
  * give the route a schema for its parameters too: a pipe would answer 422 after 401.
  *
- * `needsAddress`: the reply has URLs of this service, so that a request with an unusable `Host` is answered 400 first.
+ * `needsAddress`: the reply contains URLs of this service, so that an invalid `Host` is answered 400 first.
  */
 export function ForViewers({ needsAddress = false } = {}) {
   return applyDecorators(mark({ to: 'viewers', needsAddress }), ApiBearerAuth(VIEWER_TOKEN));
 }
 
 /**
- * For viewers as with `ForViewers`, and for services whose API token has the scope: these may name any user. The
- * handler tells the two apart by `viewerOrService`, and reads the user by `userIdOfPath`.
+ * For viewers like `ForViewers`, and for services whose API token has the scope, which may name any user. The handler
+ * distinguishes them with `viewerOrService`, and gets the user from `userIdOfPath`.
  *
- * `ticket`: a ticket of this use in the query identifies the viewer, and then no header does. For clients that cannot send
- * a header.
+ * `ticket`: if the query has a ticket, it must be of this use and identifies the viewer, and the header is ignored.
+ * This is for clients that cannot send a header.
  */
 export function ForViewersOrServices(scope: Scope, { ticket }: { readonly ticket?: TicketUse } = {}) {
   return applyDecorators(
@@ -89,7 +89,7 @@ export function ForViewersOrServices(scope: Scope, { ticket }: { readonly ticket
   );
 }
 
-/** For services and operators whose API token has the scope. Open where no token is configured (never in production). */
+/** For services and operators whose API token has the scope. Public if no token is configured (never in production). */
 export function NeedsScope(scope: Scope) {
   return applyDecorators(
     mark({ to: 'services', scope }),
@@ -99,8 +99,8 @@ export function NeedsScope(scope: Scope) {
 }
 
 /**
- * For players: the query's `ticket` identifies the session, or its `user_id` and `session_id` where AUTH_MODE is none.
- * The handler reads the player by `playerOf`. As with `ForViewers`, a schema must check parameters and query.
+ * For players: `ticket` in the query identifies the session; with AUTH_MODE=none `user_id` and `session_id` can do so.
+ * The handler gets the player from `playerOf`. As with `ForViewers`, a schema must check parameters and query.
  */
 export function ForPlayers(use: TicketUse | readonly TicketUse[]) {
   return mark({ to: 'players', uses: typeof use === 'string' ? [use] : use });
@@ -109,19 +109,19 @@ export function ForPlayers(use: TicketUse | readonly TicketUse[]) {
 /** The viewer who sent the request, on a route for viewers. */
 export function viewerOf(request: FastifyRequest): Viewer {
   const viewer = viewerOrService(request);
-  if (viewer === undefined) throw new Error('a service reached a handler that is for viewers alone');
+  if (viewer === undefined) throw new Error('a service reached a handler that is only for viewers');
   return viewer;
 }
 
-/** The viewer who sent the request, or undefined where a service or an operator did. */
+/** The viewer who sent the request, or undefined if a service or an operator sent it. */
 export function viewerOrService({ caller }: FastifyRequest): Viewer | undefined {
   if (caller === null || 'self' in caller) throw new Error('the route is not marked as one for viewers');
   return 'userId' in caller ? caller : undefined;
 }
 
 /**
- * The id of the user whom the path names: the viewer, or with a service the user of that id or subject. 422 for a name
- * that is neither.
+ * The id of the user in the path: the viewer, or for a service the user with that id or subject. Throws a problem (422)
+ * if the name is neither an id nor a subject.
  */
 export function userIdOfPath(request: FastifyRequest): string {
   const viewer = viewerOrService(request);

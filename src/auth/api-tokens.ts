@@ -10,27 +10,27 @@ import { bearerOf, unauthorized } from './bearer.js';
 export class ApiTokens {
   private readonly log = new Logger('Auth');
   private readonly tokens: readonly ApiToken[];
-  /** The scopes that a request must prove. Where no token is configured, /internal is open (never in production). */
-  private readonly guarded: ReadonlySet<Scope>;
+  /** The scopes that need a token. If no token is configured, /internal is public (never in production). */
+  private readonly scopesWithToken: ReadonlySet<Scope>;
 
   constructor({ INTERNAL_API_TOKEN: internal, apiTokens }: Config) {
     this.tokens = [
       ...(internal === undefined ? [] : [{ name: 'internal', scopes: SCOPES, sha256: sha256(internal) }]),
       ...apiTokens,
     ];
-    // Most scrapers send no token: metrics are guarded only where a token has this scope.
+    // Most scrapers send no token, so that metrics need one only if a token with this scope is configured.
     const forMetrics = apiTokens.some(({ scopes }) => scopes.includes('metrics'));
-    this.guarded = new Set(
+    this.scopesWithToken = new Set(
       SCOPES.filter((scope) => (scope === 'metrics' ? forMetrics : this.tokens.length > 0)),
     );
   }
 
   /**
-   * The API token that the request bears, or null where the scope is guarded by none. Problems: 401 without a token, 403
-   * for one without the scope.
+   * The API token of the request, or null if the scope needs none. Throws a problem: 401 without a valid token, 403 for
+   * a token without the scope.
    */
   demand(request: FastifyRequest, scope: Scope): ApiToken | null {
-    if (!this.guarded.has(scope)) return null;
+    if (!this.scopesWithToken.has(scope)) return null;
     const token = this.bearer(request, scope);
     if (token !== undefined) return token;
     throw unauthorized(
@@ -40,8 +40,8 @@ export class ApiTokens {
   }
 
   /**
-   * The API token that the request bears, or undefined where it bears none. 403 for one without the scope. A token that
-   * changes something is logged by its name.
+   * The API token of the request, or undefined if it has none. Throws a problem (403) for a token without the scope.
+   * Logs the name of the token if the request changes something.
    */
   bearer(request: FastifyRequest, scope: Scope): ApiToken | undefined {
     const token = this.find(request);
@@ -53,7 +53,7 @@ export class ApiTokens {
     return token;
   }
 
-  /** Compares with every token in constant time, so that the time taken does not tell how close a guess was. */
+  /** Compares with every token in constant time, so that the time does not show how close a guess was. */
   private find(request: FastifyRequest): ApiToken | undefined {
     const bearer = bearerOf(request);
     if (bearer === undefined) return undefined;

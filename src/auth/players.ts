@@ -9,12 +9,12 @@ import { type Quota } from '../sessions/quota.js';
 import { unauthorized } from './bearer.js';
 import { type TicketClaims, type TicketUse, Tickets } from './tickets.js';
 
-/** A player that cannot send a header, as its ticket or its URL names it. */
+/** A player, identified by its ticket or its URL, because it cannot send a header. */
 export interface Player {
   readonly userId: string;
-  /** The user as the issuer names them, where a ticket says so and it differs from `userId`. */
+  /** The issuer's name of the user, if the ticket has one that differs from `userId`. */
   readonly subject: string | undefined;
-  /** Absent until the player is given one: only a URL without a ticket may leave it out. */
+  /** Undefined if the URL has no ticket and no session id yet. */
   readonly sessionId: string | undefined;
   /** What the user may hold. */
   readonly quota: Quota;
@@ -22,13 +22,13 @@ export interface Player {
   readonly device: Device | undefined;
   /** The ticket that was sent; none with AUTH_MODE=none and a `user_id`. */
   readonly ticket: string | undefined;
-  /** The address that the player reached this service by: `https://host`. */
+  /** The address at which the player reached this service: `https://host`. */
   readonly self: string;
 }
 
 /** The parts of a request that name a player and the stream that it plays. The route's schema has checked their form. */
 interface Naming {
-  /** A route that is of a session alone names no stream. */
+  /** Undefined on routes without a stream in their path. */
   readonly params: { readonly stream_id?: string };
   readonly query: {
     readonly ticket?: string;
@@ -39,7 +39,7 @@ interface Naming {
   };
 }
 
-/** Identifies players by tickets, or by their URL alone with AUTH_MODE=none. */
+/** Identifies players by tickets, or with AUTH_MODE=none by their URL only. */
 @Injectable()
 export class Players {
   private readonly needsTicket: boolean;
@@ -54,8 +54,8 @@ export class Players {
   }
 
   /**
-   * The player that sent the request; no promise where nothing has to be waited for. Problems: 400 for an unusable
-   * `Host`, 401 for a missing or unusable ticket, 403 for a ticket of another stream, user or session.
+   * The player that sent the request; not as a promise if no wait is necessary. Throws a problem: 400 for an invalid
+   * `Host`, 401 for a missing or invalid ticket, 403 for a ticket of another stream, user or session.
    */
   of(request: FastifyRequest, uses: readonly TicketUse[]): Player | Promise<Player> {
     const self = addressOf(request);
@@ -75,7 +75,7 @@ export class Players {
   }
 }
 
-/** The player that a ticket names. The URL may repeat the ticket's ids, and may name no others. */
+/** The player that a ticket names. The URL may repeat the ids of the ticket, but must not have other ones. */
 function holder(claims: TicketClaims, { params, query }: Naming, self: string): Player {
   const { userId, subject, sessionId, streamId, quota, device } = claims;
   if (
@@ -85,7 +85,7 @@ function holder(claims: TicketClaims, { params, query }: Naming, self: string): 
   )
     throw new Problem(
       'not-your-session',
-      'The ticket is for another stream, user or session: ask for one for this.',
+      'The ticket is for another stream, user or session: request a ticket for this one.',
     );
   return { userId, subject, sessionId, quota, device, ticket: query.ticket, self };
 }

@@ -1,16 +1,16 @@
 import { ID } from '../http/fields.js';
 import { MAX_SUBJECT_BYTES, userIdOf } from './subjects.js';
 
-describe('the id of a user whom an issuer names', () => {
+describe('the user id of a subject', () => {
   it.each(['ana', 'ana@example.com', 'a.b_c~d:e-f', '507f1f77bcf86cd799439011', 'x'.repeat(64), '...'])(
-    'is the subject itself where it has the form of an id: %s',
+    'is the subject itself if it has the form of an id: %s',
     (subject) => {
       expect(userIdOf(subject)).toBe(subject);
     },
   );
 
   // printf %s 'auth0|507f1f77bcf86cd799439011' | openssl dgst -sha256 -binary | basenc --base64url
-  it('is the SHA-256 of any other subject, and the same for ever', () => {
+  it('contains the SHA-256 of any other subject, and never changes', () => {
     expect(userIdOf('auth0|507f1f77bcf86cd799439011')).toBe(
       'sub~MWbbK5Zp17vDiVSi23ttOejVD9ltIBoU_eE-6WAbvNY',
     );
@@ -41,19 +41,19 @@ describe('the id of a user whom an issuer names', () => {
     expect(id).not.toBe(subject);
   });
 
-  it('keeps apart what differs in case, Unicode form or a space', () => {
+  it('differs for subjects that differ only in case, Unicode form or a space', () => {
     const subjects = ['Ana', 'ana', 'ana ', 'ana\u00a0', 'mar\u00eda', 'mari\u0301a', 'ana/1', 'ANA/1'];
     expect(new Set(subjects.map(userIdOf)).size).toBe(subjects.length);
   });
 
-  it('cannot be taken by a subject that looks like the id of another one', () => {
+  it('differs from any subject, even from one that looks like this id', () => {
     const victim = userIdOf('auth0|victim')!;
     expect(userIdOf(victim)).toMatch(ID);
     expect(userIdOf(victim)).not.toBe(victim);
     expect(userIdOf(userIdOf(victim)!)).not.toBe(victim);
   });
 
-  it('does not exist for what is no subject', () => {
+  it('is undefined for an invalid subject', () => {
     expect(userIdOf('')).toBeUndefined();
     expect(userIdOf('\ud800')).toBeUndefined();
     expect(userIdOf('|'.repeat(MAX_SUBJECT_BYTES))).toBeDefined();

@@ -1,21 +1,21 @@
 import { hash } from 'node:crypto';
 import { ID } from '../http/fields.js';
 
-/** The longest subject that is taken, in bytes of UTF-8. OpenID Connect Core (section 2) allows 255 ASCII characters. */
+/** The longest accepted subject, in bytes of UTF-8. OpenID Connect Core (section 2) allows 255 ASCII characters. */
 export const MAX_SUBJECT_BYTES = 1_024;
 
-/** What the id of a user begins with whose subject has no id's form. */
+/** The beginning of a user id that was derived from a subject. */
 const PREFIX = 'sub~';
 const MAPPED = /^sub~[\w-]{43}$/;
 
 /**
- * Our id of the user whom an issuer calls `subject`. A subject in the form of an id is the id itself. Any other one maps
- * to `sub~` and the SHA-256 of its UTF-8 bytes in base64url without padding: 47 characters that are an id. A subject that
- * already looks like such an id is mapped as well, so that nobody can take the id of somebody else. Subjects are compared
- * byte by byte: case, spaces and Unicode forms all count. The mapping never changes. docs/integrations.md has it in other
- * languages.
+ * The user id of a subject, which is the issuer's name of the user. A subject in the form of an id is the id. Any other
+ * maps to `sub~` and the SHA-256 of its UTF-8 bytes in base64url without padding: 47 characters in the form of an id. A
+ * subject that already looks like such an id is mapped as well, so that no user can get the id of another one. Subjects
+ * are compared byte by byte: case, spaces and Unicode forms all count. The mapping never changes. docs/integrations.md
+ * shows it in other languages.
  *
- * Undefined for what cannot be a subject: an empty text, more than 1,024 bytes, or broken Unicode.
+ * Undefined for an invalid subject: an empty text, more than 1,024 bytes, or invalid Unicode.
  */
 export function userIdOf(subject: string): string | undefined {
   if (ID.test(subject) && subject !== '.' && subject !== '..' && !MAPPED.test(subject)) return subject;

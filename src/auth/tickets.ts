@@ -10,10 +10,10 @@ import { type Quota } from '../sessions/quota.js';
 import { isJws, unauthorized } from './bearer.js';
 
 /**
- * What a ticket opens. `playlist`: the first playlist, where a player begins. `media`: what a playlist names. `cmcd`: the
- * event target of a player's reports. `events`: the user's stream of events, for EventSource, which sends no header. A
- * player loads the playlist of a film once, so `media` and `cmcd` have to outlive the film and a long pause; `events` has
- * to outlive the page, because EventSource reconnects to the same URL and gives up at 401.
+ * The purpose of a ticket. `playlist`: the first playlist, where a player starts. `media`: the URLs in a playlist.
+ * `cmcd`: the reports of a player. `events`: the event stream of the user, for EventSource, which sends no header. A
+ * player loads the playlist of a film once, so that `media` and `cmcd` must outlive the film and a long pause. `events`
+ * must outlive the page, because EventSource reconnects to the same URL and gives up at 401.
  */
 export type TicketUse = 'playlist' | 'media' | 'cmcd' | 'events';
 
@@ -24,9 +24,9 @@ const LIFE_MS: Readonly<Record<TicketUse, number>> = {
   events: 12 * 3_600_000,
 };
 /**
- * Ends are rounded up to the next of these. Until then the same session has the same ticket, on every instance: a
- * player that loads a live playlist again would take a key or an initialisation section at a new URL for another. And
- * few renewals have to sign one.
+ * The expiry is rounded up to a multiple of this. Until then a session gets the same ticket from every instance,
+ * because a player that reloads a live playlist would treat a new URL as a new key or initialisation section. It also
+ * saves most renewals the signing.
  */
 const STEP_MS: Readonly<Record<TicketUse, number>> = {
   playlist: 5 * 60_000,
@@ -34,17 +34,17 @@ const STEP_MS: Readonly<Record<TicketUse, number>> = {
   cmcd: 3_600_000,
   events: 3_600_000,
 };
-/** About a kilobyte each. */
+/** The maximum number of cached tickets, of about a kilobyte each. */
 const MAX_KNOWN = 20_000;
 
-/** What a ticket is bound to: it opens nothing else. */
+/** The claims of a ticket, which is valid for nothing else. */
 export interface TicketClaims {
   readonly userId: string;
-  /** The user as the issuer names them, where that differs from `userId`. */
+  /** The issuer's name of the user, if it differs from `userId`. */
   readonly subject?: string | undefined;
   readonly sessionId: string;
   readonly streamId: string;
-  /** What the user may hold, as it was when the ticket was made. */
+  /** What the user may hold, at the time when the ticket was issued. */
   readonly quota: Quota;
   readonly device: Device | undefined;
 }
@@ -55,7 +55,7 @@ export interface Ticket {
   readonly expiresAt: number;
 }
 
-/** Playback tickets: short JWTs of our own, for players that cannot send a header. */
+/** Playback tickets: short JWTs that this service signs, for players that cannot send a header. */
 @Injectable()
 export class Tickets {
   private readonly key: Uint8Array;
@@ -68,17 +68,17 @@ export class Tickets {
     private readonly clock: Clock,
   ) {
     this.ceiling = Math.max(MAX_SESSIONS_CEILING, MAX_SESSIONS_PER_USER);
-    // A key of its own, also where the secret signs something else: neither passes for the other.
+    // A derived key, because the secret may also sign other things. So no signature is valid for another purpose.
     this.key = new Uint8Array(hkdfSync('sha256', TICKET_SECRET, '', 'streamgate playback ticket', 32));
   }
 
-  /** For the same claims the same ticket, until its end moves on. */
+  /** Returns the same ticket for the same claims, until the rounded expiry changes. */
   async issue(use: TicketUse, claims: TicketClaims): Promise<Ticket> {
     const expiresAt = Math.ceil((this.clock.now() + LIFE_MS[use]) / STEP_MS[use]) * STEP_MS[use];
     const { userId, subject, sessionId, streamId, quota, device } = claims;
     const { maxSessions: limit } = quota;
     const shown = device === undefined ? '' : JSON.stringify(device);
-    // Not by the subject: the id of the user follows from it.
+    // The subject is not part of the key, because the user id follows from it.
     const key = [use, userId, sessionId, streamId, limit, expiresAt, shown].join(' ');
     const known = this.issued.get(key);
     if (known !== undefined) return known;
@@ -93,7 +93,7 @@ export class Tickets {
     return issued;
   }
 
-  /** The claims of a ticket that was opened before and is still good, without waiting. */
+  /** The claims of a ticket that was verified before and is still valid, or undefined. Does not wait. */
   known(uses: readonly TicketUse[], ticket: string): TicketClaims | undefined {
     const known = this.opened.get(ticket);
     return known !== undefined && uses.includes(known.use) && this.clock.now() < known.expiresAt
@@ -101,9 +101,9 @@ export class Tickets {
       : undefined;
   }
 
-  /** The claims of a ticket. 401 for one that this service did not issue, that is for another use, or that has expired. */
+  /** The claims of a ticket. Throws a problem (401) for a foreign ticket, another use, or an expired one. */
   async open(uses: readonly TicketUse[], ticket: string): Promise<OpenedTicket> {
-    if (!isJws(ticket)) throw noTicketOfOurs();
+    if (!isJws(ticket)) throw invalidTicket();
     try {
       const { payload } = await jwtVerify<OwnClaims>(ticket, this.key, {
         algorithms: ['HS256'],
@@ -116,7 +116,7 @@ export class Tickets {
         subject,
         sessionId: sid,
         streamId: stream,
-        // It may have been lowered since.
+        // The ceiling may have been lowered since.
         quota: { maxSessions: Math.min(limit, this.ceiling) },
         device,
         use: aud as TicketUse,
@@ -127,10 +127,10 @@ export class Tickets {
     } catch (error) {
       if (error instanceof errors.JWTExpired)
         throw unauthorized(
-          'The ticket has expired: ask for another one, by POST /v1/tickets or /v1/phases.',
+          'The ticket has expired: request a new one with POST /v1/tickets or /v1/phases.',
           'token',
         );
-      if (error instanceof errors.JOSEError) throw noTicketOfOurs();
+      if (error instanceof errors.JOSEError) throw invalidTicket();
       throw error;
     }
   }
@@ -150,9 +150,9 @@ interface OwnClaims {
   readonly subject?: string;
 }
 
-function noTicketOfOurs(): Problem {
+function invalidTicket(): Problem {
   return unauthorized(
-    'The ticket is none of this service, or not for this: ask for one by POST /v1/tickets.',
+    'This service did not issue the ticket, or it is for another purpose: request one with POST /v1/tickets.',
     'token',
   );
 }

@@ -16,20 +16,20 @@ import { Problem, retryAfter } from '../http/problem.js';
 import { isJws, unauthorized } from './bearer.js';
 
 const JWKS_TIMEOUT_MS = 5_000;
-/** The keys are fetched for an unknown key id at most so often, however many unknown ids arrive. */
+/** The shortest time between two fetches of the keys for unknown key ids. */
 const JWKS_COOLDOWN_MS = 1_000;
-/** The keys are fetched anew after so long, so that a withdrawn key stops working. */
+/** The keys are fetched again after this time, so that a withdrawn key stops working. */
 const JWKS_MAX_AGE_MS = 10 * 60_000;
-/** A failed renewal is tried again after so long. */
+/** A failed renewal is retried after this time. */
 const JWKS_RENEWAL_RETRY_MS = 30_000;
-/** After a failed fetch the issuer is left alone for so long. */
+/** The wait after a failed fetch. */
 const JWKS_RETRY_MS = 5_000;
 
 type KeyOf = (header?: JWSHeaderParameters, token?: FlattenedJWSInput) => Promise<CryptoKey | KeyObject>;
 
-/** Checks what an issuer signed: signature, algorithm, `iss`, `aud`, `exp` and `nbf`. */
+/** Checks the tokens of issuers: signature, algorithm, `iss`, `aud`, `exp` and `nbf`. */
 export class TokenVerifier {
-  /** The keys of each issuer, by `iss`: the keys of one issuer verify no token of another. */
+  /** The keys of each issuer, by `iss`, because the keys of one issuer must not verify tokens of another. */
   private readonly keysOf: ReadonlyMap<string, KeyOf>;
   private readonly algorithms: string[];
 
@@ -41,18 +41,18 @@ export class TokenVerifier {
     this.keysOf = openKeys(config, clock);
   }
 
-  /** The claims, with `exp`. 401 for a token that is not good, 503 where its key cannot be fetched. */
+  /** The claims, with `exp`. Throws a problem: 401 for an invalid token, 503 if its key cannot be fetched. */
   async verify(token: string): Promise<JWTPayload & { readonly exp: number }> {
-    if (!isJws(token)) throw unauthorized(OTHERWISE, 'token');
+    if (!isJws(token)) throw unauthorized(NOT_ACCEPTED, 'token');
     const { AUTH_AUDIENCE_CLAIM: claim, AUTH_CLOCK_TOLERANCE_SECONDS, audiences } = this.config;
     try {
-      // Not verified yet: these only choose the issuer's keys and the claim of the audience.
+      // These claims are not verified yet. They only select the issuer's keys and the claim of the audience.
       const { iss, aud } = decodeJwt(token);
       const keyOf = typeof iss === 'string' ? this.keysOf.get(iss) : undefined;
       if (keyOf === undefined) throw unauthorized(claimRefused('iss'), 'token');
       const byClaim = aud === undefined ? claim : undefined;
       const { payload } = await jwtVerify(token, keyOf, {
-        // Pinned here: what a token says of itself is for the attacker to choose (RFC 8725, 3.1).
+        // Not taken from the token, because an attacker could choose the algorithm (RFC 8725, 3.1).
         algorithms: this.algorithms,
         issuer: iss!,
         ...(byClaim === undefined ? { audience: [...audiences] } : {}),
@@ -64,9 +64,9 @@ export class TokenVerifier {
         throw unauthorized(claimRefused(byClaim), 'token');
       return payload as JWTPayload & { exp: number };
     } catch (error) {
-      if (error instanceof errors.JOSEError) throw unauthorized(whatIsWrong(error), 'token');
+      if (error instanceof errors.JOSEError) throw unauthorized(detailOf(error), 'token');
       // A key that is too short.
-      if (error instanceof TypeError) throw unauthorized(OTHERWISE, 'token');
+      if (error instanceof TypeError) throw unauthorized(NOT_ACCEPTED, 'token');
       throw error;
     }
   }
@@ -77,18 +77,18 @@ function isOneOf(texts: readonly string[], value: unknown): boolean {
 }
 
 function claimRefused(claim: string): string {
-  return `The claim ${claim} of the token is missing or not what this service takes.`;
+  return `The claim ${claim} of the token is missing, or this service does not accept its value.`;
 }
 
-/** For who holds the token: never more than its holder can read in it. */
-function whatIsWrong(error: errors.JOSEError): string {
+/** The detail for the holder of the token. It reveals nothing that is not in the token. */
+function detailOf(error: errors.JOSEError): string {
   if (error instanceof errors.JWTExpired) return 'The token has expired: get a fresh one from its issuer.';
   if (error instanceof errors.JWTClaimValidationFailed) return claimRefused(error.claim);
-  return OTHERWISE;
+  return NOT_ACCEPTED;
 }
 
-const OTHERWISE =
-  'The token is not one that this service takes: it was signed otherwise, by another, or changed since.';
+const NOT_ACCEPTED =
+  'This service does not accept the token: it has another algorithm, another key, or was changed.';
 
 function openKeys(config: Config, clock: Clock): ReadonlyMap<string, KeyOf> {
   const { AUTH_JWT_PUBLIC_KEY, AUTH_JWT_SECRET, issuers, jwksUrls } = config;
@@ -102,21 +102,22 @@ function openKeys(config: Config, clock: Clock): ReadonlyMap<string, KeyOf> {
 }
 
 /**
- * The keys that an issuer publishes, chosen by `kid`. Known keys are renewed in the background and work while the issuer
- * does not answer. For an unknown `kid` the keys are fetched. A `kid` that a fetch did not find is refused with 401. 503
- * with Retry-After says that no fetch is allowed yet: the key may have been published after the last one.
+ * The keys that an issuer publishes, selected by `kid`. Known keys are renewed in the background and work while the
+ * issuer does not answer. For an unknown `kid` the keys are fetched; if they do not contain it, the answer is 401. If
+ * no fetch is allowed yet, the answer is 503 with Retry-After, because the key may have been published after the last
+ * fetch.
  */
 function remoteKeys(url: URL, clock: Clock): KeyOf {
   const log = new Logger('Auth');
   const keys = createRemoteJWKSet(url, {
     timeoutDuration: JWKS_TIMEOUT_MS,
-    // Fetches are decided below, by our own clock.
+    // The code below decides when to fetch, with the clock of the service.
     cooldownDuration: Infinity,
     cacheMaxAge: Infinity,
   });
   let fetchAt = -Infinity;
   let renewAt = Infinity;
-  /** The key id that the last fetch was for. */
+  /** The key id that caused the last fetch. */
   let soughtKid: string | undefined;
   let fetching: Promise<void> | undefined;
 
@@ -146,7 +147,7 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
       headers: { 'retry-after': retryAfter((fetchAt - clock.monotonic()) / 1_000) },
       cause,
     });
-  /** The published key, or undefined where none has this id. Never fetches once there are keys. */
+  /** The published key, or undefined if no key has this id. Does not fetch. */
   const find: (...token: Parameters<KeyOf>) => Promise<CryptoKey | undefined> = async (...token) => {
     if (keys.jwks() === undefined) return undefined;
     try {
@@ -164,14 +165,15 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
     if (known !== undefined) return known;
     const kid = header?.kid ?? '';
     if (fetching !== undefined) {
-      // This fetch may have begun before the key was published: where it finds nothing, that proves nothing.
+      // This fetch may have started before the key was published. If it does not find the key, another fetch is
+      // necessary.
       await fetching.catch(() => undefined);
       const found = await find(header, token);
       if (found !== undefined) return found;
     }
     if (clock.monotonic() < fetchAt) {
       if (kid === soughtKid) throw new errors.JWKSNoMatchingKey();
-      // The log has the reason of a failed fetch already.
+      // The reason of a failed fetch was already logged.
       throw refuse();
     }
     fetching ??= fetchKeys(kid).finally(() => (fetching = undefined));
@@ -186,7 +188,7 @@ function remoteKeys(url: URL, clock: Clock): KeyOf {
   };
 }
 
-/** `fetch failed` tells nobody anything; its cause does. */
+/** The message of an error with that of its cause, because `fetch failed` alone does not explain anything. */
 function reasonOf({ message, cause }: Error): string {
   const { code, message: behind } = (cause ?? {}) as { code?: string; message?: string };
   return cause === undefined ? message : `${message} (${code ?? behind})`;

@@ -12,21 +12,21 @@ import { bearerOf, tokenUnusable, unauthorized } from './bearer.js';
 import { MAX_SUBJECT_BYTES, userIdOf } from './subjects.js';
 import { TokenVerifier } from './token-verifier.js';
 
-/** A verified token is verified anew after so long, so that tokens of a withdrawn key stop working soon. */
+/** A verified token is verified again after this time, so that tokens of a withdrawn key soon stop working. */
 const VERIFIED_MS = 60_000;
-/** About 300 bytes each. */
+/** The maximum number of cached tokens, of about 300 bytes each. */
 const MAX_VERIFIED = 50_000;
 
-/** A person who watches, as a token or, with AUTH_MODE=none, the request names them. */
+/** A person who watches, identified by a token or, with AUTH_MODE=none, by the user in the request. */
 export interface Viewer {
   readonly userId: string;
-  /** The user as the issuer names them, where that differs from `userId`. */
+  /** The issuer's name of the user, if it differs from `userId`. */
   readonly subject: string | undefined;
-  /** What the user may hold, by the plan that the token names. */
+  /** What the user may hold, by the plan in the token. */
   readonly quota: Quota;
-  /** The end of the token, Unix milliseconds. */
+  /** The expiry of the token, in Unix milliseconds. */
   readonly until: number;
-  /** The device that the token names, which wins over what a request says. */
+  /** The device in the token, which takes precedence over the one in a request. */
   readonly deviceId: string | undefined;
 }
 
@@ -34,7 +34,7 @@ export interface Viewer {
 @Injectable()
 export class Viewers {
   private readonly verifier: TokenVerifier | undefined;
-  /** By the token's digest, so that a dump of the memory holds no token. */
+  /** By the digest of the token, so that a dump of the memory contains no token. */
   private readonly verified = new LRUCache<string, { readonly viewer: Viewer; readonly checkAt: number }>({
     max: MAX_VERIFIED,
   });
@@ -49,8 +49,8 @@ export class Viewers {
   }
 
   /**
-   * The viewer, where the request's token was verified lately or AUTH_MODE is none; undefined where `of` must be asked.
-   * `user` is how the request names the user: by our id or by the issuer's subject. 403 if the token is another user's.
+   * The viewer, if the token of the request was verified recently or AUTH_MODE is none. Otherwise undefined: call `of`.
+   * `user` is the user id or the subject in the request. Throws a problem (403) if the token is of another user.
    */
   known(request: FastifyRequest, user: string | undefined): Viewer | undefined {
     if (this.verifier === undefined)
@@ -63,12 +63,12 @@ export class Viewers {
       };
     const token = bearerOf(request);
     const known = token === undefined ? undefined : this.verified.get(digest(token));
-    return known && this.clock.now() < known.checkAt ? named(known.viewer, user) : undefined;
+    return known && this.clock.now() < known.checkAt ? checkUser(known.viewer, user) : undefined;
   }
 
   /**
-   * The viewer. The token is verified unless that was done lately. Problems: 401 without a valid token and for one whose
-   * claims cannot be used, 403 as for `known`, 503 where the key of the token cannot be fetched.
+   * The viewer. Verifies the token, unless that was done recently. Throws a problem: 401 without a valid token or if
+   * its claims cannot be used, 403 like `known`, 503 if the key of the token cannot be fetched.
    */
   async of(request: FastifyRequest, user: string | undefined): Promise<Viewer> {
     const known = this.known(request, user);
@@ -85,10 +85,10 @@ export class Viewers {
     };
     const checkAt = Math.min(viewer.until, this.clock.now() + VERIFIED_MS);
     this.verified.set(digest(token), { viewer, checkAt });
-    return named(viewer, user);
+    return checkUser(viewer, user);
   }
 
-  /** The user that the claim USER_ID_CLAIM names. */
+  /** The user in the claim USER_ID_CLAIM. */
   private userOf(claims: JWTPayload): Pick<Viewer, 'userId' | 'subject'> {
     const { USER_ID_CLAIM: claim } = this.config;
     const subject = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
@@ -97,7 +97,7 @@ export class Viewers {
     return { userId, subject: subject === userId ? undefined : (subject as string) };
   }
 
-  /** The device that the claim DEVICE_ID_CLAIM names. A token without the claim names none. */
+  /** The device in the claim DEVICE_ID_CLAIM, or undefined without the claim. */
   private deviceOf(claims: JWTPayload): string | undefined {
     const { DEVICE_ID_CLAIM: claim } = this.config;
     if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
@@ -107,14 +107,17 @@ export class Viewers {
     return id;
   }
 
-  /** A value that is no plan is refused: the default instead of it could be more than was paid for, or less. */
+  /**
+   * The plan in the claim STREAM_LIMIT_CLAIM. An invalid value is refused, because the default could be wrong for this
+   * user.
+   */
   private quotaOf(claims: JWTPayload): Quota {
     const { STREAM_LIMIT_CLAIM: claim, MAX_SESSIONS_CEILING: ceiling } = this.config;
     const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
     if (value === undefined || value === null) return this.quota;
     // Keycloak writes an attribute as a list of one element, unless its mapper says otherwise.
     const given: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
-    // Some issuers have text alone, Amazon Cognito among them.
+    // Some issuers, such as Amazon Cognito, can only write text.
     const limit = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
     if (!Number.isInteger(limit) || (limit as number) < 1)
       throw tokenUnusable(`The claim ${claim} of the token must be a whole number, 1 or more.`);
@@ -122,19 +125,23 @@ export class Viewers {
   }
 }
 
-/** The device that a request is for: the token's id wins over the request's. */
+/** The device of a request. The id in the token takes precedence over the one in the request. */
 export function deviceOf({ deviceId }: Viewer, given: Device | undefined): Device | undefined {
   return deviceId === undefined ? given : { ...given, id: deviceId };
 }
 
 /**
- * Checks that the request names this viewer or nobody; 403 if it names another user. A subject may have the form of another
- * user's id: whoever handles the request takes `userId` of the viewer, never the name in the request.
+ * Returns the viewer if the request names this user or no user; throws a problem (403) if it names another one. A
+ * subject may have the form of another user's id, so that handlers must use `userId` of the viewer, not the name in the
+ * request.
  */
-export function named(viewer: Viewer, user: string | undefined): Viewer {
+export function checkUser(viewer: Viewer, user: string | undefined): Viewer {
   if (user === undefined || user === viewer.userId || user === viewer.subject) return viewer;
-  // The same whether there is such a user, or such a session, or not.
-  throw new Problem('not-your-session', 'Ask for what belongs to the user whom the token names.');
+  // The answer is the same whether or not that user or session exists.
+  throw new Problem(
+    'not-your-session',
+    'The token is for another user: request only what belongs to its user.',
+  );
 }
 
 function unusableText(claim: string, what: 'user' | 'device'): Problem {

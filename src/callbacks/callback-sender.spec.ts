@@ -32,7 +32,7 @@ describe('a callback', () => {
   const sendTo = (url: string, signal = NEVER) =>
     new CallbackSender(readConfig({ CALLBACK_URL: url }), new Clock()).send(EVENT, signal);
   const send = (signal?: AbortSignal) => sendTo(`${receiver.url}/SECRET-PATH?token=SECRET`, signal);
-  /** What any other outcome than delivery looks like: words with nothing of the receiver's in them. */
+  /** The outcome of a failed delivery, whose text contains nothing that the receiver sent. */
   const failed = (failure: string, retryAfterMs = 0, asks = 'retry') => ({
     delivered: false,
     failure,
@@ -40,7 +40,7 @@ describe('a callback', () => {
     retryAfterMs,
   });
 
-  it('is one POST of JSON to the URL as it was given', async () => {
+  it('is one POST of JSON to the configured URL', async () => {
     receiver.answer = () => 204;
     expect(await send()).toEqual({ delivered: true });
     expect(receiver.deliveries).toMatchObject([
@@ -48,7 +48,7 @@ describe('a callback', () => {
     ]);
   });
 
-  it.each([200, 201, 202, 204])('is delivered where the receiver answers %d', async (status) => {
+  it.each([200, 201, 202, 204])('is delivered if the receiver answers %d', async (status) => {
     receiver.answer = () => ({ status });
     expect(await send()).toEqual({ delivered: true });
   });
@@ -62,12 +62,12 @@ describe('a callback', () => {
     [429, 'rest'],
     [500, 'retry'],
     [503, 'retry'],
-  ])('is not where it answers %d, which asks to %s', async (status, asks) => {
+  ])('is not delivered if the receiver answers %d, which asks to %s', async (status, asks) => {
     receiver.answer = () => ({ status, ...(status === 304 ? {} : { body: 'SECRET of the receiver' }) });
     expect(await send()).toEqual(failed(`the receiver answered ${status}`, 0, asks));
   });
 
-  it.each([301, 302, 303, 307, 308])('is for nobody else, whatever a %d says', async (status) => {
+  it.each([301, 302, 303, 307, 308])('does not follow a redirect with %d', async (status) => {
     receiver.answer = ({ path }) =>
       path === '/elsewhere' ? 204 : { status, headers: { location: `${receiver.url}/elsewhere` } };
     expect(await send()).toEqual(failed(`the receiver answered ${status}`));
@@ -83,7 +83,7 @@ describe('a callback', () => {
     ['Wed, 21 Oct 2026 07:28:00', 0],
     ['2026-10-21T07:28:00Z', 0],
     ['9'.repeat(40), 0],
-  ])('leaves the receiver alone for as long as it asks: Retry-After: %s', async (value, ms) => {
+  ])('respects a Retry-After of %s', async (value, ms) => {
     receiver.answer = () => ({ status: 503, headers: { 'retry-after': value } });
     expect(await send()).toEqual(failed('the receiver answered 503', ms, ms > 0 ? 'rest' : 'retry'));
   });
@@ -92,7 +92,7 @@ describe('a callback', () => {
     ['IMF-fixdate', 'Wed, 21 Oct 2026 07:28:00 GMT'],
     ['RFC 850', 'Wednesday, 21-Oct-26 07:28:00 GMT'],
     ['asctime', 'Wed Oct 21 07:28:00 2026'],
-  ])('keeps a Retry-After that is a date, in the form of %s', async (_, value) => {
+  ])('respects a Retry-After that is a date in the format %s', async (_, value) => {
     receiver.answer = () => ({ status: 500, headers: { 'retry-after': value } });
     const clock = new Clock();
     jest.spyOn(clock, 'now').mockReturnValue(Date.UTC(2026, 9, 21, 7, 26, 30));
@@ -100,7 +100,7 @@ describe('a callback', () => {
     expect(await sender.send(EVENT, NEVER)).toEqual(failed('the receiver answered 500', 90_000));
   });
 
-  it('is not where the receiver hangs up, or is not there', async () => {
+  it('is not delivered if the receiver closes the connection or cannot be reached', async () => {
     receiver.answer = () => 'hang up';
     expect(await send()).toEqual(failed('the receiver could not be reached (UND_ERR_SOCKET)'));
     const server = createServer().listen(0, '127.0.0.1');
@@ -112,7 +112,7 @@ describe('a callback', () => {
     );
   });
 
-  it('is given up when there was no answer for 10 s', async () => {
+  it('fails if there is no answer within 10 s', async () => {
     receiver.answer = () => 'hold';
     const wait = globalThis.setTimeout;
     jest
@@ -122,7 +122,7 @@ describe('a callback', () => {
     receiver.letGo(204);
   });
 
-  it('is broken off on demand, under way or not yet', async () => {
+  it('can be aborted before or after it was sent', async () => {
     receiver.answer = () => 'hold';
     const stopping = new AbortController();
     const sending = send(stopping.signal);
@@ -134,19 +134,19 @@ describe('a callback', () => {
     await until(() => receiver.holding === 0);
   });
 
-  it('is not sent when it was broken off before there was a connection', async () => {
+  it('is not sent if it was aborted before the connection was open', async () => {
     receiver.answer = () => ({ status: 204 });
     const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }), new Clock());
     const stopping = new AbortController();
     const sending = sender.send(EVENT, stopping.signal);
     stopping.abort();
     expect(await sending).toEqual(failed('broken off'));
-    // By the same connection, hence after the other.
+    // This one uses the same connection, so that the aborted one would arrive before it.
     expect(await sender.send({ ...EVENT, id: '2-1' }, NEVER)).toEqual({ delivered: true });
     expect(receiver.deliveries).toHaveLength(1);
   });
 
-  it('is delivered by the status alone: nobody waits for an answer that never ends', async () => {
+  it('is delivered when the status arrives, without a wait for the end of the body', async () => {
     const { url, sockets, close } = await serve((socket) =>
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nSECRET'),
     );
@@ -158,7 +158,7 @@ describe('a callback', () => {
     }
   });
 
-  it('is delivered by the status alone: nobody reads what goes on and on', async () => {
+  it('is delivered when the status arrives, and an endless body is not read', async () => {
     const { url, sockets, close } = await serve((socket) => {
       const goOn = (): void => {
         while (socket.writable && socket.write(Buffer.alloc(65_536)));
@@ -170,7 +170,7 @@ describe('a callback', () => {
     try {
       expect(await sendTo(url)).toEqual({ delivered: true });
       await until(() => sockets.every(({ closed }) => closed));
-      // What lay in buffers by then.
+      // The receiver can only fill the buffers.
       expect(sockets[0]!.bytesWritten).toBeLessThan(20_000_000);
     } finally {
       close();
@@ -178,7 +178,7 @@ describe('a callback', () => {
   });
 });
 
-/** A receiver that answers each request as bytes. */
+/** Starts a receiver that writes its answers as raw bytes. */
 async function serve(answer: (socket: Socket) => void) {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {

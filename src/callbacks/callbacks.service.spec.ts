@@ -9,7 +9,7 @@ import { type CallbackSender, type Failed, type Sent } from './callback-sender.j
 import { CallbacksService } from './callbacks.service.js';
 import { backOffMs } from './receiver.js';
 
-// Time is Jest's in here, which does not know of this module.
+// Jest does not fake the timers of this module, so that it is replaced by one on fake timers.
 jest.mock('node:timers/promises', () => ({
   setTimeout: (ms: number, value?: unknown, { signal }: { signal?: AbortSignal } = {}) =>
     new Promise((resolve, reject) => {
@@ -36,7 +36,7 @@ const DOWN = 'the receiver of callbacks is down: events wait in the outbox';
 const MINUTE = 60_000;
 
 describe('the back-off', () => {
-  it('is within 2 s after the first try, then four times as long each time, and 15 min at most', () => {
+  it('starts below 2 s, grows four times with each try, and is 15 min at most', () => {
     const bounds = [1, 2, 3, 4, 5, 6, 7, 20, 100].map((tries) => [
       backOffMs(tries, () => 0),
       backOffMs(tries, () => 1),
@@ -51,7 +51,7 @@ describe('the back-off', () => {
     ]);
   });
 
-  it('spends 1.8 to 3.6 hours on the waits between the default number of tries, as the documentation says', () => {
+  it('adds up to between 1.8 and 3.6 hours for the default number of tries, as documented', () => {
     const { CALLBACK_MAX_TRIES } = readConfig({});
     const hours = (draw: number): number => {
       const waits = Array.from({ length: CALLBACK_MAX_TRIES - 1 }, (_, n) => backOffMs(n + 1, () => draw));
@@ -62,7 +62,7 @@ describe('the back-off', () => {
     expect(hours(1)).toBeCloseTo(3.6, 1);
   });
 
-  it('differs from try to try, so that many instances do not come at once', () => {
+  it('has jitter, so that many instances do not retry at the same time', () => {
     const draws = new Set(Array.from({ length: 20 }, () => backOffMs(1)));
     expect(draws.size).toBeGreaterThan(10);
   });
@@ -82,7 +82,7 @@ describe('delivery', () => {
   let events: MemoryEventLog;
   let service: CallbacksService;
   let answer: (event: SessionEvent, signal: AbortSignal) => Sent | Promise<Sent>;
-  /** Every try, with its instant. */
+  /** All tries, with their instants. */
   let tries: { type: EventType; sessionId: string; at: number }[];
   const start = (environment: Record<string, string> = {}): void => {
     const config = readConfig({
@@ -128,7 +128,7 @@ describe('delivery', () => {
     jest.restoreAllMocks();
   });
 
-  it('finds what happened within a second, and at once where it is woken', async () => {
+  it('finds new events within a second, or at once if they are announced', async () => {
     start();
     await pass(0);
     happen('tv');
@@ -141,7 +141,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
   });
 
-  it('is tried again within 2 s, then ever more seldom, and given up after CALLBACK_MAX_TRIES', async () => {
+  it('is retried within 2 s, then at growing intervals, and given up after CALLBACK_MAX_TRIES', async () => {
     answer = () => FAILED;
     start();
     happen('tv');
@@ -164,7 +164,7 @@ describe('delivery', () => {
     expect(said(log.error)).toContain('given up after 20 tries: see GET /internal/callbacks/dead-letters');
   });
 
-  it('leaves the receiver alone for as long as it asks, but for no more than 15 min', async () => {
+  it('waits as long as the receiver asks, but at most 15 min', async () => {
     answer = () => ({ ...FAILED, retryAfterMs: 5 * MINUTE });
     start();
     happen('tv');
@@ -180,7 +180,7 @@ describe('delivery', () => {
     expect(tries).toHaveLength(3);
   });
 
-  it('leaves the receiver alone for as long as it asks, also when it works again for others', async () => {
+  it('waits as long as the receiver asks, even if it accepts other events before', async () => {
     answer = ({ sessionId }) => (sessionId === 'tv' ? { ...FAILED, retryAfterMs: 15 * MINUTE } : FAILED);
     start();
     happen('tv');
@@ -194,7 +194,7 @@ describe('delivery', () => {
     expect((await events.outbox.state()).waiting).toBe(0);
   });
 
-  it('sends nothing at all while a busy receiver rests, then one event, and all once that is taken', async () => {
+  it('pauses for a receiver that answers 429, then sends one event, and the others after it was accepted', async () => {
     answer = () => ({ ...BUSY, retryAfterMs: 2 * MINUTE });
     start({ CALLBACK_MAX_TRIES: '2' });
     happen('tv');
@@ -216,7 +216,7 @@ describe('delivery', () => {
     expect(said(log.warn)).toEqual(['the receiver of callbacks asks for fewer requests: events wait']);
   });
 
-  it('lets a busy receiver that names no time rest ever longer', async () => {
+  it('pauses longer and longer for a receiver that answers 429 without Retry-After', async () => {
     answer = () => BUSY;
     start();
     happen('tv');
@@ -226,7 +226,7 @@ describe('delivery', () => {
     for (const [n, gap] of gaps.entries()) expect(gap).toBeGreaterThanOrEqual(500 * 4 ** n - 1);
   });
 
-  it('gives up an event that alone makes the receiver ask for a rest', async () => {
+  it('gives up an event if the receiver answers 429 to this event only', async () => {
     answer = ({ sessionId }) => (sessionId === 'poison' ? { ...BUSY, retryAfterMs: 1_000 } : DELIVERED);
     start({ CALLBACK_MAX_TRIES: '2' });
     happen('poison');
@@ -237,7 +237,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
   });
 
-  it('stops at 410 until it is resumed, says so once, and loses nothing', async () => {
+  it('stops after a 410 until it is resumed, logs it once, and loses no event', async () => {
     answer = () => GONE;
     start({ CALLBACK_MAX_TRIES: '1' });
     const since = Date.now();
@@ -246,18 +246,18 @@ describe('delivery', () => {
     await pass(1_500);
     const triedBefore = tries.length;
     happen('later');
-    const word = jest.spyOn(events.outbox, 'stillDelivering');
+    const progress = jest.spyOn(events.outbox, 'stillDelivering');
     await pass(5 * 60 * MINUTE);
     expect(tries).toHaveLength(triedBefore);
-    // So that another instance takes over what is in hand.
-    expect(word).not.toHaveBeenCalled();
+    // Without reports of progress, another instance takes over the events of this one.
+    expect(progress).not.toHaveBeenCalled();
     expect(said(log.error)).toEqual([
       'deliveries of callbacks are stopped, events wait: see POST /internal/callbacks/resume',
     ]);
     expect(service.receiverView()).toMatchObject({ state: 'stopped', failure: 'the receiver answered 410' });
     expect(service.receiverView().since).toBeLessThan(since + 1_500);
 
-    // Still gone: one try finds out.
+    // The receiver still answers 410, which takes one try.
     expect(service.resume()).toBe(true);
     await pass(2_000);
     expect(tries).toHaveLength(triedBefore + 1);
@@ -270,7 +270,7 @@ describe('delivery', () => {
     expect(service.receiverView().state).toBe('working');
   });
 
-  it('tries what waits minutes soon after a receiver that failed now and then works again', async () => {
+  it('retries all waiting events soon after a receiver that failed often works again', async () => {
     let sent = 0;
     answer = () => (++sent % 3 === 0 ? DELIVERED : FAILED);
     start();
@@ -285,7 +285,7 @@ describe('delivery', () => {
     expect((await events.outbox.state()).waiting).toBe(0);
   });
 
-  it('does not spend the tries of an event that is refused for its own sake while others are delivered', async () => {
+  it('keeps the tries of a refused event while others are delivered', async () => {
     answer = ({ sessionId }) => (sessionId === 'poison' ? FAILED : DELIVERED);
     start();
     happen('poison');
@@ -294,12 +294,12 @@ describe('delivery', () => {
       if (n % 20 === 0) await pass(1_000);
     }
     await pass(10_000);
-    // 5 by its own back-off of a minute, and 4 that cut a wait short.
+    // 5 tries by its own back-off within a minute, and 4 early retries.
     expect(tried('poison').length).toBeLessThanOrEqual(9);
     expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
-  it('gives what others tried before its remaining tries, and one where there are none', async () => {
+  it('counts the tries of other instances, and tries at least once', async () => {
     answer = () => FAILED;
     start({ CALLBACK_MAX_TRIES: '3' });
     const take = events.outbox.take.bind(events.outbox);
@@ -313,7 +313,7 @@ describe('delivery', () => {
     expect((await events.outbox.deadLetters(9)).map((letter) => letter.tries)).toEqual([3, 3, 3]);
   });
 
-  it('keeps the order of a session, and lets other sessions overtake', async () => {
+  it('keeps the order within a session, and does not delay other sessions', async () => {
     const first = Promise.withResolvers<Sent>();
     answer = async ({ sessionId }) => (sessionId === 'tv' ? first.promise : DELIVERED);
     start();
@@ -322,18 +322,18 @@ describe('delivery', () => {
     await pass(5_000);
     happen('phone', 'session.started');
     await pass(5_000);
-    const told = () => tries.map(({ sessionId, type }) => `${sessionId} ${type}`);
-    expect(told()).toEqual(['tv session.started', 'phone session.started']);
+    const sent = () => tries.map(({ sessionId, type }) => `${sessionId} ${type}`);
+    expect(sent()).toEqual(['tv session.started', 'phone session.started']);
 
     first.resolve(FAILED);
     await pass(100);
-    expect(told()).toHaveLength(2); // it is neither delivered nor given up
+    expect(sent()).toHaveLength(2); // the first event is neither delivered nor given up
     answer = () => DELIVERED;
     await pass(1_000);
-    expect(told().slice(2)).toEqual(['tv session.started', 'tv session.moved']);
+    expect(sent().slice(2)).toEqual(['tv session.started', 'tv session.moved']);
   });
 
-  it('keeps the order where an event comes while the last of several is under way', async () => {
+  it('keeps the order if a new event arrives while the last one of the session is being sent', async () => {
     const underWay: ((sent: Sent) => void)[] = [];
     answer = async () => new Promise((resolve) => underWay.push(resolve));
     start();
@@ -351,7 +351,7 @@ describe('delivery', () => {
     underWay.shift()!(DELIVERED);
   });
 
-  it('goes on with the next event of a session when one was given up', async () => {
+  it('continues with the next event of a session after one was given up', async () => {
     answer = ({ type }) => (type === 'session.moved' ? DELIVERED : FAILED);
     start({ CALLBACK_MAX_TRIES: '2' });
     happen('tv', 'session.started');
@@ -361,7 +361,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
   });
 
-  it('asks the receiver for no more than 64 at once', async () => {
+  it('sends at most 64 requests at once', async () => {
     let [underWay, most] = [0, 0];
     answer = async () => {
       most = Math.max(most, ++underWay);
@@ -375,7 +375,7 @@ describe('delivery', () => {
     expect([tries.length, most]).toEqual([100, 64]);
   });
 
-  it('sends one after the other however much has piled up, so that requests get in between', async () => {
+  it('starts deliveries one by one, so that a backlog does not block the event loop', async () => {
     start();
     for (let n = 0; n < 400; n++) happen(`s-${n}`);
     await pass(2_000);
@@ -383,7 +383,7 @@ describe('delivery', () => {
     expect([tries.length, Math.max(...[...instants.values()].map(({ length }) => length))]).toEqual([400, 1]);
   });
 
-  it('leaves in the store what it has no hands for, and comes back for it', async () => {
+  it('takes only as many events from the store as it can deliver, and takes the others later', async () => {
     const dead = Promise.withResolvers<Sent>();
     answer = async () => dead.promise;
     start();
@@ -399,19 +399,19 @@ describe('delivery', () => {
     expect((await events.outbox.state()).waiting).toBe(0);
   });
 
-  it('delivers past thousands of events that the receiver refuses for good', async () => {
+  it('delivers new events while the receiver refuses thousands of others', async () => {
     answer = ({ sessionId }) => (sessionId.startsWith('poison') ? FAILED : DELIVERED);
     start();
     for (let n = 0; n < 4_000; n++) happen(`poison-${n}`);
     await pass(MINUTE);
     for (let n = 0; n < 50; n++) happen(`s-${n}`);
-    // Until now it seemed to be down: the first success has all of them tried once more, before the others.
+    // The receiver seemed to be down. After the first success all waiting events are retried once, before the new ones.
     await pass(15_000);
     expect(tries.filter(({ sessionId }) => sessionId.startsWith('s-'))).toHaveLength(50);
     expect((await events.outbox.state()).waiting).toBe(4_000);
   });
 
-  it('keeps no more than 4,096 for their next try, however many fail', async () => {
+  it('keeps at most 4,096 failed events in memory', async () => {
     answer = ({ sessionId }) => (sessionId.startsWith('poison') ? FAILED : DELIVERED);
     start();
     const take = jest.spyOn(events.outbox, 'take');
@@ -422,7 +422,7 @@ describe('delivery', () => {
     expect(taken.flat().length - delivered).toBe(4_096);
   });
 
-  it('asks a receiver that is down with one new event a second', async () => {
+  it('sends a receiver that is down one new event per second', async () => {
     answer = () => FAILED;
     start();
     for (let n = 0; n < 12; n++) happen(`s-${n}`);
@@ -436,7 +436,7 @@ describe('delivery', () => {
     expect(taken.flat().length).toBeLessThanOrEqual(11);
   });
 
-  it('tries all that waits at once when a receiver that was down works again, and says so once', async () => {
+  it('retries all waiting events at once when a receiver that was down works again, and logs it once', async () => {
     answer = () => FAILED;
     start();
     for (let n = 0; n < 12; n++) happen(`s-${n}`);
@@ -449,7 +449,7 @@ describe('delivery', () => {
     expect(said(log.log)).toEqual(['the receiver of callbacks works again']);
   });
 
-  it('takes the failures of one event for no sign that the receiver is down, nor those of a few seconds', async () => {
+  it('does not treat a receiver as down after failures of a single event, or of a few seconds', async () => {
     answer = ({ sessionId }) => (sessionId === 'poison' ? FAILED : DELIVERED);
     start();
     happen('poison');
@@ -468,7 +468,7 @@ describe('delivery', () => {
     expect(said(log.error)).not.toContain(DOWN);
   });
 
-  it('takes one event that is refused again and again for no sign either, where nothing else happens', async () => {
+  it('does not treat a receiver as down if the only event fails repeatedly', async () => {
     answer = () => FAILED;
     start();
     happen('poison');
@@ -480,7 +480,7 @@ describe('delivery', () => {
     expect(said(log.error)).toContain(DOWN);
   });
 
-  it('leaves alone what nobody wants', async () => {
+  it('skips events that are not in CALLBACK_EVENTS', async () => {
     start({ CALLBACK_EVENTS: 'session.expired' });
     happen('tv', 'session.started');
     happen('tv', 'session.expired');
@@ -489,7 +489,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
   });
 
-  it('is not repeated because the store was away when it succeeded', async () => {
+  it('is not repeated if the store was unavailable when it succeeded', async () => {
     start();
     jest.spyOn(events.outbox, 'settle').mockRejectedValueOnce(new StoreUnavailableError('away'));
     happen('tv');
@@ -500,7 +500,7 @@ describe('delivery', () => {
     expect(tries).toHaveLength(1);
   });
 
-  it('goes on when the outbox does after it failed, and says each once', async () => {
+  it('continues when the outbox works again, and logs the failure and the recovery once', async () => {
     start();
     jest.spyOn(events.outbox, 'take').mockRejectedValue(new Error('WRONGTYPE'));
     happen('tv');
@@ -512,7 +512,7 @@ describe('delivery', () => {
     expect(said(log.log)).toEqual(['the outbox works again']);
   });
 
-  it('says nothing of a store that is away, which has said so itself', async () => {
+  it('does not log that the store is unavailable, because the store logs it itself', async () => {
     start();
     const away = new StoreUnavailableError('away', { announced: true });
     jest.spyOn(events.outbox, 'take').mockRejectedValue(away);
@@ -520,22 +520,22 @@ describe('delivery', () => {
     expect(said(log.error)).toEqual([]);
   });
 
-  it('gives word to the store while it waits, well before it is taken for dead after 20 s', async () => {
+  it('reports progress to the store, which would treat the instance as dead after 20 s', async () => {
     const dead = Promise.withResolvers<Sent>();
     answer = async () => dead.promise;
     start();
-    const words: number[] = [Date.now()];
+    const reports: number[] = [Date.now()];
     jest.spyOn(events.outbox, 'stillDelivering').mockImplementation(async () => {
-      words.push(Date.now());
+      reports.push(Date.now());
     });
     happen('tv');
     await pass(MINUTE);
-    words.push(Date.now());
-    expect(Math.max(...words.slice(1).map((at, n) => at - words[n]!))).toBeLessThan(10_000);
+    reports.push(Date.now());
+    expect(Math.max(...reports.slice(1).map((at, n) => at - reports[n]!))).toBeLessThan(10_000);
     dead.resolve(DELIVERED);
   });
 
-  it('ends with the service: what is under way gets 2 s, what waits goes back to the store', async () => {
+  it('gives pending requests 2 s at shutdown, and returns waiting events to the store', async () => {
     const broken: string[] = [];
     answer = async ({ sessionId }, signal) => {
       if (sessionId === 'failing') return FAILED;
@@ -565,7 +565,7 @@ describe('delivery', () => {
     expect(tried('later')).toEqual([]);
   });
 
-  it('gives nothing up because the service ends', async () => {
+  it('makes no dead letters because of a shutdown', async () => {
     answer = async (_, signal) => {
       await new Promise((resolve) => signal.addEventListener('abort', resolve));
       return FAILED;
@@ -577,7 +577,7 @@ describe('delivery', () => {
     expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
-  it('does not keep the service from ending where nothing is under way', async () => {
+  it('does not delay a shutdown without pending requests', async () => {
     start();
     await pass(3_000);
     const stopped = service.beforeApplicationShutdown().then(() => 'stopped');

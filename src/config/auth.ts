@@ -5,12 +5,12 @@ import { type SessionsSection } from './sessions.js';
 import { type StreamsSection } from './streams.js';
 import { type Given, Section, Variable, guessable, isProduction, withoutEffect } from './variable.js';
 
-/** A key of HS256 has as many bytes as the hash (RFC 7518, 3.2). */
+/** In bytes: a key of HS256 must be as long as the hash (RFC 7518, 3.2). */
 const SHORTEST_JWT_SECRET = 32;
 
-/** The sources of the keys of viewers' tokens: exactly one of these is given. */
+/** The sources of the keys for viewers' tokens. Exactly one of them must be set. */
 const JWT_KEYS = ['AUTH_JWKS_URL', 'AUTH_JWT_PUBLIC_KEY', 'AUTH_JWT_SECRET'] as const;
-/** They have no effect where viewers have no tokens. */
+/** The variables that have no effect if viewers send no tokens. */
 const OF_JWT = [
   ...JWT_KEYS,
   'AUTH_ISSUER',
@@ -23,7 +23,7 @@ const OF_JWT = [
   'MAX_SESSIONS_CEILING',
 ] as const;
 
-/** What the bearer of an API token may do. */
+/** The scopes that an API token can have. */
 export const SCOPES = [
   'sessions:read',
   'sessions:end',
@@ -35,7 +35,7 @@ export const SCOPES = [
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** One entry of API_TOKENS; several may have one name, while a token is being changed. */
+/** One entry of API_TOKENS. Several may have the same name while a token is being replaced. */
 export interface ApiToken {
   readonly name: string;
   readonly scopes: readonly Scope[];
@@ -51,7 +51,7 @@ export class AuthSection extends Section {
       ...(authenticates(given) ? [] : withoutEffect(given, OF_JWT, 'AUTH_MODE is none')),
       ...guessable(given, ['INTERNAL_API_TOKEN', 'TICKET_SECRET']),
       ...(isProduction(given) && namesOf(given.AUTH_JWKS_URL).some((url) => url.startsWith('http:'))
-        ? ['AUTH_JWKS_URL is not https: whoever is on the way can hand in keys of their own']
+        ? ['AUTH_JWKS_URL is not https: an attacker in the network could replace the keys']
         : []),
     ];
   }
@@ -65,7 +65,8 @@ export class AuthSection extends Section {
       shared: true,
     },
     IsIn(['jwt', 'none'], {
-      message: 'must be jwt, or none where something in front authenticates; in production none only by name',
+      message:
+        'must be jwt, or none if a proxy authenticates users; in production none must be set explicitly',
     }),
   )
   readonly AUTH_MODE: 'jwt' | 'none';
@@ -86,7 +87,7 @@ export class AuthSection extends Section {
         return (
           urls.every((url) => isUrl(url, HTTP, 'refused')) &&
           urls.length > 0 &&
-          // A missing issuer is reported by its own name.
+          // A missing AUTH_ISSUER is reported separately.
           (issuers.length === 0 ? urls.length === 1 : urls.length === issuers.length)
         );
       },
@@ -104,7 +105,7 @@ export class AuthSection extends Section {
     Lines(),
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_PUBLIC_KEY')),
     Satisfies(
-      'must not be beside AUTH_JWKS_URL: give one of them',
+      'must not be set together with AUTH_JWKS_URL: set only one of them',
       (_, config: AuthSection) => config.AUTH_JWKS_URL === undefined,
     ),
     Satisfies(
@@ -123,11 +124,11 @@ export class AuthSection extends Section {
     },
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWT_SECRET')),
     Satisfies(
-      'must not be beside AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY: give one of them',
+      'must not be set together with AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY: set only one of them',
       (_, config: AuthSection) => (config.AUTH_JWKS_URL ?? config.AUTH_JWT_PUBLIC_KEY) === undefined,
     ),
     Satisfies(
-      `must have at least ${SHORTEST_JWT_SECRET} characters, at random: it is the key of HS256`,
+      `must have at least ${SHORTEST_JWT_SECRET} random characters: it is the key of HS256`,
       (value) => isText(value) && value.length >= SHORTEST_JWT_SECRET,
     ),
   )
@@ -141,7 +142,7 @@ export class AuthSection extends Section {
     },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies(
-      'is missing: AUTH_MODE=jwt accepts tokens of the issuers named here, as their iss has it; each only once',
+      'is missing or has a duplicate: AUTH_MODE=jwt accepts tokens whose iss is one of the values here',
       isListOfNames,
     ),
   )
@@ -155,7 +156,7 @@ export class AuthSection extends Section {
     },
     ValidateIf((config: AuthSection) => config.AUTH_MODE === 'jwt'),
     Satisfies(
-      'is missing: AUTH_MODE=jwt accepts tokens for this service, as their aud has it',
+      'is missing or has a duplicate: AUTH_MODE=jwt accepts tokens whose aud is one of the values here',
       isListOfNames,
     ),
   )
@@ -235,7 +236,7 @@ export class AuthSection extends Section {
       secret: true,
       shared: true,
     },
-    // Where the secret that it defaults to is missing itself, one complaint is enough.
+    // If MEDIA_SIGNING_SECRET, the default, is missing, only that is reported.
     ValidateIf((config: StreamsSection) => config.MEDIA_SIGNING_SECRET !== undefined),
     Satisfies(
       'is missing: production needs it with AUTH_MODE=jwt, the same for all instances, unless MEDIA_SIGNING_SECRET is set',
@@ -267,7 +268,7 @@ export class AuthSection extends Section {
     },
     IsOptional(),
     Satisfies(
-      `must be name:scope,scope:hash with white space between, the hash SHA-256 in hex, the scopes of ${SCOPES.join(', ')}`,
+      `must be name:scope,scope:hash, separated by white space; the hash is SHA-256 in hex, the scopes are ${SCOPES.join(', ')}`,
       areApiTokens,
     ),
   )
@@ -281,22 +282,22 @@ export class AuthSection extends Section {
     return this.AUTH_MODE === 'jwt' && !JWT_KEYS.some((name) => this.givesJwtKey(name));
   }
 
-  /** Each `iss` that is accepted. */
+  /** The accepted values of `iss`. */
   get issuers(): readonly string[] {
     return namesOf(this.AUTH_ISSUER);
   }
 
-  /** Each `aud` that is accepted. */
+  /** The accepted values of `aud`. */
   get audiences(): readonly string[] {
     return namesOf(this.AUTH_AUDIENCE);
   }
 
-  /** Where the issuers publish their keys, in the order of `issuers`. Empty with a key or a secret instead. */
+  /** The URLs of the issuers' keys, in the order of `issuers`. Empty if a key or a secret is set instead. */
   get jwksUrls(): readonly string[] {
     return namesOf(this.AUTH_JWKS_URL);
   }
 
-  /** The algorithms that tokens of viewers may be signed with, pinned by the kind of key. */
+  /** The accepted algorithms for viewers' tokens, which depend only on the kind of key. */
   get jwtAlgorithms(): readonly string[] {
     if (this.AUTH_JWT_SECRET !== undefined) return ['HS256'];
     return this.AUTH_JWT_PUBLIC_KEY === undefined ? ASYMMETRIC : algorithmsOf(this.AUTH_JWT_PUBLIC_KEY);
@@ -310,20 +311,20 @@ export class AuthSection extends Section {
     );
   }
 
-  /** Said louder than a warning, which may be hidden: in production nobody has to say who they are. */
+  /** Logged as an error, because LOG_LEVEL may hide warnings: in production, requests need no token. */
   get alarm(): string | undefined {
     return this.production && this.AUTH_MODE === 'none'
-      ? 'AUTH_MODE is none: whoever reaches this service watches, lists and ends sessions as any user'
+      ? 'AUTH_MODE is none: every client that reaches this service can watch, list and end sessions as any user'
       : undefined;
   }
 }
 
-/** Whether viewers show tokens. */
+/** Whether viewers must send tokens. */
 export function authenticates(given: Given): boolean {
   return given.AUTH_MODE === undefined ? isProduction(given) : given.AUTH_MODE === 'jwt';
 }
 
-/** Several values with commas or white space between them. */
+/** Splits a list of values, separated by commas or white space. */
 function namesOf(value: unknown): readonly string[] {
   return isText(value) ? value.split(/[\s,]+/).filter((name) => name !== '') : [];
 }
@@ -333,7 +334,7 @@ function isListOfNames(value: unknown): boolean {
   return names.length > 0 && new Set(names).size === names.length;
 }
 
-/** Both ends of a pair read as a public key, but an operator who gives the private one has mistaken it. */
+/** Refuses a private key, although a public key can be read from it, because it was probably set by mistake. */
 function isPublicKey(value: unknown): boolean {
   if (!isText(value) || value.includes('PRIVATE KEY')) return false;
   try {
@@ -344,8 +345,8 @@ function isPublicKey(value: unknown): boolean {
 }
 
 /**
- * The algorithms that a public key may verify (RFC 7518, 3.1; RFC 8037), none where it is unfit: a token must not choose
- * how its own key is used.
+ * The algorithms for a public key (RFC 7518, 3.1; RFC 8037); none if the key is unsuitable. They must not depend on the
+ * token, because an attacker could choose the algorithm.
  */
 function algorithmsOf(publicKey: string): readonly string[] {
   const { asymmetricKeyType, asymmetricKeyDetails = {} } = createPublicKey(publicKey);
@@ -370,7 +371,7 @@ function areApiTokens(value: unknown): boolean {
   );
 }
 
-/** Reads `name:scope,scope:sha256-hex`; scopes have colons of their own. */
+/** Parses `name:scope,scope:sha256-hex`. Scopes contain colons, too. */
 function apiToken(entry: string): ApiToken | undefined {
   const [, name, scopes, hex] = /^([\w.-]{1,64}):([a-z:,]+):([0-9a-fA-F]{64})$/.exec(entry) ?? [];
   if (name === undefined || scopes === undefined || hex === undefined) return undefined;

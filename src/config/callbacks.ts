@@ -4,12 +4,12 @@ import { EVENT_TYPES, type EventType } from '../sessions/session-events.js';
 import { HTTP, List, Satisfies, WholeNumber, isText, isUrl } from './checks.js';
 import { type Given, Section, Variable, isProduction, withoutEffect } from './variable.js';
 
-/** In bytes, as Standard Webhooks has it. */
+/** The shortest key, in bytes, that Standard Webhooks recommends. */
 const SAFE_KEY = 24;
 /** The beginning of a secret of Standard Webhooks. */
 const WEBHOOK_SECRET = 'whsec_';
 
-/** Which events are posted, and where. */
+/** The callbacks: the receiver, the secrets and the events. */
 export class CallbacksSection extends Section {
   static readonly title = 'Callbacks';
 
@@ -55,7 +55,7 @@ export class CallbacksSection extends Section {
       (config: CallbacksSection) => config.CALLBACK_URL !== undefined || config.CALLBACK_SECRET !== undefined,
     ),
     Satisfies(
-      'must be whsec_ and base64, or several of these with spaces between; production needs it for CALLBACK_URL',
+      'must be whsec_ and base64, or several of these, separated by spaces; production needs it for CALLBACK_URL',
       areWebhookSecrets,
     ),
   )
@@ -67,7 +67,7 @@ export class CallbacksSection extends Section {
       default: 'session.expired,session.ended',
       shared: true,
     },
-    List(`must be of ${EVENT_TYPES.join(', ')}, with commas between`, (type) =>
+    List(`must be a list of ${EVENT_TYPES.join(', ')}, separated by commas`, (type) =>
       EVENT_TYPES.includes(type as EventType),
     ),
   )
@@ -79,7 +79,7 @@ export class CallbacksSection extends Section {
   )
   readonly CALLBACK_MAX_TRIES: number;
 
-  /** The events that are delivered: none without a receiver. */
+  /** The types of events to deliver; none without a receiver. */
   get wantedEvents(): readonly EventType[] {
     return this.CALLBACK_URL === undefined ? [] : this.CALLBACK_EVENTS;
   }
@@ -90,7 +90,7 @@ export class CallbacksSection extends Section {
   }
 }
 
-/** One secret, or several with spaces between: the one that signs from now on, and those that receivers still check. */
+/** One secret, or several, separated by spaces, while it is being replaced: the new one and the older ones. */
 function areWebhookSecrets(value: unknown): boolean {
   return (
     isText(value) &&

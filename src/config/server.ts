@@ -56,7 +56,7 @@ export class ServerSection extends Section {
       default: [],
       defaultText: 'none',
     },
-    List('must be addresses or ranges as 10.0.0.0/16, with commas between', isAddressRange),
+    List('must be addresses or ranges such as 10.0.0.0/16, separated by commas', isAddressRange),
   )
   readonly TRUSTED_PROXIES: readonly string[];
 
@@ -69,7 +69,7 @@ export class ServerSection extends Section {
       shared: true,
     },
     List(
-      'must be origins as https://example.com, with commas between; or *, which production does not take',
+      'must be origins such as https://example.com, separated by commas; or *, which production does not accept',
       (origin, config: ServerSection) => isHttpOrigin(origin) || (origin === '*' && !config.production),
     ),
   )
@@ -83,7 +83,7 @@ export class ServerSection extends Section {
       defaultText: 'none',
       shared: true,
     },
-    List('must be names of headers, with commas between', (name) => /^[a-z\d_-]{1,64}$/i.test(name)),
+    List('must be names of headers, separated by commas', (name) => /^[a-z\d_-]{1,64}$/i.test(name)),
   )
   readonly CORS_ALLOWED_HEADERS: readonly string[];
 

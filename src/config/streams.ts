@@ -38,7 +38,7 @@ export class StreamsSection extends Section {
       shared: true,
     },
     Satisfies(
-      'must be a folder that is there, or an http(s):// URL without credentials and with {stream_id} in its path',
+      'must be an existing folder, or an http(s):// URL without credentials and with {stream_id} in its path',
       isOrigin,
     ),
   )
@@ -53,7 +53,7 @@ export class StreamsSection extends Section {
       shared: true,
     },
     List(
-      'must be of the form https://host or https://host:port, with commas between: where STREAM_ORIGIN may redirect to',
+      'must be origins of the form https://host or https://host:port, separated by commas, to which STREAM_ORIGIN may redirect',
       isHttpOrigin,
     ),
   )
@@ -70,7 +70,7 @@ export class StreamsSection extends Section {
     ),
     Satisfies(
       'must be an http(s):// URL without credentials or query; ' +
-        'secure-link and cloudfront need it where STREAM_ORIGIN is a folder, since another server must check their URLs',
+        'secure-link and cloudfront need it where STREAM_ORIGIN is a folder, because another server must check their URLs',
       (value) => isUrl(value, HTTP, 'refused') && !/[?#]/.test(value),
     ),
   )

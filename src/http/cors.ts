@@ -1,10 +1,10 @@
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 
-/** What pages may do at some of the paths. */
+/** The cross-origin requests that pages may send to some paths. */
 export interface Opening {
-  /** The first part of the paths, without a slash around it. */
+  /** The beginnings of the paths, without slashes at their ends. */
   readonly paths: readonly string[];
-  /** The origins whose pages may ask, as browsers write them in `Origin`; `*` for all. */
+  /** The origins whose pages may send requests, as browsers write them in `Origin`; `*` for all. */
   readonly origins: readonly string[];
   readonly methods: string;
   /** The headers that such a page may send. */
@@ -13,15 +13,15 @@ export interface Opening {
   readonly replyHeaders: readonly string[];
 }
 
-/** Browsers ask for permission to send these, which tracing and monitoring add to every request of a page. */
+/** Tracing and monitoring add these headers to the requests of a page. Browsers need permission to send them. */
 const TRACING = ['traceparent', 'tracestate', 'baggage', 'sentry-trace'];
 const READABLE = ['retry-after', 'location', 'x-request-id', 'date'];
 /** How long a browser may keep the answer to a preflight; Chromium keeps it for two hours at most. */
 const PREFLIGHT_SECONDS = '86400';
 
 /**
- * For players in any page. Nothing at these paths needs a cookie: whoever has the URL may load it, from any page. hls.js and
- * Shaka send ranges and, where the page asks for it, CMCD (CTA-5004) and tokens.
+ * For players in any page. Nothing at these paths needs a cookie: a client that has the URL may load it from any page.
+ * hls.js and Shaka send ranges and, if the page configures it, CMCD (CTA-5004) and tokens.
  */
 export function forPlayers(paths: readonly string[], more: readonly string[]): Opening {
   return {
@@ -46,7 +46,7 @@ export function forPlayers(paths: readonly string[], more: readonly string[]): O
   };
 }
 
-/** For the reports of players in any page: whoever has the URL may report for its session. */
+/** For the reports of players in any page: a client that has the URL may report for its session. */
 export function forReports(paths: readonly string[], more: readonly string[]): Opening {
   return {
     paths,
@@ -57,7 +57,7 @@ export function forReports(paths: readonly string[], more: readonly string[]): O
   };
 }
 
-/** For the API, in the pages of the origins that are named. */
+/** For the API, in pages of the listed origins. */
 export function forClients(
   paths: readonly string[],
   origins: readonly string[],
@@ -87,8 +87,8 @@ export function forClients(
 }
 
 /**
- * Cross-origin resource sharing. Without these headers a browser keeps the reply from the page, and does not send a request
- * that needs a preflight first. Pages of origins that may not ask get no such header. CORS holds browsers only, and is no
+ * Cross-origin resource sharing. Without these headers a browser hides the reply from the page, and does not send a
+ * request that needs a preflight. Pages of other origins get no such header. Only browsers obey CORS, so that it is no
  * authentication.
  */
 export class CrossOrigin {
@@ -128,15 +128,15 @@ export class CrossOrigin {
   }
 
   /**
-   * Adds the headers that let the page read the reply. For replies that the router gives by itself, before any hook runs.
-   * Undefined where the page may not.
+   * Adds the headers that let the page read the reply. Returns undefined if the page may not. Public for the replies
+   * that the router sends before any hook runs.
    */
   addHeaders(request: FastifyRequest, reply: FastifyReply) {
     const opening = this.openings.find(({ below }) => below.test(request.url));
     if (opening === undefined) return undefined;
     const { origins, toAll, replyList } = opening;
     const { origin } = request.headers;
-    // A cache must not hand to one origin what was meant for another.
+    // A cache must not give one origin the reply for another one.
     if (!toAll) void reply.header('vary', 'origin');
     if (!toAll && (origin === undefined || !origins.includes(origin))) return undefined;
     void reply.headers({

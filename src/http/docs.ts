@@ -40,7 +40,7 @@ export function schemaOf(shape: TSchema): object {
   return shape;
 }
 
-/** What is told whoever asks for a user without being that user. */
+/** The problems of routes for viewers, if the caller is not the user of the request. */
 export const OF_VIEWERS = [
   'unauthorized',
   'token-unusable',

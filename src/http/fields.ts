@@ -17,7 +17,7 @@ import {
  * OpenAPI document shows it, and its TypeScript type is `Static<typeof SHAPE>` (docs/decisions/0013).
  */
 
-/** A JSON Schema as OpenAPI 3.1 takes it (draft 2020-12) and as Fastify compiles it. */
+/** A JSON Schema that both OpenAPI 3.1 (draft 2020-12) and Fastify accept. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** An object with these members and no others. */
@@ -41,7 +41,7 @@ export function optionalBody<P extends TProperties>(
   return Type.Unsafe({ ...body, type: ['object', 'null'] });
 }
 
-/** One of these texts. TypeBox has no type of its own for the keyword `enum`. */
+/** One of these texts. TypeBox has no type for the keyword `enum`. */
 export function oneOfTexts<const Texts extends readonly string[]>(
   texts: Texts,
   options: SchemaOptions = {},
@@ -49,12 +49,12 @@ export function oneOfTexts<const Texts extends readonly string[]>(
   return Type.Unsafe({ type: 'string', enum: [...texts], ...options });
 }
 
-/** A member that is always there and may be `null`. */
+/** A member that is always present and may be `null`. */
 export function orNull<T extends TSchema>(type: T): TUnion<[T, TNull]> {
   return Type.Union([type, Type.Null()]);
 }
 
-/** 1 to 64 characters that need no escaping in a path and hold no surprise in a log. */
+/** 1 to 64 characters that need no escaping in a path or in a log. */
 export const ID = /^[A-Za-z0-9._~:@-]{1,64}$/;
 export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -';
 
@@ -66,12 +66,12 @@ export function instantSchema(description: string): TString {
   return Type.String({ format: 'date-time', description });
 }
 
-/** How many there are of something. */
+/** The schema of a number of things. */
 export function countSchema(description: string): ReturnType<typeof Type.Integer> {
   return Type.Integer({ minimum: 0, description });
 }
 
-/** The text of recent seconds, each in the place of its number modulo 64: a reply has five instants, mostly of few. */
+/** A cache of formatted seconds, by second modulo 64. A reply contains five instants, which often share a second. */
 const seconds = Array.from({ length: 64 }, () => ({ second: -1, text: '' }));
 
 /** Writes Unix milliseconds as RFC 3339 in UTC with milliseconds. */

@@ -3,8 +3,8 @@ import { type Static, type TObject, type TSchema, Type } from '@sinclair/typebox
 import { component, object, oneOfTexts } from './fields.js';
 
 /**
- * Every error of the API, as problem details (RFC 9457). docs/problems.md explains each to whoever meets it; a test
- * keeps the two in step.
+ * Every error of the API, as problem details (RFC 9457). docs/problems.md explains each of them; a test checks that
+ * both lists are the same.
  */
 export const PROBLEMS = {
   'malformed-request': { status: 400, title: 'The request cannot be read' },
@@ -44,12 +44,12 @@ export type FieldError = Static<typeof FIELD_ERROR>;
 const INVALID_REQUEST = object({ errors: Type.Array(FIELD_ERROR, { minItems: 1 }) });
 type InvalidRequestMembers = Static<typeof INVALID_REQUEST>;
 
-/** How a problem's type is formed; stable, for clients to compare, not to fetch. */
+/** The `type` of a problem. It is stable, so that clients can compare it. It is not an address to fetch. */
 function problemType(code: ProblemCode): string {
   return `urn:streamgate:problem:${code}`;
 }
 
-/** The members that all problems have. Clients tell problems apart by `code` or `type`. */
+/** The members that all problems have. Clients distinguish problems by `code` or `type`. */
 const PROBLEM = Type.Object(
   {
     type: Type.String({ format: 'uri', description: 'Stable, to compare and not to fetch.' }),
@@ -62,7 +62,9 @@ const PROBLEM = Type.Object(
   { title: 'Problem', description: 'An error, as problem details (RFC 9457).' },
 );
 
-/** The named component of a problem: that of `session-ended` is `SessionEnded`. `members` are those beyond RFC 9457. */
+/**
+ * The named component of a problem, such as `SessionEnded` for `session-ended`. `members` are those beyond RFC 9457.
+ */
 export function problemSchema(code: ProblemCode, members?: TObject): TSchema {
   const further = code === 'invalid-request' ? INVALID_REQUEST : members;
   const own = Type.Object({
@@ -94,13 +96,13 @@ interface ProblemExtras {
   /** Further members of the problem's body. */
   readonly members?: Readonly<Record<string, unknown>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Where it is not the problem's own. */
+  /** Replaces the default status of the problem. */
   readonly status?: number;
   /** For the log only. */
   readonly cause?: unknown;
 }
 
-/** Thrown wherever a request is refused; ProblemFilter writes it. `detail` says what to do about it. */
+/** The error for every refused request. ProblemFilter writes the reply. `detail` says what the client can do. */
 export class Problem extends HttpException {
   readonly members: Readonly<Record<string, unknown>>;
   readonly headers: Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 import { resolveObjectURL } from 'node:buffer';
 import { Worker as Thread } from 'node:worker_threads';
-import { told, useStage } from '../support/viewer.js';
+import { nextResult, useStage } from '../support/viewer.js';
 
 /** A page's Worker on a thread of Node: it runs the script at its URL. */
 class PageWorker {
@@ -47,7 +47,7 @@ describe('a viewing in a background tab', () => {
       .mockImplementation((callback: () => void) => onTime(callback, 60_000).unref());
     const results = stage.watch()[Symbol.asyncIterator]();
     const phases = [];
-    for (let count = 0; count < 4; count++) phases.push(await told(results));
+    for (let count = 0; count < 4; count++) phases.push(await nextResult(results));
     expect(phases).toEqual([0, 1, 2, 3].map((index) => `test-pattern ${index}`));
   });
 });

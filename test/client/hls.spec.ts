@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import type * as adapter from '../../client/src/hls.js';
-import { told, useStage } from '../support/viewer.js';
+import { nextResult, useStage } from '../support/viewer.js';
 
 type Listener = (event: string, data: object) => void;
 
@@ -65,7 +65,7 @@ describe('hls.js through the gate', () => {
   it.each(['text', 'arrayBuffer'] as const)(
     'passes on a refusal received as %s in the same form as watch',
     async (as) => {
-      await told(stage.watch()[Symbol.asyncIterator]());
+      await nextResult(stage.watch()[Symbol.asyncIterator]());
       const { value } = await stage.watch()[Symbol.asyncIterator]().next();
       const reply = await fetch(`${stage.baseUrl}/v1/phases`, {
         method: 'POST',

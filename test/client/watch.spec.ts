@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { until } from '../support/until.js';
-import { told, useStage } from '../support/viewer.js';
+import { nextResult, useStage } from '../support/viewer.js';
 
 const PHASES = 'POST phases';
 
@@ -32,7 +32,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     const begun = performance.now();
     const results = stage.watch()[Symbol.asyncIterator]();
     const phases = [];
-    for (let count = 0; count < 5; count++) phases.push(await told(results));
+    for (let count = 0; count < 5; count++) phases.push(await nextResult(results));
     expect(phases).toEqual([0, 1, 2, 3, 4].map((index) => `test-pattern ${index}`));
     // Four waits, none shorter than the jitter allows.
     expect(performance.now() - begun).toBeGreaterThan(4 * 0.9 * 300 - 20);
@@ -60,9 +60,9 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
 
   it('continues an existing session', async () => {
     const first = stage.watch({ sessionId: 'tv', startPhase: 7 });
-    await told(first[Symbol.asyncIterator]());
+    await nextResult(first[Symbol.asyncIterator]());
     const again = stage.watch({ sessionId: 'tv' });
-    expect(await told(again[Symbol.asyncIterator]())).toBe('test-pattern 8');
+    expect(await nextResult(again[Symbol.asyncIterator]())).toBe('test-pattern 8');
   });
 
   it('finishes after the last phase, and frees its place', async () => {
@@ -78,18 +78,21 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   it('seeks at once, and continues from there', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     viewing.seek(40);
-    expect([await waiting, await told(results)]).toEqual(['test-pattern 40', 'test-pattern 41']);
+    expect([await waiting, await nextResult(results)]).toEqual(['test-pattern 40', 'test-pattern 41']);
   });
 
   it('moves to another stream in the same place', async () => {
     const viewing = stage.watch({ startPhase: 5 });
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.moveTo('colour-bars');
-    expect([await told(results), await told(results)]).toEqual(['colour-bars 0', 'colour-bars 1']);
+    expect([await nextResult(results), await nextResult(results)]).toEqual([
+      'colour-bars 0',
+      'colour-bars 1',
+    ]);
     expect(await stage.live()).toEqual([viewing.sessionId]);
   });
 
@@ -116,12 +119,12 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
 
   it('is refused with the list of sessions, and takes the place of one of them', async () => {
     const [one, two] = [stage.watch(), stage.watch()].map((viewing) => viewing[Symbol.asyncIterator]());
-    await told(one!);
-    await told(two!);
+    await nextResult(one!);
+    await nextResult(two!);
     const [first, second] = await stage.live();
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    expect(await told(results)).toEqual({
+    expect(await nextResult(results)).toEqual({
       type: 'refused',
       limit: 2,
       sessions: [
@@ -131,10 +134,10 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
       retryAfterSeconds: expect.any(Number),
     });
     viewing.takeOver([first!]);
-    expect(await told(results)).toBe('test-pattern 0');
+    expect(await nextResult(results)).toBe('test-pattern 0');
     expect((await stage.live()).toSorted()).toEqual([second!, viewing.sessionId].toSorted());
     // The replaced session gets the reason and the session that replaced it.
-    expect(await told(one!)).toMatchObject({
+    expect(await nextResult(one!)).toMatchObject({
       type: 'ended',
       reason: 'replaced',
       endedAt: expect.any(String),
@@ -143,7 +146,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   });
 
   it('ends after a refusal to which the consumer does not react, and sends no more requests', async () => {
-    for (const viewing of [stage.watch(), stage.watch()]) await told(viewing[Symbol.asyncIterator]());
+    for (const viewing of [stage.watch(), stage.watch()]) await nextResult(viewing[Symbol.asyncIterator]());
     const { length } = stage.requests;
     const seen = [];
     for await (const result of stage.watch()) seen.push(result.type);
@@ -154,9 +157,9 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   it('reports that it was ended while it plays', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     await stage.end(viewing.sessionId);
-    expect(await told(results)).toMatchObject({ type: 'ended', reason: 'user' });
+    expect(await nextResult(results)).toMatchObject({ type: 'ended', reason: 'user' });
     expect((await results.next()).done).toBe(true);
   });
 
@@ -168,7 +171,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   it('frees its place as soon as stop is called between two phases', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     const waiting = results.next();
     const { length } = stage.requests;
     const stopped = viewing.stop();
@@ -215,7 +218,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   it('retries if no server answered', async () => {
     const network = unreachable(2);
     const results = stage.watch({ fetch: network.fetch })[Symbol.asyncIterator]();
-    expect([await told(results), network.asked()]).toEqual(['test-pattern 0', 3]);
+    expect([await nextResult(results), network.asked()]).toEqual(['test-pattern 0', 3]);
   });
 
   it('requests the same phase again if the reply was lost', async () => {
@@ -227,7 +230,7 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
       return reply;
     };
     const results = stage.watch({ fetch: losing })[Symbol.asyncIterator]();
-    expect([await told(results), await told(results), lost > 0]).toEqual([
+    expect([await nextResult(results), await nextResult(results), lost > 0]).toEqual([
       'test-pattern 0',
       'test-pattern 1',
       true,
@@ -237,14 +240,14 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
   it('waits for the Retry-After of an unavailable store', async () => {
     jest.spyOn(stage.sessions, 'admit').mockRejectedValueOnce(new StoreUnavailableError('away'));
     const begun = performance.now();
-    expect(await told(stage.watch()[Symbol.asyncIterator]())).toBe('test-pattern 0');
+    expect(await nextResult(stage.watch()[Symbol.asyncIterator]())).toBe('test-pattern 0');
     expect(performance.now() - begun).toBeGreaterThan(950);
     expect(stage.requests).toEqual([PHASES, PHASES]);
   });
 
   it('throws the problem when retries last longer than its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     jest.spyOn(stage.sessions, 'admit').mockRejectedValue(new StoreUnavailableError('away'));
     await expect(results.next()).rejects.toMatchObject({
       name: 'StreamgateError',
@@ -272,8 +275,8 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
       },
     });
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
-    await told(results);
+    await nextResult(results);
+    await nextResult(results);
     await viewing.stop();
     expect(sent).toEqual([
       ['POST', 'Bearer token-1', undefined],
@@ -293,7 +296,10 @@ describe('a viewing of the user of a token', () => {
     const token = async (): Promise<string> => issuer.token(HS256, { sub: 'named' });
     const viewing = stage.watch({ userId: undefined, token });
     const results = viewing[Symbol.asyncIterator]();
-    expect([await told(results), await told(results)]).toEqual(['test-pattern 0', 'test-pattern 1']);
+    expect([await nextResult(results), await nextResult(results)]).toEqual([
+      'test-pattern 0',
+      'test-pattern 1',
+    ]);
     expect(await placesOf('named')).toBe(1);
     await viewing.stop();
     expect(await placesOf('named')).toBe(0);
@@ -317,9 +323,9 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
   it('keeps its place over a pause of any length, and resumes with the next phase', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.pause();
-    const waiting = told(results);
+    const waiting = nextResult(results);
     await sleep(3_500);
     expect(stage.requests.slice(1)).toEqual(Array(stage.requests.length - 1).fill(KEEPALIVE));
     expect(await stage.live()).toEqual([viewing.sessionId]);
@@ -330,18 +336,18 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
   it('keeps its place while its consumer is slow', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     await sleep(2_500);
-    expect(await told(results)).toBe('test-pattern 1');
+    expect(await nextResult(results)).toBe('test-pattern 1');
     expect(stage.requests).toEqual([PHASES, ...Array(stage.requests.length - 2).fill(KEEPALIVE), PHASES]);
   });
 
   it('continues after a pause with the rest of the phase', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.pause();
-    const waiting = told(results);
+    const waiting = nextResult(results);
     await sleep(1_200);
     const resumed = performance.now();
     viewing.resume();
@@ -352,13 +358,13 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
   it('shows another phase while it is paused, and stays paused', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.pause();
-    const waiting = told(results);
+    const waiting = nextResult(results);
     viewing.seek(9);
     expect(await waiting).toBe('test-pattern 9');
     let next = 'nothing yet';
-    const later = told(results).then((phase) => (next = String(phase)));
+    const later = nextResult(results).then((phase) => (next = String(phase)));
     await sleep(1_500);
     expect(next).toBe('nothing yet');
     viewing.resume();
@@ -369,9 +375,9 @@ describe('a viewing with phases of 1 s, kept for 2 s', () => {
   it('reports that it was ended while it is paused', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.pause();
-    const waiting = told(results);
+    const waiting = nextResult(results);
     await stage.end(viewing.sessionId);
     expect(await waiting).toMatchObject({ type: 'ended', reason: 'user' });
   });
@@ -383,8 +389,8 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
   it('seeks at once, however long the phase is', async () => {
     const viewing = stage.watch({ startPhase: 1 });
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     await sleep(50);
     viewing.seek(0);
     expect(await waiting).toBe('test-pattern 0');
@@ -401,7 +407,7 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
         return fetch(url, init);
       },
     });
-    const waiting = told(viewing[Symbol.asyncIterator]());
+    const waiting = nextResult(viewing[Symbol.asyncIterator]());
     await until(() => asked === 1);
     viewing.seek(1);
     expect(await waiting).toBe('test-pattern 1');
@@ -409,26 +415,26 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
 
   it('sends a request at once after the sleep, and reports that it had lost its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     await sleepFor(600_000);
     expect(await waiting).toBe('test-pattern 1 readmitted');
   });
 
   it('keeps its place if the sleep was shorter than n·X', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     await sleepFor(40_000);
     expect(await waiting).toBe('test-pattern 1');
   });
 
   it('is refused if another session has taken the place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     await sleepFor(600_000);
-    await told(stage.watch({ sessionId: 'other' })[Symbol.asyncIterator]());
+    await nextResult(stage.watch({ sessionId: 'other' })[Symbol.asyncIterator]());
     expect(await waiting).toMatchObject({ type: 'refused', sessions: [{ sessionId: 'other' }] });
   });
 
@@ -438,8 +444,8 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
       fetch: (url, init) => fetch([1, 2].includes(asked++) ? 'http://127.0.0.1:1/' : url, init),
     });
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
-    const waiting = told(results);
+    await nextResult(results);
+    const waiting = nextResult(results);
     await sleepFor(600_000);
     expect(await waiting).toBe('test-pattern 1 readmitted');
   });
@@ -447,9 +453,9 @@ describe('a viewing with phases of 30 s, on a machine that sleeps', () => {
   it('reports when it resumes that the pause was too long', async () => {
     const viewing = stage.watch();
     const results = viewing[Symbol.asyncIterator]();
-    await told(results);
+    await nextResult(results);
     viewing.pause();
-    const waiting = told(results);
+    const waiting = nextResult(results);
     await sleepFor(600_000);
     await until(() => stage.requests.includes('POST keepalive'));
     await sleep(100);

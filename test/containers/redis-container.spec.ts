@@ -4,7 +4,7 @@ import { describeSessionRepository } from '../contract/session-repository.contra
 import { Redis } from 'ioredis';
 import { useConnection } from '../support/redis-database.js';
 
-/** The public Redis image keeps the promise as well. Without a Docker engine, global-container.ts says why not. */
+/** The contract on the public Redis image. Without a Docker engine, global-container.ts prints why it is skipped. */
 const url = process.env.STREAMGATE_TEST_CONTAINER_URL;
 
 (url === undefined ? describe.skip : describe)('the Redis store on the Redis image', () => {

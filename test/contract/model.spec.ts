@@ -14,9 +14,8 @@ import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, type Store, eventsOf, openMemoryStore, openRedisStore } from '../support/stores.js';
 
 /**
- * Random histories: whatever happens in whatever order, through either of two processes, the Redis store answers as
- * the rule does. The rule speaks through the embedded store, which runs it as it is; what the rule itself must never
- * do is asserted beside it, from what was seen alone.
+ * Random histories: for any operations in any order, through either of two processes, the Redis store must answer like
+ * the embedded store, which runs the rule itself. The invariants of the rule are also asserted, from the answers alone.
  */
 
 const SESSIONS = ['a', 'b', 'c', 'd', 'e'];
@@ -29,7 +28,7 @@ const DEVICES: readonly Device[] = [
   { id: 'web', shared: true },
   { id: 'web', shared: false },
 ];
-/** Around every border of the rule. */
+/** Durations around each limit of the rule, in milliseconds. */
 const WAITS = [0, 1, 100, 4_999, 5_000, 9_999, 10_000, 20_000, 29_999, 30_000, 60_000];
 
 const either = fc.nat(1);
@@ -119,9 +118,9 @@ const ADMIT_BEN: Step = {
   do: 'admit', process: 0, user: 'ben', session: 'a', stream: 'film', phase: undefined, window: filmOf(4), end: [], plan: undefined,
   device: undefined, client: undefined, paced: false,
 };
-/** What chance found once is tried always. */
-const FOUND: [Step[], number][] = [
-  // Back from an outage, with somebody in the index who is not due: there is not more to claim.
+/** Histories that once failed; each run tries them. */
+const REGRESSIONS: [Step[], number][] = [
+  // After an outage, with a user in the index who is not due: the sweep must not report more to claim.
   [
     [
       ADMIT_BEN,
@@ -150,25 +149,24 @@ describe('the Redis store', () => {
       openRedisStore(connections[at](), policy, clock, { layout });
   const openingFormer: Open = (policy, clock) => ({ sessions: former.open(policy, clock) });
 
-  it('answers as the rule does, whatever happens', async () => {
+  it('answers like the rule for any history', async () => {
     expect.hasAssertions();
     await expectAsTheRule([opening(0, 2), opening(1, 2)], true);
   }, 240_000);
 
-  it('answers as the rule does while one process writes the newer layout and the other the older', async () => {
+  it('answers like the rule while one process writes the newer layout and the other one the older', async () => {
     expect.hasAssertions();
     await expectAsTheRule([opening(0, 2), opening(1, 1)]);
   }, 240_000);
 
-  it('answers as the rule does beside the release before, each reading what the other wrote', async () => {
+  it('answers like the rule while it shares Redis with the previous release', async () => {
     expect.hasAssertions();
     await expectAsTheRule([opening(0, 1), openingFormer]);
   }, 240_000);
 
   /**
-   * `whole`: no process writes the older layout, which has no place for some of what the rule knows. Otherwise the
-   * histories are of players that take no more than they play, from streams whose phases have no length, and what the
-   * older layout cannot hold is not compared.
+   * `whole`: no process writes the older layout, which lacks some fields. Otherwise the histories are simplified to
+   * players that do not fetch ahead and to phases without a duration, and the missing fields are not compared.
    */
   async function expectAsTheRule(open: readonly [Open, Open], whole = false): Promise<void> {
     await fc.assert(
@@ -178,7 +176,7 @@ describe('the Redis store', () => {
         async (history, limit) => {
           await empty();
           const clock = new ManualClock();
-          // One object for all, so that the limit can change while they run.
+          // All stores share this object, so that a step can change the limit.
           const policy = { ...POLICY, quota: { maxSessions: limit } };
           const rule = openMemoryStore(policy, clock);
           const expected = new Map<string, SessionEvent[]>(USERS.map((userId) => [userId, []]));
@@ -191,11 +189,11 @@ describe('the Redis store', () => {
           expect(admitted - expired - ended - undone).toBe((await readRecords()).filter(isHeld).length);
           expect(unreadable).toBe(0);
 
-          // Left alone, everything is forgotten, and nothing stays behind.
+          // Without further requests everything expires, and no key is left.
           await Promise.all([rule, stores[0]!].map(({ sessions }) => sessions.resumeExpiry()));
           clock.advance(2 * POLICY.expireAfterMs);
           await sweepBoth(rule, stores[0]!);
-          clock.advance(POLICY.idleAfterMs); // that one came after an outage
+          clock.advance(POLICY.idleAfterMs); // the sweep before came after an outage, which gives a grace of X
           await sweepBoth(rule, stores[0]!);
           expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
           expect(await stores[0]!.sessions.ledger()).toEqual(await rule.sessions.ledger());
@@ -205,11 +203,11 @@ describe('the Redis store', () => {
           reader.events.onApplicationShutdown();
         },
       ),
-      { numRuns: Number(process.env.MODEL_RUNS ?? 100), examples: FOUND },
+      { numRuns: Number(process.env.MODEL_RUNS ?? 100), examples: REGRESSIONS },
     );
   }
 
-  /** The sweep finds users by the index alone: each must be in it, no later than its earliest record is due. */
+  /** The sweep uses only the index to find users: each user must be in it, no later than its earliest record is due. */
   async function expectIndexed(): Promise<void> {
     for (const { index, userId, dueAt } of await readRecords()) {
       const [, buckets, bucket] = /^(.*:x):(\d+)$/.exec(index)!;
@@ -228,12 +226,12 @@ describe('the Redis store', () => {
   }
 });
 
-/** What the older layout does not hold, as a replacer for JSON. */
-function withoutNews(key: string, value: unknown): unknown {
+/** A replacer for JSON that omits the fields that the older layout lacks. */
+function withoutNewFields(key: string, value: unknown): unknown {
   return ['playsUntil', 'ahead', 'run', 'device', 'replacedBy', 'quota'].includes(key) ? undefined : value;
 }
 
-/** A step of a player that takes no more than it plays. */
+/** The step without what the older layout cannot store: fetching ahead, devices and clients. */
 function simplify(one: Step): Step[] {
   if (one.do === 'note activity') return [];
   if (one.do !== 'admit') return [one];
@@ -253,9 +251,9 @@ async function play(
   whole: boolean,
 ): Promise<void> {
   const stores = processes.map(({ sessions }) => sessions);
-  /** Of an answer, what every layout holds. */
-  const seen = (answer: unknown): unknown =>
-    whole ? answer : JSON.parse(JSON.stringify(answer, withoutNews));
+  /** The part of an answer that every layout can store. */
+  const comparable = (answer: unknown): unknown =>
+    whole ? answer : JSON.parse(JSON.stringify(answer, withoutNewFields));
   const inFlight: Place[] = [];
   for (const one of history) {
     switch (one.do) {
@@ -267,7 +265,9 @@ async function play(
         break;
       case 'keep alive': {
         const expected = await rule.keepAlive(one.user, one.session);
-        expect(seen(await stores[one.process]!.keepAlive(one.user, one.session))).toEqual(seen(expected));
+        expect(comparable(await stores[one.process]!.keepAlive(one.user, one.session))).toEqual(
+          comparable(expected),
+        );
         break;
       }
       case 'note activity': {
@@ -303,15 +303,15 @@ async function play(
         const limit = request.quota.maxSessions;
         const before = (await rule.list(one.user)).sessions;
         const expected = await rule.admit(request);
-        expect(seen(await stores[one.process]!.admit(request))).toEqual(seen(expected));
-        // From what was seen alone: who holds a place is never refused for want of one, and who does not is only
-        // refused where all others hold as many as there are.
+        expect(comparable(await stores[one.process]!.admit(request))).toEqual(comparable(expected));
+        // By the answers alone: a session with a place is never refused because of the limit, and a session without one
+        // only if the other sessions hold all places.
         const others = before.filter(({ sessionId }) => sessionId !== one.session);
         const holds = others.length < before.length;
         if (expected.outcome === 'limit-reached')
           expect([holds, others.length >= limit]).toEqual([false, true]);
         if (expected.outcome === 'admitted') {
-          // Those who held a place when the limit was lowered keep it.
+          // Sessions that held a place before the limit was lowered keep it.
           expect(expected.live).toBeLessThanOrEqual(Math.max(limit, before.length));
           expect(expected.created).toBe(!holds);
           inFlight.push(expected.place);
@@ -330,8 +330,8 @@ async function play(
       case 'end': {
         const expected = await rule.end(one.user, one.ids, 'user');
         const ended = await stores[one.process]!.end(one.user, one.ids, 'user');
-        expect(seen({ ...ended, endedBefore: ended.endedBefore.toSorted() })).toEqual(
-          seen({ ...expected, endedBefore: expected.endedBefore.toSorted() }),
+        expect(comparable({ ...ended, endedBefore: ended.endedBefore.toSorted() })).toEqual(
+          comparable({ ...expected, endedBefore: expected.endedBefore.toSorted() }),
         );
         break;
       }
@@ -341,14 +341,14 @@ async function play(
       expect(expected.sessions.length).toBeLessThanOrEqual(4);
       for (const store of stores) {
         const { quota, sessions } = await store.list(userId);
-        expect(seen(sessions)).toEqual(seen(expected.sessions));
+        expect(comparable(sessions)).toEqual(comparable(expected.sessions));
         if (whole) expect(quota).toEqual(expected.quota);
       }
     }
   }
 }
 
-/** Both must claim as much; what they claim is compared at the end. */
+/** Both must claim the same number; the claimed sessions are compared at the end. */
 async function sweepBoth(rule: Pick<Store, 'sessions'>, store: Pick<Store, 'sessions'>): Promise<void> {
   const [expected, claimed] = await Promise.all(
     [rule, store].map(({ sessions }) => sessions.expireIdle({ maxSessions: 1_000 })),
@@ -356,18 +356,18 @@ async function sweepBoth(rule: Pick<Store, 'sessions'>, store: Pick<Store, 'sess
   expect(claimed).toEqual(expected);
 }
 
-/** Both told the same, and each life of a session came to no more than one end. */
+/** Both stores must report the same events, and at most one end for each session. */
 function expectSameHistory(
   expected: readonly SessionEvent[],
-  told: readonly SessionEvent[],
+  actual: readonly SessionEvent[],
   whole: boolean,
 ): void {
-  const words = (events: readonly SessionEvent[]): string[] =>
+  const texts = (events: readonly SessionEvent[]): string[] =>
     events
-      .map((event) => JSON.stringify({ ...event, id: undefined }, whole ? undefined : withoutNews))
+      .map((event) => JSON.stringify({ ...event, id: undefined }, whole ? undefined : withoutNewFields))
       .toSorted();
-  expect(words(told)).toEqual(words(expected));
-  const ends = told.filter(({ type }) => type === 'session.expired' || type === 'session.ended');
+  expect(texts(actual)).toEqual(texts(expected));
+  const ends = actual.filter(({ type }) => type === 'session.expired' || type === 'session.ended');
   const lives = ends.map(({ sessionId, session }) => `${sessionId} ${session!.startedAt}`);
   expect(new Set(lives).size).toBe(lives.length);
 }

@@ -6,7 +6,7 @@ import { openRedisStore } from '../support/stores.js';
 import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
-/** A server in cluster mode refuses a script that touches a second slot, even where it holds them all. */
+/** A server in cluster mode refuses a script that uses keys of two slots, even if it serves both. */
 describe('the Redis store on a node of a cluster', () => {
   let server: OwnRedisServer;
   let admin: Redis;
@@ -29,7 +29,7 @@ describe('the Redis store on a node of a cluster', () => {
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
   describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
 
-  it('spreads its partitions evenly over all slots, a user and its index in one', async () => {
+  it('spreads its partitions evenly over all slots, with the records and the index of a user in one slot', async () => {
     const slots = Array.from({ length: PARTITIONS }, (_, at) =>
       admin.cluster('KEYSLOT', partitionKeys(at).state),
     );

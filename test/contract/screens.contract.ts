@@ -15,8 +15,8 @@ const TV: Device = { id: 'tv-1', name: 'Living-room TV', type: 'tv' };
 let users = 0;
 
 /**
- * The part of the promise that is about screens: a place lasts for as long as what was handed out, nobody is handed out
- * much ahead, and a device plays one thing at a time. X = 10 s, n = 3, limit 3.
+ * The part of the contract about players: a place lasts as long as the phases that were handed out, no player can fetch
+ * far ahead, and a device plays one stream at a time. X = 10 s, n = 3, limit 3.
  */
 export function describeScreens(open: (policy: Policy, clock: ManualClock) => Store): void {
   let clock: ManualClock;
@@ -45,7 +45,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
     if (admission.outcome !== 'admitted') throw new Error(`${sessionId} was refused: ${admission.outcome}`);
     return admission.place;
   };
-  /** Takes a phase that arrives, and gives how long the session then has left to play, in milliseconds. */
+  /** Fetches a phase, and returns how long the session then has left to play, in milliseconds. */
   const take = async (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<number> => {
     const taken = await place(sessionId, more);
     if (taken.reserved) await store.confirm(taken);
@@ -57,7 +57,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
     (await store.list(userId)).sessions.map(({ sessionId }) => sessionId);
 
   describe('what is left to play', () => {
-    it('leaves the instants of a client that asks once in X as they were, to the millisecond', async () => {
+    it('is exactly X after each request of a client that sends one request every X', async () => {
       for (let phase = 0; phase < 4; phase++) {
         await take('a');
         const now = clock.now();
@@ -71,7 +71,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       }
     });
 
-    it('holds the place of a session that took eight phases in a row until eight phases have played', async () => {
+    it('keeps the place of a session that fetched eight phases in a row until they have played', async () => {
       const begun = clock.now();
       const policy = { ...POLICY, maxAheadMs: 8 * X };
       ({ sessions: store } = open(policy, clock));
@@ -87,25 +87,25 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await live()).toEqual([]);
     });
 
-    it('adds nothing for a phase that is fetched again, and its duration for one further on', async () => {
+    it('grows by the duration of each new phase, but not if a phase is fetched again', async () => {
       expect(await take('a')).toBe(X);
       expect(await take('a', { phase: 0 })).toBe(X);
       expect(await take('a')).toBe(2 * X);
       expect(await take('a', { phase: 1 })).toBe(2 * X);
-      // Another quality of what it holds, and on from there.
+      // The same phases in another quality, and then a new phase.
       expect(await take('a', { phase: 0 })).toBe(2 * X);
       expect(await take('a', { phase: 1 })).toBe(2 * X);
       expect(await take('a', { phase: 2 })).toBe(3 * X);
     });
 
-    it('takes a phase that has played for a new one when it is fetched again', async () => {
+    it('grows if a phase that has already played is fetched again', async () => {
       await take('a');
       await take('a');
       clock.advance(1.5 * X);
       expect(await take('a', { phase: 0 })).toBe(1.5 * X);
     });
 
-    it('counts the last phase of a film by its own duration', async () => {
+    it('grows only by the actual duration of the last phase of a film', async () => {
       const window = { ...filmOf(2)!, lastPhaseMs: 4_000 };
       await take('a', { window });
       expect(await take('a', { window })).toBe(X + 4_000);
@@ -119,20 +119,20 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await take('a', { phase: 'same', streamId: 'film' })).toBe(4 * X);
     });
 
-    it('does not grow by playlists, and counts the first phase of a session that began with one', async () => {
+    it('does not grow by playlists, but by the first phase after a playlist', async () => {
       expect(await take('a', { phase: 'same' })).toBe(0);
       expect(await take('a', { phase: 0 })).toBe(X);
       expect(await take('a', { phase: 'same' })).toBe(X);
       expect(await take('a')).toBe(2 * X);
     });
 
-    it('begins with the phase that a session which only loaded a playlist has not taken yet', async () => {
+    it('starts with the first phase after a session loaded only a playlist', async () => {
       await take('a', { phase: 'same' });
       expect(await ask('a')).toMatchObject({ session: { phase: 0 } });
       expect(await ask('a')).toMatchObject({ session: { phase: 1 } });
     });
 
-    it('is taken back with the phase that did not arrive', async () => {
+    it('shrinks again if the phase did not arrive', async () => {
       await take('a');
       const before = await session('a');
       clock.advance(1_000);
@@ -140,18 +140,18 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await session('a')).toEqual(before);
     });
 
-    it('waits while a player is paused', async () => {
+    it('stays the same while a player is paused', async () => {
       for (let phase = 0; phase < 4; phase++) await take('a');
       for (let beat = 0; beat < 5; beat++) {
         clock.advance(X);
         await store.keepAlive(userId, 'a');
       }
       expect((await session('a')).playsUntil).toBe(clock.now() + 4 * X);
-      // It may have played on for X before its first keepalive.
+      // The player may have played for X before its first keepalive.
       expect(await take('a')).toBe(4 * X);
     });
 
-    it('is told with each expiry', async () => {
+    it('is part of the event of an expiry', async () => {
       await take('a');
       await take('a');
       const { playsUntil } = await session('a');
@@ -162,8 +162,8 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
     });
   });
 
-  describe('far ahead', () => {
-    it('hands out no phase while more than the bound is left to play, and changes nothing', async () => {
+  describe('the bound on fetching ahead', () => {
+    it('refuses a phase while too much is left to play, without a change', async () => {
       for (let phase = 0; phase < 7; phase++) await take('a');
       const before = await session('a');
       clock.advance(2_500);
@@ -179,14 +179,14 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await take('a')).toBe(7 * X);
     });
 
-    it('holds for seeks and moves as well, but not for what is fetched again', async () => {
+    it('applies to seeks and moves, but not to phases that are fetched again', async () => {
       for (let phase = 0; phase < 7; phase++) await take('a');
       for (const more of [{ phase: 50 }, { streamId: 'news' }, { phase: 0, streamId: 'news' }])
         expect(await ask('a', more)).toMatchObject({ outcome: 'too-far-ahead' });
       for (const phase of [6, 1, 3]) expect(await take('a', { phase })).toBe(7 * X);
     });
 
-    it('lets a paced player fetch less in a row, and leaves room for its seeks', async () => {
+    it('is lower for consecutive phases of a paced player, so that the player can still seek', async () => {
       for (let phase = 0; phase < 5; phase++) await take('a', { paced: true });
       expect(await ask('a', { paced: true })).toMatchObject({
         outcome: 'too-far-ahead',
@@ -198,19 +198,19 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await ask('a', { phase: 90, paced: true })).toMatchObject({ retryAt: clock.now() + X });
     });
 
-    it('does not count what jumps from here to there as a row', async () => {
+    it('does not count phases after seeks as consecutive', async () => {
       for (const phase of [40, 30, 20]) await take('a', { phase });
-      // 20 alone is held of its row: 19 is new.
+      // Only phase 20 counts as consecutive, so that 19 is new.
       expect(await take('a', { phase: 19 })).toBe(4 * X);
     });
 
-    it('is told after the end of the film, and after a refusal for want of a place', async () => {
+    it('is checked after the end of the film', async () => {
       for (let phase = 0; phase < 7; phase++) await take('a');
       expect(await ask('a', { phase: 100 })).toEqual({ outcome: 'phase-not-found' });
       expect(await ask('a', { window: undefined })).toEqual({ outcome: 'phase-not-found' });
     });
 
-    it('is no matter of a clock that was set back', async () => {
+    it('works after the clock was set back', async () => {
       for (let phase = 0; phase < 5; phase++) await take('a');
       clock.advance(-60_000);
       expect(await take('a')).toBe(6 * X);
@@ -218,7 +218,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
   });
 
   describe('a device', () => {
-    it('is shown with its session, and stays as it was but for its name', async () => {
+    it('is shown with its session, and only its name can change', async () => {
       await take('a', { device: TV });
       expect((await session('a')).device).toEqual(TV);
       await take('a', { device: { ...TV, name: 'Attic TV', type: 'phone', shared: true } });
@@ -231,7 +231,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect((await session('b')).device).toBeUndefined();
     });
 
-    it('takes its own former place with a new session, whoever else is watching', async () => {
+    it('gets the place of its former session for a new session, even if all places are taken', async () => {
       await take('old', { device: TV });
       for (const other of ['b', 'c']) await take(other);
       expect(await ask('new', { device: TV })).toMatchObject({ outcome: 'admitted', created: true, live: 3 });
@@ -247,18 +247,18 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       ]);
     });
 
-    it('gives its former place up also where others are free', async () => {
+    it('gives up its former session even if other places are free', async () => {
       await take('old', { device: TV });
       await take('new', { device: TV });
       expect(await live()).toEqual(['new']);
     });
 
-    it('that is shared plays several things', async () => {
+    it('that is shared can have several sessions', async () => {
       const browser = { id: 'browser', shared: true };
       for (const tab of ['a', 'b', 'c']) await take(tab, { device: browser });
       expect(await live()).toHaveLength(3);
       expect(await ask('d', { device: browser })).toMatchObject({ outcome: 'limit-reached' });
-      // Nor does one that says it is shared now give way to one that does not.
+      // Its sessions are not replaced by a session that does not say that the device is shared.
       expect(await ask('d', { device: { id: 'browser' } })).toMatchObject({ outcome: 'limit-reached' });
     });
 
@@ -269,7 +269,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await live()).toEqual(['a']);
     });
 
-    it('that is refused for its phase replaces nothing', async () => {
+    it('that requests a missing phase replaces no session', async () => {
       await take('old', { device: TV });
       expect(await ask('new', { device: TV, window: undefined })).toEqual({ outcome: 'phase-not-found' });
       expect(await live()).toEqual(['old']);
@@ -279,7 +279,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
   describe('a client without a device', () => {
     const client = 'mpv at home';
 
-    it('takes the place of its idle session where no other is free', async () => {
+    it('takes the place of its idle session if no other place is free', async () => {
       await take('ghost', { client });
       clock.advance(X);
       for (const other of ['b', 'c']) await take(other);
@@ -288,7 +288,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await ask('ghost')).toMatchObject({ outcome: 'session-ended', reason: 'replaced' });
     });
 
-    it('takes no place of one that still plays, of another client, or while one is free', async () => {
+    it('takes no place of an active session, of another client, or while a place is free', async () => {
       await take('plays', { client });
       clock.advance(X - 1);
       for (const other of ['b', 'c']) await take(other);
@@ -300,7 +300,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await live()).toEqual(['plays', 'c', 'new']);
     });
 
-    it('replaces the one that has been silent for longest', async () => {
+    it('replaces its session that has been silent for the longest time', async () => {
       await take('first', { client });
       clock.advance(1_000);
       await take('second', { client });
@@ -311,8 +311,8 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
     });
   });
 
-  describe('a sign of life from elsewhere', () => {
-    it('moves the last activity forward, never back, never past now', async () => {
+  describe('noteActivity', () => {
+    it('moves the last activity forward, but not back and not beyond the present', async () => {
       await take('a');
       const begun = clock.now();
       clock.advance(8_000);
@@ -326,7 +326,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await session('a')).toMatchObject({ expiresAt: begun + 8_000 + 3 * X });
     });
 
-    it('creates no session and confirms none', async () => {
+    it('neither creates nor confirms a session', async () => {
       expect(await store.noteActivity(userId, 'a', clock.now())).toEqual({ outcome: 'session-not-found' });
       await place('a');
       clock.advance(1_000);
@@ -335,7 +335,7 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await live()).toEqual([]);
     });
 
-    it('is told that the session was ended', async () => {
+    it('reports that the session was ended', async () => {
       await take('a');
       await store.end(userId, ['a'], 'operator');
       expect(await store.noteActivity(userId, 'a', clock.now())).toMatchObject({

@@ -7,7 +7,9 @@ import { filmOf, liveFrom } from '../support/windows.js';
 
 let users = 0;
 
-/** The promise of the ports: every store must keep it. `open` gives them on the store under test, which is empty. */
+/**
+ * The contract of the ports, which every store must fulfil. `open` returns the ports of the store under test, empty.
+ */
 export function describeSessionRepository(open: (policy: Policy, clock: ManualClock) => Store): void {
   let clock: ManualClock;
   let store: Store['sessions'];
@@ -36,7 +38,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     if (admission.outcome !== 'admitted') throw new Error(`${sessionId} was refused: ${admission.outcome}`);
     return admission.place;
   };
-  /** A session whose first phase arrived. */
+  /** Admits a session and confirms its first phase. */
   const watch = async (sessionId: string, more: Partial<AdmissionRequest> = {}): Promise<Place> => {
     const taken = await place(sessionId, more);
     await store.confirm(taken);
@@ -44,11 +46,11 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   };
   const live = async (): Promise<string[]> =>
     (await store.list(userId)).sessions.map(({ sessionId }) => sessionId);
-  const told = async (type?: EventType): Promise<SessionEvent[]> =>
+  const reported = async (type?: EventType): Promise<SessionEvent[]> =>
     (await eventsOf({ events }, userId)).filter((event) => type === undefined || event.type === type);
   const expired = async (): Promise<string[]> =>
-    (await told('session.expired')).map(({ sessionId }) => sessionId);
-  /** Sweeps everything and gives what it claimed of this user; others are not the test's business. */
+    (await reported('session.expired')).map(({ sessionId }) => sessionId);
+  /** Sweeps the whole store, and returns the claimed sessions of the test's user. */
   const sweep = async (): Promise<string[]> => {
     const before = await expired();
     await store.expireIdle({ maxSessions: 1_000 });
@@ -56,14 +58,14 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   };
 
   describe('admit', () => {
-    it('counts a place from the moment that it is taken, delivered or not', async () => {
+    it('counts a place at once, before its first phase is delivered', async () => {
       await place('a');
       await place('b');
       expect(await ask('c')).toMatchObject({ outcome: 'admitted', created: true, live: 3 });
       expect(await ask('d')).toMatchObject({ outcome: 'limit-reached' });
     });
 
-    it('gives a live session its next phase whatever the limit says', async () => {
+    it('gives a live session its next phase even if the limit is reached', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       clock.advance(29_999);
       expect(await ask('b')).toMatchObject({
@@ -74,7 +76,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
     });
 
-    it('goes by the limit of the plan where there is one, in every request anew', async () => {
+    it('applies the limit of the plan, which may differ in each request', async () => {
       for (const id of ['a', 'b', 'c']) await watch(id, { quota: { maxSessions: 5 } });
       expect(await ask('d')).toMatchObject({ outcome: 'limit-reached' });
       for (const id of ['d', 'e'])
@@ -83,7 +85,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
           created: true,
         });
       clock.advance(1_000);
-      // A plan that was lowered: who is running goes on, and nobody is let in until enough have left.
+      // The plan was lowered: running sessions continue, and a new one is admitted only when enough of them have ended.
       expect(await ask('a', { quota: { maxSessions: 2 } })).toMatchObject({
         outcome: 'admitted',
         created: false,
@@ -99,7 +101,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await ask('f', { quota: { maxSessions: 2 } })).toMatchObject({ outcome: 'admitted', live: 2 });
     });
 
-    it('refuses beyond the limit, lists the holders oldest first and tells when a place would be free', async () => {
+    it('refuses a session over the limit, with the live sessions, oldest first, and the time when a place becomes free', async () => {
       for (const id of ['c', 'a', 'b']) {
         await watch(id);
         clock.advance(100);
@@ -113,7 +115,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await live()).toEqual(['c', 'a', 'b']);
     });
 
-    it('issues the next phase, the one asked for, and 0 after a move', async () => {
+    it('issues the next phase, or the requested one, or phase 0 after a move', async () => {
       await watch('a');
       expect(await ask('a')).toMatchObject({ session: { phase: 1 } });
       expect(await ask('a', { phase: 40 })).toMatchObject({ session: { phase: 40 } });
@@ -124,7 +126,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
     });
 
-    it('changes nothing for a phase that does not exist, once the other refusals are ruled out', async () => {
+    it('refuses a phase that does not exist without a change, and only if there is no other reason to refuse', async () => {
       expect(await ask('a', { window: filmOf(0) })).toEqual({ outcome: 'phase-not-found' });
       expect(await live()).toEqual([]);
       await watch('a', { phase: 99 });
@@ -141,7 +143,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect((await store.list(userId)).sessions).toEqual(before);
     });
 
-    it('renews a session where it is, for who fetches the same phase again', async () => {
+    it('renews a session at its current phase if the client fetches the same phase again', async () => {
       await watch('a', { phase: 7 });
       clock.advance(1_000);
       expect(await ask('a', { phase: 'same' })).toMatchObject({
@@ -153,7 +155,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await ask('b', { phase: 'same', window: filmOf(0) })).toEqual({ outcome: 'phase-not-found' });
     });
 
-    it('follows a live stream: a newcomer starts at its edge, who was away goes on there, who is ahead waits', async () => {
+    it('starts at the live edge, returns there after an absence, and does not go beyond it', async () => {
       const news = { streamId: 'news', window: liveFrom(20, 28, 30) };
       await watch('a', news);
       expect((await store.list(userId)).sessions).toMatchObject([{ phase: 28 }]);
@@ -169,7 +171,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await ask('a', { ...later, phase: 50 })).toEqual({ outcome: 'phase-not-found' });
     });
 
-    it('keeps users apart', async () => {
+    it('counts the sessions of each user separately', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       userId += '-other';
       expect(await ask('a')).toMatchObject({ outcome: 'admitted', created: true, live: 1 });
@@ -184,14 +186,14 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await ask('d')).toMatchObject({ outcome: 'admitted', created: true, live: 1 });
     });
 
-    it('lets just enough of the expired give way, the longest silent first, and reports each', async () => {
+    it('removes only as many expired sessions as necessary, the longest silent first, and reports each', async () => {
       for (const id of ['b', 'a', 'c']) {
         await watch(id);
         clock.advance(1);
       }
       clock.advance(30_000);
       await ask('d');
-      expect(await told('session.expired')).toMatchObject([
+      expect(await reported('session.expired')).toMatchObject([
         { sessionId: 'b', session: { state: 'expired' } },
       ]);
       expect(await ask('a')).toMatchObject({ created: true, session: { phase: 1 } });
@@ -199,7 +201,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['c']);
     });
 
-    it('lets an expired session go on where it was until its expiry is claimed, and start anew after', async () => {
+    it('lets an expired session continue where it was until its expiry is claimed, and start again afterwards', async () => {
       const { startedAt } = await watch('a', { phase: 7 });
       clock.advance(30_000);
       expect(await ask('a')).toMatchObject({ created: true, session: { startedAt, phase: 8 } });
@@ -229,7 +231,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
     });
 
-    it('ignores ids that are unknown, expired, ended before or its own', async () => {
+    it('ignores unknown, expired and ended sessions, and the id of the request itself', async () => {
       await watch('old');
       clock.advance(30_000);
       await watch('a');
@@ -243,7 +245,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['old']);
     });
 
-    it('ends nothing where it does not admit', async () => {
+    it('ends nothing if it does not admit', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       expect(await ask('d', { endSessionIds: ['nobody'] })).toMatchObject({ outcome: 'limit-reached' });
       await store.end(userId, ['c'], 'user');
@@ -251,7 +253,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await live()).toEqual(['a', 'b']);
     });
 
-    it('leaves them ended where the phase did not arrive', async () => {
+    it('does not restore them if the phase did not arrive', async () => {
       await watch('a');
       await store.withdraw(await place('b', { endSessionIds: ['a'] }));
       expect(await live()).toEqual([]);
@@ -260,7 +262,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('confirm', () => {
-    it('makes a new session permanent, from its taking on', async () => {
+    it('makes a new session permanent, with its expiry counted from the admission', async () => {
       const taken = await place('a');
       expect(taken.reserved).toBe(true);
       clock.advance(4_999);
@@ -271,12 +273,12 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await live()).toEqual([]);
     });
 
-    it('is not needed for a session that goes on', async () => {
+    it('is not necessary for a renewal', async () => {
       await watch('a');
       expect((await place('a')).reserved).toBe(false);
     });
 
-    it('comes too late for a reservation that lapsed and whose place was taken', async () => {
+    it('does nothing if the reservation has lapsed and other sessions took its place', async () => {
       const taken = await place('a');
       clock.advance(5_000);
       await Promise.all(['b', 'c', 'd'].map((id) => watch(id)));
@@ -284,7 +286,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await live()).toEqual(['b', 'c', 'd']);
     });
 
-    it('still comes in time for one that lapsed and that nobody wanted', async () => {
+    it('works for a reservation that has lapsed if its place is still free', async () => {
       const taken = await place('a');
       clock.advance(6_000);
       expect(await live()).toEqual([]);
@@ -292,7 +294,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await live()).toEqual(['a']);
     });
 
-    it('does not revive an ended session, nor confirm a later life of the same id', async () => {
+    it('does not revive an ended session, or confirm a later session with the same id', async () => {
       const first = await place('a');
       await store.end(userId, ['a'], 'user');
       await store.confirm(first);
@@ -301,7 +303,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       const second = await place('a');
       await store.confirm(first);
       clock.advance(5_000);
-      expect(await live()).toEqual([]); // still only reserved, and lapsed
+      expect(await live()).toEqual([]); // the second reservation has lapsed
       expect(second.startedAt).not.toBe(first.startedAt);
     });
   });
@@ -314,7 +316,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual([]);
     });
 
-    it('gives a running session its former activity, stream and phase back', async () => {
+    it('restores the last activity, the stream and the phase of a running session', async () => {
       await watch('a', { phase: 3 });
       const [before] = (await store.list(userId)).sessions;
       clock.advance(12_000);
@@ -325,7 +327,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('is found by the sweep although one had looked at the user in between', async () => {
+    it('makes a session due for the sweep again, even if a sweep ran before it', async () => {
       await watch('a');
       clock.advance(29_000);
       const renewal = await place('a');
@@ -335,7 +337,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('gives a session that was admitted again back its expiry', async () => {
+    it('restores the expiry of a session that was admitted again', async () => {
       await watch('a');
       clock.advance(30_000);
       await store.withdraw(await place('a'));
@@ -343,7 +345,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('undoes nothing where something happened since', async () => {
+    it('does nothing if the session was admitted again since', async () => {
       await watch('a');
       clock.advance(1_000);
       const lost = await place('a', { phase: 5 });
@@ -362,7 +364,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(kept.version).not.toBe(lost.version);
     });
 
-    it('keeps a new session whose first phase arrived though a second, parallel one did not', async () => {
+    it('keeps a new session whose first phase arrived, if a concurrent second phase did not', async () => {
       const first = await place('a');
       const second = await place('a');
       await store.withdraw(second);
@@ -371,7 +373,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect((await store.list(userId)).sessions).toMatchObject([{ sessionId: 'a', phase: 0 }]);
     });
 
-    it('does not touch a session that was ended meanwhile', async () => {
+    it('does not change a session that was ended since', async () => {
       const taken = await place('a');
       await store.end(userId, ['a'], 'operator');
       await store.withdraw(taken);
@@ -380,7 +382,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('end', () => {
-    it('frees the place at once and remembers for n·X', async () => {
+    it('frees the place at once, and remembers the end for n·X', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       const { ended } = await store.end(userId, ['b'], 'user');
       expect(ended).toMatchObject([{ sessionId: 'b' }]);
@@ -393,7 +395,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await ask('b')).toMatchObject({ outcome: 'admitted', created: true });
     });
 
-    it('takes all of the live ones, and none that expired', async () => {
+    it('can end all live sessions, which does not include expired ones', async () => {
       await watch('old');
       clock.advance(30_000);
       await watch('a');
@@ -405,13 +407,13 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['old']);
     });
 
-    it('says nothing of sessions that the user does not hold', async () => {
+    it('ignores the sessions of other users', async () => {
       await watch('a');
       expect(await store.end(`${userId}-other`, ['a'], 'user')).toEqual({ ended: [], endedBefore: [] });
       expect(await live()).toEqual(['a']);
     });
 
-    it('remembers a bounded number, the latest', async () => {
+    it('remembers only the latest ended sessions, up to a maximum', async () => {
       for (let n = 0; n <= MAX_ENDED_RECORDS; n++) {
         await place(`s${n}`);
         await store.end(userId, [`s${n}`], 'user');
@@ -430,7 +432,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('expireIdle', () => {
-    it('claims what is due and nothing else', async () => {
+    it('claims only sessions that are due', async () => {
       await watch('a');
       clock.advance(1);
       await watch('b');
@@ -443,7 +445,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual([]);
     });
 
-    it('finds a session that was renewed for long', async () => {
+    it('claims a session that was renewed many times', async () => {
       await watch('a');
       for (let n = 0; n < 10; n++) {
         clock.advance(20_000);
@@ -454,7 +456,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('gives each expiry to one of many claimers', async () => {
+    it('claims each expiry once if many sweeps run at the same time', async () => {
       const ids = Array.from({ length: 40 }, (_, n) => `${userId}-${n}`);
       for (const id of ids) {
         userId = id;
@@ -471,7 +473,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       }
     });
 
-    it('is bounded, says that there is more, and comes to an end', async () => {
+    it('claims a limited number per call, and reports whether there is more', async () => {
       const base = userId;
       for (let n = 0; n < 300; n++) {
         userId = `${base}-${n}`;
@@ -493,7 +495,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('a sweep', () => {
-    it('claims nothing for X after nobody swept for longer than n·X: the silence was not the fault of clients', async () => {
+    it('claims nothing for X after an outage of more than n·X, in which clients could not send requests', async () => {
       await store.expireIdle({ maxSessions: 1_000 });
       await watch('a');
       await watch('b');
@@ -501,20 +503,20 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await store.expireIdle({ maxSessions: 1_000 })).toMatchObject({ expired: 0, more: true });
       clock.advance(9_999);
       expect(await sweep()).toEqual([]);
-      expect(await ask('a')).toMatchObject({ created: true, session: { phase: 1 } }); // it goes on where it was
+      expect(await ask('a')).toMatchObject({ created: true, session: { phase: 1 } }); // continues where it was
       clock.advance(1);
       expect(await sweep()).toEqual(['b']);
       expect(await live()).toEqual(['a']);
     });
 
-    it('takes a gap of n·X or less for what it is', async () => {
+    it('does not treat a gap of up to n·X as an outage', async () => {
       await store.expireIdle({ maxSessions: 1_000 });
       await watch('a');
       clock.advance(30_000);
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('goes by the last sweep of anybody, where many share the work', async () => {
+    it('counts the last sweep of any instance if instances share the work', async () => {
       await store.expireIdle({ maxSessions: 1_000, shared: true });
       await watch('a');
       clock.advance(30_000);
@@ -525,7 +527,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   describe('a pause', () => {
     afterEach(() => store.resumeExpiry());
 
-    it('stops the claims of sweeps and nothing else, and loses none of them', async () => {
+    it('stops only the claims of sweeps, which are made after the pause', async () => {
       await Promise.all(['a', 'b', 'c'].map((id) => watch(id)));
       const since = clock.now();
       expect(await store.pauseExpiry({ by: 'ops', until: undefined })).toEqual({
@@ -538,7 +540,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
         expect(await store.expireIdle({ maxSessions: 10 })).toEqual({ expired: 0, more: true, paused: true });
       }
       expect(await store.expiryPause()).toEqual({ since, by: 'ops', until: undefined });
-      // The limit is exact all the same, and who makes room is reported.
+      // The limit is still exact, and a session that is removed for a new one is reported.
       expect(await ask('d')).toMatchObject({ outcome: 'admitted', live: 1 });
       expect(await expired()).toEqual(['a']);
       await store.resumeExpiry();
@@ -547,7 +549,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual([]);
     });
 
-    it('ends by itself at its time', async () => {
+    it('ends by itself at the given instant', async () => {
       await watch('a');
       await store.pauseExpiry({ by: undefined, until: clock.now() + 30_000 });
       clock.advance(29_999);
@@ -558,7 +560,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('keeps when it began when it is said again', async () => {
+    it('keeps its start if it is requested again', async () => {
       const { since } = await store.pauseExpiry({ by: 'ana', until: undefined });
       clock.advance(5_000);
       await store.pauseExpiry({ by: 'ben', until: clock.now() + 1_000 });
@@ -569,7 +571,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('keepAlive', () => {
-    it('keeps the place of a paused player, until it paused for too long', async () => {
+    it('keeps the place of a paused player, up to the maximum pause', async () => {
       await watch('a', { phase: 7 });
       const phaseAt = clock.now();
       for (let kept = 0; kept < 5; kept++) {
@@ -596,7 +598,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual(['a']);
     });
 
-    it('counts the pause anew after each phase', async () => {
+    it('counts the pause again from zero after each phase', async () => {
       await watch('a');
       for (let kept = 0; kept < 5; kept++) {
         clock.advance(29_000);
@@ -607,7 +609,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { lastActivityAt: clock.now() } });
     });
 
-    it('gives a pause back with the phase that did not arrive', async () => {
+    it('continues the pause if a phase did not arrive', async () => {
       await watch('a');
       for (let kept = 0; kept < 4; kept++) {
         clock.advance(29_000);
@@ -620,7 +622,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
     });
 
-    it('is not taken back by the undoing of a phase that was asked for before', async () => {
+    it('is not undone when an earlier phase is withdrawn', async () => {
       await watch('a');
       clock.advance(10_000);
       const lost = await place('a');
@@ -630,7 +632,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect((await store.list(userId)).sessions).toMatchObject([{ lastActivityAt: clock.now() }]);
     });
 
-    it('moves nothing before the first phase arrived, and says what is not there or ended', async () => {
+    it('has no effect before the first phase has arrived, and reports unknown and ended sessions', async () => {
       await place('a');
       const taken = clock.now();
       clock.advance(4_000);
@@ -650,9 +652,9 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
 
   describe('the events', () => {
     const types = async (): Promise<string[]> =>
-      (await told()).map(({ type, sessionId }) => `${type.replace('session.', '')} ${sessionId}`);
+      (await reported()).map(({ type, sessionId }) => `${type.replace('session.', '')} ${sessionId}`);
 
-    it('tell what happened, in its order', async () => {
+    it('report what happened, in order', async () => {
       await watch('a');
       await watch('b');
       await watch('c', { endSessionIds: ['a'] });
@@ -663,13 +665,13 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await types()).toEqual([
         'started a',
         'started b',
-        'ended a', // before c has started: it was pushed out when c took its place
+        'ended a', // c replaced it, and starts after it
         'started c',
         'moved b',
         'ended b',
         'expired c',
       ]);
-      const all = await told();
+      const all = await reported();
       expect(all.map(({ reason }) => reason)).toEqual([
         undefined,
         undefined,
@@ -692,7 +694,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(all[6]).toMatchObject({ at: clock.now(), session: { expiresAt: clock.now() } });
     });
 
-    it('say nothing of what never began, of what went on, and of what was refused', async () => {
+    it('do not report sessions that never began, renewals and refusals', async () => {
       await store.withdraw(await place('a'));
       await place('b');
       clock.advance(5_000);
@@ -707,31 +709,31 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await types()).toEqual(['started c', 'started d', 'started e']);
     });
 
-    it('tell a move that did not arrive back', async () => {
+    it('report a second move, back, if the phase of the new stream did not arrive', async () => {
       await watch('a');
       await store.withdraw(await place('a', { streamId: 'news' }));
-      const moves = await told('session.moved');
+      const moves = await reported('session.moved');
       expect(moves.map(({ streamId }) => streamId)).toEqual(['news', 'film']);
     });
 
-    it('reach whoever watches the user, and nobody else, until they leave', async () => {
+    it('reach the listeners of the user only, until they stop', async () => {
       const seen: string[] = [];
       const { stop } = await events.watch(userId, undefined, ({ type, id }) => seen.push(`${type} ${id}`));
       const other = await events.watch(`${userId}-other`, undefined, () => seen.push('another user'));
       await watch('a');
       await store.end(userId, ['a'], 'user');
-      const expected = (await told()).map(({ type, id }) => `${type} ${id}`);
+      const expected = (await reported()).map(({ type, id }) => `${type} ${id}`);
       await eventually(() => {
         expect(seen).toEqual(expected);
       });
       stop();
       other.stop();
       await watch('b');
-      await told(); // whatever was on its way has arrived by the time that this has
+      await reported(); // events that were on their way have arrived before this reply
       expect(seen).toHaveLength(2);
     });
 
-    it('can be resumed after any of them', async () => {
+    it('can be resumed after any event', async () => {
       const resume = async (after: string | undefined) => {
         const { missed, complete, position, stop } = await events.watch(userId, after, () => undefined);
         stop();
@@ -741,17 +743,17 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect([missed, complete]).toEqual([[], true]);
       await watch('a');
       await watch('b');
-      const [first, second] = await told();
+      const [first, second] = await reported();
       const newest = second!.id;
       expect(await resume(position)).toMatchObject({ missed: [first, second], position: newest });
       expect(await resume(first!.id)).toEqual({ missed: [second], complete: true, position: newest });
       expect(await resume(newest)).toEqual({ missed: [], complete: true, position: newest });
-      expect((await resume('900000000000000-0')).complete).toBe(false); // of another life of the store
+      expect((await resume('900000000000000-0')).complete).toBe(false); // an id of a former store
     });
 
-    it('tell those who come back what happened while they were away, and no more twice than once', async () => {
+    it('reach a listener that returns, including the missed ones, without duplicates', async () => {
       await watch('a');
-      const [first] = await told();
+      const [first] = await reported();
       await watch('b');
       const seen: string[] = [];
       const { missed } = await events.watch(userId, first!.id, ({ sessionId }) => seen.push(sessionId));
@@ -760,7 +762,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await eventually(() => {
         expect(seen).toEqual(['c']);
       });
-      const third = (await told())[2]!;
+      const third = (await reported())[2]!;
       expect(events.position(userId)).toBe(third.id);
       await events.refresh();
       expect(seen).toEqual(['c']);
@@ -768,7 +770,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('the outbox', () => {
-    /** Takes everything, a few at a time as an instance would. */
+    /** Takes all events, a few at a time, like an instance. */
     const takeAll = async (): Promise<SessionEvent[]> => {
       const taken: SessionEvent[] = [];
       for (let some = await outbox.take(100); some.length > 0; some = await outbox.take(100)) {
@@ -778,7 +780,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       return taken;
     };
 
-    it('hands out each event once, refusals as well, in order', async () => {
+    it('hands out each event once and in order, including refusals', async () => {
       await watch('a');
       await watch('b');
       await watch('c');
@@ -802,7 +804,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await outbox.state()).toEqual({ waiting: 0, oldestAt: undefined, deadLetters: 0, lost: 0 });
     });
 
-    it('counts what waits and what was taken, until it is settled', async () => {
+    it('counts events as waiting until they are settled', async () => {
       await watch('a');
       await watch('b');
       expect((await outbox.state()).waiting).toBe(2);
@@ -813,7 +815,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect((await outbox.state()).waiting).toBe(2 - taken.length);
     });
 
-    it('keeps what was given up, and gives it out again under the same name', async () => {
+    it('keeps dead letters, and hands them out again with the same id', async () => {
       await watch('a');
       await store.end(userId, ['a'], 'user');
       const taken = (await outbox.take(100)).map(({ event }) => event);
@@ -833,22 +835,22 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await outbox.replay(undefined)).toEqual({ replayed: 1, more: false });
       expect((await takeAll()).map(messageId)).toEqual([messageId(taken[0]!)]);
       expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0, lost: 0 });
-      // Watchers have seen them before.
-      expect(await told()).toHaveLength(2);
+      // Listeners have received these events before, and do not get them again.
+      expect(await reported()).toHaveLength(2);
     });
   });
 
-  it('keeps a ledger that balances', async () => {
+  it('counts each admitted session as live, expired, ended or undone', async () => {
     await watch('a');
     await watch('b');
     await store.withdraw(await place('c'));
     await place('d');
     clock.advance(5_000);
-    await place('d'); // the reservation lapsed: another life
+    await place('d'); // a new session, because the reservation lapsed
     await store.end(userId, ['a'], 'user');
     expect(await store.ledger()).toMatchObject({ admitted: 5, expired: 0, ended: 1, undone: 2 });
     clock.advance(30_000);
-    await watch('e'); // makes no room: there is enough
+    await watch('e'); // removes no expired session, because a place is free
     await sweep();
     expect(await live()).toEqual(['e']);
     expect(await store.ledger()).toMatchObject({ admitted: 6, expired: 1, ended: 1, undone: 3 });
@@ -859,7 +861,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 }
 
-/** For what is told by others: soon, but not at once. */
+/** Waits until the expectation holds: events of other processes arrive soon, but not at once. */
 async function eventually(expectation: () => void): Promise<void> {
   const deadline = performance.now() + 5_000;
   for (;;) {

@@ -68,7 +68,7 @@ describe('a path that leaves the folder of streams', () => {
   writeFileSync(join(folder, 'streams/film/a.ts'), 'a segment');
   const service = useService('the embedded store', () => ({
     STREAM_ORIGIN: join(folder, 'streams'),
-    // Every file of the folder is for everybody: what is left is the folder's edge.
+    // Without signatures every file of the folder is public, so that only the boundary of the folder is tested.
     MEDIA_SIGNING: 'none',
   }));
   afterAll(() => {

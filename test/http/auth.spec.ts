@@ -16,13 +16,13 @@ const STREAM = 'test-pattern';
 const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const bearer = (token: string | undefined): Record<string, string> =>
   token === undefined ? {} : { authorization: `Bearer ${token}` };
-const told = ({ status, body, headers }: Response) => [status, body.code, headers['www-authenticate']];
-const NONE_SENT = [401, 'unauthorized', 'Bearer'];
-const NOT_GOOD = [401, 'unauthorized', 'Bearer error="invalid_token"'];
+const problemOf = ({ status, body, headers }: Response) => [status, body.code, headers['www-authenticate']];
+const NO_CREDENTIALS = [401, 'unauthorized', 'Bearer'];
+const INVALID_TOKEN = [401, 'unauthorized', 'Bearer error="invalid_token"'];
 const UNUSABLE = [401, 'token-unusable', 'Bearer error="invalid_token"'];
-const NOT_YOURS = [403, 'not-your-session', undefined];
+const NOT_YOUR_SESSION = [403, 'not-your-session', undefined];
 
-/** Asks as a viewer does, whose token is given. */
+/** Sends requests as a viewer with the given token. */
 function viewerOf(service: Service) {
   const post = (path: string) => (token: string | undefined, body: object) =>
     service.send('post', path, bearer(token), { stream_id: STREAM, ...body });
@@ -38,7 +38,7 @@ function pathOf(url: string): string {
   return pathname + search;
 }
 
-describe('a viewer, by keys that the issuer publishes,', () => {
+describe('the check of tokens with the published keys of an issuer', () => {
   const issuer = new Issuer(() => service.clock.now());
   let key: Awaited<ReturnType<Issuer['addKey']>>;
   const others: Record<string, typeof key> = {};
@@ -52,7 +52,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
   const service = useService('the embedded store', () => issuer.environment);
   const { phase, get } = viewerOf(service);
 
-  it('is who the token says, named or not', async () => {
+  it('takes the user from the token, whether or not the body names the user', async () => {
     const token = await issuer.token(key, { sub: 'named' });
     const first = await phase(token, { session_id: 'tv' });
     expect([first.status, first.body.session.user_id]).toEqual([201, 'named']);
@@ -60,18 +60,18 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect((await get('/v1/users/named/sessions', token)).body.sessions).toHaveLength(1);
   });
 
-  it('may have a token of any algorithm that is safe with a public key', async () => {
+  it('accepts every algorithm that is safe with a public key', async () => {
     for (const pair of Object.values(others))
       expect((await phase(await issuer.token(pair))).status).toBe(201);
   });
 
-  it('costs the issuer one question, however many come', async () => {
+  it('fetches the keys once for many viewers', async () => {
     for (const sub of ['a', 'b', 'c'])
       expect((await phase(await issuer.token(key, { sub }))).status).toBe(201);
     expect(issuer.reads).toBe(1);
   });
 
-  it('is known within 2 s by a key that was published right after a fetch, and gets no 401 before', async () => {
+  it('accepts a key within 2 s after its publication, and does not answer 401 before', async () => {
     const rotated = await issuer.addKey('two');
     const token = await issuer.token(rotated, { sub: 'rotated' });
     const reads = issuer.reads;
@@ -88,13 +88,13 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect((await phase(await issuer.token(key, { sub: 'still' }))).status).toBe(201);
   });
 
-  it('costs the issuer one fetch a second at most for made-up keys, and delays no published one', async () => {
+  it('fetches the keys at most once a second for made-up key ids, and does not delay tokens with published keys', async () => {
     service.clock.advance(1_000);
     const { privateKey } = await newKeyPair('RS256');
     const madeUp = (kid: string) => issuer.token({ alg: 'RS256', privateKey }, {}, { kid });
     const reads = issuer.reads;
-    expect(told(await phase(await madeUp('made-up')))).toEqual(NOT_GOOD);
-    expect(told(await phase(await madeUp('made-up')))).toEqual(NOT_GOOD);
+    expect(problemOf(await phase(await madeUp('made-up')))).toEqual(INVALID_TOKEN);
+    expect(problemOf(await phase(await madeUp('made-up')))).toEqual(INVALID_TOKEN);
     const tokens = await Promise.all(Array.from({ length: 20 }, (_, at) => madeUp(`made-up-${at}`)));
     for (const { status } of await Promise.all(tokens.map((token) => phase(token)))) expect(status).toBe(503);
     expect(issuer.reads).toBe(reads + 1);
@@ -105,7 +105,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect((await phase(await issuer.token(key, { sub: 'undelayed' }))).status).toBe(201);
   });
 
-  it('is no longer known by a key that was withdrawn, when the keys are fetched anew', async () => {
+  it('rejects tokens of a withdrawn key after the next fetch of the keys', async () => {
     const withdrawn = others.ES256!;
     issuer.published.splice(
       issuer.published.findIndex(({ kid }) => kid === withdrawn.kid),
@@ -115,9 +115,9 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     expect(await ask()).toBe(201);
     service.clock.advance(600_001);
     const reads = issuer.reads;
-    await phase(await issuer.token(key, { sub: 'passer-by' })); // by the way, keeping nobody
+    await phase(await issuer.token(key, { sub: 'passer-by' })); // starts a fetch in the background
     await until(() => issuer.reads === reads + 1);
-    service.clock.advance(60_000); // what was verified is looked at again
+    service.clock.advance(60_000); // cached verifications are checked again
     await until(async () => (await ask()) === 401);
   });
 
@@ -125,17 +125,17 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     ['a path', '../../../../dev/null'],
     ['a URL', 'http://127.0.0.1:1/keys'],
     ['SQL', "' OR '1'='1"],
-    ['an unknown one', 'nobody'],
-    ['none, where there are several', undefined],
-  ])('is not known by a token with %s for a kid', async (_, kid) => {
+    ['an unknown name', 'nobody'],
+    ['nothing, although there are several keys,', undefined],
+  ])('rejects a token with %s as its kid', async (_, kid) => {
     service.clock.advance(1_000);
     const { privateKey } = await newKeyPair('RS256');
-    expect(told(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
-      NOT_GOOD,
+    expect(problemOf(await phase(await issuer.token({ alg: 'RS256', privateKey }, {}, { kid })))).toEqual(
+      INVALID_TOKEN,
     );
   });
 
-  it('is not known by a published key that is unfit, and by the others all the same', async () => {
+  it('rejects tokens of an unsuitable published key, and accepts tokens of the other keys', async () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
     const { kty, n, e } = createPublicKey(privateKey).export({ format: 'jwk' });
     const published = issuer.published.length;
@@ -145,7 +145,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
       { kty: 'RSA', e: 'AQAB', kid: 'not-whole', alg: 'RS256' },
       { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', kid: 'off-the-curve', alg: 'ES256' },
     );
-    service.clock.advance(1_000); // late enough for the keys to be fetched again
+    service.clock.advance(1_000); // the keys may be fetched once a second
     try {
       for (const [kid, alg] of [
         ['short', 'RS256'],
@@ -154,16 +154,16 @@ describe('a viewer, by keys that the issuer publishes,', () => {
       ] as const) {
         const content = `${base64url({ alg, kid })}.${base64url(issuer.claims())}`;
         const signature = sign('sha256', Buffer.from(content), privateKey).toString('base64url');
-        expect([kid, ...told(await phase(`${content}.${signature}`))]).toEqual([kid, ...NOT_GOOD]);
+        expect([kid, ...problemOf(await phase(`${content}.${signature}`))]).toEqual([kid, ...INVALID_TOKEN]);
         unfit.push(`${content}.${signature}`);
       }
-      // Nor is it anything else while the issuer does not answer, and is left alone for that.
+      // The answer is the same while the issuer fails and the service waits before it fetches again.
       issuer.status = 500;
       service.clock.advance(1_000);
       const { privateKey: unknown } = await newKeyPair('RS256');
       const made = await issuer.token({ alg: 'RS256', kid: 'made-up', privateKey: unknown });
       expect((await phase(made)).body.code).toBe('keys-unavailable');
-      for (const token of unfit) expect(told(await phase(token))).toEqual(NOT_GOOD);
+      for (const token of unfit) expect(problemOf(await phase(token))).toEqual(INVALID_TOKEN);
       expect((await phase(await issuer.token(key, { sub: 'unharmed' }))).status).toBe(201);
     } finally {
       issuer.status = 200;
@@ -171,16 +171,18 @@ describe('a viewer, by keys that the issuer publishes,', () => {
     }
   });
 
-  it('is not known by a key that the token brings along or points to', async () => {
+  it('rejects a key that the token contains or refers to', async () => {
     const { privateKey, publicKey } = await newKeyPair('RS256');
     const jwk = await crypto.subtle.exportKey('jwk', publicKey);
     for (const header of [{ jwk }, { jku: 'http://127.0.0.1:1/keys' }, { x5u: 'http://127.0.0.1:1/cert' }])
       expect(
-        told(await phase(await issuer.token({ alg: 'RS256', kid: 'one', privateKey }, {}, header as object))),
-      ).toEqual(NOT_GOOD);
+        problemOf(
+          await phase(await issuer.token({ alg: 'RS256', kid: 'one', privateKey }, {}, header as object)),
+        ),
+      ).toEqual(INVALID_TOKEN);
   });
 
-  it('goes on while the issuer does not answer, and where only it could tell, that is no 401', async () => {
+  it('continues with the known keys while the issuer fails, and answers 503 instead of 401 for an unknown key', async () => {
     issuer.status = 500;
     try {
       service.clock.advance(1_300_000);
@@ -196,13 +198,13 @@ describe('a viewer, by keys that the issuer publishes,', () => {
         'keys-unavailable',
         '5',
       ]);
-      // Nor is the issuer asked for each token that somebody makes up, while those whose key is known go on.
+      // Made-up tokens cause no further fetch, and tokens with known keys are still accepted.
       const asked = issuer.reads;
       for (let made = 0; made < 10; made++)
         expect((await phase(await issuer.token(unknown, { sub: `made-up-${made}` }))).status).toBe(503);
       expect((await phase(await issuer.token(key, { sub: 'known-still' }))).status).toBe(201);
       expect(issuer.reads).toBe(asked);
-      // And the log is told once, of what is the matter.
+      // The log has the cause once.
       const reasons = warned.mock.calls.map(([line]) => (line as { reason?: string }).reason);
       expect(reasons).toEqual([expect.stringMatching(/^AUTH_JWKS_URL gives no keys: .*200/)]);
     } finally {
@@ -211,7 +213,7 @@ describe('a viewer, by keys that the issuer publishes,', () => {
   });
 });
 
-describe('a viewer, by a public key,', () => {
+describe('the check of tokens with a configured public key', () => {
   const issuer = new Issuer(() => service.clock.now());
   let pair: Awaited<ReturnType<typeof newKeyPair>>;
   let pem: string;
@@ -225,25 +227,27 @@ describe('a viewer, by a public key,', () => {
   });
   const { phase } = viewerOf(service);
 
-  it('is known by what its other half signed', async () => {
+  it('accepts a token that was signed with the private key', async () => {
     const token = await issuer.token({ alg: 'RS256', privateKey: pair.privateKey });
     expect((await phase(token)).status).toBe(201);
   });
 
-  it('is not known by a token that was signed with the public key as if it were a secret', async () => {
+  it('rejects a token that was signed with the public key as an HMAC secret', async () => {
     for (const secret of [pem, pem.trim(), pem.replaceAll('\n', '')]) {
       const content = `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url(issuer.claims())}`;
       const signature = createHmac('sha256', secret).update(content).digest('base64url');
-      expect(told(await phase(`${content}.${signature}`))).toEqual(NOT_GOOD);
+      expect(problemOf(await phase(`${content}.${signature}`))).toEqual(INVALID_TOKEN);
     }
   });
 
-  it('is not known by a token that says it needs no signature', async () => {
+  it('rejects a token with the algorithm none', async () => {
     for (const alg of ['none', 'None', 'NONE', ''])
-      expect(told(await phase(`${base64url({ alg })}.${base64url(issuer.claims())}.`))).toEqual(NOT_GOOD);
+      expect(problemOf(await phase(`${base64url({ alg })}.${base64url(issuer.claims())}.`))).toEqual(
+        INVALID_TOKEN,
+      );
   });
 
-  it('is not known by claims that were changed, or by a part of a token', async () => {
+  it('rejects changed claims, and parts of a token', async () => {
     const token = await issuer.token({ alg: 'RS256', privateKey: pair.privateKey });
     const [header, , signature] = token.split('.');
     for (const forged of [
@@ -253,11 +257,11 @@ describe('a viewer, by a public key,', () => {
       'x',
       '..',
     ])
-      expect(told(await phase(forged))).toEqual(NOT_GOOD);
+      expect(problemOf(await phase(forged))).toEqual(INVALID_TOKEN);
   });
 });
 
-describe('a viewer, by a secret,', () => {
+describe('a viewer whose token is signed with a secret', () => {
   const issuer = new Issuer(() => service.clock.now());
   const service = useService('the embedded store', () => ({ ...BY_SECRET, MAX_SESSIONS_CEILING: '5' }));
   const { phase, ticket, get } = viewerOf(service);
@@ -268,42 +272,42 @@ describe('a viewer, by a secret,', () => {
     ['phases', 'post', '/v1/phases'],
     ['tickets', 'post', '/v1/tickets'],
     ['sessions', 'get', '/v1/users/ana/sessions'],
-    ['the end of one', 'delete', '/v1/users/ana/sessions/tv'],
-    ['the end of all', 'delete', '/v1/users/ana/sessions'],
+    ['the end of one session', 'delete', '/v1/users/ana/sessions/tv'],
+    ['the end of all sessions', 'delete', '/v1/users/ana/sessions'],
     ['keepalives', 'post', '/v1/users/ana/sessions/tv/keepalive'],
     ['events', 'get', '/v1/users/ana/events'],
-  ] as const)('has to show a token for %s, and a good one', async (_, method, path) => {
+  ] as const)('needs a valid token for %s', async (_, method, path) => {
     const body = /phases|tickets/.test(path) ? { user_id: 'ana', stream_id: STREAM } : undefined;
     const send = async (headers: Record<string, string>) =>
-      told(await service.send(method, path, headers, body));
-    expect(await send({})).toEqual(NONE_SENT);
-    expect(await send({ authorization: `Basic ${await token()}` })).toEqual(NONE_SENT);
-    expect(await send(bearer('x.y.z'))).toEqual(NOT_GOOD);
-    expect(await send(bearer(await token({ sub: 'ben' })))).toEqual(NOT_YOURS);
+      problemOf(await service.send(method, path, headers, body));
+    expect(await send({})).toEqual(NO_CREDENTIALS);
+    expect(await send({ authorization: `Basic ${await token()}` })).toEqual(NO_CREDENTIALS);
+    expect(await send(bearer('x.y.z'))).toEqual(INVALID_TOKEN);
+    expect(await send(bearer(await token({ sub: 'ben' })))).toEqual(NOT_YOUR_SESSION);
     expect((await service.send(method, `${path}?access_token=${await token()}`, {}, body)).status).toBe(401);
   });
 
-  it('shows none for what is open to all', async () => {
+  it('needs no token for public routes', async () => {
     for (const path of ['/v1/streams', '/health/live', '/metrics', '/docs/openapi.json'])
       expect([path, (await service.app.inject(path)).statusCode]).toEqual([path, 200]);
   });
 
   it.each([
     ['has expired', () => ({ exp: seconds() - 5 }), 401],
-    ['has just expired by a clock that differs', () => ({ exp: seconds() - 4 }), 'watches'],
+    ['expired no longer ago than clocks may differ', () => ({ exp: seconds() - 4 }), 'watches'],
     ['never expires', () => ({ exp: undefined }), 401],
     ['is not valid yet', () => ({ nbf: seconds() + 6 }), 401],
-    ['is valid in a moment, by a clock that differs', () => ({ nbf: seconds() + 5 }), 'watches'],
+    ['becomes valid no later than clocks may differ', () => ({ nbf: seconds() + 5 }), 'watches'],
     ['is for another service', () => ({ aud: 'another' }), 401],
-    ['is for several, this one among them', () => ({ aud: ['another', Issuer.AUDIENCE] }), 'watches'],
-    ['is for nobody', () => ({ aud: undefined }), 401],
-    ['is of another issuer', () => ({ iss: `${Issuer.NAME}/` }), 401],
-    ['is of no issuer', () => ({ iss: undefined }), 401],
-    ['names nobody', () => ({ sub: undefined }), 401],
-    ['names somebody by an empty text', () => ({ sub: '' }), 401],
-    ['names somebody by more than 1,024 bytes', () => ({ sub: '|'.repeat(1_025) }), 401],
-    ['names somebody by a number', () => ({ sub: 7 }), 401],
-  ])('whose token %s', async (_, claims, outcome) => {
+    ['is for several services including this one', () => ({ aud: ['another', Issuer.AUDIENCE] }), 'watches'],
+    ['has no audience', () => ({ aud: undefined }), 401],
+    ['is from another issuer', () => ({ iss: `${Issuer.NAME}/` }), 401],
+    ['has no issuer', () => ({ iss: undefined }), 401],
+    ['names no user', () => ({ sub: undefined }), 401],
+    ['names the user with an empty text', () => ({ sub: '' }), 401],
+    ['names the user with more than 1,024 bytes', () => ({ sub: '|'.repeat(1_025) }), 401],
+    ['names the user with a number', () => ({ sub: 7 }), 401],
+  ])('is answered correctly if the token %s', async (_, claims, outcome) => {
     const { status } = await phase(await token({ sub: 'timed', ...claims() }), { session_id: 'tv' });
     expect(status < 300 ? 'watches' : status).toBe(outcome);
   });
@@ -315,30 +319,30 @@ describe('a viewer, by a secret,', () => {
     expect((await phase(await token({ sub: 'unnamed' }))).status).toBe(201);
   });
 
-  it('has a token of the one algorithm that the secret is for, in the one way to write it', async () => {
+  it('is refused if the token has another algorithm or other characters at its end', async () => {
     const good = await token({ sub: 'written' });
     expect((await phase(good, { session_id: 'tv' })).status).toBe(201);
     for (const bad of [await issuer.token({ ...HS256, alg: 'HS512' }), `${good}=`, `${good}.`, `${good}%20`])
-      expect(told(await phase(bad, { session_id: 'tv' }))).toEqual(NOT_GOOD);
+      expect(problemOf(await phase(bad, { session_id: 'tv' }))).toEqual(INVALID_TOKEN);
   });
 
-  it('is told what to do about a token that is no good, and nothing of the token', async () => {
+  it('gets the reason why a token is invalid', async () => {
     const detail = async (claims: object) => (await phase(await token(claims))).body.detail as string;
     expect(await detail({ exp: seconds() - 60 })).toContain('expired');
     expect(await detail({ aud: 'another' })).toContain('aud');
     expect(await detail({ sub: '' })).toMatch(/sub .*must name the user/);
   });
 
-  it('is not known a moment longer than the token is good, though it was known a moment ago', async () => {
+  it('is refused as soon as the token expires, although the verified token is cached', async () => {
     const short = await token({ sub: 'short', exp: seconds() + 10 });
     expect((await phase(short, { session_id: 'tv' })).status).toBe(201);
     service.clock.advance(9_000);
     expect((await phase(short, { session_id: 'tv' })).status).toBe(200);
     service.clock.advance(6_000);
-    expect(told(await phase(short, { session_id: 'tv' }))).toEqual(NOT_GOOD);
+    expect(problemOf(await phase(short, { session_id: 'tv' }))).toEqual(INVALID_TOKEN);
   });
 
-  it('is told what is wrong with a request first, then about the token, then what became of the session', async () => {
+  it('gets errors of the request first, then errors of the token, then errors of the stream', async () => {
     expect((await phase(undefined, { session_id: '' })).status).toBe(422);
     expect((await service.send('get', '/v1/users/ana/sessions?x=1')).status).toBe(401);
     expect((await service.send('delete', '/v1/users/ana/sessions/a%20b')).status).toBe(422);
@@ -347,17 +351,19 @@ describe('a viewer, by a secret,', () => {
     expect((await phase(await token(), { stream_id: 'nowhere' })).status).toBe(404);
   });
 
-  it('cannot act as another, nor tell who else watches', async () => {
+  it('cannot act as another user, or find out whether another session exists', async () => {
     const [ana, ben] = [await token(), await token({ sub: 'ben' })];
     await phase(ana, { session_id: 'secret' });
     for (const id of ['secret', 'no-such-session']) {
       const send = (method: 'post' | 'delete', path: string) => service.send(method, path, bearer(ben));
-      expect(told(await send('delete', `/v1/users/ana/sessions/${id}`))).toEqual(NOT_YOURS);
-      expect(told(await send('post', `/v1/users/ana/sessions/${id}/keepalive`))).toEqual(NOT_YOURS);
+      expect(problemOf(await send('delete', `/v1/users/ana/sessions/${id}`))).toEqual(NOT_YOUR_SESSION);
+      expect(problemOf(await send('post', `/v1/users/ana/sessions/${id}/keepalive`))).toEqual(
+        NOT_YOUR_SESSION,
+      );
       expect((await send('delete', `/v1/users/ben/sessions/${id}`)).body.code).toBe('session-not-found');
     }
-    expect(told(await phase(ben, { user_id: 'ana', session_id: 'secret' }))).toEqual(NOT_YOURS);
-    // One name, two sessions: what Ben does with his is nothing to Ana's, also where he names hers to end.
+    expect(problemOf(await phase(ben, { user_id: 'ana', session_id: 'secret' }))).toEqual(NOT_YOUR_SESSION);
+    // The same session id of two users means two sessions: Ben's requests do not affect Ana's session.
     expect((await phase(ben, { session_id: 'secret' })).status).toBe(201);
     expect((await phase(ben, { session_id: 'other', end_session_ids: ['secret'] })).status).toBe(201);
     expect((await phase(ana, { session_id: 'secret' })).status).toBe(200);
@@ -379,29 +385,29 @@ describe('a viewer, by a secret,', () => {
     };
 
     it.each([
-      ['of one', { max_sessions: 1 }, 1],
-      ['as text, as some issuers write it', { max_sessions: '2' }, 2],
-      ['up to the ceiling', { max_sessions: 5 }, 5],
-      ['beyond the ceiling', { max_sessions: 6 }, 5],
-      ['far beyond it', { max_sessions: 1e300 }, 5],
-      ['that says nothing', {}, 3],
-      ['of null, which says nothing', { max_sessions: null }, 3],
-      ['as a list of one number', { max_sessions: [4] }, 4],
-      ['as a list of one text, as Keycloak writes it', { max_sessions: ['5'] }, 5],
-    ])('%s watches so many', async (_, claims, limit) => {
+      ['the number 1', { max_sessions: 1 }, 1],
+      ['a text, as some issuers write it', { max_sessions: '2' }, 2],
+      ['the ceiling', { max_sessions: 5 }, 5],
+      ['one more than the ceiling', { max_sessions: 6 }, 5],
+      ['far more than the ceiling', { max_sessions: 1e300 }, 5],
+      ['missing', {}, 3],
+      ['null, which counts as missing', { max_sessions: null }, 3],
+      ['a list of one number', { max_sessions: [4] }, 4],
+      ['a list of one text, as Keycloak writes it', { max_sessions: ['5'] }, 5],
+    ])('gets the right number of places if max_sessions is %s', async (_, claims, limit) => {
       expect(await places(claims)).toBe(limit);
     });
 
     it.each([0, -1, 1.5, '-1', '1e3', 'many', '', true, [], [3, 4], [null], [[3]], { limit: 3 }])(
-      'of %j is refused, and not given a guess',
+      'is refused if max_sessions is %j, because no number is guessed',
       async (max_sessions) => {
         const reply = await phase(await token({ max_sessions }));
-        expect(told(reply)).toEqual(UNUSABLE);
+        expect(problemOf(reply)).toEqual(UNUSABLE);
         expect(reply.body.detail).toContain('max_sessions');
       },
     );
 
-    it('that was lowered starts nothing new, and ends nothing', async () => {
+    it('starts no new session after the plan was lowered, and keeps the running ones', async () => {
       const [large, small] = [
         await token({ sub: 'mover', max_sessions: 3 }),
         await token({ sub: 'mover', max_sessions: 1 }),
@@ -413,7 +419,7 @@ describe('a viewer, by a secret,', () => {
     });
   });
 
-  describe('with a subject that is no id', () => {
+  describe('with a subject that does not have the form of a user id', () => {
     const SUBJECTS = [
       'auth0|507f1f77bcf86cd799439011',
       'samlp|acme|ana+tv@example.com',
@@ -426,7 +432,7 @@ describe('a viewer, by a secret,', () => {
     ];
     const path = (user: string, rest = '') => `/v1/users/${encodeURIComponent(user)}/sessions${rest}`;
 
-    it.each(SUBJECTS)('watches, lists and ends by our id and by the subject: %s', async (sub) => {
+    it.each(SUBJECTS)('can use the user id and the subject in requests: %s', async (sub) => {
       const mine = await token({ sub });
       const first = await phase(mine, { session_id: 'tv', user_id: sub });
       const { user_id, subject } = first.body.session;
@@ -443,7 +449,7 @@ describe('a viewer, by a secret,', () => {
       expect((await service.sessions.list(user_id)).sessions).toEqual([]);
     });
 
-    it('is told apart from a subject that looks like our id of it, by whatever name that one asks', async () => {
+    it('is another user than one whose subject equals the derived user id', async () => {
       const [victim, thief] = await Promise.all([
         token({ sub: 'auth0|victim' }),
         token({ sub: userIdOf('auth0|victim') }),
@@ -459,7 +465,7 @@ describe('a viewer, by a secret,', () => {
       expect((await phase(victim, { session_id: 'tv' })).status).toBe(200);
     });
 
-    it('is told apart by case, Unicode form and spaces', async () => {
+    it('is another user if the subject differs only in case, Unicode form or spaces', async () => {
       const subjects = ['x|Ana', 'x|ana', 'x|ana ', 'x|mar\u00eda', 'x|mari\u0301a'];
       const ids = new Set<string>();
       for (const sub of subjects) {
@@ -469,10 +475,10 @@ describe('a viewer, by a secret,', () => {
       }
       expect(ids.size).toBe(subjects.length);
       const mine = await token({ sub: 'x|ana' });
-      expect(told(await service.send('get', path('x|Ana'), bearer(mine)))).toEqual(NOT_YOURS);
+      expect(problemOf(await service.send('get', path('x|Ana'), bearer(mine)))).toEqual(NOT_YOUR_SESSION);
     });
 
-    it('sees it in the sessions of a refusal, and has it in the ticket', async () => {
+    it('gets the subject in the sessions of a refusal and in the ticket', async () => {
       const sub = 'auth0|full';
       const mine = await token({ sub, max_sessions: 1 });
       const { body } = await phase(mine, { session_id: 'tv' });
@@ -488,13 +494,13 @@ describe('a viewer, by a secret,', () => {
       expect([atGate.status, atGate.body.sessions]).toMatchObject([403, [{ subject: sub }]]);
     });
 
-    it('is told by a code of its own that a valid token names no usable user', async () => {
+    it('gets token-unusable if a valid token names no usable user', async () => {
       for (const sub of ['', '|'.repeat(1_025), 7, null, undefined])
-        expect(told(await phase(await token({ sub })))).toEqual(UNUSABLE);
+        expect(problemOf(await phase(await token({ sub })))).toEqual(UNUSABLE);
     });
   });
 
-  it('hears of events as long as the token is good', async () => {
+  it('receives events until the token expires', async () => {
     const url = `${await service.app.getUrl()}/v1/users/hearer/events`;
     const mine = await token({ sub: 'hearer', exp: seconds() + 60 });
     const source = await openEventSource(url, bearer(mine));
@@ -529,7 +535,7 @@ describe('a viewer, by a secret,', () => {
       >;
     };
 
-    it('plays without a header, as the session that the ticket names, at the limit of the plan', async () => {
+    it('plays without an Authorization header, as the session of the ticket, with the limit of the plan', async () => {
       const reply = await ticket(await token({ sub: 'player', max_sessions: 1 }));
       expect(reply.status).toBe(201);
       expect(Date.parse(reply.body.expires_at) - service.clock.now()).toBeLessThanOrEqual(15 * 60_000);
@@ -548,7 +554,7 @@ describe('a viewer, by a secret,', () => {
       });
     });
 
-    it('is given one with each phase, the same until it is replaced', async () => {
+    it('gets a ticket with each phase; the ticket changes after five minutes', async () => {
       const mine = await token({ sub: 'renewer' });
       const ask = async () => (await phase(mine, { session_id: 'tv' })).body.playback_url as string;
       const first = await ask();
@@ -558,72 +564,74 @@ describe('a viewer, by a secret,', () => {
       expect(await ask()).not.toBe(first);
     });
 
-    it('begins within minutes, and plays a film to its end however long it pauses', async () => {
+    it('must start within 15 minutes, and can then play for twelve hours, even after long pauses', async () => {
       const { playback_url, rendition, segment } = await opened('slow');
       service.clock.advance(15 * 60_000);
-      expect(told(await get(playback_url))).toEqual(NOT_GOOD);
+      expect(problemOf(await get(playback_url))).toEqual(INVALID_TOKEN);
       service.clock.advance(11.7 * 3_600_000);
       expect((await get(segment)).status).toBe(302);
       expect((await get(rendition)).status).toBe(200);
       service.clock.advance(2 * 3_600_000);
-      for (const url of [segment, rendition]) expect(told(await get(url))).toEqual(NOT_GOOD);
+      for (const url of [segment, rendition]) expect(problemOf(await get(url))).toEqual(INVALID_TOKEN);
     });
 
-    it('has the one that a playlist was loaded with in what that names, so that none outlives its end', async () => {
+    it('gets playlists whose URLs contain the ticket of the request, so that a reload does not extend it', async () => {
       const { rendition } = await opened('reloader');
       const load = async () => ticketOf(playlists((await get(rendition)).text)[0]!);
       const first = await load();
       service.clock.advance(1_000);
       expect(await load()).toBe(first);
-      // Eleven hours later a fresh one would be good for twelve more, and so on for ever.
+      // After eleven hours a new ticket would be valid for twelve more hours, and so on without end.
       service.clock.advance(11 * 3_600_000);
       expect(await load()).toBe(first);
       expect(ticketOf(rendition)).toBe(first);
       service.clock.advance(2 * 3_600_000);
-      expect(told(await get(rendition))).toEqual(NOT_GOOD);
+      expect(problemOf(await get(rendition))).toEqual(INVALID_TOKEN);
     });
 
-    it('cannot watch by name', async () => {
+    it('cannot watch with user_id instead of a ticket', async () => {
       for (const path of [
         'index.m3u8?user_id=ana&session_id=tv',
         'index.m3u8?user_id=ana',
         'index.m3u8',
         '0/0.ts?user_id=ana&session_id=tv',
       ])
-        expect(told(await get(`/v1/play/${STREAM}/${path}`))).toEqual(NONE_SENT);
+        expect(problemOf(await get(`/v1/play/${STREAM}/${path}`))).toEqual(NO_CREDENTIALS);
     });
 
-    it('plays what it is for, and nothing else', async () => {
+    it('can play only the stream, user and session of the ticket', async () => {
       const { playback_url, ticket: mine, segment } = await opened('bound');
       const other = (query: string, stream = STREAM, name = 'index.m3u8') =>
         `/v1/play/${stream}/${name}?${query}`;
       const media = ticketOf(segment);
       // Another stream.
-      expect(told(await get(other(`ticket=${mine}`, 'colour-bars')))).toEqual(NOT_YOURS);
-      expect(told(await get(other(`ticket=${media}`, 'colour-bars', '0/0.ts')))).toEqual(NOT_YOURS);
-      // Another user or session, beside it.
+      expect(problemOf(await get(other(`ticket=${mine}`, 'colour-bars')))).toEqual(NOT_YOUR_SESSION);
+      expect(problemOf(await get(other(`ticket=${media}`, 'colour-bars', '0/0.ts')))).toEqual(
+        NOT_YOUR_SESSION,
+      );
+      // Another user or session in the query.
       for (const more of ['user_id=ana', 'session_id=phone', 'user_id=bound&session_id=phone'])
-        expect(told(await get(`${playback_url}&${more}`))).toEqual(NOT_YOURS);
+        expect(problemOf(await get(`${playback_url}&${more}`))).toEqual(NOT_YOUR_SESSION);
       expect((await get(`${playback_url}&user_id=bound&session_id=tv`)).status).toBe(200);
-      // Another use: what stands in a playlist begins nothing, and what begins fetches nothing.
-      expect(told(await get(other(`ticket=${media}`)))).toEqual(NOT_GOOD);
-      expect(told(await get(other(`ticket=${mine}`, STREAM, '0/0.ts')))).toEqual(NOT_GOOD);
+      // Another purpose: a ticket of a playlist starts no session, and a ticket that starts a session fetches no media.
+      expect(problemOf(await get(other(`ticket=${media}`)))).toEqual(INVALID_TOKEN);
+      expect(problemOf(await get(other(`ticket=${mine}`, STREAM, '0/0.ts')))).toEqual(INVALID_TOKEN);
       expect((await get(`${playback_url}&ticket=${mine}`)).status).toBe(422);
     });
 
-    it('is no bearer of tokens, nor the other way round', async () => {
+    it('cannot use the ticket as a token, or a token as a ticket', async () => {
       const { ticket: mine, segment } = await opened('crossed');
       for (const wrong of [mine, ticketOf(segment)]) {
-        expect(told(await phase(wrong, { user_id: 'crossed' }))).toEqual(NOT_GOOD);
-        expect(told(await get('/v1/users/crossed/sessions', wrong))).toEqual(NOT_GOOD);
+        expect(problemOf(await phase(wrong, { user_id: 'crossed' }))).toEqual(INVALID_TOKEN);
+        expect(problemOf(await get('/v1/users/crossed/sessions', wrong))).toEqual(INVALID_TOKEN);
       }
       for (const aud of [Issuer.AUDIENCE, 'playlist']) {
         const wrong = await token({ sub: 'crossed', aud, sid: 'tv', stream: STREAM, limit: 99 });
-        expect(told(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${wrong}`))).toEqual(NOT_GOOD);
+        expect(problemOf(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${wrong}`))).toEqual(INVALID_TOKEN);
       }
     });
 
-    it('has no larger plan by it than is given by now', async () => {
+    it('has the plan of the ticket, but no more than the current ceiling', async () => {
       const clock = new Clock();
       const tickets = (MAX_SESSIONS_CEILING: string) =>
         new Tickets(readConfig({ ...BY_SECRET, TICKET_SECRET: 's'.repeat(32), MAX_SESSIONS_CEILING }), clock);
@@ -640,7 +648,7 @@ describe('a viewer, by a secret,', () => {
       expect(await tickets('5').open(['media'], old)).toMatchObject({ quota: { maxSessions: 5 } });
     });
 
-    it('cannot make one', async () => {
+    it('cannot forge a ticket', async () => {
       const { ticket: mine } = await opened('forger');
       const [header, payload, signature] = mine.split('.') as [string, string, string];
       const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
@@ -655,10 +663,10 @@ describe('a viewer, by a secret,', () => {
         'x',
         '',
       ])
-        expect(told(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${forged}`))).toEqual(NOT_GOOD);
+        expect(problemOf(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${forged}`))).toEqual(INVALID_TOKEN);
     });
 
-    it('is stopped as any other when the session is ended', async () => {
+    it('is stopped when the session is ended', async () => {
       const { segment, rendition } = await opened('ended');
       const mine = await token({ sub: 'ended' });
       await service.send('delete', '/v1/users/ended/sessions/tv', bearer(mine));
@@ -668,7 +676,7 @@ describe('a viewer, by a secret,', () => {
   });
 });
 
-describe('a viewer of one of several issuers', () => {
+describe('the check of tokens of several issuers', () => {
   const NEW = 'https://new.example';
   const former = new Issuer(() => service.clock.now());
   const newer = new Issuer(() => service.clock.now());
@@ -689,18 +697,18 @@ describe('a viewer of one of several issuers', () => {
     AUTH_CLOCK_TOLERANCE_SECONDS: '30',
   }));
   const { phase } = viewerOf(service);
-  const ask = async (token: Promise<string>) => told(await phase(await token));
+  const ask = async (token: Promise<string>) => problemOf(await phase(await token));
 
-  it('is known by the keys of the issuer that the token names, and by no other keys', async () => {
+  it('uses the keys of the issuer that the token names, and no others', async () => {
     expect((await phase(await former.token(formerKey))).status).toBe(201);
     expect((await phase(await newer.token(newerKey, { iss: NEW }))).status).toBe(201);
-    expect(await ask(newer.token(newerKey))).toEqual(NOT_GOOD);
-    expect(await ask(former.token(formerKey, { iss: NEW }))).toEqual(NOT_GOOD);
+    expect(await ask(newer.token(newerKey))).toEqual(INVALID_TOKEN);
+    expect(await ask(former.token(formerKey, { iss: NEW }))).toEqual(INVALID_TOKEN);
     for (const iss of ['https://id.example,', `${Issuer.NAME} ${NEW}`, '', undefined, [NEW]])
-      expect(await ask(former.token(formerKey, { iss }))).toEqual(NOT_GOOD);
+      expect(await ask(former.token(formerKey, { iss }))).toEqual(INVALID_TOKEN);
   });
 
-  it('has a token for one of the audiences; only one without aud is judged by the other claim', async () => {
+  it('accepts each audience, and checks AUTH_AUDIENCE_CLAIM only if the token has no aud', async () => {
     const status = async (claims: object) =>
       (await phase(await former.token(formerKey, { ...claims }), { session_id: 'tv' })).status;
     expect(await status({ sub: 'a', aud: 'an-app-client' })).toBe(201);
@@ -712,14 +720,14 @@ describe('a viewer of one of several issuers', () => {
     expect(await status({ aud: [], client_id: 'an-app-client' })).toBe(401);
   });
 
-  it('may have a clock that differs by AUTH_CLOCK_TOLERANCE_SECONDS', async () => {
+  it('allows clocks to differ by AUTH_CLOCK_TOLERANCE_SECONDS', async () => {
     const seconds = service.clock.now() / 1_000;
     expect((await phase(await former.token(formerKey, { sub: 'c', exp: seconds - 29 }))).status).toBe(201);
     expect((await phase(await former.token(formerKey, { sub: 'c', exp: seconds - 30 }))).status).toBe(401);
   });
 });
 
-describe('a viewer whom another claim names', () => {
+describe('a viewer with USER_ID_CLAIM', () => {
   const issuer = new Issuer(() => service.clock.now());
   const service = useService('the embedded store', () => ({
     ...BY_SECRET,
@@ -728,16 +736,16 @@ describe('a viewer whom another claim names', () => {
   }));
   const { phase } = viewerOf(service);
 
-  it('is the user of USER_ID_CLAIM, whatever sub says', async () => {
+  it('is the user of that claim, even if sub differs', async () => {
     const claims = { 'https://acme.example/user': 'acme|7' };
     const reply = await phase(await issuer.token(HS256, { ...claims, sub: undefined }), { session_id: 'tv' });
     expect([reply.status, reply.body.session.subject]).toEqual([201, 'acme|7']);
     const unnamed = await phase(await issuer.token(HS256));
-    expect(told(unnamed)).toEqual(UNUSABLE);
+    expect(problemOf(unnamed)).toEqual(UNUSABLE);
     expect(unnamed.body.detail).toContain('https://acme.example/user');
   });
 
-  it('is found and ended by a service by id and by subject', async () => {
+  it('can be found and ended by a service with the user id or the subject', async () => {
     for (const name of [userIdOf('acme|7')!, 'acme|7']) {
       const path = `/v1/users/${encodeURIComponent(name)}/sessions`;
       expect((await service.send('get', path, bearer('of-a-console'))).body).toMatchObject({
@@ -752,14 +760,14 @@ describe('a viewer whom another claim names', () => {
   });
 });
 
-describe('a player of a live stream with one playlist', () => {
+describe('a player of a live stream with a single playlist', () => {
   const origin = new LiveOrigin();
   beforeAll(() => origin.start());
   afterAll(() => origin.stop());
   const issuer = new Issuer(() => service.clock.now());
   const service = useService('the embedded store', () => ({ ...BY_SECRET, STREAM_ORIGIN: origin.template }));
 
-  it('loads it for hours by the URL that it was led on to', async () => {
+  it('can reload the playlist for hours at the URL of the first playlist', async () => {
     const { ticket, get } = viewerOf(service);
     const { body } = await ticket(await issuer.token(HS256), { stream_id: 'news' });
     const [, , media] = (await get(body.playback_url)).text.split('\n') as [string, string, string];
@@ -805,7 +813,7 @@ describe('services and operators', () => {
     ['get', '/internal/callbacks/dead-letters', ['pauser']],
     ['post', '/internal/callbacks/dead-letters/replay', ['pauser']],
     ['get', '/metrics', ['scraper']],
-  ] as const)('%s %s is for who has the scope', async (method, path, allowed) => {
+  ] as const)('need the right scope for %s %s', async (method, path, allowed) => {
     for (const token of everybody) {
       const { status, body } = await service.send(method, path, bearer(token));
       const may = token === INTERNAL || (allowed as readonly string[]).includes(token);
@@ -814,14 +822,14 @@ describe('services and operators', () => {
         may ? true : [403, 'forbidden'],
       ]);
     }
-    expect(told(await service.send(method, path))).toEqual(NONE_SENT);
-    expect(told(await service.send(method, path, bearer('reader-not')))).toEqual(NOT_GOOD);
-    // The hash is no token: whoever reads the configuration has nothing to show.
+    expect(problemOf(await service.send(method, path))).toEqual(NO_CREDENTIALS);
+    expect(problemOf(await service.send(method, path, bearer('reader-not')))).toEqual(INVALID_TOKEN);
+    // The hash of a token is not accepted, so that the configuration contains no usable token.
     const hash = createHash('sha256').update(allowed[0]).digest('hex');
-    expect(told(await service.send(method, path, bearer(hash)))).toEqual(NOT_GOOD);
+    expect(problemOf(await service.send(method, path, bearer(hash)))).toEqual(INVALID_TOKEN);
   });
 
-  it('hear the events of any user with the scope', async () => {
+  it('receive the events of any user if the token has the scope', async () => {
     const url = `${await service.app.getUrl()}/v1/users/ana/events`;
     const source = await openEventSource(url, bearer('reader'));
     expect(source.status).toBe(200);
@@ -829,15 +837,15 @@ describe('services and operators', () => {
     expect((await openEventSource(url, bearer('ender'))).status).toBe(403);
   });
 
-  it('do not watch', async () => {
+  it('cannot watch', async () => {
     for (const token of everybody) {
-      expect(told(await phase(token, { user_id: 'ana' }))).toEqual(NOT_GOOD);
+      expect(problemOf(await phase(token, { user_id: 'ana' }))).toEqual(INVALID_TOKEN);
       const kept = await service.send('post', '/v1/users/ana/sessions/tv/keepalive', bearer(token));
-      expect(told(kept)).toEqual(NOT_GOOD);
+      expect(problemOf(kept)).toEqual(INVALID_TOKEN);
     }
   });
 
-  it('see the limit of the last admission, and end as an operator', async () => {
+  it('see the limit of the last admission, and end sessions with the reason operator', async () => {
     await phase(await issuer.token(HS256, { sub: 'seen', max_sessions: 1 }), { session_id: 'tv' });
     const listed = await service.send('get', '/v1/users/seen/sessions', bearer('reader'));
     expect(listed.body).toMatchObject({ limit: 1, sessions: [{ session_id: 'tv' }] });
@@ -856,14 +864,14 @@ describe('with AUTH_MODE=none', () => {
   const service = useService('the embedded store');
   const { ticket, phase, get } = viewerOf(service);
 
-  it('a user is whoever the request says, and has to be named', async () => {
+  it('the request must name the user', async () => {
     expect((await phase(undefined, { user_id: 'ana' })).status).toBe(201);
     expect((await phase('x.y.z', { user_id: 'ana' })).status).toBe(201);
     for (const ask of [phase, ticket])
       expect((await ask(undefined)).body).toMatchObject({ status: 422, errors: [{ field: 'user_id' }] });
   });
 
-  it('a ticket is to be had all the same, for a player that is given a URL', async () => {
+  it('the service issues tickets too, for players that get only a URL', async () => {
     const { body } = await ticket(undefined, { user_id: 'ben', session_id: 'tv' });
     expect(new URL(body.playback_url as string).search).toBe('?user_id=ben&session_id=tv');
     expect((await get(body.playback_url)).text).toContain('0/index.m3u8?user_id=ben&session_id=tv');
@@ -876,7 +884,7 @@ describe('with AUTH_MODE=none', () => {
 describe('the log', () => {
   afterEach(endServiceProcesses);
 
-  it('holds neither tokens nor tickets, also of what is refused, and names the API token that acts', async () => {
+  it('contains no tokens or tickets, even of refused requests, and names the API token of a request', async () => {
     const service = await startServiceProcess({
       ...BY_SECRET,
       LOG_LEVEL: 'trace',

@@ -21,14 +21,14 @@ const isEvent = ajv.compile(EVENT);
 
 let users = 0;
 
-/** The service on a clock that begins now: who verifies a signature looks at the real time, and forgives 5 min. */
+/** The service on a clock that starts at the real time, because signatures older than 5 min are not valid. */
 function useServiceNow(...given: Parameters<typeof useService>): Service {
   const service = useService(...given);
   service.clock.advanceTo(new Date().toISOString());
   return service;
 }
 
-/** A receiver for the suite that calls this; before useService, which has to know where it is. */
+/** A receiver for the calling suite. To be called before `useService`, whose environment contains its URL. */
 function useReceiver(): CallbackReceiver {
   const receiver = new CallbackReceiver();
   beforeAll(() => receiver.start());
@@ -39,7 +39,7 @@ function useReceiver(): CallbackReceiver {
   return receiver;
 }
 
-/** What a user does, each test one of its own, and the answers of the operator's paths. */
+/** The requests of a user, who is another one in each test, and of an operator. */
 function useUser(service: Service, authorization = '') {
   const user = { id: '' };
   beforeEach(() => {
@@ -58,17 +58,17 @@ function useUser(service: Service, authorization = '') {
       service.ask({ user_id: user.id, session_id, stream_id: 'test-pattern', ...more }),
     end: (session_id: string) => service.send('delete', `/v1/users/${user.id}/sessions/${session_id}`),
     sweep,
-    /** Has the service look for events now: it does so every second, for which tests need not wait. */
+    /** Makes the service look for events now. Without this a test would wait up to a second. */
     wake: () => {
       service.app.get(CallbackOutbox).announceNewEvents();
     },
-    /** All that is there expires, and is claimed. */
+    /** Lets all sessions expire, and claims them. */
     letExpire: async () => {
-      await sweep(); // so that nobody takes the time that passes for an outage
+      await sweep(); // so that the time that passes does not look like an outage
       service.clock.advance(30_000);
       await sweep();
       if ((await service.sessions.list(user.id)).sessions.length === 0) return;
-      // What it was handed out lasts longer.
+      // The session has more left to play.
       service.clock.advance(30_000);
       await sweep();
     },
@@ -85,7 +85,7 @@ function useUser(service: Service, authorization = '') {
   };
 }
 
-describe.each(STORES)('callbacks, on %s,', (store) => {
+describe.each(STORES)('a callback, on %s,', (store) => {
   const receiver = useReceiver();
   const service = useServiceNow(store, () => ({
     CALLBACK_URL: receiver.url + SECRETIVE,
@@ -96,13 +96,13 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
   const viewer = useUser(service, `Bearer ${TOKEN}`);
   const { user, ask, end, now, wake, outbox, deadLetters, replay } = viewer;
   const arrived = (): Delivery[] => receiver.of(user.id);
-  /** The next event of the test's user, once it is there. */
+  /** Waits until this number of callbacks for the test's user have arrived, and returns them. */
   const arrive = async (count = 1): Promise<Delivery[]> => {
     wake();
     await until(() => arrived().length >= count);
     return arrived();
   };
-  /** Gives up the ends of these sessions. */
+  /** Makes dead letters of the ends of these sessions; returns the ids of the events. */
   const loseEndsOf = async (...sessions: string[]): Promise<string[]> => {
     receiver.answer = ({ event }) => (event.data.user_id === user.id ? 503 : 204);
     for (const session of sessions) {
@@ -114,7 +114,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     return sessions.map((session) => arrived().find(({ event }) => event.data.session_id === session)!.id);
   };
   beforeEach(async () => {
-    await replay(); // what another test left behind
+    await replay(); // the dead letters of the previous test
     wake();
     await until(async () => {
       const { waiting, dead_letters } = await outbox();
@@ -122,7 +122,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     });
   });
 
-  it('can be verified with each of the secrets, as Standard Webhooks has it', async () => {
+  it('can be verified with each of the secrets, as Standard Webhooks specifies', async () => {
     await ask('tv');
     await end('tv');
     const [{ body, headers, event }] = (await arrive()) as [Delivery];
@@ -130,7 +130,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
       expect(new Webhook(secret).verify(body, headers)).toEqual(event);
   });
 
-  it('cannot be verified with another secret, nor where anything was changed', async () => {
+  it('cannot be verified with another secret, or after a change', async () => {
     await ask('tv');
     await end('tv');
     const [{ body, headers, id }] = (await arrive()) as [Delivery];
@@ -147,7 +147,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(verify({ 'webhook-timestamp': String(seconds + 1) })).toThrow(refusal);
   });
 
-  it('tell of sessions that ended, as they were then, and not of starts, moves and refusals', async () => {
+  it('reports an ended session in its last state; starts, moves and refusals are not reported by default', async () => {
     const started_at = now();
     await ask('tv');
     service.clock.advance(1_000);
@@ -170,7 +170,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
         state: 'ended',
         started_at,
         last_activity_at,
-        // It took a phase of each stream, 1 s apart.
+        // The session got a phase of each stream, 1 s apart.
         plays_until: inSeconds(19),
         idle_at: inSeconds(19),
         expires_at: inSeconds(39),
@@ -188,7 +188,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     ]);
   });
 
-  it('tell of sessions that expired, once they are claimed', async () => {
+  it('reports an expired session when the expiry is claimed', async () => {
     const { body } = await ask('tv', { phase: 2 });
     await viewer.letExpire();
     const [{ event }] = (await arrive()) as [Delivery];
@@ -200,7 +200,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(isEvent(event)).toBe(true);
   });
 
-  it('do not tell that a session expired that was admitted again before anybody claimed it', async () => {
+  it('does not report the expiry of a session that was admitted again before the claim', async () => {
     await ask('tv');
     await viewer.sweep();
     service.clock.advance(30_000);
@@ -210,7 +210,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect((await arrive()).map(({ event }) => event.type)).toEqual(['session.ended']);
   });
 
-  it('are tried again within 2 s when they failed, under the same id and signed anew', async () => {
+  it('is retried within 2 s after a failure, with the same id and a new signature', async () => {
     receiver.answer = () => (arrived().length === 1 ? 500 : 204);
     await ask('tv');
     await end('tv');
@@ -232,16 +232,16 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     });
   });
 
-  it('have an id of their own each', async () => {
+  it('has a unique id', async () => {
     for (const session of ['tv', 'phone']) await ask(session);
     for (const session of ['tv', 'phone']) await end(session);
     service.clock.advance(30_000);
-    await ask('tv'); // another life
+    await ask('tv'); // a new session with the same id
     await end('tv');
     expect(new Set((await arrive(3)).map(({ id }) => id)).size).toBe(3);
   });
 
-  it('become dead letters after CALLBACK_MAX_TRIES, and go out again under the same id', async () => {
+  it('becomes a dead letter after CALLBACK_MAX_TRIES, and can be sent again with the same id', async () => {
     const [id] = await loseEndsOf('tv');
     const [first, second, ...more] = arrived() as [Delivery, Delivery];
     expect([second.id, more]).toEqual([id, []]);
@@ -266,7 +266,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(await viewer.metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_dead_letters: 0 });
   });
 
-  it('that are dead letters go out again one by one, by their ids, and unknown ids are none', async () => {
+  it('that is a dead letter can be replayed by its id; unknown ids are ignored', async () => {
     const [tv, phone, tablet] = (await loseEndsOf('tv', 'phone', 'tablet')) as [string, string, string];
     const dead = async () => (await deadLetters()).map(({ id }: { id: string }) => id).toSorted();
     expect((await replay({ ids: [UNKNOWN] })).body).toEqual({ replayed: 0, more: false });
@@ -282,7 +282,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(rest.toSorted()).toEqual([tv, tablet].toSorted());
   });
 
-  it('become dead letters once more where the receiver still fails', async () => {
+  it('becomes a dead letter again if the receiver still fails after a replay', async () => {
     const [id] = await loseEndsOf('tv');
     await replay();
     await arrive(4);
@@ -291,7 +291,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(await deadLetters()).toMatchObject([{ id, tries: 2 }]);
   });
 
-  it('are replayed for nobody without the token, and by no body that is not as documented', async () => {
+  it('is replayed only with the token, and only for a documented body', async () => {
     await loseEndsOf('tv');
     for (const path of ['', '/dead-letters'])
       expect((await service.send('get', `/internal/callbacks${path}`)).status).toBe(401);
@@ -319,7 +319,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(await outbox()).toMatchObject({ waiting: 0, dead_letters: 1 });
   });
 
-  it('stop when the receiver is gone, for all to see, and go on when an operator resumes them', async () => {
+  it('is not sent after the receiver has answered 410, until an operator resumes delivery', async () => {
     receiver.answer = () => 410;
     await ask('tv');
     await end('tv');
@@ -341,7 +341,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect(await viewer.metrics()).toMatchObject({ callbacks_stopped: 0, callbacks_dead_letters: 0 });
   });
 
-  it('go to nobody else, whoever a redirect names', async () => {
+  it('does not follow a redirect', async () => {
     receiver.answer = ({ path }) =>
       path === '/elsewhere' ? 204 : { status: 307, headers: { location: `${receiver.url}/elsewhere` } };
     await ask('tv');
@@ -352,7 +352,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     expect((await deadLetters())[0].failure).toBe('the receiver answered 307');
   });
 
-  it('hold up no request, while the receiver says nothing', async () => {
+  it('delays no request while the receiver does not answer', async () => {
     receiver.answer = () => 'hold';
     await ask('tv');
     await end('tv');
@@ -366,7 +366,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
     const { body } = await viewer.get(`/v1/users/${user.id}/sessions`);
     expect(body.sessions).toEqual([]);
     await until(() => receiver.holding === 3);
-    // Each was tried once: the first try had no answer to this moment, and was not given up.
+    // Each was tried once: the first try still waits for its answer.
     const sessions = arrived().map(({ event }) => event.data.session_id);
     expect(sessions.toSorted()).toEqual(['phone', 'tablet', 'tv']);
     receiver.letGo(204);
@@ -375,7 +375,7 @@ describe.each(STORES)('callbacks, on %s,', (store) => {
   });
 });
 
-describe.each(STORES)('callbacks of all types, on %s,', (store) => {
+describe.each(STORES)('callbacks for all types of events, on %s,', (store) => {
   const receiver = useReceiver();
   const service = useServiceNow(store, () => ({
     CALLBACK_URL: receiver.url,
@@ -394,11 +394,11 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
   const types = (deliveries: readonly Delivery[]): string[] =>
     deliveries.map(({ event }) => event.type.replace('session.', ''));
 
-  it('tell all that happens to a session, in its order, each as documented', async () => {
+  it('report everything that happens to a session, in order and as documented', async () => {
     await ask('tv');
     service.clock.advance(1_000);
     await ask('tv', { stream_id: 'colour-bars' });
-    await ask('tv', { stream_id: 'colour-bars' }); // goes on, which is no news
+    await ask('tv', { stream_id: 'colour-bars' }); // a renewal, which is no event
     await viewer.letExpire();
     await ask('tv');
     await end('tv');
@@ -418,7 +418,7 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
     expect(new Set(deliveries.map(({ id }) => id)).size).toBe(5);
   });
 
-  it('tell of a refusal by the ids that it had, and why', async () => {
+  it('report a refusal with its ids and its reason', async () => {
     for (const session of ['a', 'b', 'c']) await ask(session);
     expect((await ask('tv')).status).toBe(409);
     const [{ event }] = (await arrive(1, 'tv')) as [Delivery];
@@ -436,7 +436,7 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
     expect(isEvent.errors).toBeNull();
   });
 
-  it('have ids of their own, however fast a session moves', async () => {
+  it('have unique ids even if a session moves twice at the same instant', async () => {
     await ask('tv');
     for (const stream_id of ['colour-bars', 'test-pattern']) await ask('tv', { stream_id, phase: 0 });
     const [, ...moves] = await arrive(3, 'tv');
@@ -444,7 +444,7 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
     expect(moves[0]!.id).not.toBe(moves[1]!.id);
   });
 
-  it('of a session wait for each other, and those of other sessions overtake them', async () => {
+  it('of one session are sent one after the other, and do not delay those of other sessions', async () => {
     receiver.answer = ({ event }) =>
       event.data.session_id === 'tv' && event.type === 'session.started' ? 'hold' : 204;
     await ask('tv');
@@ -463,13 +463,13 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
     expect(deliveries[1]!.id).toBe(deliveries[0]!.id);
   });
 
-  it('wait while the receiver is dead, at nobody’s cost, and arrive when it is back', async () => {
+  it('wait while the receiver is down without affecting requests, and arrive when it works again', async () => {
     const failed = jest.spyOn(service.app.get(CallbackOutbox), 'failed');
     await receiver.stop();
     try {
       expect((await ask('tv')).status).toBe(201);
       wake();
-      await until(() => failed.mock.calls.length > 0); // it was tried, and will be again
+      await until(() => failed.mock.calls.length > 0); // the first try has failed
       expect((await ask('tv')).status).toBe(200);
       expect((await end('tv')).status).toBe(204);
       expect(await viewer.outbox()).toMatchObject({ waiting: 2, oldest_at: expect.any(String) });
@@ -488,7 +488,7 @@ describe.each(STORES)('callbacks of all types, on %s,', (store) => {
   });
 });
 
-describe.each(STORES)('where nobody wants callbacks, on %s,', (store) => {
+describe.each(STORES)('without a CALLBACK_URL, on %s,', (store) => {
   const service = useServiceNow(store);
   const { ask, end, outbox, metrics } = useUser(service);
 
@@ -519,7 +519,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
   });
   afterEach(() => jest.restoreAllMocks());
 
-  it('are the ledger of all sessions', async () => {
+  it('count all sessions by what became of them', async () => {
     const before = await metrics();
     expect(before.store_up).toBe(1);
     for (const session of ['tv', 'phone', 'tablet']) await ask(session);
@@ -555,7 +555,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     expect(await gained()).toMatchObject({ expired_total: 2, live: 0 });
   });
 
-  it('are as they are when many scrape at once', async () => {
+  it('are the same for concurrent scrapes', async () => {
     await ask('tv');
     const alone = (await metrics()).sessions_admitted_total;
     const together = await Promise.all(Array.from({ length: 5 }, metrics));
@@ -564,7 +564,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     );
   });
 
-  it('tell of events that wait, and how old the oldest is', async () => {
+  it('show how many events wait, and the age of the oldest', async () => {
     receiver.answer = () => 'hold';
     for (const session of ['tv', 'phone']) {
       await ask(session);
@@ -572,7 +572,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     }
     viewer.wake();
     await until(() => receiver.holding === 2);
-    // Redis names events by its server's clock, the embedded store by this one.
+    // The id of an event contains its time: by the clock of the Redis server, or by the clock of the test.
     service.clock.advance(Math.max(0, Date.now() - service.clock.now()) + 100_000);
     const waiting = await metrics();
     expect(waiting).toMatchObject({ callbacks_waiting: 2, callbacks_dead_letters: 0 });
@@ -583,7 +583,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     expect(await metrics()).toMatchObject(settled);
   });
 
-  it('tell of a pause, and for how long it lasts', async () => {
+  it('show that expiry is paused, and for how long', async () => {
     expect(await metrics()).toMatchObject({ expiry_paused: 0, expiry_paused_seconds: 0 });
     await viewer.post('/internal/expiry/pause');
     service.clock.advance(42_000);
@@ -592,7 +592,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     expect(await metrics()).toMatchObject({ expiry_paused: 0, expiry_paused_seconds: 0 });
   });
 
-  it('tell that the store is away, and nothing of what only the store knows', async () => {
+  it('show that the store is unavailable, and omit the values that only the store knows', async () => {
     await ask('tv');
     const before = await metrics();
     jest.spyOn(service.sessions, 'ledger').mockRejectedValue(new StoreUnavailableError('away'));
@@ -601,7 +601,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
       200,
       expect.stringContaining('text/plain'),
     ]);
-    // A counter that falls to 0 and comes back is, to Prometheus, as many sessions again.
+    // Prometheus would count all sessions a second time if a counter fell to 0 and came back.
     expect(await metrics()).toEqual({
       store_up: 0,
       event_streams: 0,
@@ -617,7 +617,7 @@ describe('the log of callbacks', () => {
   const receiver = useReceiver();
   afterEach(endServiceProcesses);
 
-  it('tells what was given up and why, and nothing of what the receiver says or where it is', async () => {
+  it('has each dead letter with its reason, without the answer or the URL of the receiver', async () => {
     const service = await startServiceProcess({
       CALLBACK_URL: receiver.url + SECRETIVE,
       CALLBACK_SECRET: NEW_SECRET,

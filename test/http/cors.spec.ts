@@ -4,7 +4,7 @@ const ALLOWED = 'https://tv.example';
 const OTHER = 'https://evil.example';
 const BODY = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
 
-describe('pages of origins that are named', () => {
+describe('a page of an allowed origin', () => {
   const service = useService('the embedded store', () => ({
     CORS_ALLOWED_ORIGINS: `https://www.example, ${ALLOWED}`,
     CORS_ALLOWED_HEADERS: 'x-app-version, x-device',
@@ -24,7 +24,7 @@ describe('pages of origins that are named', () => {
     service.clock.advance(1_000);
   });
 
-  it('may ask first what they may send', async () => {
+  it('gets an answer to its preflight request', async () => {
     for (const url of ['/v1/phases', '/v1/users/ana/sessions/tv', '/v1/tickets', '/v1/streams']) {
       const { statusCode, headers } = await ask('OPTIONS', url, ALLOWED);
       expect([url, statusCode, headers]).toMatchObject([
@@ -41,7 +41,7 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('may read replies, refusals and 429 among them', async () => {
+  it('may read replies, including refusals and 429', async () => {
     const replies = [
       await ask('POST', '/v1/phases', ALLOWED, BODY),
       await ask('POST', '/v1/phases', ALLOWED, {}),
@@ -55,7 +55,7 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('are told apart from others, who are told nothing', async () => {
+  it('is the only one that gets the CORS headers', async () => {
     for (const origin of [OTHER, 'null', `${ALLOWED}.evil.example`, 'http://tv.example', undefined]) {
       const { statusCode, headers } = await ask('OPTIONS', '/v1/phases', origin);
       const { headers: got } = await ask('GET', '/v1/streams', origin);
@@ -68,19 +68,19 @@ describe('pages of origins that are named', () => {
     }
   });
 
-  it('get nothing of what is not for clients', async () => {
+  it('gets no CORS headers from routes that are not for clients', async () => {
     for (const url of ['/internal/expiry', '/metrics', '/docs/openapi.json', '/v1/phasesx']) {
       const { headers } = await ask('GET', url, ALLOWED);
       expect([url, headers['access-control-allow-origin']]).toEqual([url, undefined]);
     }
   });
 
-  it('are no others than usual where media is played', async () => {
+  it('has no advantage at the gate, which pages of every origin may use', async () => {
     const { headers } = await ask('GET', '/v1/play/test-pattern/index.m3u8?user_id=ana', OTHER);
     expect(headers['access-control-allow-origin']).toBe('*');
   });
 
-  it('may read refusals that come before routing, and others may not', async () => {
+  it('may read errors that occur before routing, and other pages may not', async () => {
     for (const url of [`/v1/streams/${'x'.repeat(2_000)}`, '/v1/streams/%E0%A4%A']) {
       const { statusCode, headers } = await ask('GET', url, ALLOWED);
       expect([statusCode, headers['access-control-allow-origin']]).toEqual([400, ALLOWED]);
@@ -93,7 +93,7 @@ describe('pages of origins that are named', () => {
     });
   });
 
-  it('may read refusals that come before there is a request', async () => {
+  it('may read errors that occur before the request is parsed', async () => {
     const reply = await fetch(`${await service.app.getUrl()}/v1/streams`, {
       headers: { origin: ALLOWED, 'x-long': 'x'.repeat(20_000) },
     });
@@ -101,7 +101,7 @@ describe('pages of origins that are named', () => {
   });
 });
 
-describe('pages of other origins', () => {
+describe('a page of any other origin', () => {
   const none = useService('the embedded store');
   const all = useService('the embedded store', () => ({ CORS_ALLOWED_ORIGINS: '*' }));
   const allowed = async ({ app }: typeof none) =>
@@ -109,7 +109,7 @@ describe('pages of other origins', () => {
       'access-control-allow-origin'
     ];
 
-  it('may ask where all may, by name, and nowhere else', async () => {
+  it('may use the API only if CORS_ALLOWED_ORIGINS is `*`', async () => {
     expect([await allowed(none), await allowed(all)]).toEqual([undefined, '*']);
   });
 });

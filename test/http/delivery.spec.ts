@@ -115,7 +115,7 @@ describe.each(STORES)('delivery decides, on %s', (store: StoreName) => {
     const release = await held;
     const admit = jest.spyOn(service.sessions, 'admit');
     writeRequest(socket, { user_id: 'queue', session_id: 'b', stream_id: 'film' });
-    // What comes after it by another connection is answered: it waits for the one before it on its own.
+    // A request on another connection is answered, because only requests on one connection wait for each other.
     await service.ask({ user_id: 'another', session_id: 'tv', stream_id: 'film' });
     await breakOff(socket);
     release();

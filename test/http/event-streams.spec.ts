@@ -12,7 +12,7 @@ import { until } from '../support/until.js';
 
 let users = 0;
 
-/** The reason that a stream gives for its end. */
+/** The codes with which a stream has ended. */
 const codesOf = ({ events }: EventSourceClient): string[] =>
   events
     .filter(({ event }) => event === 'unavailable')
@@ -44,7 +44,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
       return [event?.replace('session.', ''), session_id, reason].filter(Boolean).join(' ');
     });
 
-  it('tells each change of a session as it happens, and who was pushed out', async () => {
+  it('reports each change of a session when it happens, including sessions that were replaced', async () => {
     const client = await open();
     expect(client.status).toBe(200);
     expect(client.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
@@ -72,7 +72,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(JSON.parse(client.events[6]!.data)).toMatchObject({ user_id, state: 'ended', reason: 'user' });
   });
 
-  it('tells an expiry, and nothing of other users', async () => {
+  it('reports an expiry, and no events of other users', async () => {
     const client = await open();
     await service.ask({ user_id: `${user_id}-other`, stream_id: 'test-pattern' });
     await ask('tv');
@@ -84,7 +84,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(JSON.parse(client.events[1]!.data)).toMatchObject({ state: 'expired' });
   });
 
-  it('resumes after the last event that was seen, and tells none twice', async () => {
+  it('resumes after the last event that was received, without duplicates', async () => {
     const first = await open();
     await ask('tv');
     await until(() => first.events.length === 1);
@@ -97,7 +97,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(seen(second)).toEqual(['started phone', 'started tablet', 'ended tv replaced', 'started laptop']);
   });
 
-  it('can be resumed before there was any event', async () => {
+  it('can be resumed before the first event', async () => {
     const first = await open();
     await until(() => first.lastEventId() !== undefined);
     first.close();
@@ -107,7 +107,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(seen(second)).toEqual(['started tv']);
   });
 
-  it('says so where some may be missing, and goes on', async () => {
+  it('sends resync if events may be missing, and continues', async () => {
     const client = await open({ 'last-event-id': '1000-0' });
     await until(() => client.events.length === 1);
     expect(client.events[0]).toMatchObject({ event: 'resync', data: '{}' });
@@ -116,7 +116,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(client.events[1]!.event).toBe('session.started');
   });
 
-  it('beats while nothing happens, with where to resume', async () => {
+  it('sends heartbeats while nothing happens, with the id to resume after', async () => {
     const client = await open();
     await until(() => client.lastEventId() !== undefined);
     expect(service.app.get(SchedulerRegistry).getIntervals()).toContain('event-streams-heartbeat');
@@ -130,23 +130,26 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
   it.each([
     ['unreadable', 'yesterday'],
     ['empty', ''],
-    ['of another life of the store', '999999999999999-1'],
+    ['of a former store', '999999999999999-1'],
     ['sent twice', '1-1, 1-1'],
-  ])('answers an id that is %s by a resync and goes on, by header and by query', async (_, id) => {
-    const byHeader = await open({ 'last-event-id': id });
-    const byQuery = await open({}, `?lastEventId=${encodeURIComponent(id)}`);
-    await ask('tv');
-    for (const client of [byHeader, byQuery]) {
-      await until(() => client.events.length === 2);
-      expect([client.status, ...client.events.map(({ event }) => event)]).toEqual([
-        200,
-        'resync',
-        'session.started',
-      ]);
-    }
-  });
+  ])(
+    'answers a last event id that is %s with resync and continues, for the header and the query',
+    async (_, id) => {
+      const byHeader = await open({ 'last-event-id': id });
+      const byQuery = await open({}, `?lastEventId=${encodeURIComponent(id)}`);
+      await ask('tv');
+      for (const client of [byHeader, byQuery]) {
+        await until(() => client.events.length === 2);
+        expect([client.status, ...client.events.map(({ event }) => event)]).toEqual([
+          200,
+          'resync',
+          'session.started',
+        ]);
+      }
+    },
+  );
 
-  it('resumes by the query like by the header, and the header wins', async () => {
+  it('resumes after the id in the query, or in the header, which takes precedence', async () => {
     const first = await open();
     await ask('tv');
     await ask('phone');
@@ -160,7 +163,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(seen(byBoth)).toEqual(['started tablet']);
   });
 
-  it('is a 422 for a user id that is none, and answers HEAD without a stream', async () => {
+  it('answers 422 for an invalid user id, and answers HEAD without a stream', async () => {
     const url = `${await service.app.getUrl()}/v1/users/${user_id}/events`;
     const head = await fetch(url, { method: 'HEAD' });
     expect([head.status, head.headers.get('content-type')]).toEqual([
@@ -171,7 +174,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect((await open()).status).toBe(422);
   });
 
-  it('says that the store is away, and a standard EventSource comes back and misses nothing', async () => {
+  it('reports an unavailable store, and a standard EventSource reconnects and misses no event', async () => {
     const source = new EventSource(`${await service.app.getUrl()}${path}/events`);
     clients.push(source);
     const got: string[] = [];
@@ -189,7 +192,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     const watch = jest
       .spyOn(service.app.get(SessionEvents), 'watch')
       .mockRejectedValueOnce(new StoreUnavailableError('away'));
-    // As a proxy cuts a connection: the client reconnects, once in vain.
+    // The stream ends, as if a proxy had closed it: the first new connection of the client fails, the second works.
     service.app.get(EventStreams).beforeApplicationShutdown();
     Object.assign(service.app.get(EventStreams), { stopping: false });
     await ask('phone');
@@ -200,17 +203,17 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     jest.restoreAllMocks();
   });
 
-  it('answers a fault of ours by a stream that says so and ends', async () => {
+  it('answers an internal error with a stream that reports it and ends', async () => {
     jest.spyOn(service.app.get(SessionEvents), 'watch').mockRejectedValueOnce(new Error('WRONGTYPE'));
     const client = await open({ 'last-event-id': '1-1' });
     await client.ended;
     expect([client.status, codesOf(client)]).toEqual([200, ['internal-error']]);
-    // It would change where the client resumes from.
+    // An id would change the event after which the client resumes.
     expect(client.lastEventId()).toBeUndefined();
     jest.restoreAllMocks();
   });
 
-  it('gives way to newer ones of the same user, ten of which are enough', async () => {
+  it('is ended if the same user opens newer ones, so that each user has at most ten', async () => {
     const first = await open();
     const all = await Promise.all(Array.from({ length: 30 }, () => open()));
     await first.ended;
@@ -218,11 +221,11 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     const ended = all.filter((client) => codesOf(client).length > 0);
     expect([ended.length, codesOf(first)]).toEqual([20, ['too-many-streams-of-user']]);
     await ask('tv');
-    const told = (): EventSourceClient[] => all.filter((client) => seen(client).includes('started tv'));
-    await until(() => told().length === 10);
+    const notified = (): EventSourceClient[] => all.filter((client) => seen(client).includes('started tv'));
+    await until(() => notified().length === 10);
   });
 
-  it('that gave way ends no other one when its client reconnects, until there is room', async () => {
+  it('is refused to a client that reconnects while its user has ten others, and opens when there is room', async () => {
     const first = await open();
     const others: EventSourceClient[] = [];
     for (let n = 0; n < 10; n++) others.push(await open());
@@ -244,8 +247,8 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     await until(() => seen(resumed).includes('started tv'));
   });
 
-  it('is dropped where its client does not read, and keeps nothing for it', async () => {
-    // Events of the test's own: as many as the buffers of the kernel hold, and then some.
+  it('is closed if its client does not read, and buffers no events for it', async () => {
+    // The test sends more events than the buffers of the kernel hold.
     const listeners: Parameters<SessionEvents['watch']>[2][] = [];
     jest.spyOn(service.app.get(SessionEvents), 'watch').mockImplementation(async (_, after, listener) => {
       listeners.push(listener);
@@ -270,17 +273,17 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
       if (sent % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     expect(streams.size).toBe(1);
-    expect(sent).toBeGreaterThan(1_000); // it was not the first to wait for a turn
+    expect(sent).toBeGreaterThan(1_000); // it was not closed at the first full buffer
     await until(() => fast.events.length === sent);
     slow.destroy();
     jest.restoreAllMocks();
   });
 });
 
-describe('when the service stops', () => {
+describe('a service that stops', () => {
   const service = useService('the embedded store');
 
-  it('ends the streams, so that their clients go to another instance', async () => {
+  it('ends the event streams, so that their clients connect to another instance', async () => {
     const client = await openEventSource(`${await service.app.getUrl()}/v1/users/ana/events`);
     service.app.get(EventStreams).beforeApplicationShutdown();
     await client.ended;
@@ -290,7 +293,7 @@ describe('when the service stops', () => {
     expect([late.status, codesOf(late)]).toEqual([200, ['not-ready']]);
   });
 
-  it('spreads the return of the clients over a second', async () => {
+  it('makes its clients reconnect at random times within a second', async () => {
     service.app.get(EventStreams).beforeApplicationShutdown();
     const url = `${await service.app.getUrl()}/v1/users/ana/events`;
     const clients = await Promise.all(Array.from({ length: 20 }, () => openEventSource(url)));
@@ -305,7 +308,7 @@ describe('when the service stops', () => {
 describe('a client that sends too many requests', () => {
   const service = useService('the embedded store', () => ({ RATE_LIMIT_PER_USER: '10' }));
 
-  it('is told so by a stream that ends, and not by a status that is final', async () => {
+  it('gets a stream that reports it and ends, because an EventSource gives up after an error status', async () => {
     const url = `${await service.app.getUrl()}/v1/users/ana/events`;
     const clients = await Promise.all(Array.from({ length: 15 }, () => openEventSource(url)));
     for (const { status } of clients) expect(status).toBe(200);
@@ -330,7 +333,7 @@ describe('a ticket for events', () => {
     return reply.body.ticket as string;
   };
 
-  it('opens the stream of its user, and of nobody else', async () => {
+  it('opens the stream of its user only', async () => {
     const ticket = await ticketOf('events');
     const client = await openEventSource(await url('ana', ticket));
     expect(client.status).toBe(200);
@@ -340,7 +343,7 @@ describe('a ticket for events', () => {
     expect([foreign.status, await foreign.problem()]).toMatchObject([403, { code: 'not-your-session' }]);
   });
 
-  it('is needed in this form: no ticket, one for another use and a made-up one are 401', async () => {
+  it('is required: without a ticket, or with one for another purpose or a made-up one, the answer is 401', async () => {
     for (const ticket of [await ticketOf('play'), await ticketOf('cmcd'), 'a.b.c', '']) {
       const client = await openEventSource(await url('ana', ticket));
       expect([client.status, await client.problem()]).toMatchObject([401, { code: 'unauthorized' }]);

@@ -30,7 +30,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     service.clock.advance(1_000);
   });
 
-  it('answers as many as it allows in a second, then 429 with Retry-After, and goes on in the next', async () => {
+  it('allows 20 requests in a second, then answers 429 with Retry-After, and allows requests again in the next second', async () => {
     await askOften('ana', 19);
     const last = await sessionsOf('ana');
     expect([last.status, last.headers]).toMatchObject([
@@ -54,12 +54,12 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     expect(performance.now() - before).toBeGreaterThan(90);
   });
 
-  it('refuses nobody else for it', async () => {
+  it('does not refuse other users', async () => {
     await askOften('ana', 25);
     expect([(await sessionsOf('ana')).status, (await sessionsOf('ben')).status]).toEqual([429, 200]);
   });
 
-  it('counts reads, ends, each session and new sessions apart, and changes nothing where it refuses', async () => {
+  it('counts reads, ends, each session and new sessions separately; a refused request changes nothing', async () => {
     const phase = (session_id?: string) =>
       service.ask({ user_id: 'cem', stream_id: 'test-pattern', ...(session_id ? { session_id } : {}) });
     const read = () => sessionsOf('cem');
@@ -83,7 +83,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     }
   });
 
-  it('bounds made-up session ids, which cost a running session nothing', async () => {
+  it('limits requests with made-up session ids, and does not count them against running sessions', async () => {
     const phase = (session_id: string) => service.ask({ ...phaseOf('gil'), session_id });
     for (const id of ['a', 'b', 'c']) expect((await phase(id)).status).toBe(201);
     service.clock.advance(1_000);
@@ -93,7 +93,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     for (const id of ['a', 'b', 'c']) expect((await phase(id)).status).toBe(200);
   });
 
-  it('refuses no renewal and no DELETE beside twenty refused clients in a loop', async () => {
+  it('refuses no renewal and no DELETE while twenty refused clients repeat their requests', async () => {
     const phase = (session_id: string) => service.ask({ ...phaseOf('hal'), session_id });
     for (const id of ['a', 'b', 'c']) await phase(id);
     for (let second = 0; second < 3; second++) {
@@ -114,7 +114,7 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     expect((await service.send('delete', '/v1/users/hal/sessions/a')).status).toBe(204);
   });
 
-  it('counts each player apart, so that none keeps its user from ending it', async () => {
+  it('counts each player separately, so that a player over its limit can still be ended by its user', async () => {
     const url = '/v1/play/test-pattern';
     const play = async (path: string) => service.send('get', `${url}/${path}`);
     for (const id of ['phone', 'tv']) await service.ask({ ...phaseOf('fay'), session_id: id });
@@ -142,14 +142,14 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
   });
 });
 
-describe('services and operators', () => {
+describe('the requests of services and operators', () => {
   const service = useService('the embedded store', () => ({
     ...BY_SECRET,
     RATE_LIMIT_PER_USER: '20',
     API_TOKENS: `console:sessions:read,sessions:end:${createHash('sha256').update('of-a-console').digest('hex')}`,
   }));
 
-  it('ask of a user as often as they need to, and use up nothing of what the user may', async () => {
+  it('are not limited per user, and do not count against the limit of the user', async () => {
     const read = async (token: string) =>
       (await service.send('get', '/v1/users/ana/sessions', { authorization: `Bearer ${token}` })).status;
     const statuses = new Set<number>();
@@ -176,14 +176,14 @@ describe('the limit per address', () => {
     for (let at = 0; at < times; at++) await from(address, path);
   };
 
-  it('holds for all that an address asks, what is not there too, and for no other address', async () => {
+  it('counts all requests of one address, including requests for unknown paths, and none of another address', async () => {
     await askOften('192.0.2.1', 20, '/nothing');
     expect([await from('192.0.2.1'), await from('192.0.2.1', '/nothing'), await from('192.0.2.2')]).toEqual([
       429, 429, 200,
     ]);
   });
 
-  it('is that of an address with or without its port, and one for all who are told by none', async () => {
+  it('ignores the port in X-Forwarded-For, and counts all clients without a valid address as one', async () => {
     for (let port = 0; port < 10; port++) await from(`192.0.2.1:${port}`);
     await askOften('192.0.2.1', 10);
     expect([await from('192.0.2.1:99'), await from('192.0.2.2:99')]).toEqual([429, 200]);
@@ -193,7 +193,7 @@ describe('the limit per address', () => {
     expect([await from('unknown'), await from('192.0.2.3')]).toEqual([429, 200]);
   });
 
-  it('comes before anything else of a request is read', async () => {
+  it('is checked before the body is read', async () => {
     await askOften('192.0.2.1', 20);
     const reply = await service.app.inject({
       method: 'POST',
@@ -205,12 +205,12 @@ describe('the limit per address', () => {
     expect(reply.statusCode).toBe(429);
   });
 
-  it('counts a network of IPv6 as one address, for a host has all of it', async () => {
+  it('counts a /64 network of IPv6 as one address, because one host can use all its addresses', async () => {
     for (let at = 0; at < 20; at++) await from(`2001:db8:0:7::${at.toString(16)}`);
     expect([await from('2001:db8:0:7:ffff::1'), await from('2001:db8:0:8::1')]).toEqual([429, 200]);
   });
 
-  it('is none for probes, monitoring and operators', async () => {
+  it('does not apply to probes, monitoring and operators', async () => {
     await askOften('192.0.2.1', 21);
     for (const path of ['/health/live', '/health/ready', '/metrics'])
       expect([path, await from('192.0.2.1', path)]).toEqual([path, 200]);
@@ -218,7 +218,7 @@ describe('the limit per address', () => {
     expect(await from('192.0.2.1', '/health/nothing')).toBe(429);
   });
 
-  it('tells in the metrics how many it refused', async () => {
+  it('counts the refused requests in a metric', async () => {
     const refused = async () =>
       Number(
         /^streamgate_rate_limited_total\{limit="address"\} (\d+)$/m.exec(
@@ -234,10 +234,10 @@ describe('the limit per address', () => {
 describe.each([
   ['no proxy', {}],
   ['another proxy', { TRUSTED_PROXIES: '10.0.0.0/8,2001:db8::/32' }],
-])('where %s is trusted', (_, environment) => {
+])('a service that trusts %s', (_, environment) => {
   const service = useService('the embedded store', () => ({ RATE_LIMIT_PER_ADDRESS: '20', ...environment }));
 
-  it('what a client says of its address, protocol and host is not believed', async () => {
+  it('ignores X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host of a client', async () => {
     for (let at = 0; at < 20; at++)
       await service.send('get', '/v1/streams', { 'x-forwarded-for': `192.0.2.${at}` });
     expect((await service.send('get', '/v1/streams', { 'x-forwarded-for': '192.0.2.99' })).status).toBe(429);
@@ -250,13 +250,13 @@ describe.each([
   });
 });
 
-describe('behind a proxy that is trusted', () => {
+describe('a service behind a trusted proxy', () => {
   const service = useService('the embedded store', () => ({
     RATE_LIMIT_PER_ADDRESS: '20',
     TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.1',
   }));
 
-  it('clients are given the address that they used', async () => {
+  it('builds its URLs from the protocol and host that the client used', async () => {
     const { body } = await service.send(
       'post',
       '/v1/phases',
@@ -267,7 +267,7 @@ describe('behind a proxy that is trusted', () => {
     expect(body.phase.segments[0].url).toMatch(/^https:\/\/play\.example\/media\//);
   });
 
-  it('a client is given no address of a protocol that is none of ours', async () => {
+  it('answers 400 for a protocol other than http and https', async () => {
     const reply = await service.send(
       'post',
       '/v1/phases',
@@ -278,8 +278,8 @@ describe('behind a proxy that is trusted', () => {
     expect((await service.sessions.list('eve')).sessions).toEqual([]);
   });
 
-  it('a client is who the last proxy says, whatever the client put before it', async () => {
-    // Proxies append: what stands left of the first that nobody trusts is the client's own invention.
+  it('takes the client address that the last proxy added, and ignores what the client itself sent', async () => {
+    // Each proxy appends an address. Only the client can have written what is left of the first untrusted address.
     const from = async (forwarded: string) =>
       (await service.send('get', '/v1/streams', { 'x-forwarded-for': forwarded })).status;
     service.clock.advance(1_000);
@@ -295,14 +295,14 @@ describe('instances on one Redis', () => {
   beforeAll(async () => {
     const config = readConfig({ LOG_LEVEL: 'silent', REDIS_URL: database.url, RATE_LIMIT_PER_USER: '100' });
     instances = await Promise.all([createApp(config, clock), createApp(config, clock)]);
-    // A sweep between the emptying of the database and the end of these would leave something in it.
+    // The database is emptied before the instances stop, and a sweep in between would write to it again.
     for (const app of instances) await app.get(SchedulerRegistry).getCronJob('expire-idle-sessions').stop();
   });
   afterAll(() => Promise.all(instances.map((app) => app.close())));
   const ask = async (instance: number, user: string) =>
     (await instances[instance]!.inject(`/v1/users/${user}/sessions`)).statusCode;
 
-  it('count together: a user has one limit, whichever are asked, off by a tenth for each at most', async () => {
+  it('share one limit per user, which is exceeded by at most a tenth for each instance', async () => {
     let answered = 0;
     for (let at = 0; at < 200; at++) if ((await ask(at % 2, 'ana')) === 200) answered++;
     expect(answered).toBeGreaterThanOrEqual(100);
@@ -311,7 +311,7 @@ describe('instances on one Redis', () => {
     expect([await ask(0, 'ana'), await ask(1, 'ana')]).toEqual([200, 200]);
   });
 
-  it('keep what they count for two seconds at most', async () => {
+  it('store a count for two seconds at most', async () => {
     for (let at = 0; at < 50; at++) await ask(0, 'ben');
     const [key, ...others] = await database.redis.keys('sg:r:user:ben:*');
     expect(others).toEqual([]);
@@ -320,14 +320,14 @@ describe('instances on one Redis', () => {
     expect(left).toBeLessThanOrEqual(2_000);
   });
 
-  it('ask Redis nothing for who asks as seldom as viewers do', async () => {
+  it('do not ask Redis about a user with few requests', async () => {
     clock.advance(1_000);
     for (let at = 0; at < 20; at++) expect(await ask(at % 2, 'cem')).toBe(200);
     expect(await database.redis.keys(`sg:r:*:${clock.now() / 1_000}`)).toEqual([]);
   });
 });
 
-describe('what an instance reports to the tally that all instances share', () => {
+describe('an instance that shares its counts', () => {
   class RecordingTally extends RateTally {
     sum = 0;
     override async add(_key: string, count: number): Promise<number> {
@@ -336,7 +336,7 @@ describe('what an instance reports to the tally that all instances share', () =>
     }
   }
 
-  it('ends with the limit: requests that are refused here anyway are not reported', async () => {
+  it('reports requests up to the limit, and not the requests that it refuses', async () => {
     const tally = new RecordingTally();
     const config = readConfig({ RATE_LIMIT_PER_ADDRESS: '20' });
     const server = fastify();
@@ -352,7 +352,7 @@ describe('what an instance reports to the tally that all instances share', () =>
   });
 });
 
-describe('a Redis that hangs', () => {
+describe('the rate limit while Redis does not answer', () => {
   let redis: OwnRedisServer;
   let app: NestFastifyApplication;
   beforeAll(async () => {
@@ -366,7 +366,7 @@ describe('a Redis that hangs', () => {
     await redis.stop();
   });
 
-  it('delays and refuses nobody: each instance goes by its own count', async () => {
+  it('delays no request, and refuses only by the count of its own instance', async () => {
     await app.inject('/v1/streams');
     redis.pause();
     const statuses: number[] = [];
@@ -380,7 +380,7 @@ describe('a Redis that hangs', () => {
     expect(statuses).toEqual([...Array.from({ length: 99 }, () => 200), 429]);
   });
 
-  it('is told of in the log once, however often it is asked', async () => {
+  it('logs the outage once', async () => {
     const lines: string[] = [];
     const log = { log: () => undefined, error: () => undefined, warn: (line: string) => lines.push(line) };
     const availability = new Availability(log);

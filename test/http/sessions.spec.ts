@@ -29,8 +29,8 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
 
     service.clock.advance(28_000);
     expect((await service.send('delete', '/v1/users/ender/sessions/b')).status).toBe(204);
-    const told = await ask('ender', 'b');
-    expect([told.status, told.body]).toMatchObject([
+    const reply = await ask('ender', 'b');
+    expect([reply.status, reply.body]).toMatchObject([
       410,
       { code: 'session-ended', ended_at, reason: 'user' },
     ]);
@@ -40,7 +40,7 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect([late.status, late.body.code]).toEqual([404, 'session-not-found']);
   });
 
-  it("404 for ending what the user does not hold, another's included", async () => {
+  it('answer 404 if a user ends an unknown session or the session of another user', async () => {
     await ask('owner', 'tv');
     for (const path of ['/v1/users/owner/sessions/phone', '/v1/users/thief/sessions/tv'])
       expect((await service.send('delete', path)).body).toMatchObject({

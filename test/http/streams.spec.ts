@@ -19,7 +19,7 @@ describe('streams', () => {
     return body.phase.segments.map(({ url }: { url: string }) => url);
   };
 
-  it('are listed, and shown one by one', async () => {
+  it('are listed, and can be requested one by one', async () => {
     const { body } = await service.send('get', '/v1/streams');
     expect(body.streams).toEqual([
       { stream_id: 'colour-bars', kind: 'vod', duration_seconds: 60, phase_seconds: 10, phases: 6 },
@@ -28,7 +28,7 @@ describe('streams', () => {
     expect((await service.send('get', '/v1/streams/test-pattern')).body).toEqual(body.streams[1]);
   });
 
-  it('come whole, phase by phase, each segment once', async () => {
+  it('contain each segment in exactly one phase', async () => {
     const paths: string[] = [];
     for (let last = false; !last;) {
       const { body } = await service.ask({ user_id: 'whole', session_id: 'tv', stream_id: 'test-pattern' });
@@ -43,7 +43,7 @@ describe('streams', () => {
     );
   });
 
-  it('are served byte for byte to whoever holds a signed URL, in ranges too', async () => {
+  it('are served byte for byte at signed URLs, also in ranges', async () => {
     const [url] = await phaseUrls();
     const file = readFileSync(join(SAMPLES, 'test-pattern/360p/segment-000.ts'));
     expect(Buffer.from(await (await fetch(url!)).arrayBuffer()).equals(file)).toBe(true);
@@ -52,7 +52,7 @@ describe('streams', () => {
     expect(Buffer.from(await part.arrayBuffer()).equals(file.subarray(188, 376))).toBe(true);
   });
 
-  it('are refused to every other URL', async () => {
+  it('are refused at every other URL', async () => {
     const [url, other] = (await phaseUrls()) as [string, string];
     const change = (edit: (changed: URL) => void): string => {
       const changed = new URL(url);
@@ -81,7 +81,7 @@ describe('streams', () => {
     }
   });
 
-  it('are refused once the URL has expired, n·X after the phase was issued at the latest', async () => {
+  it('are refused after the URL has expired, at most n·X after the phase was issued', async () => {
     const { body } = await service.ask({ user_id: 'late', stream_id: 'test-pattern' });
     const { url } = body.phase.segments[0] as { url: string };
     expect(Date.parse(body.phase.expires_at)).toBeLessThanOrEqual(service.clock.now() + 30_000);
@@ -93,23 +93,23 @@ describe('streams', () => {
     expect([reply.status, await reply.json()]).toMatchObject([403, { code: 'url-expired' }]);
   });
 
-  it('share signatures for a tenth of X, and no longer', async () => {
+  it('have the same signed URLs for a tenth of X, and no longer', async () => {
     const [first] = await phaseUrls();
     service.clock.advance(999);
     expect((await phaseUrls())[0]).toBe(first);
     service.clock.advance(1);
     expect((await phaseUrls())[0]).not.toBe(first);
-    // A clock that was set back must not leave URLs that outlive n·X.
+    // After the clock was set back, no URL may live longer than n·X.
     service.clock.advance(-60_000);
     const [url] = await phaseUrls();
     expect(Number(new URL(url!).searchParams.get('expires'))).toBe(service.clock.now() + 30_000);
   });
 });
 
-describe('streams whose sessions expire after one phase', () => {
+describe('a stream with IDLE_PHASES=1', () => {
   const service = useService('the embedded store', () => ({ IDLE_PHASES: '1' }));
 
-  it('are to be asked for before the session has expired: a client that waits as told keeps its place', async () => {
+  it('has next_request_in_seconds below X, so that a client keeps its place', async () => {
     const ask = async () => service.ask({ user_id: 'punctual', session_id: 'tv', stream_id: 'test-pattern' });
     const first = await ask();
     expect([first.status, first.body.next_request_in_seconds]).toEqual([201, 9]);
@@ -119,14 +119,14 @@ describe('streams whose sessions expire after one phase', () => {
   });
 });
 
-describe('streams whose media is served elsewhere', () => {
+describe('streams with MEDIA_BASE_URL', () => {
   const service = useService('the embedded store', () => ({
     MEDIA_BASE_URL: 'https://cdn.example/films',
     MEDIA_SIGNING: 'none',
     PHASE_SECONDS: '2.5',
   }));
 
-  it('have URLs that begin with MEDIA_BASE_URL, unsigned where that is asked for', async () => {
+  it('have URLs that begin with it, without a signature if MEDIA_SIGNING is none', async () => {
     const { body } = await service.ask({
       user_id: 'ana',
       session_id: 'tv',
@@ -162,7 +162,7 @@ describe('streams of an origin that redirects', () => {
   const firstUrl = async (stream_id: string): Promise<string> =>
     (await ask(stream_id)).body.phase.segments[0].url.split('?')[0];
 
-  it('are asked for by 64 requests at once, and what waits for its turn too long is given up', async () => {
+  it('are read with at most 64 requests at once; a request that waits too long gets 502', async () => {
     const ids = Array.from({ length: 200 }, (_, n) => `made-up-${n}`);
     for (const id of ids) void origin.hold(id);
     const replies = await Promise.all(ids.map(ask));
@@ -173,15 +173,15 @@ describe('streams of an origin that redirects', () => {
     expect((await ask('film')).status).toBe(201);
   });
 
-  it('are looked at by eight requests at once, so that made-up ones leave viewers a way to the origin', async () => {
+  it('are looked up with at most eight requests at once, so that lookups of made-up ids do not keep viewers waiting', async () => {
     const ids = Array.from({ length: 120 }, (_, n) => `looked-for-${n}`);
     for (const id of ids) void origin.hold(id);
     const looks = ids.map(async (id) => service.send('get', `/v1/streams/${id}`));
     await until(() => ids.filter((id) => origin.requestsFor(id) > 0).length === 8);
-    // More than may wait are told so at once.
+    // The queue is bounded: further lookups are refused at once.
     expect(await Promise.race(looks)).toMatchObject({ status: 502 });
     expect((await ask('a-film-to-watch')).status).toBe(201);
-    // What is in memory has no turn to wait for.
+    // A stream in memory is answered without waiting.
     for (const path of ['', '/renditions'])
       expect((await service.send('get', `/v1/streams/a-film-to-watch${path}`)).status).toBe(200);
     expect(ids.filter((id) => origin.requestsFor(id) > 0)).toHaveLength(8);
@@ -189,7 +189,7 @@ describe('streams of an origin that redirects', () => {
     await Promise.all(looks);
   });
 
-  it('are read again past all that is made up, where somebody watches them', async () => {
+  it('are read again without waiting behind made-up ids if somebody watches them', async () => {
     const watch = async () =>
       (await service.ask({ user_id: 'ana', session_id: 'tv', stream_id: 'live' })).status;
     expect(await watch()).toBe(201);
@@ -210,24 +210,24 @@ describe('streams of an origin that redirects', () => {
     await asked;
   });
 
-  it('are read where they moved to within it', async () => {
+  it('are read after a redirect inside the origin', async () => {
     origin.redirects.set('moved', '/vod/v7/here/index.m3u8');
     expect(await firstUrl('moved')).toBe(at(origin, '/vod/v7/here/0.ts'));
   });
 
-  it('are read from where STREAM_ORIGIN_REDIRECTS allows, as if they lay where they were asked for', async () => {
+  it('are read from an origin in STREAM_ORIGIN_REDIRECTS, and keep the media URLs of their own origin', async () => {
     origin.redirects.set('lent', at(other, '/elsewhere/lent/index.m3u8'));
     expect(await firstUrl('lent')).toBe(at(origin, '/vod/lent/0.ts'));
     expect(other.requestsFor('lent')).toBe(1);
   });
 
   it.each([
-    ['to an origin that is not named', () => at(stranger, '/vod/secret/index.m3u8')],
-    ['to another folder of its own', () => '/private/secret/index.m3u8'],
-    ['to where only this service can reach', () => 'http://169.254.169.254/latest/meta-data/'],
-    ['to no URL', () => 'http://['],
+    ['to an origin that is not listed', () => at(stranger, '/vod/secret/index.m3u8')],
+    ['to another folder of the origin', () => '/private/secret/index.m3u8'],
+    ['to an internal address', () => 'http://169.254.169.254/latest/meta-data/'],
+    ['to an invalid URL', () => 'http://['],
     ['to itself', () => 'index.m3u8'],
-  ])('are refused where they lead %s', async (where, location) => {
+  ])('are refused if they redirect %s', async (where, location) => {
     const stream = where.replaceAll(' ', '-');
     origin.redirects.set(stream, location());
     expect((await ask(stream)).body).toMatchObject({ status: 502, code: 'origin-unavailable' });
@@ -284,7 +284,7 @@ describe('streams of a folder', () => {
   const phase = async (stream_id: string, index = 0) =>
     (await service.ask({ user_id: `of-${stream_id}`, session_id: 'tv', stream_id, phase: index })).body;
 
-  it('are those that hold a playlist that can be watched', async () => {
+  it('are listed if they have a valid playlist', async () => {
     const { body } = await service.send('get', '/v1/streams');
     expect(body.streams.map(({ stream_id }: { stream_id: string }) => stream_id)).toEqual([
       'choice',
@@ -295,17 +295,17 @@ describe('streams of a folder', () => {
     ]);
   });
 
-  it('are served from it', async () => {
+  it('are served from the folder', async () => {
     const [{ url }] = (await phase('plain')).phase.segments;
     expect(await (await fetch(url as string)).text()).toBe('bytes');
   });
 
-  it('keep the query of a segment, and sign its path', async () => {
+  it('keep the query of a segment in its signed URL', async () => {
     const [{ url }] = (await phase('plain', 1)).phase.segments;
     expect(url).toMatch(/\/media\/plain\/b\.ts\?v=2&expires=\d+&signature=[\w-]{43}$/);
   });
 
-  it('may have renditions, of which a session chooses for each phase', async () => {
+  it('may have renditions, and a session can choose one for each phase', async () => {
     const ask = async (rendition?: number) => {
       const chosen = rendition === undefined ? {} : { rendition };
       return (
@@ -344,7 +344,7 @@ describe('streams of a folder', () => {
     expect((await service.send('get', '/v1/streams/never/renditions')).body).toMatchObject({ status: 404 });
   });
 
-  it('may be live: phases by media sequence, from the edge on', async () => {
+  it('may be live: phases are numbered by media sequence, and a session starts at the live edge', async () => {
     const { body } = await service.send('get', '/v1/streams/live');
     expect(body).toEqual({ stream_id: 'live', kind: 'live', phase_seconds: 10 });
     const joined = (await service.ask({ user_id: 'late', session_id: 'tv', stream_id: 'live' })).body;
@@ -355,7 +355,7 @@ describe('streams of a folder', () => {
     expect((await phase('live', 8)).phase.segments[0].url).toContain('/media/live/b.ts?');
   });
 
-  it('may have any id as a name', async () => {
+  it('may have any valid id as a name', async () => {
     expect((await phase('odd:name@1')).phase.segments).toHaveLength(1);
   });
 
@@ -369,19 +369,19 @@ describe('streams of a folder', () => {
   });
 
   it.each(['empty', 'timeless', 'lost', 'climbs'])(
-    'that are %s are refused as 502, and take no place',
+    'with an unusable playlist (%s) are refused with 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });
       expect((await service.sessions.list(`of-${stream_id}`)).sessions).toEqual([]);
     },
   );
 
-  it('are not there where a folder has no playlist', async () => {
+  it('do not exist if the folder has no playlist', async () => {
     for (const stream_id of ['no-playlist', 'a-file', 'never'])
       expect((await phase(stream_id)).status).toBe(404);
   });
 
-  it('404 for a signed segment that the folder does not hold', async () => {
+  it('have 404 for a signed segment that is not in the folder', async () => {
     const [{ url }] = (await phase('plain', 1)).phase.segments;
     const reply = await fetch(url as string);
     expect([reply.status, await reply.json()]).toMatchObject([404, { code: 'not-found' }]);

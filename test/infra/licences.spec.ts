@@ -30,9 +30,9 @@ describe('the licences of production dependencies', () => {
       { version: '1.2.3', license: 'SSPL-1.0', devOptional: true },
       'SSPL-1.0',
     ],
-  ])('are told by name where there is %s', (_, b, told) => {
+  ])('are reported by name if there is %s', (_, b, expected) => {
     const { status, stderr } = check({ ...fine, 'node_modules/a/node_modules/b': b });
-    expect([status, stderr]).toEqual([1, expect.stringContaining(told)]);
+    expect([status, stderr]).toEqual([1, expect.stringContaining(expected)]);
   });
 
   it('fail the check if no dependency is listed', () => {

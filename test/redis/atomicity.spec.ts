@@ -27,14 +27,14 @@ import { POLICY } from '../support/stores.js';
 import { filmOf } from '../support/windows.js';
 
 /**
- * Redis does not roll back a script that fails half-way. Here each script runs once for each of its calls of Redis, on the
- * same prepared state, and that call fails: then either nothing has happened or everything has.
+ * Redis does not roll back a script that fails half-way. Here each script runs once for each of its calls of Redis,
+ * each time on the same state, and that call fails. Afterwards either nothing must have happened or everything.
  */
 
 const { url, redis, empty } = useRedisDatabase();
 const connection = useConnection(() => url);
 
-/** Ana and a user of another bucket of the same partition. */
+/** Ana, and Ben in another bucket of the same partition. */
 const ANA = 'ana';
 const KEYS = userKeys(ANA);
 const PARTITION = KEYS.ofPartition;
@@ -52,19 +52,21 @@ interface Runner {
   now: number;
 }
 
-/** What a case does before the script under test, by whole scripts, and the call that is to fail. */
+/** A test case: `prepare` runs without failures, and then the calls of `act` fail one by one. */
 interface Case {
   readonly script: string;
   readonly title: string;
   readonly prepare: (runner: Runner) => Promise<unknown>;
   readonly act: (runner: Runner, prepared: unknown) => Promise<unknown>;
-  /** Whether a second call changes nothing. */
+  /** True if a second call must change nothing. */
   readonly idempotent?: boolean;
-  /** A value is set aside first, as a step of its own, which may have happened alone. */
+  /**
+   * True if the script first puts an unreadable value into quarantine, which is a separate step that may happen alone.
+   */
   readonly setsAside?: boolean;
 }
 
-/** Lua that takes the place of `redis`: it counts its calls, and the call with this number fails. */
+/** Lua that replaces `redis`: it counts the calls, and the call with this number fails. */
 function failing(call: number): string {
   return (
     `
@@ -83,9 +85,11 @@ local redis = setmetatable({
 }
 
 interface Snapshot {
-  /** What must be as it was, or as it is to be. */
+  /** The state that must be the one before or the one after the script. */
   readonly settled: Record<string, unknown>;
-  /** Entries of the outbox by their holder: an entry that is deleted and not acknowledged is forgotten by the next claim. */
+  /**
+   * The unacknowledged entries of the outbox by consumer. An entry that is deleted first is removed by the next claim.
+   */
   readonly pending: unknown;
   readonly records: readonly {
     user: string;
@@ -118,7 +122,7 @@ async function snapshot(): Promise<Snapshot> {
   settled.ring = await texts(ring);
   settled.outbox = await texts(outbox);
   settled.deadLetters = await texts(deadLetters);
-  // A stream is cut to its bound after the step: what is in it or counted as lost is the same.
+  // A stream is trimmed after the step, so that only the sum of its entries and the lost ones must be the same.
   const [waiting, dead, lost] = [
     await redis.xlen(outbox),
     await redis.xlen(deadLetters),
@@ -137,7 +141,7 @@ function scoreOf(score: string | null): number | undefined {
   return score === null ? undefined : Number(score);
 }
 
-/** The sweep finds users by the indexes alone: each record must be in them, no later than it is due. */
+/** The sweep uses only the indexes to find users: each record must be in them, no later than it is due. */
 function expectIndexed({ records }: Snapshot, now: number): void {
   for (const { user, index, bucket, dueAt } of records)
     for (const score of [index, bucket])
@@ -252,7 +256,7 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'admit',
-    title: 'a new session where too many events wait',
+    title: 'a new session while too many events wait',
     prepare: async (runner) => {
       await watch(runner, 'tv');
       await fill(PARTITION.outbox, 4_096);
@@ -295,7 +299,7 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'note-activity',
-    title: 'a sign of life',
+    title: 'an activity',
     prepare: async (runner) => {
       await watch(runner, 'tv');
       runner.now += 1_000;
@@ -306,20 +310,21 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'admit',
-    title: 'a device that plays something else',
+    title: 'a new session of a device that has another one',
     prepare: (runner) => watch(runner, 'old', { device: { id: 'tv' } }),
     act: (runner) => admit(runner.scripts, KEYS, runner.now, request('new', { device: { id: 'tv' } })),
   },
   {
     script: 'admit',
-    title: 'a session that is due earlier than before, since it was paused',
+    title: 'a session that is due earlier than before, because it was paused',
     prepare: async (runner) => {
       for (let phase = 0; phase < 5; phase++) await watch(runner, 'tv', { phase });
       for (let beat = 0; beat < 3; beat++) {
         runner.now += 10_000;
         await keepAlive(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv' });
       }
-      await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20); // scores it by what is left to play
+      // Sets the score in the index to the end of what is left to play.
+      await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20);
     },
     act: (runner) => admit(runner.scripts, KEYS, runner.now, request('tv', { phase: 'same' })),
   },
@@ -383,7 +388,7 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'take',
-    title: 'the events of an instance that fell silent',
+    title: 'the events of a silent instance',
     prepare: async (runner) => {
       await watch(runner, 'tv');
       await watch(runner, 'phone');
@@ -410,7 +415,7 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'settle',
-    title: 'an event that is given up, where there are too many dead letters',
+    title: 'an event that becomes a dead letter while there are too many',
     prepare: async (runner) => {
       await watch(runner, 'tv');
       await fill(PARTITION.deadLetters, 9);
@@ -422,7 +427,7 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'release',
-    title: 'what an instance has not settled',
+    title: 'the events that an instance has not settled',
     prepare: async (runner) => {
       await watch(runner, 'tv');
       await watch(runner, 'phone');
@@ -465,7 +470,7 @@ describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout
     scripts: new ScriptRunner(link, { policy: POLICY, wanted: EVENT_TYPES, layout }),
     now: START,
   });
-  /** A link on which the call with this number fails, in each script; 0 for none. */
+  /** A link on which the call with this number fails in each script; 0 for no failure. */
   const failingAt = (call: number): RedisLink => {
     const link = Object.create(connection()) as { -readonly [K in keyof RedisLink]: RedisLink[K] };
     link.run = async (asked) => {
@@ -505,7 +510,7 @@ describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout
       const expected = failed ? (halfWay ? withoutAside(before) : before.settled) : after.settled;
       expect({ call, ...seen }).toEqual({ call, ...expected });
       expectIndexed(found, now);
-      // Once more, and nothing fails: it ends as it should have, and nothing is there twice.
+      // A second run without a failure must lead to the right state, without duplicates.
       if (!failed && !idempotent) continue;
       await act({ ...runnerOn(connection()), now }, prepared);
       const again = await snapshot();

@@ -4,7 +4,7 @@ import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { ReplyValve } from '../support/reply-valve.js';
 import {
   FILM,
-  HEIR_MS,
+  TAKEOVER_MS,
   Load,
   NEWS,
   Scene,
@@ -19,13 +19,13 @@ import {
 import { type ServiceProcess, endServiceProcesses } from '../support/service-process.js';
 import { until } from '../support/until.js';
 
-// Real processes in real time: a machine that stalls for a second has Redis away for them, as it would in production. What
-// failed is printed before it is tried again.
+// Real processes in real time: if the machine stalls for a second, Redis is unavailable for them, as in production.
+// Jest prints a failure before it tries again.
 jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
 /**
- * Service processes that die at the worst moment, and a Redis that does: no expiry is lost, none is told under two
- * names. The time is real, because the promises are about time; so the tests run at once, each in a database of its own.
+ * Service processes or Redis die at the worst moment: no event is lost, and none is delivered with two ids. The tests
+ * use real time, because the contract is about time. They run concurrently, each with its own database.
  */
 
 const TEST_MS = 90_000;
@@ -40,9 +40,9 @@ afterAll(async () => {
   await server.stop();
 });
 
-describe('nothing is lost, or told under two names', () => {
+describe('no event is lost or gets two ids', () => {
   it.concurrent(
-    'an expiry is told, though the instance that claimed it died before it heard of its own claim',
+    'if the instance that claimed an expiry dies before the reply of Redis arrives',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { store } = scene;
@@ -53,26 +53,30 @@ describe('nothing is lost, or told under two names', () => {
       await store.sessions.pauseExpiry({ by: undefined, until: undefined });
       const users = names('user', 120);
       await Promise.all(users.map((user) => ask(doomed, user, FILM)));
-      await until(() => scene.told('session.started').length === users.length);
+      await until(() => scene.deliveriesOf('session.started').length === users.length);
       await scene.allDelivered();
-      await sleep(1_000); // from here on, all of them are overdue
+      await sleep(1_000); // now all sessions are overdue
 
       valve.shut();
       await store.sessions.resumeExpiry();
-      // Each claims in a few partitions and waits for an answer that does not come: sweeps that broke off half-way.
+      // Each sweep claims in a few partitions and waits for a reply that does not come: it is interrupted half-way.
       const sweep = () => fetch(`${doomed.url}/internal/expire-idle-sessions`, { method: 'POST' });
       const sweeps = Array.from({ length: 16 }, sweep);
       await until(async () => (await scene.snapshot()).ledger.expired > 0);
-      await until(async () => (await scene.given()) > 0); // some of the events were handed to it, to no avail
+      // The instance has taken some of the events, but the replies were lost.
+      await until(async () => (await scene.unacknowledged()) > 0);
       await doomed.end('SIGKILL');
       await Promise.allSettled(sweeps);
       expect((await store.sessions.ledger()).expired).toBeLessThan(users.length);
-      expect(scene.told('session.expired').map(lifeOf)).toEqual([]);
+      expect(scene.deliveriesOf('session.expired').map(lifeOf)).toEqual([]);
 
-      await scene.start('heir', X);
-      await until(() => new Set(scene.told('session.expired').map(lifeOf)).size === users.length, HEIR_MS);
+      await scene.start('successor', X);
+      await until(
+        () => new Set(scene.deliveriesOf('session.expired').map(lifeOf)).size === users.length,
+        TAKEOVER_MS,
+      );
       await scene.allDelivered();
-      const expiries = scene.told('session.expired');
+      const expiries = scene.deliveriesOf('session.expired');
       expect(idsOf(expiries).size).toBe(users.length);
       expect(await scene.snapshot()).toEqual({
         ledger: { admitted: users.length, expired: users.length, ended: 0, undone: 0, unreadable: 0 },
@@ -83,7 +87,7 @@ describe('nothing is lost, or told under two names', () => {
   );
 
   it.concurrent(
-    'what a dead instance could not acknowledge is delivered again, under the same name and before anything newer',
+    'if an instance dies before it acknowledges delivered events, which are delivered again before newer ones',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { receiver } = scene;
@@ -94,15 +98,15 @@ describe('nothing is lost, or told under two names', () => {
         Promise.all(users.map((user) => ask(service, user, stream)));
       await askAll(doomed, FILM);
       await until(() => receiver.holding === users.length);
-      const heir = await scene.start('heir');
+      const successor = await scene.start('successor');
       await askAll(doomed, NEWS);
-      await askAll(heir, FILM);
+      await askAll(successor, FILM);
       await Promise.all(
-        users.map((user) => fetch(`${heir.url}/v1/users/${user}/sessions/tv`, { method: 'DELETE' })),
+        users.map((user) => fetch(`${successor.url}/v1/users/${user}/sessions/tv`, { method: 'DELETE' })),
       );
-      await sleep(2_500); // by now, the other has looked for something to deliver twice
+      await sleep(2_500); // now the other instance would have taken events that it must not deliver
 
-      // Delivered and accepted, but it never gets to read so.
+      // The receiver accepts the events, but the instance dies before it reads the replies.
       await until(() => receiver.holding === users.length);
       doomed.process.kill('SIGSTOP');
       receiver.letGo(200);
@@ -111,7 +115,7 @@ describe('nothing is lost, or told under two names', () => {
       const types = new Set(before.map(({ path, event }) => `${path} ${event.type}`));
       expect(types).toEqual(new Set(['/doomed session.started']));
 
-      await until(() => receiver.deliveries.length >= 4 * users.length, HEIR_MS);
+      await until(() => receiver.deliveries.length >= 4 * users.length, TAKEOVER_MS);
       await scene.allDelivered();
       for (const user of users) {
         const after = receiver.of(user);
@@ -130,7 +134,7 @@ describe('nothing is lost, or told under two names', () => {
   );
 
   it.concurrent(
-    'each life of a session comes to exactly one end, whatever instances are asked and whichever die meanwhile',
+    'and each session ends exactly once, while instances are killed and replaced under load',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { receiver, store } = scene;
@@ -149,7 +153,7 @@ describe('nothing is lost, or told under two names', () => {
       await services[0]!.end('SIGKILL');
       await replace(0, 'four');
       await post(survivor, '/internal/expiry/pause');
-      await sleep(3_500); // for a backlog
+      await sleep(3_500); // builds up a backlog
       const { expired } = await store.sessions.ledger();
       await post(survivor, '/internal/expiry/resume');
       await until(async () => (await scene.snapshot()).ledger.expired > expired);
@@ -160,14 +164,14 @@ describe('nothing is lost, or told under two names', () => {
       scene.receiver.answer = () => 200;
       await running;
       await expectEachLifeEndedOnce(scene);
-      const known = new Set(scene.told('session.expired', 'session.ended').map(lifeOf));
+      const known = new Set(scene.deliveriesOf('session.expired', 'session.ended').map(lifeOf));
       expect(load.livesOf(survivor).filter((life) => !known.has(life))).toEqual([]);
     },
     TEST_MS,
   );
 
   it.concurrent(
-    'each life of a session comes to exactly one end, though Redis hangs and drops connections again and again',
+    'and each session ends exactly once, while Redis repeatedly hangs and closes connections',
     async () => {
       const own = await startOwnRedis();
       await using scene = await Scene.open(own);
@@ -193,7 +197,7 @@ describe('nothing is lost, or told under two names', () => {
   );
 
   it.concurrent(
-    'no event is lost on its way to an instance whose connection breaks while it takes them',
+    'if the connection of an instance breaks while it takes events',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const valve = await ReplyValve.open(scene.url);
@@ -202,44 +206,44 @@ describe('nothing is lost, or told under two names', () => {
       valve.breakAfter('started ');
       const users = names('user', 64);
       await Promise.all(users.map((user) => scene.begin(user)));
-      const begun = (): Set<string> => new Set(scene.told('session.started').map(lifeOf));
-      await until(() => begun().size === users.length, HEIR_MS);
+      const begun = (): Set<string> => new Set(scene.deliveriesOf('session.started').map(lifeOf));
+      await until(() => begun().size === users.length, TAKEOVER_MS);
       await scene.allDelivered();
-      expect(await scene.given()).toBe(0);
+      expect(await scene.unacknowledged()).toBe(0);
     },
     TEST_MS,
   );
 });
 
-describe('instances recover, and act together', () => {
+describe('the service', () => {
   it.concurrent(
-    'an instance that is told to stop hands over at once what it holds, however the receiver fails',
+    'hands over undelivered events at once when an instance stops, even if the receiver fails',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { receiver } = scene;
       receiver.answer = ({ path, event }) =>
-        path === '/heir' ? 200 : String(event.data.user_id).endsWith('1') ? 'hold' : 503;
+        path === '/successor' ? 200 : String(event.data.user_id).endsWith('1') ? 'hold' : 503;
       const leaving = await scene.start('leaving');
       const users = names('user', 40);
       await Promise.all(users.map((user) => ask(leaving, user, FILM)));
       await until(() => new Set(receiver.deliveries.map(lifeOf)).size === users.length);
-      const heir = await scene.start('heir');
-      await sleep(2_500); // by now, the other has looked for something to deliver twice
-      const byHeir = (): Delivery[] => receiver.deliveries.filter(({ path }) => path === '/heir');
-      expect(byHeir().map(lifeOf)).toEqual([]);
+      const successor = await scene.start('successor');
+      await sleep(2_500); // now the other instance would have taken events that it must not deliver
+      const bySuccessor = (): Delivery[] => receiver.deliveries.filter(({ path }) => path === '/successor');
+      expect(bySuccessor().map(lifeOf)).toEqual([]);
 
       expect(await leaving.end('SIGTERM')).toBe(0);
-      await until(() => new Set(byHeir().map(lifeOf)).size === users.length, 8_000);
+      await until(() => new Set(bySuccessor().map(lifeOf)).size === users.length, 8_000);
       expect(idsOf(receiver.deliveries).size).toBe(users.length);
       await scene.allDelivered();
-      await ask(heir, 'user-1', NEWS);
-      await until(() => scene.told('session.moved').length === 1);
+      await ask(successor, 'user-1', NEWS);
+      await until(() => scene.deliveriesOf('session.moved').length === 1);
     },
     TEST_MS,
   );
 
   it.concurrent(
-    'an instance delivers what it holds and what comes, though Redis died and came back empty',
+    'delivers the events that it holds and new ones after Redis has lost all its data',
     async () => {
       const own = await startOwnRedis();
       await using scene = await Scene.open(own);
@@ -270,23 +274,23 @@ describe('instances recover, and act together', () => {
   );
 
   it.concurrent(
-    'what is told is delivered though Redis is full',
+    'delivers events although Redis is full',
     async () => {
       const own = await startOwnRedis();
       await using scene = await Scene.open(own);
       const service = await scene.start('service', { PHASE_SECONDS: '0.5', IDLE_PHASES: '4' });
       await ask(service, 'ana', FILM);
-      await until(() => scene.told('session.started').length === 1);
+      await until(() => scene.deliveriesOf('session.started').length === 1);
       await scene.redis.config('SET', 'maxmemory', '1');
-      await until(() => scene.told('session.expired').length > 0);
+      await until(() => scene.deliveriesOf('session.expired').length > 0);
       await scene.allDelivered();
-      expect(scene.told('session.expired')).toHaveLength(1);
+      expect(scene.deliveriesOf('session.expired')).toHaveLength(1);
     },
     TEST_MS,
   );
 
   it.concurrent(
-    'a pause holds for all instances, also those that start later, and what piled up is then reported once',
+    'pauses the sweeps of all instances, also of those that start later, and then reports each expiry once',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { store } = scene;
@@ -295,8 +299,8 @@ describe('instances recover, and act together', () => {
       expect(await post(first[0], '/internal/expiry/pause', { by: 'ops' })).toMatchObject({ paused: true });
       const users = names('user', 30);
       await Promise.all(users.map((user, n) => ask(first[n % 2]!, user, FILM)));
-      await until(() => scene.told('session.started').length === users.length);
-      await sleep(2_500); // more than n·X and a sweep of each
+      await until(() => scene.deliveriesOf('session.started').length === users.length);
+      await sleep(2_500); // longer than n·X and the interval of the sweeps
       const sweep = { expired: 0, more: true };
       for (const service of first)
         expect(await post(service, '/internal/expire-idle-sessions')).toMatchObject(sweep);
@@ -309,18 +313,18 @@ describe('instances recover, and act together', () => {
         const status = await fetch(`${service.url}/internal/expiry`);
         expect(await status.json()).toMatchObject({ paused: true, by: 'ops' });
       }
-      expect(scene.told('session.expired').map(lifeOf)).toEqual([]);
+      expect(scene.deliveriesOf('session.expired').map(lifeOf)).toEqual([]);
       expect(await scene.snapshot()).toMatchObject({ ledger: { expired: 0 }, live: users.length });
 
-      // Overdue, a session holds no place; what can no longer come back is the only one that is reported.
+      // Overdue sessions hold no place. Only a session that was removed for a new one is reported.
       const asked = await Promise.all(
         ['a', 'b', 'c', 'd', 'e', 'f'].map((session_id, n) =>
           ask(second[n % 2]!, users[0]!, FILM, { session_id }),
         ),
       );
       expect(asked.toSorted()).toEqual([409, 409, 409, 'admitted', 'admitted', 'admitted']);
-      await until(() => scene.told('session.expired').length === 1);
-      expect(scene.told('session.expired')[0]!.event.data).toMatchObject({
+      await until(() => scene.deliveriesOf('session.expired').length === 1);
+      expect(scene.deliveriesOf('session.expired')[0]!.event.data).toMatchObject({
         user_id: users[0],
         session_id: 'tv',
       });
@@ -331,11 +335,11 @@ describe('instances recover, and act together', () => {
       const total = users.length + 3;
       expect(
         scene
-          .told('session.expired')
+          .deliveriesOf('session.expired')
           .map(({ event }) => event.data.session_id)
           .filter((id) => id === 'tv'),
       ).toHaveLength(users.length);
-      expect(idsOf(scene.told('session.expired')).size).toBe(total);
+      expect(idsOf(scene.deliveriesOf('session.expired')).size).toBe(total);
       expect(await store.sessions.ledger()).toEqual({
         admitted: total,
         expired: total,
@@ -348,7 +352,7 @@ describe('instances recover, and act together', () => {
   );
 
   it.concurrent(
-    'when all instances were dead, who comes back within one X goes on, and who does not is reported',
+    'continues sessions that return within X after an outage of all instances, and reports the others as expired',
     async () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { receiver } = scene;
@@ -360,10 +364,10 @@ describe('instances recover, and act together', () => {
         Promise.all(users.map((user) => ask(service, user, FILM, { phase: 0 })));
       await askAll(first[0], returning);
       await askAll(first[1], silent);
-      await until(() => scene.told('session.started').length === 40);
+      await until(() => scene.deliveriesOf('session.started').length === 40);
       await scene.allDelivered();
       await Promise.all(first.map((service) => service.end('SIGKILL')));
-      expect(scene.told('session.expired').map(lifeOf)).toEqual([]);
+      expect(scene.deliveriesOf('session.expired').map(lifeOf)).toEqual([]);
       const died = Date.now();
       await sleep(6_000);
 
@@ -372,7 +376,7 @@ describe('instances recover, and act together', () => {
       await until(async () => (await scene.lastSweep()) > died);
       await askAll(service, returning);
       const expired = (): string[] =>
-        scene.told('session.expired').map(({ event }) => String(event.data.user_id));
+        scene.deliveriesOf('session.expired').map(({ event }) => String(event.data.user_id));
       await until(async () => {
         await sleep(500);
         await askAll(service, returning);
@@ -382,7 +386,7 @@ describe('instances recover, and act together', () => {
       await Promise.all(second);
       await until(() => expired().length >= 40);
       await scene.allDelivered();
-      // Each life that began ended once; nobody who came back was given a new one.
+      // Each session ended once, and those that returned were continued.
       expect(expired().toSorted()).toEqual([...returning, ...silent].toSorted());
       expect(new Set(receiver.deliveries.map(lifeOf)).size).toBe(40);
     },

@@ -27,7 +27,7 @@ const valueOf = async (userId: string): Promise<Buffer> =>
   (await redis.hgetBuffer(userKeys(userId).records, userId))!;
 
 describe('the layout that an instance writes', () => {
-  /** Starts an instance with this setting; gives the layout of what it writes and the lines that it logged. */
+  /** Starts an instance with this setting; returns the layout that it writes, and its log lines. */
   async function start(STORE_LAYOUT?: '1' | '2'): Promise<{ layout: 1 | 2; lines: string[] }> {
     const lines: string[] = [];
     const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
@@ -39,12 +39,12 @@ describe('the layout that an instance writes', () => {
   }
   const sweepAsTheReleaseBefore = (): Promise<number> => redis.hset(partitionKeys(7).state, 'swept', 1);
 
-  it('is the newest in an empty Redis, which is marked for the others', async () => {
+  it('is the newest in an empty Redis, where it sets a marker for other instances', async () => {
     expect(await start()).toEqual({ layout: 2, lines: [] });
     expect(await redis.get(LAYOUT_KEY)).toBe('2');
   });
 
-  it('is the older one where a release without a marker has swept, and the log says what to do', async () => {
+  it('is the older one if a release without a marker has swept, and the log says what to do', async () => {
     await sweepAsTheReleaseBefore();
     const { layout, lines } = await start();
     expect(layout).toBe(1);
@@ -52,7 +52,7 @@ describe('the layout that an instance writes', () => {
     expect(await redis.get(LAYOUT_KEY)).toBeNull();
   });
 
-  it('is the newest for all that start after one was told so', async () => {
+  it('is the newest for all instances that start after one with STORE_LAYOUT=2', async () => {
     await sweepAsTheReleaseBefore();
     expect(await start('2')).toEqual({ layout: 2, lines: [] });
     expect(await start()).toEqual({ layout: 2, lines: [] });
@@ -60,7 +60,7 @@ describe('the layout that an instance writes', () => {
     expect(await redis.get(LAYOUT_KEY)).toBe('2');
   });
 
-  it('stays the newest, and is marked again, where Redis lost everything and an older release swept it', async () => {
+  it('stays the newest, with a new marker, after Redis lost all its data and an older release swept', async () => {
     const lines: string[] = [];
     const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
     const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT: undefined };
@@ -68,7 +68,7 @@ describe('the layout that an instance writes', () => {
     await sessions.onModuleInit();
     await empty();
     await sweepAsTheReleaseBefore();
-    await sessions.onModuleInit(); // as when a connection is ready again
+    await sessions.onModuleInit(); // runs each time that a connection is ready
     await sessions.admit(request('tv'));
     expect(layoutOf(await valueOf('ana'))).toBe(2);
     expect(await redis.get(LAYOUT_KEY)).toBe('2');
@@ -76,7 +76,7 @@ describe('the layout that an instance writes', () => {
 });
 
 describe('the layouts', () => {
-  it('tell a value of one from a value of the other, and take 6 bytes more a session and 1 a user', async () => {
+  it('are recognised by the first byte; the newer one takes 6 bytes more per session and 1 per user', async () => {
     const sizes = [];
     for (const layout of [1, 2] as const) {
       const { sessions } = openRedisStore(link(), POLICY, new ManualClock(), { layout });
@@ -89,7 +89,7 @@ describe('the layouts', () => {
     expect(sizes[1]! - sizes[0]!).toBe(2 * 6 + 1);
   });
 
-  it('keep all that the newer one holds: devices, clients, limits, and phases of 16 digits', async () => {
+  it('store devices, clients, limits and phases of 16 digits, if the newer one is used', async () => {
     const clock = new ManualClock();
     const store = openRedisStore(link(), POLICY, clock);
     const newest = 2 ** 53 - 2;
@@ -111,7 +111,7 @@ describe('the layouts', () => {
     expect(ended!.session).toMatchObject({ phase: newest - 1, device });
   });
 
-  it('keep the subject of a user in the value, through every change of its records', async () => {
+  it('keep the subject of a user when the records change', async () => {
     const { sessions } = openRedisStore(link(), POLICY, new ManualClock());
     await sessions.admit(request('a'));
     const value = await valueOf('ana');
@@ -125,7 +125,7 @@ describe('the layouts', () => {
     expect((await sessions.list('ana')).sessions.map(({ sessionId }) => sessionId)).toEqual(['a', 'b']);
   });
 
-  it('say in their files how many bytes a session takes', () => {
+  it('document the size of a record correctly', () => {
     const fixed = (layout: number): number =>
       [
         ...readFileSync(
@@ -134,7 +134,7 @@ describe('the layouts', () => {
         ).matchAll(/^-- {3}(\d) {2}/gm),
       ].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
     expect(fixed(1)).toBe(20);
-    // Its own byte, and the high bits of a wide phase, are not in each record.
+    // Without the byte of the layout and the high bits of a long phase, which are not in each record.
     expect(fixed(2) - 1 - 3).toBe(26);
   });
 });

@@ -5,7 +5,7 @@ import { type RedisLink, connectRedis } from '../../src/sessions/redis/link.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
 import { until } from '../support/until.js';
 
-/** What the link makes of the errors of a real Redis, which a script gives as the server itself would. */
+/** How the link handles errors of a real Redis. A script returns them like the server. */
 let server: OwnRedisServer;
 let admin: Redis;
 let link: RedisLink;
@@ -43,13 +43,13 @@ async function answer(error: string): Promise<unknown> {
   return link.run({ lua, sha: hash('sha1', lua), key: 'any', count: 1, wire: '$1\r\n0\r\n' });
 }
 
-describe('a server that is not the one to ask now', () => {
+describe('the link to a server', () => {
   it.each([
     "READONLY You can''t write against a read only replica.",
     'LOADING Redis is loading the dataset in memory',
     'UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)',
     'MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to no.',
-  ])('is left for a new connection after %s', async (error) => {
+  ])('is replaced by a new connection after the error %s', async (error) => {
     const before = await idOfLink();
     await expect(answer(error.replaceAll("''", ''))).rejects.toMatchObject({
       message: 'Redis did not answer',
@@ -63,7 +63,7 @@ describe('a server that is not the one to ask now', () => {
     ]);
   });
 
-  it('is not what a refusal means: the connection stays, and the message is passed on', async () => {
+  it('is kept after any other error, which is passed on to the caller', async () => {
     const before = await idOfLink();
     await expect(answer('OOM command not allowed')).rejects.toMatchObject({
       message: expect.stringContaining('OOM'),
@@ -76,7 +76,7 @@ describe('a server that is not the one to ask now', () => {
 });
 
 describe('a link', () => {
-  it('tells the time of the server', async () => {
+  it('returns the time of the server', async () => {
     const [first, second] = await link.times(['a', 'b']);
     const [seconds] = await admin.time();
     expect(first).toBe(second);

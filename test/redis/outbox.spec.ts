@@ -6,7 +6,7 @@ import { ManualClock } from '../support/manual-clock.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 
-/** The outbox of several instances on one Redis: who is given what, when one falls silent, and how much may wait. */
+/** The outbox of several instances on one Redis: which instance gets which events, silent instances, and the bounds. */
 
 const { url, redis, empty } = useRedisDatabase();
 const connections = [useConnection(() => url), useConnection(() => url)];
@@ -33,11 +33,12 @@ async function start({ sessions }: Instance, sessionId: string): Promise<void> {
   const admission = await sessions.admit(request);
   if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
 }
-const told = (entries: readonly OutboxEntry[]): string[] => entries.map(({ event }) => event.sessionId);
+const sessionIdsOf = (entries: readonly OutboxEntry[]): string[] =>
+  entries.map(({ event }) => event.sessionId);
 async function settle({ outbox }: Instance, entries: readonly OutboxEntry[]): Promise<void> {
   for (const { event } of entries) await outbox.settle(event);
 }
-/** Events that wait for delivery like any others. */
+/** Adds this number of events to the outbox. */
 async function fill(events: number): Promise<void> {
   const pipeline = redis.pipeline();
   for (let n = 0; n < events; n++) pipeline.xadd(stream, '*', 'e', `started 1 ana s${n} film 1 1 0 1 -`);
@@ -48,18 +49,18 @@ describe('the outbox', () => {
   it("gives a partition's events to one instance at a time, so that they are delivered in order", async () => {
     const [one, other] = open();
     for (const session of ['a', 'b', 'c']) await start(one, session);
-    const first = await one.outbox.take(32); // one of each partition
-    expect(told(first)).toEqual(['a']);
+    const first = await one.outbox.take(32); // gets one event of each partition
+    expect(sessionIdsOf(first)).toEqual(['a']);
     expect(await other.outbox.take(1_000)).toEqual([]);
-    expect(told(await one.outbox.take(32))).toEqual(['b']);
+    expect(sessionIdsOf(await one.outbox.take(32))).toEqual(['b']);
     await settle(one, first);
-    expect(await other.outbox.take(1_000)).toEqual([]); // b is still on its way
+    expect(await other.outbox.take(1_000)).toEqual([]); // b is not settled yet
     await one.outbox.release();
-    expect(told(await other.outbox.take(1_000))).toEqual(['b']);
-    expect(told(await other.outbox.take(1_000))).toEqual(['c']);
+    expect(sessionIdsOf(await other.outbox.take(1_000))).toEqual(['b']);
+    expect(sessionIdsOf(await other.outbox.take(1_000))).toEqual(['c']);
   });
 
-  it('gives what was given back to another at once, and says how often it was tried', async () => {
+  it('gives released events to another instance at once, with the number of tries', async () => {
     const [one, other] = open();
     await start(one, 'a');
     const [entry] = await one.outbox.take(100);
@@ -70,7 +71,7 @@ describe('the outbox', () => {
     expect(await other.outbox.take(100)).toEqual([{ event: entry!.event, tries: 7 }]);
   });
 
-  it('gives what a silent instance had to another, and not what one still speaks of', async () => {
+  it('gives the events of a silent instance to another one, but not those of an instance that reports progress', async () => {
     const [one, other] = open();
     await start(one, 'a');
     const [entry] = await one.outbox.take(100);
@@ -78,10 +79,10 @@ describe('the outbox', () => {
     await one.outbox.stillDelivering();
     expect(await other.outbox.take(100)).toEqual([]);
     await redis.call('XCLAIM', stream, 'callbacks', 'somebody', 0, entry!.event.id, 'IDLE', 20_000, 'JUSTID');
-    expect(told(await other.outbox.take(100))).toEqual(['a']);
+    expect(sessionIdsOf(await other.outbox.take(100))).toEqual(['a']);
   });
 
-  it('gives all that a silent instance had to one other, and the newer events to nobody before that is settled', async () => {
+  it('gives all events of a silent instance to one other instance, and newer events only after they are settled', async () => {
     const [one, other] = open();
     const third = openRedisStore(connections[0]!(), POLICY, new Clock());
     for (const session of ['a', 'b', 'c', 'd']) await start(one, session);
@@ -90,25 +91,25 @@ describe('the outbox', () => {
     const silent = (ids: readonly string[]) =>
       redis.call('XCLAIM', stream, 'callbacks', 'the dead', 0, ...ids, 'IDLE', 20_000, 'JUSTID');
     await silent([had[1]!.id]);
-    expect(await other.outbox.take(1_000)).toEqual([]); // not before all of it is silent
+    expect(await other.outbox.take(1_000)).toEqual([]); // only one of its events has been silent for long enough
     await silent(had.map(({ id }) => id));
     expect(await other.outbox.take(0)).toEqual([]);
-    const heir = await other.outbox.take(32);
-    expect(told(heir)).toEqual(['a', 'b', 'c']);
-    expect(heir.map(({ tries }) => tries)).toEqual([1, 1, 1]); // it may have been their fault
+    const successor = await other.outbox.take(32);
+    expect(sessionIdsOf(successor)).toEqual(['a', 'b', 'c']);
+    expect(successor.map(({ tries }) => tries)).toEqual([1, 1, 1]); // these events may have caused the crash
     expect(await third.outbox.take(1_000)).toEqual([]);
-    expect(await one.outbox.take(1_000)).toEqual([]); // back from the dead, with less than it thinks
-    await settle(other, heir);
-    expect(told(await third.outbox.take(1_000))).toEqual(['d']);
+    expect(await one.outbox.take(1_000)).toEqual([]); // the silent instance returns, and gets nothing
+    await settle(other, successor);
+    expect(sessionIdsOf(await third.outbox.take(1_000))).toEqual(['d']);
     const consumers = (await redis.xinfo('CONSUMERS', stream, 'callbacks')) as unknown[][];
     expect(consumers.map(([, name]) => name)).not.toContain('the dead');
   });
 
-  it('gives again what got lost on its way to the one that asked', async () => {
+  it('gives events again if the reply to the instance was lost', async () => {
     const [one] = open();
     await start(one, 'a');
     await start(one, 'b');
-    // The script ran for it, but it never heard: of nothing that is not settled may it be given newer events.
+    // The script has run, but its reply was lost. The instance must get no newer events before these are settled.
     const { consumer } = one.outbox as unknown as { consumer: string };
     await redis.xgroup('CREATE', stream, 'callbacks', '0');
     await redis.xreadgroup('GROUP', 'callbacks', consumer, 'COUNT', 1, 'STREAMS', stream, '>');
@@ -118,20 +119,20 @@ describe('the outbox', () => {
     const [lost] = await one.outbox.take(1_000);
     expect(lost!.event.sessionId).toBe('a');
     await settle(one, [lost!]);
-    expect(told(await one.outbox.take(1_000))).toEqual(['b']);
+    expect(sessionIdsOf(await one.outbox.take(1_000))).toEqual(['b']);
   });
 
-  it('loses nothing that was given, where a part of the question fails', async () => {
+  it('loses no event of other partitions if one partition fails', async () => {
     const [one] = open();
     await start(one, 'a');
     const broken = userKeys('ben').ofPartition.outbox;
     await redis.set(broken, 'not a stream');
     const taken: OutboxEntry[] = [];
     for (let n = 0; n < 20; n++) taken.push(...(await one.outbox.take(1_000).catch(() => [])));
-    expect(told(taken)).toEqual(['a']);
+    expect(sessionIdsOf(taken)).toEqual(['a']);
   });
 
-  it('forgets the consumers that are gone', async () => {
+  it('removes the consumers of instances that have stopped', async () => {
     for (let n = 0; n < 5; n++) {
       const instance = openRedisStore(connections[0]!(), POLICY, new Clock());
       await start(instance, `session-${n}`);
@@ -141,7 +142,7 @@ describe('the outbox', () => {
     expect(await redis.xinfo('CONSUMERS', stream, 'callbacks')).toEqual([]);
   });
 
-  it('lets sweeps wait where too much waits already, and loses no expiry by it', async () => {
+  it('makes sweeps wait while too many events wait, without losing an expiry', async () => {
     const clock = new ManualClock();
     const [one] = open(clock);
     await start(one, 'a');
@@ -153,7 +154,7 @@ describe('the outbox', () => {
     expect(await one.sessions.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 1, more: false });
   });
 
-  it('is bounded, and counts what it lost', async () => {
+  it('has a maximum size, and counts lost events', async () => {
     const [one] = open();
     await fill(4_096);
     await start(one, 'a');
@@ -162,7 +163,7 @@ describe('the outbox', () => {
     expect(await one.outbox.state()).toMatchObject({ waiting: 4_096, lost: 1 });
   });
 
-  it('keeps a bounded number of dead letters, and counts what it lost of them', async () => {
+  it('keeps a maximum number of dead letters, and counts lost ones', async () => {
     const [one] = open();
     await fill(401);
     let buried = 0;

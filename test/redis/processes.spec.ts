@@ -7,11 +7,11 @@ import { ReplyValve } from '../support/reply-valve.js';
 import { until } from '../support/until.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 
-// Real processes in real time: a machine that stalls for a second has Redis away for them, as it would in production. What
-// failed is printed before it is tried again.
+// Real processes in real time: if the machine stalls for a second, Redis is unavailable for them, as in production.
+// Jest prints a failure before it tries again.
 jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
-/** Several service processes on one Redis, as in production: real time, real deaths. */
+/** Several service processes on one Redis, as in production: in real time, and really killed. */
 
 const { url, redis, empty } = useRedisDatabase();
 beforeEach(empty);
@@ -44,7 +44,7 @@ describe('two processes', () => {
     }
   });
 
-  it('claim each expiry once between them, from the clock alone', async () => {
+  it('claim each expiry exactly once with their own timers', async () => {
     const short = { PHASE_SECONDS: '0.2', IDLE_PHASES: '5', LOG_LEVEL: 'info' };
     const services = await Promise.all([start(short), start(short)]);
     const users = Array.from({ length: 60 }, (_, n) => `sleeper-${n}`);
@@ -66,8 +66,8 @@ describe('two processes', () => {
   });
 });
 
-describe('a process that dies between the decision and the reply', () => {
-  it('costs a new session its place for one short lease', async () => {
+describe('a process that is killed between the decision and the reply', () => {
+  it('leaves the place of a new session taken only until its lease lapses', async () => {
     const valve = await ReplyValve.open(url);
     try {
       const doomed = await start({ REDIS_URL: valve.url });
@@ -89,7 +89,7 @@ describe('a process that dies between the decision and the reply', () => {
       expect((await store.list('orphan')).sessions).toHaveLength(1);
       clock.advance(1);
       expect((await store.list('orphan')).sessions).toEqual([]);
-      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0 }); // it never began
+      expect(await store.expireIdle({ maxSessions: 10 })).toMatchObject({ expired: 0 }); // the session never began
       expect(await eventsOf(opened, 'orphan')).toEqual([]);
       await connection.close();
     } finally {
@@ -98,7 +98,7 @@ describe('a process that dies between the decision and the reply', () => {
   });
 });
 
-describe('when Redis is away', () => {
+describe('the service, if Redis fails,', () => {
   let server: OwnRedisServer;
   beforeAll(async () => {
     server = await startOwnRedis();
@@ -106,8 +106,8 @@ describe('when Redis is away', () => {
   afterAll(() => server.stop());
   const body = { user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' };
 
-  // After a failover the address leads elsewhere, and what is open to the host that was lost swallows everything.
-  it('gives up a connection on which nothing comes back, for one to the Redis that is there by now', async () => {
+  // After a failover the address leads to another host, and open connections to the lost host never get a reply.
+  it('replaces a connection on which no reply arrives by a new one', async () => {
     const valve = await ReplyValve.open(server.url);
     try {
       const service = await start({ REDIS_URL: valve.url });
@@ -121,7 +121,7 @@ describe('when Redis is away', () => {
     }
   });
 
-  it('refuses honestly while it is down, and goes on by itself when it is back', async () => {
+  it('answers 503 while Redis is down, and recovers by itself', async () => {
     const service = await start({ REDIS_URL: server.url });
     expect((await service.ask(body)).status).toBe(201);
 
@@ -137,15 +137,15 @@ describe('when Redis is away', () => {
 
     await server.restart();
     await until(async () => (await fetch(`${service.url}/health/ready`)).ok);
-    expect((await service.ask(body)).status).toBe(201); // forgotten by a store that keeps nothing on disk
-    const told = service
+    expect((await service.ask(body)).status).toBe(201); // a new session, because this Redis stores nothing on disk
+    const outages = service
       .output()
       .split('\n')
       .filter((line) => /503 until it is back/.test(line));
-    expect(told).toHaveLength(1);
+    expect(outages).toHaveLength(1);
   });
 
-  it('fails what was under way as soon as the connection is lost, also where there is another at once', async () => {
+  it('fails pending commands as soon as the connection is lost, even if it can reconnect at once', async () => {
     const valve = await ReplyValve.open(server.url);
     const link = connectPatiently(valve.url);
     try {
@@ -155,7 +155,7 @@ describe('when Redis is away', () => {
       const started = performance.now();
       valve.cut();
       await expect(asked).rejects.toThrow('Redis did not answer');
-      // Its time-out is fifteen seconds.
+      // The time-out of a command would be 15 s.
       expect(performance.now() - started).toBeLessThan(5_000);
     } finally {
       await link.close();
@@ -163,7 +163,7 @@ describe('when Redis is away', () => {
     }
   });
 
-  it('does not wait for one that hangs', async () => {
+  it('answers 503 without a long wait if Redis hangs', async () => {
     const service = await start({ REDIS_URL: server.url });
     server.pause();
     try {
@@ -176,7 +176,7 @@ describe('when Redis is away', () => {
     await until(async () => (await service.ask(body)).status < 300);
   });
 
-  it('starts without it, and says that it is not ready', async () => {
+  it('starts without Redis, and reports that it is not ready', async () => {
     await server.kill();
     const service = await start({ REDIS_URL: server.url });
     const ready = await fetch(`${service.url}/health/ready`);
@@ -185,7 +185,7 @@ describe('when Redis is away', () => {
     await until(async () => (await fetch(`${service.url}/health/ready`)).ok);
   });
 
-  it('needs the right password', async () => {
+  it('works only with the right password', async () => {
     const locked = await startOwnRedis(['--requirepass', 'correct horse']);
     const wrong = await start({ REDIS_URL: locked.url, REDIS_PASSWORD: 'battery staple' });
     expect((await wrong.ask(body)).status).toBe(503);
@@ -195,7 +195,7 @@ describe('when Redis is away', () => {
     await locked.stop();
   });
 
-  it('passes on nothing of what Redis refuses, and says it in the log', async () => {
+  it('logs the errors of Redis, and does not show them to clients', async () => {
     const full = await startOwnRedis(['--maxmemory', '1', '--maxmemory-policy', 'noeviction']);
     const service = await start({ REDIS_URL: full.url });
     const refused = await service.ask(body);
@@ -205,7 +205,7 @@ describe('when Redis is away', () => {
     await full.stop();
   });
 
-  it('lets a full one drain: sessions are listed, ended and expired all the same', async () => {
+  it('still lists, ends and expires sessions if Redis is full', async () => {
     const filling = await startOwnRedis();
     const service = await start({ REDIS_URL: filling.url, PHASE_SECONDS: '0.2', IDLE_PHASES: '5' });
     expect((await service.ask(body)).status).toBe(201);
@@ -220,7 +220,7 @@ describe('when Redis is away', () => {
     await filling.stop();
   });
 
-  it('says once that one hangs, and once that it is back', async () => {
+  it('logs once that Redis hangs, and once that it is back', async () => {
     const service = await start({ REDIS_URL: server.url, LOG_LEVEL: 'info' });
     server.pause();
     try {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { installPackage } from '../support/apt.js';
 import { startRedis } from '../support/redis-server.js';
 
-describe('the search for a Redis to test with', () => {
+describe('the search for a Redis for the tests', () => {
   const { PATH, REDIS_URL } = process.env;
   afterEach(() => {
     Object.assign(process.env, { PATH });
@@ -12,7 +12,7 @@ describe('the search for a Redis to test with', () => {
     else process.env.REDIS_URL = REDIS_URL;
   });
 
-  it('fails with what to do and what was tried, rather than skip anything', async () => {
+  it('fails with instructions and with what it tried, instead of skipping tests', async () => {
     Object.assign(process.env, { PATH: '/nonexistent', REDIS_URL: '' });
     const error = await startRedis(['url', 'path']).catch(String);
     expect(error).toContain(
@@ -22,18 +22,18 @@ describe('the search for a Redis to test with', () => {
     expect(error).toContain('path: neither redis-server nor valkey-server is on PATH');
   });
 
-  it('takes no URL at its word', async () => {
+  it('checks that a Redis answers at the URL', async () => {
     process.env.REDIS_URL = 'redis://127.0.0.1:1';
     await expect(startRedis(['url'])).rejects.toThrow('url: nothing answers as Redis on 127.0.0.1:1');
   });
 });
 
-describe('the installation of what tests need', () => {
+describe('the installation of packages for the tests', () => {
   const before = { ...process.env };
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'streamgate-apt-'));
-    // An apt-get that only writes down what it is asked.
+    // A fake apt-get that only records its arguments.
     writeFileSync(join(folder, 'apt-get'), `#!/bin/sh\necho "$@" >> ${folder}/asked\n`);
     chmodSync(join(folder, 'apt-get'), 0o755);
     process.env.PATH = `${folder}:${before.PATH}`;
@@ -49,7 +49,7 @@ describe('the installation of what tests need', () => {
   const asked = (): string =>
     existsSync(join(folder, 'asked')) ? readFileSync(join(folder, 'asked'), 'utf8') : '';
 
-  it('never happens unasked, and the error says how to ask', async () => {
+  it('does not happen without permission, and the error says how to permit it', async () => {
     await expect(startRedis(['apt'])).rejects.toThrow(
       'apt: not asked to install redis-server: with TEST_INSTALL=apt (or CI=true)',
     );
@@ -59,7 +59,7 @@ describe('the installation of what tests need', () => {
   it.each([
     ['TEST_INSTALL', 'apt'],
     ['CI', 'true'],
-  ])('happens with %s=%s, for root on Debian alone', (name, value) => {
+  ])('happens with %s=%s, but only for root on Debian', (name, value) => {
     process.env[name] = value;
     const root = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
     const install = (): string => {

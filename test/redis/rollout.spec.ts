@@ -8,24 +8,24 @@ import { type ServiceProcess, endServiceProcesses } from '../support/service-pro
 import { layoutOf } from '../support/stored-records.js';
 import { until } from '../support/until.js';
 
-// Real processes in real time: a machine that stalls for a second has Redis away for them, as it would in production. What
-// failed is printed before it is tried again.
+// Real processes in real time: if the machine stalls for a second, Redis is unavailable for them, as in production.
+// Jest prints a failure before it tries again.
 jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
-/** The built service of the release before and that of this one, on one Redis: docs/decisions/0015-layouts.md. */
+/** The built services of the previous release and of this one, on one Redis: docs/decisions/0015-layouts.md. */
 
 const FORMER = unpackFormerRelease();
-/** A release finds its samples beside itself, unless it is told where they are. */
+/** The samples, which the unpacked release does not find by itself. */
 const STREAMS = join(__dirname, '../../samples/streams');
 const X = { PHASE_SECONDS: '0.5', IDLE_PHASES: '4', LOG_LEVEL: 'info' };
 const EXPIRY_MS = 2_000;
-/** Many processes start at once, which a busy machine takes its time for. */
+/** Waits longer than usual, because many processes start at once. */
 const eventually = async (condition: () => boolean | Promise<boolean>): Promise<void> =>
   until(condition, 60_000);
 
 afterAll(endServiceProcesses);
 
-it('two releases run beside each other, the newer layout is switched on and off again, and nothing is lost', async () => {
+it('two releases share one Redis while the newer layout is switched on and off, and no event is lost', async () => {
   await using scene = await Scene.open(await startOwnRedis());
   scene.receiver.answer = answerMostly;
   const startFormer = (name: string) => scene.start(name, { ...X, STREAM_ORIGIN: STREAMS }, FORMER);
@@ -37,7 +37,7 @@ it('two releases run beside each other, the newer layout is switched on and off 
     load.over = true;
     await running.catch(() => undefined);
   });
-  /** Takes an instance out as a deploy does: no more requests first, then the signal. */
+  /** Replaces an instance like a deployment: it first gets no more requests, and then the signal. */
   const replace = async (
     leaving: ServiceProcess,
     coming: Promise<ServiceProcess>,
@@ -54,7 +54,7 @@ it('two releases run beside each other, the newer layout is switched on and off 
   const started = [former];
   await eventually(async () => (await scene.lastSweep()) > 0);
 
-  // Both releases: the newer one finds the older's data, and writes what that can read.
+  // Both releases run: the newer one finds the data of the older one, and writes the older layout.
   let mine = await start('mine');
   services.push(mine);
   started.push(mine);
@@ -62,7 +62,7 @@ it('two releases run beside each other, the newer layout is switched on and off 
   await sleep(2 * EXPIRY_MS);
   expect((await stored(scene)).layouts).toEqual([1]);
 
-  // The older one is gone: the newer layout is switched on, one instance after the other.
+  // Only the newer release runs: the newer layout is switched on, one instance after the other.
   let other = await replace(former, start('other'));
   mine = await replace(mine, start('mine-2', { STORE_LAYOUT: '2' }));
   await eventually(async () => (await stored(scene)).layouts.includes(2));
@@ -71,7 +71,7 @@ it('two releases run beside each other, the newer layout is switched on and off 
   expect(other.output()).not.toContain('STORE_LAYOUT');
   await eventually(async () => (await stored(scene)).layouts.join() === '2');
 
-  // And back: first nobody writes the newer layout any more, then the older release can come back.
+  // The rollback: when no instance writes the newer layout any more, the older release can return.
   mine = await replace(mine, start('mine-1', { STORE_LAYOUT: '1' }));
   other = await replace(other, start('other-1', { STORE_LAYOUT: '1' }));
   await eventually(async () => {
@@ -89,13 +89,13 @@ it('two releases run beside each other, the newer layout is switched on and off 
   const { 200: went, 201: began, 409: full, 410: over, 503: unavailable, ...others } = load.statuses;
   expect([went, began, full, over].every((count) => count! > 0)).toBe(true);
   expect(others).toEqual({});
-  // A machine that stalls has Redis away for a service, which then says so.
+  // A 503 is accepted only if the machine stalled, so that an instance logged that Redis is unavailable.
   const stalled = started.some((service) => service.output().includes('Redis is unavailable'));
   expect(stalled ? undefined : unavailable).toBeUndefined();
   await expectEachLifeEndedOnce(scene);
 }, 400_000);
 
-/** The layouts of all records, and the names of the events that wait for delivery. */
+/** The layouts of all records, and the field names of the events that wait for delivery. */
 async function stored({ redis }: Scene): Promise<{ layouts: number[]; waiting: string[] }> {
   const layouts = new Set<number>();
   for (const key of await redis.keys('sg:*:u:*'))

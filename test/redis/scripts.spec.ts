@@ -36,12 +36,12 @@ const request = {
   endSessionIds: [],
 };
 
-/** `outbox_key` of `outbox`, `dead_letters_key` of `deadLetters`. */
+/** The local name of a key in Lua: `outbox_key` for `outbox`, `dead_letters_key` for `deadLetters`. */
 const keyLocal = (name: string): string =>
   `${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}_key`;
 
 describe('the scripts', () => {
-  it('are all defined, each by a pair of files', () => {
+  it('are all defined by a pair of files', () => {
     const files = readdirSync(join(FOLDER, 'scripts')).filter((file) => file.endsWith('.lua'));
     expect(files.toSorted()).toEqual(
       allScripts()
@@ -51,7 +51,7 @@ describe('the scripts', () => {
   });
 
   it.each(allScripts().flatMap((script) => LAYOUTS.map((layout) => [script.name, layout] as const)))(
-    '%s compiles, writing layout %i',
+    'include %s, which compiles for layout %i',
     async (name, layout) => {
       const lua = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout });
       expect(lua).not.toContain('@include');
@@ -60,19 +60,19 @@ describe('the scripts', () => {
   );
 
   it.each(allScripts())(
-    '$name has the same names in its header, its first lines and its function',
+    'include $name, which has the same names in its header, its first lines and its function',
     (script) => {
       const lua = readLua(`scripts/${script.name}`);
       const header = /^(?:--.*\n)+/.exec(lua)![0];
       expect(header).toContain(`-- ${script.name}: `);
       expect(header).toMatch(/^-- Returns /m);
 
-      // KEYS: the first lines name all of them in order, or the first alone.
+      // KEYS: the first lines name all of them in order, or only the first.
       const keys = SCRIPT_KEYS[script.subject as ScriptKeys['subject']].map(keyLocal);
       const named = /^local ([\w, ]+) = unpack\(KEYS\)$/m.exec(lua)?.[1]?.split(', ');
       expect(named ?? [/^local (\w+) = KEYS\[1\]$/m.exec(lua)?.[1]]).toEqual(named ? keys : [keys[0]]);
 
-      // ARGV: documented, named by the first lines, and given by the function, in one order.
+      // ARGV: the header, the first lines and the function have the same names in the same order.
       const locals = /^local ([\w, ]+) = unpack\(ARGV\)$/m.exec(lua)?.[1]?.split(', ') ?? [];
       expect(locals).toEqual(script.args);
       const [, block] = /^-- ARGV    ([\s\S]*?)^-- Returns /m.exec(header)!;
@@ -85,7 +85,7 @@ describe('the scripts', () => {
     },
   );
 
-  it('say the same as the source where both have to know', () => {
+  it('have the same constants as the TypeScript source', () => {
     const constants = (file: string): Record<string, string> =>
       Object.fromEntries(
         [...readLua(file).matchAll(/^local ([A-Z_]+) = '?(\w+)/gm)].map(([, constant, value]) => [
@@ -102,19 +102,19 @@ describe('the scripts', () => {
     });
   });
 
-  it('are sent again where the server has forgotten them', async () => {
+  it('are sent again if the server has forgotten them', async () => {
     await store.admit(request);
     await redis.script('FLUSH');
     expect(await store.admit(request)).toMatchObject({ outcome: 'admitted', created: false });
   });
 
-  it('leave nothing that gets old, as the commands of ioredis do', async () => {
+  it('leave no objects in the old generation of the heap, unlike the commands of ioredis', async () => {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as (options?: { type: 'minor' }) => void;
     const oldBytes = () =>
       getHeapSpaceStatistics().find(({ space_name }) => space_name === 'old_space')!.space_used_size;
-    /** Bytes that got old of a thousand commands, all of which were answered before any garbage was collected. */
-    const gotOld = async (send: () => Promise<unknown>): Promise<number> => {
+    /** The bytes in the old generation after a thousand commands, all answered before each garbage collection. */
+    const promotedBytes = async (send: () => Promise<unknown>): Promise<number> => {
       const sendMany = async () => Promise.all(Array.from({ length: 100 }, send));
       await sendMany();
       collect();
@@ -126,16 +126,16 @@ describe('the scripts', () => {
       return oldBytes() - before;
     };
     const { records } = userKeys('nobody');
-    const ours = await gotOld(() => link.hget(records, 'a field that is long enough to be seen'));
-    const theirs = await gotOld(() => redis.hget(records, 'a field that is long enough to be seen'));
-    // Where theirs leave nothing either, ioredis has mended it: see whether ShortLivedCommand can go.
+    const ours = await promotedBytes(() => link.hget(records, 'a field that is long enough to be seen'));
+    const theirs = await promotedBytes(() => redis.hget(records, 'a field that is long enough to be seen'));
+    // If this fails, ioredis has fixed the problem: check whether ShortLivedCommand can be removed.
     expect(theirs).toBeGreaterThan(200_000);
     expect(ours).toBeLessThan(theirs / 4);
-    expect(await gotOld(() => store.list('nobody'))).toBeLessThan(theirs / 4);
+    expect(await promotedBytes(() => store.list('nobody'))).toBeLessThan(theirs / 4);
   });
 
-  it('take two calls for a first phase, and one for a renewal', async () => {
-    // A server of its own: it counts the calls of all its clients.
+  it('need two calls for a first phase, and one for a renewal', async () => {
+    // A separate server, because the statistics count the calls of all clients.
     const server = await startOwnRedis();
     const own = connectPatiently(server.url);
     const admin = new Redis(server.url);
@@ -164,8 +164,8 @@ describe('the scripts', () => {
   });
 });
 
-describe('a limit that was lowered', () => {
-  it('lets running sessions go on, and tells a new one when enough of them would have left', async () => {
+describe('a lowered limit', () => {
+  it('lets running sessions continue, and reports when enough of them will have expired for a new one', async () => {
     const clock = new ManualClock();
     const { sessions: timed } = openRedisStore(link, POLICY, clock);
     const lowered = { ...request, quota: { maxSessions: 2 } };
@@ -174,7 +174,7 @@ describe('a limit that was lowered', () => {
       clock.advance(1_000);
     }
     expect(await timed.admit({ ...lowered, sessionId: 'a' })).toMatchObject({ outcome: 'admitted', live: 3 });
-    // b is silent for 2 s, c for 1 s: with b gone there are two still, with c gone there is a place.
+    // b is silent for 2 s, c for 1 s: after b expires there are still two sessions, after c expires there is a place.
     expect(await timed.admit({ ...lowered, sessionId: 'd' })).toMatchObject({
       outcome: 'limit-reached',
       retryAt: clock.now() - 1_000 + POLICY.expireAfterMs,
@@ -183,7 +183,7 @@ describe('a limit that was lowered', () => {
 });
 
 describe('the clock', () => {
-  it("is the server's, whatever this machine says", async () => {
+  it('is that of the server, even if the clock of the instance is wrong', async () => {
     const wrong = new (class extends Clock {
       override now(): number {
         return 0;
@@ -197,7 +197,7 @@ describe('the clock', () => {
 });
 
 describe('the keys', () => {
-  it('have small indexes, in the compact encoding, with ids of 36 characters', async () => {
+  it('have small indexes in the compact encoding, even for ids of 36 characters', async () => {
     const id = (n: number): string => `0199a0b0-0000-7000-8000-${String(n).padStart(12, '0')}`;
     const { index } = userKeys(id(0));
     const neighbours = Array.from({ length: 100_000 }, (_, n) => id(n)).filter(
@@ -209,14 +209,14 @@ describe('the keys', () => {
     expect(await redis.object('ENCODING', index)).toMatch(/^(listpack|ziplist)$/);
   });
 
-  it('are gone when a first phase did not arrive', async () => {
+  it('are deleted if a first phase did not arrive', async () => {
     const admission = await store.admit(request);
     expect(await redis.keys('sg:*:[ux]*')).toHaveLength(3);
     if (admission.outcome === 'admitted') await store.withdraw(admission.place);
     expect(await redis.keys('sg:*:[ux]*')).toEqual([]);
   });
 
-  it('are gone when a session was expired', async () => {
+  it('are deleted after a session has expired', async () => {
     const clock = new ManualClock();
     const { sessions: timed } = openRedisStore(link, POLICY, clock);
     await timed.admit(request);

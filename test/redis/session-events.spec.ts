@@ -9,7 +9,7 @@ import { filmOf } from '../support/windows.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
 import { until } from '../support/until.js';
 
-/** Live events between processes that share nothing but Redis, which may lose their connections. */
+/** Live events between processes that share only Redis, and whose connections may break. */
 
 const { url, redis, empty } = useRedisDatabase();
 const connections = [useConnection(() => url), useConnection(() => url)];
@@ -26,7 +26,7 @@ const request = (sessionId: string) => ({
   endSessionIds: [],
 });
 
-/** Of these alone: other suites watch on the same server. */
+/** Closes the connections of the subscribers of this suite only, because other suites use the same server. */
 async function cutSubscribers(): Promise<number> {
   const here = new RegExp(`^id=(\\d+) .* db=${process.env.JEST_WORKER_ID} sub=[1-9]`, 'gm');
   const clients = [...((await redis.client('LIST')) as string).matchAll(here)];
@@ -34,8 +34,8 @@ async function cutSubscribers(): Promise<number> {
   return clients.length;
 }
 
-describe('what one process does', () => {
-  it('is told by another', async () => {
+describe('an event of one process', () => {
+  it('reaches a listener of another process', async () => {
     const [one, other] = open();
     const seen: SessionEvent[] = [];
     await other!.events.watch('ana', undefined, (event) => seen.push(event));
@@ -47,7 +47,7 @@ describe('what one process does', () => {
     expect(seen.map(({ type }) => type)).toEqual(['session.started', 'session.ended']);
   });
 
-  it('is told once, and all of it, though the connection that tells it is lost again and again', async () => {
+  it('reaches the listener exactly once, even if the connection breaks repeatedly', async () => {
     const [one, other] = open();
     const seen: string[] = [];
     await other!.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
@@ -63,11 +63,11 @@ describe('what one process does', () => {
     expect(cut).toBeGreaterThan(0);
   });
 
-  it('is not told to a watcher in another database of the same server', async () => {
+  it('does not reach a listener in another database of the same server', async () => {
     const [one, other] = open();
     const [seen, later]: string[][] = [[], []];
     await other!.events.watch('ana', undefined, ({ id }) => seen!.push(id));
-    // A message of the neighbour makes them look, and there is nothing new in this one.
+    // A message from another database makes the listener read its own database, which has no new event.
     await redis.publish('sg:u:ana', '1-1');
     const { stop } = await one!.events.watch('ana', undefined, ({ id }) => later!.push(id));
     await one!.sessions.admit(request('tv'));
@@ -78,17 +78,17 @@ describe('what one process does', () => {
     stop();
   });
 
-  it('is found by the next look where a message was lost', async () => {
+  it('is found by the next refresh if its message was lost', async () => {
     const [one, other] = open();
     const seen: string[] = [];
     await other!.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
-    await other!.events.refresh(); // its own first look is done by then
-    // Written down, and the message lost.
+    await other!.events.refresh(); // after this the first refresh has finished
+    // The event is stored, but no message is sent.
     await redis.xadd(userKeys('ana').ofPartition.ring, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user');
     expect(seen).toEqual([]);
     await other!.events.refresh();
     expect(seen).toEqual(['tv']);
-    // Where it would resume moves on with what happens to others in the partition.
+    // The position to resume from also advances with events of other users of the partition.
     const id = await redis.xadd(
       userKeys('ana').ofPartition.ring,
       '*',
@@ -102,7 +102,7 @@ describe('what one process does', () => {
     await until(() => seen.length === 2);
   });
 
-  it('is told live again after a connection went silent, because each refresh pings the subscriber', async () => {
+  it('arrives live after the connection of the subscriber went silent, because each refresh pings it', async () => {
     const [one] = open();
     const valve = await ReplyValve.open(url);
     const connection = connectRedis({ REDIS_URL: valve.url }, QUIET, 3_000);
@@ -116,7 +116,7 @@ describe('what one process does', () => {
     const seen: string[] = [];
     await other.events.watch('ana', undefined, ({ sessionId }) => seen.push(sessionId));
     valve.loseHost();
-    // The connection for commands notices by its time-outs. Nothing is asked on the subscriber's, so it cannot notice.
+    // Commands detect the lost host by their time-outs. The subscriber sends no commands, so that it cannot detect it.
     await until(works, 30_000);
     await other.events.refresh();
     await one!.sessions.admit(request('tv'));
@@ -130,7 +130,7 @@ describe('what one process does', () => {
     }
   });
 
-  it('is said to be incomplete where the ring has gone on', async () => {
+  it('is reported as possibly missed if it is no longer in the ring', async () => {
     const [one] = open();
     const { position, stop } = await one!.events.watch('ana', undefined, () => undefined);
     stop();

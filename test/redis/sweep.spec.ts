@@ -12,7 +12,7 @@ const link = useConnection(() => url);
 beforeEach(empty);
 
 describe('a sweep', () => {
-  it('goes on where the clock was set back by hours, and leaves no partition alone because of it', async () => {
+  it('skips no partition after the clock was set back by hours', async () => {
     const clock = new ManualClock();
     const { sessions } = openRedisStore(link(), POLICY, clock);
     await sessions.expireIdle({ maxSessions: 10, shared: true });
@@ -23,7 +23,7 @@ describe('a sweep', () => {
     expect(await sessions.expireIdle({ maxSessions: 10, shared: true })).toMatchObject({ expired: 1 });
   });
 
-  it('leaves a partition alone for 0.8 s after it was swept to its end', async () => {
+  it('skips a partition for 0.8 s after it was swept completely', async () => {
     const clock = new ManualClock();
     const { sessions } = openRedisStore(link(), POLICY, clock);
     await sessions.expireIdle({ maxSessions: 10, shared: true });
@@ -37,7 +37,7 @@ describe('a sweep', () => {
     expect(await redis.hget(state, 'swept')).toBe(String(clock.now()));
   });
 
-  it('looks at few records in a step, however many users are due and however many records each has', async () => {
+  it('reads a limited number of records in a step, for any number of users and records', async () => {
     const clock = new ManualClock();
     const { sessions } = openRedisStore(link(), POLICY, clock);
     const keys = userKeys('ana');
@@ -58,7 +58,7 @@ describe('a sweep', () => {
       const { more } = await expire(scripts, keys.ofPartition, clock.now(), 20);
       steps.push([more, await left()]);
     }
-    // Two users have 200 records, and with them a step is full.
+    // Two users have 200 records, which is the maximum of a step.
     expect(steps).toEqual([
       ['now', 3],
       ['now', 1],

@@ -8,7 +8,10 @@ import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, eventsOf } from '../support/stores.js';
 import { filmOf } from '../support/windows.js';
 
-/** Values that this release cannot read, of other releases or of others: set aside, counted, and in nobody's way. */
+/**
+ * Values that this release cannot read, whoever wrote them: they are moved to the quarantine, counted, and block
+ * nothing.
+ */
 
 const { url, redis, empty } = useRedisDatabase();
 const link = useConnection(() => url);
@@ -44,7 +47,7 @@ async function watch(userId: string, sessionId = 'tv'): Promise<void> {
 }
 const sweep = async (): Promise<number> => (await store.sessions.expireIdle({ maxSessions: 1_000 })).expired;
 const bucketOf = (userId: string): string => /\d+$/.exec(userKeys(userId).records)![0];
-/** Puts a value in the place of a user's records, and has the sweep find it at this instant. */
+/** Replaces the records of a user by this value, and makes it due for the sweep at this instant. */
 async function spoil(userId: string, value: string | Buffer, dueAt = clock.now()): Promise<void> {
   const { records, index, ofPartition } = userKeys(userId);
   await redis.hset(records, userId, value);
@@ -70,7 +73,7 @@ const asideOf = (userId: string): Promise<Record<string, string>> =>
 const typesOf = (events: readonly SessionEvent[]): string[] => events.map(({ type }) => type);
 
 describe('a value that cannot be read', () => {
-  it('is set aside by the sweep, which claims and reports the expiries beside it exactly once', async () => {
+  it('is moved to the quarantine by the sweep, which claims and reports other expiries exactly once', async () => {
     await watch('ana');
     clock.advance(POLICY.expireAfterMs);
     const beside = another('ana', 'same bucket');
@@ -89,7 +92,7 @@ describe('a value that cannot be read', () => {
     expect(lines).toEqual([expect.stringContaining('cannot read')]);
   });
 
-  it('is logged once, by an instance that set none aside itself as well', async () => {
+  it('is logged once, also by an instance that did not move it', async () => {
     await sweep();
     const beside = userKeys('ana').ofPartition.state;
     await redis.hincrby(beside, 'unreadable', 1);
@@ -99,7 +102,7 @@ describe('a value that cannot be read', () => {
     expect(lines).toHaveLength(1);
   });
 
-  it('counts as no records for a reader, and leaves with the next change', async () => {
+  it('reads like a user without sessions, and is moved with the next change', async () => {
     await spoil('ana', 'xxxxx');
     expect(await store.sessions.list('ana')).toEqual({ quota: undefined, sessions: [] });
     expect(await redis.hget(userKeys('ana').records, 'ana')).toBe('xxxxx');
@@ -109,27 +112,31 @@ describe('a value that cannot be read', () => {
     expect(await store.sessions.ledger()).toMatchObject({ admitted: 1, unreadable: 1 });
   });
 
-  it.each(['admit', 'confirm', 'withdraw', 'keepAlive', 'end'] as const)('never fails %s', async (verb) => {
-    const admission = await store.sessions.admit(request('ana'));
-    if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
-    const whole = (await redis.hgetBuffer(userKeys('ana').records, 'ana'))!;
-    const call = {
-      admit: () => store.sessions.admit(request('ana')),
-      confirm: () => store.sessions.confirm(admission.place),
-      withdraw: () => store.sessions.withdraw(admission.place),
-      keepAlive: () => store.sessions.keepAlive('ana', 'tv'),
-      end: () => store.sessions.end('ana', 'all', 'user'),
-    }[verb];
-    // Cut short at each byte but the first, which alone is a value without records; of a layout to come; and not ours.
-    const cut = Array.from({ length: whole.length - 2 }, (_, at) => whole.subarray(0, at + 2));
-    const bad = [...cut, Buffer.from([3, ...whole.subarray(1)]), Buffer.from(''), Buffer.from('xxxxx')];
-    for (const [n, value] of bad.entries()) {
-      await spoil('ana', value);
-      await call();
-      expect(await store.sessions.ledger()).toMatchObject({ unreadable: n + 1 });
-      expect(await redis.hgetBuffer(userKeys('ana').records, 'ana')).not.toEqual(value);
-    }
-  });
+  it.each(['admit', 'confirm', 'withdraw', 'keepAlive', 'end'] as const)(
+    'does not make %s fail',
+    async (verb) => {
+      const admission = await store.sessions.admit(request('ana'));
+      if (admission.outcome !== 'admitted') throw new Error(admission.outcome);
+      const whole = (await redis.hgetBuffer(userKeys('ana').records, 'ana'))!;
+      const call = {
+        admit: () => store.sessions.admit(request('ana')),
+        confirm: () => store.sessions.confirm(admission.place),
+        withdraw: () => store.sessions.withdraw(admission.place),
+        keepAlive: () => store.sessions.keepAlive('ana', 'tv'),
+        end: () => store.sessions.end('ana', 'all', 'user'),
+      }[verb];
+      // Cut short at each byte (one byte alone is a valid value without records), of a later layout, and of another
+      // program.
+      const cut = Array.from({ length: whole.length - 2 }, (_, at) => whole.subarray(0, at + 2));
+      const bad = [...cut, Buffer.from([3, ...whole.subarray(1)]), Buffer.from(''), Buffer.from('xxxxx')];
+      for (const [n, value] of bad.entries()) {
+        await spoil('ana', value);
+        await call();
+        expect(await store.sessions.ledger()).toMatchObject({ unreadable: n + 1 });
+        expect(await redis.hgetBuffer(userKeys('ana').records, 'ana')).not.toEqual(value);
+      }
+    },
+  );
 
   it('may have any bytes', async () => {
     await fc.assert(
@@ -149,7 +156,7 @@ describe('a value that cannot be read', () => {
     );
   });
 
-  it('is kept in a bounded number and length', async () => {
+  it('is kept in the quarantine up to a maximum number and length', async () => {
     const { partition } = userKeys('ana').ofPartition;
     let made = 0;
     for (let n = 0; made < 70; n++) {
@@ -169,7 +176,7 @@ describe('a value that cannot be read', () => {
 
 describe('a key of a wrong type', () => {
   it.each(['records', 'index'] as const)(
-    'in the place of %s of a bucket holds up no other bucket',
+    'in the place of the %s of a bucket does not block other buckets',
     async (which) => {
       const other = another('ana', 'same partition');
       await watch('ana');
@@ -185,7 +192,7 @@ describe('a key of a wrong type', () => {
     },
   );
 
-  it('in the place of the state of a partition holds up no other partition, and is logged once', async () => {
+  it('in the place of the state of a partition does not block other partitions, and is logged once', async () => {
     const other = another('ana', 'another partition');
     await watch('ana');
     await watch(other);
@@ -209,7 +216,7 @@ describe('an event that cannot be read', () => {
     ['e9', '{}'],
   ] as const;
 
-  it('leaves the outbox for the quarantine, and the others of its partition are delivered', async () => {
+  it('is moved from the outbox to the quarantine, and the other events of its partition are delivered', async () => {
     const { outbox, aside } = userKeys('ana').ofPartition;
     for (const [field, text] of BAD) await redis.xadd(outbox, '*', field, text);
     await watch('ana');
@@ -224,7 +231,7 @@ describe('an event that cannot be read', () => {
     expect(lines).toHaveLength(1);
   });
 
-  it('is neither listed among the dead letters nor put back', async () => {
+  it('is not listed as a dead letter, and not replayed', async () => {
     const { deadLetters } = userKeys('ana').ofPartition;
     await redis.xadd(deadLetters, '*', 'e', 'nonsense', 'tries', 1, 'failure', 'none');
     await redis.xadd(deadLetters, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user', 'tries', 2, 'failure', 'no');
@@ -234,7 +241,7 @@ describe('an event that cannot be read', () => {
     expect(await store.sessions.ledger()).toMatchObject({ unreadable: 1 });
   });
 
-  it('is passed over by watchers', async () => {
+  it('is skipped for listeners', async () => {
     await redis.xadd(userKeys('ana').ofPartition.ring, '*', 'e', 'nonsense');
     await watch('ana');
     expect(typesOf(await eventsOf(store, 'ana'))).toEqual(['session.started']);

@@ -9,7 +9,7 @@ export interface EventSourceClient {
   comments(): number;
   /** The id to resume after. Browsers also take it from events that have only an id. */
   lastEventId(): string | undefined;
-  /** The last delay that it was told to wait before it reconnects, in milliseconds. */
+  /** The last delay before a new connection that the server sent, in milliseconds. */
   retryMs(): number | undefined;
   /** Resolves with the body of a reply that is no event stream. */
   problem(): Promise<{ code: string }>;

@@ -11,21 +11,21 @@ import { QUIET } from './redis-database.js';
 
 const ROOT = join(__dirname, '../..');
 /**
- * The release whose layout is the one before: what `nest build` made of it, without source maps, and the packages that
- * this release no longer has.
+ * The previous release, with the older layout: its build without source maps, and those of its packages that this
+ * release no longer has.
  */
 const RELEASE = 'release-0.1.0';
 
 /**
- * Unpacks the built service of the release before and gives its folder, whose `dist` has it. It lies under node_modules, so that it finds the
- * packages of this release, and so that nothing that looks at the sources sees it.
+ * Unpacks the built service of the previous release into `dist` of the returned folder. The folder is under
+ * node_modules, so that the service finds the packages of this release, and tools that check the sources ignore it.
  */
 export function unpackFormerRelease(): string {
   const archive = join(ROOT, 'test/fixtures', `${RELEASE}.tgz`);
   const digest = hash('sha1', readFileSync(archive));
   const folder = join(ROOT, 'node_modules/.cache/streamgate', `${RELEASE}-${digest.slice(0, 8)}`);
   if (existsSync(join(folder, 'dist/main.js'))) return folder;
-  // Another worker may unpack it at the same time: each in a folder of its own, and one of them stays.
+  // Another worker may unpack it at the same time. Each uses its own folder, and one of them is renamed.
   const own = `${folder}-${process.pid}`;
   mkdirSync(join(own, 'dist'), { recursive: true });
   execFileSync('tar', ['-xzf', archive, '-C', join(own, 'dist')]);
@@ -37,7 +37,7 @@ export function unpackFormerRelease(): string {
   return folder;
 }
 
-/** As much as is used of what release 0.1.0 exports. */
+/** The exports of release 0.1.0 that the tests use. */
 interface FormerModules {
   readonly connection: {
     connectRedis(config: { REDIS_URL: string }, availability: unknown, timeoutMs: number): FormerRedis;
@@ -61,7 +61,7 @@ interface FormerRedis {
   once(event: 'ready', listener: () => void): void;
 }
 
-/** The Redis store of the release before, behind the port of this one. */
+/** The Redis store of the previous release, with the port of this release. */
 export async function openFormerStore(
   url: string,
 ): Promise<{ open(policy: Policy, clock: Clock): SessionRepository; close(): Promise<unknown> }> {

@@ -21,7 +21,7 @@ export class HeldOrigin {
       announce(release);
     } else this.answer(stream, response);
   });
-  /** Where a stream has moved to. */
+  /** The target of the redirect for a stream. */
   readonly redirects = new Map<string, string>();
   template = '';
 
@@ -36,14 +36,14 @@ export class HeldOrigin {
     await new Promise((resolve) => this.server.close(resolve));
   }
 
-  /** Holds the next answer for a stream; resolves, once it was asked for, with what lets it go. */
+  /** Holds the next answer for a stream. Resolves when the request arrives, with a function that sends the answer. */
   hold(stream: string): Promise<() => void> {
     return new Promise((resolve) => {
       this.held.set(stream, resolve);
     });
   }
 
-  /** Answers whatever is held, and holds nothing any more. */
+  /** Sends all held answers, and holds no more. */
   release(): void {
     this.held.clear();
     for (const release of this.unanswered) release();
@@ -87,7 +87,7 @@ export class HeldOrigin {
   }
 }
 
-/** Something to read again every half second. */
+/** A live playlist, which is read again every half second. */
 const LIVE =
   '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:100\n#EXTINF:1,\n0.ts\n#EXTINF:1,\n1.ts\n';
 

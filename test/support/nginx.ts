@@ -59,13 +59,13 @@ export class Nginx {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.process = server;
-    let told = '';
-    server.stderr.on('data', (chunk) => (told += String(chunk)));
-    server.on('error', (error) => (told += error.message));
+    let output = '';
+    server.stderr.on('data', (chunk) => (output += String(chunk)));
+    server.on('error', (error) => (output += error.message));
     const deadline = performance.now() + 10_000;
     while (!(await fetch(url).catch(() => undefined))) {
       if (server.exitCode !== null || performance.now() > deadline)
-        throw new Error(`nginx did not start:\n${told}`);
+        throw new Error(`nginx did not start:\n${output}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

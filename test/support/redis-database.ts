@@ -37,19 +37,19 @@ interface RedisDatabase {
   readonly empty: () => Promise<void>;
 }
 
-/** A log for connections whose losses are not the test's business. */
+/** Ignores the log lines of connections, for tests that are not about them. */
 export const QUIET = new Availability({
   log: () => undefined,
   warn: () => undefined,
   error: () => undefined,
 });
 
-/** A connection as the service makes it, but for its patience with a machine that has other work to do. */
+/** A connection like that of the service, but with a longer time-out, because the machine may be busy. */
 export function connectPatiently(url: string): RedisLink {
   return connectRedis({ REDIS_URL: url }, QUIET, 15_000);
 }
 
-/** A link that is ready for the tests of the suite that calls this, and closed after them. */
+/** A link for the calling suite, which is ready before its tests and closed after them. */
 export function useConnection(url: () => string): () => RedisLink {
   let link: RedisLink;
   beforeAll(async () => {

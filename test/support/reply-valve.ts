@@ -54,7 +54,7 @@ export class ReplyValve {
       });
   }
 
-  /** Breaks what is open now; new connections work. */
+  /** Closes all open connections; new connections work. */
   cut(): void {
     for (const socket of this.sockets) socket.destroy();
   }

@@ -17,18 +17,18 @@ import { POLICY, openRedisStore } from './stores.js';
 import { until } from './until.js';
 import { filmOf } from './windows.js';
 
-/** Within what the contract has another instance deliver what a dead one left. */
-export const HEIR_MS = 30_000;
+/** The time within which another instance must deliver the events of a dead one. */
+export const TAKEOVER_MS = 30_000;
 export const [FILM, NEWS] = ['test-pattern', 'colour-bars'] as const;
 
-/** A start takes a second of CPU, and has 20 s. */
+/** Limits concurrent starts, because each takes a second of CPU and must finish within 20 s. */
 const fewStarts = pLimit(2);
 
-/** What one test has to itself: a database, a receiver of callbacks, and the processes that it starts. */
+/** The resources of one test: a database, a receiver of callbacks, and the processes that the test starts. */
 export class Scene {
   readonly receiver = new CallbackReceiver();
   readonly redis: Redis;
-  /** The ports, on a connection of the test's own that waits for Redis as long as it takes. */
+  /** The ports, on a connection of the test with a long time-out. */
   readonly store: ReturnType<typeof openRedisStore>;
   private readonly cleanUp = new AsyncDisposableStack();
 
@@ -41,7 +41,7 @@ export class Scene {
     this.store = openRedisStore(this.link, POLICY, new Clock());
   }
 
-  /** On a database of a server that others use as well, or on a server of its own, which ends with it. */
+  /** Opens a scene on a database of a shared server, or on a server that it stops at its end. */
   static async open(redis: string | OwnRedisServer): Promise<Scene> {
     const scene = new Scene(typeof redis === 'string' ? redis : redis.url);
     if (typeof redis !== 'string') scene.atEnd(() => redis.stop());
@@ -57,14 +57,14 @@ export class Scene {
     await this.cleanUp.disposeAsync();
   }
 
-  /** The last thing first. */
+  /** Registers an action for the end of the scene. The actions run in reverse order. */
   atEnd(action: () => unknown): void {
     this.cleanUp.defer(async () => {
       await action();
     });
   }
 
-  /** Starts an instance that delivers all events, to a path of its own name. `folder`: of another release. */
+  /** Starts an instance that delivers all events to the path `/name`. `folder` is that of another release. */
   async start(
     name: string,
     environment: Record<string, string> = {},
@@ -86,7 +86,7 @@ export class Scene {
     return service;
   }
 
-  /** Has a session begin without a service. */
+  /** Starts a session without a service. */
   async begin(userId: string): Promise<void> {
     const { sessions } = this.store;
     const session = {
@@ -102,30 +102,31 @@ export class Scene {
     if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
   }
 
-  told(...types: string[]): Delivery[] {
+  /** The callbacks of these types that the receiver got so far. */
+  deliveriesOf(...types: string[]): Delivery[] {
     return this.receiver.deliveries.filter(({ event }) => types.includes(event.type));
   }
 
   async allDelivered(withinMs?: number): Promise<void> {
     await until(async () => {
-      await sleep(100); // to ask costs more than other polls
+      await sleep(100); // this request is more expensive than that of other polls
       return (await this.store.outbox.state()).waiting === 0;
     }, withinMs);
   }
 
-  /** How many events instances have been given, dead ones as well. */
-  async given(): Promise<number> {
-    return Number(await this.redis.call('EVAL', GIVEN, 0));
+  /** The number of events that instances, including dead ones, have taken and not acknowledged. */
+  async unacknowledged(): Promise<number> {
+    return Number(await this.redis.call('EVAL', UNACKNOWLEDGED, 0));
   }
 
-  /** When Redis was swept as a whole for the last time, in Unix milliseconds; 0 for not yet. */
+  /** When all partitions had been swept for the last time, in Unix milliseconds; 0 if not yet. */
   async lastSweep(): Promise<number> {
     const keys = Array.from({ length: PARTITIONS }, (_, at) => partitionKeys(at).state);
     const swept = await Promise.all(keys.map((state) => this.redis.hget(state, 'swept')));
     return Math.min(...swept.map(Number));
   }
 
-  /** The ledger beside the sessions that there are by the records, at one instant: nothing runs while a script does. */
+  /** The ledger and the number of live sessions by the records, at one instant, because one script reads both. */
   async snapshot(): Promise<Snapshot> {
     const [counts, values] = (await this.redis.callBuffer('EVAL', SNAPSHOT, 0)) as [Buffer[], Buffer[]];
     const [admitted, expired, ended, undone] = counts.map(Number) as [number, number, number, number];
@@ -136,7 +137,7 @@ export class Scene {
   async expectToBalanceUntil(over: () => boolean): Promise<void> {
     while (!over()) {
       const { ledger, live } = await this.snapshot();
-      expect({ ...ledger, admitted: ledger.admitted - livingBy(ledger) + live }).toEqual(ledger);
+      expect({ ...ledger, admitted: ledger.admitted - liveByLedger(ledger) + live }).toEqual(ledger);
       await sleep(100);
     }
   }
@@ -147,7 +148,7 @@ interface Snapshot {
   readonly live: number;
 }
 
-const GIVEN = `
+const UNACKNOWLEDGED = `
 local given = 0
 for _, outbox in ipairs(redis.call('KEYS', 'sg:*:o')) do
   given = given + (redis.pcall('XPENDING', outbox, 'callbacks')[1] or 0)
@@ -167,17 +168,17 @@ end
 for i = 1, 4 do counts[i] = tostring(counts[i]) end
 return { counts, values }`;
 
-function livingBy({ admitted, expired, ended, undone }: Ledger): number {
+function liveByLedger({ admitted, expired, ended, undone }: Ledger): number {
   return admitted - expired - ended - undone;
 }
 
-/** Viewers of all sorts, who ask whichever instance is there and do not mind how it answers. */
+/** Viewers who send all kinds of requests to random instances, and ignore failures. */
 export class Load {
   over = false;
   readonly statuses: Record<string, number> = {};
   private readonly lives = new Map<ServiceProcess, Set<string>>();
 
-  /** May change while it runs. */
+  /** The list of services may change while the load runs. */
   constructor(private readonly services: readonly ServiceProcess[]) {}
 
   async run(viewers: number): Promise<void> {
@@ -191,15 +192,15 @@ export class Load {
     );
   }
 
-  /** The lives that this one granted in replies that arrived. */
+  /** The lives of sessions that this service admitted, by the replies that arrived. */
   livesOf(service: ServiceProcess): string[] {
     return [...(this.lives.get(service) ?? [])];
   }
 
   private async act(): Promise<void> {
-    const service = any(this.services);
+    const service = randomOf(this.services);
     const user_id = `user-${Math.floor(Math.random() * 50)}`;
-    const session_id = any(SESSIONS);
+    const session_id = randomOf(SESSIONS);
     const own = `${service.url}/v1/users/${user_id}/sessions/${session_id}`;
     const watch = async (stream_id: string, more: object = {}): Promise<void> => {
       const { status, body } = await service.ask({ user_id, session_id, stream_id, ...more });
@@ -209,15 +210,17 @@ export class Load {
       const lives = this.lives.get(service) ?? new Set();
       this.lives.set(service, lives.add([user_id, session_id, started_at].join(' ')));
     };
-    switch (pick([60, 'ask'], [10, 'move'], [8, 'replace'], [8, 'end'], [4, 'keep alive'], [10, 'leave'])) {
+    switch (
+      weightedChoice([60, 'ask'], [10, 'move'], [8, 'replace'], [8, 'end'], [4, 'keep alive'], [10, 'leave'])
+    ) {
       case 'ask':
         return watch(FILM);
       case 'move':
         return watch(NEWS);
       case 'replace':
-        return watch(FILM, { end_session_ids: [any(SESSIONS), any(SESSIONS)] });
+        return watch(FILM, { end_session_ids: [randomOf(SESSIONS), randomOf(SESSIONS)] });
       case 'leave':
-        return leave(service, { user_id, session_id, stream_id: any([FILM, NEWS]) });
+        return leave(service, { user_id, session_id, stream_id: randomOf([FILM, NEWS]) });
       case 'end':
         return void (await fetch(own, { method: 'DELETE' }));
       case 'keep alive':
@@ -232,7 +235,7 @@ export class Load {
 
 const SESSIONS = ['a', 'b', 'c', 'd', 'e'];
 
-/** Asks for a phase, and is gone before it comes, if only just. */
+/** Requests a phase, and disconnects at about the time of the reply. */
 async function leave({ url }: ServiceProcess, body: object): Promise<void> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname).on('error', () => undefined);
@@ -244,7 +247,7 @@ async function leave({ url }: ServiceProcess, body: object): Promise<void> {
   socket.destroy();
 }
 
-/** The first delivery of each event of a session came after that of each older one. */
+/** Expects that the events of each session were first delivered in order. */
 function expectInOrder(deliveries: readonly Delivery[]): void {
   const firsts = [...new Map(deliveries.toReversed().map((delivery) => [delivery.id, delivery])).values()];
   const bySession = Map.groupBy(
@@ -257,26 +260,27 @@ function expectInOrder(deliveries: readonly Delivery[]): void {
   }
 }
 
-/** When everything is over: nothing was lost, nothing told under two names, and the ledger says the same. */
+/** Waits for all deliveries, then expects that no event was lost or had two ids, and that the ledger agrees. */
 export async function expectEachLifeEndedOnce(scene: Scene): Promise<void> {
   const { store, receiver } = scene;
   await until(async () => (await scene.snapshot()).live === 0);
-  await scene.allDelivered(HEIR_MS);
+  await scene.allDelivered(TAKEOVER_MS);
   const ledger = await store.sessions.ledger();
-  const ends = Map.groupBy(scene.told('session.expired', 'session.ended'), lifeOf);
+  const ends = Map.groupBy(scene.deliveriesOf('session.expired', 'session.ended'), lifeOf);
   expect([...ends].filter(([, deliveries]) => idsOf(deliveries).size !== 1)).toEqual([]);
   expect({
     admitted: ends.size + ledger.undone,
-    expired: idsOf(scene.told('session.expired')).size,
-    ended: idsOf(scene.told('session.ended')).size,
+    expired: idsOf(scene.deliveriesOf('session.expired')).size,
+    ended: idsOf(scene.deliveriesOf('session.ended')).size,
     undone: ledger.undone,
     unreadable: 0,
   }).toEqual(ledger);
-  const begun = scene.told('session.started').map(lifeOf);
+  const begun = scene.deliveriesOf('session.started').map(lifeOf);
   expect(begun.filter((life) => !ends.has(life))).toEqual([]);
   expectInOrder(receiver.deliveries);
   expect(await store.outbox.state()).toMatchObject({ lost: 0, deadLetters: 0 });
-  expect(Math.min(ledger.admitted, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0); // the load was one
+  // The load must have caused all outcomes.
+  expect(Math.min(ledger.admitted, ledger.expired, ledger.ended, ledger.undone)).toBeGreaterThan(0);
 }
 
 export function idsOf(deliveries: readonly Delivery[]): Set<string> {
@@ -285,15 +289,15 @@ export function idsOf(deliveries: readonly Delivery[]): Set<string> {
 
 /** A receiver that fails now and then. */
 export function answerMostly(): 200 | 503 | 'hang up' {
-  return pick<200 | 503 | 'hang up'>([95, 200], [3, 503], [2, 'hang up']);
+  return weightedChoice<200 | 503 | 'hang up'>([95, 200], [3, 503], [2, 'hang up']);
 }
 
-/** One life of a session. */
+/** Identifies one life of a session id, from its start to its end. The same id may start again later. */
 export function lifeOf({ event: { data } }: Delivery): string {
   return [data.user_id, data.session_id, data.started_at].join(' ');
 }
 
-/** Asks for a phase until there is an answer: a machine under load may keep Redis from giving one in time. */
+/** Requests a phase until the answer is not 503, which may occur if the machine is busy. */
 export async function ask(
   service: ServiceProcess,
   user_id: string,
@@ -309,7 +313,7 @@ export async function ask(
   }
 }
 
-/** Likewise. */
+/** Posts until the answer is not 503. */
 export async function post(service: ServiceProcess, path: string, body: object = {}): Promise<unknown> {
   for (;;) {
     const reply = await fetch(service.url + path, {
@@ -326,11 +330,11 @@ export function names(prefix: string, count: number): string[] {
   return Array.from({ length: count }, (_, n) => `${prefix}-${n}`);
 }
 
-function any<T>(choices: readonly T[]): T {
+function randomOf<T>(choices: readonly T[]): T {
   return choices[Math.floor(Math.random() * choices.length)]!;
 }
 
-/** One of these, as often as it weighs. */
-function pick<T>(...choices: readonly [weight: number, choice: T][]): T {
-  return any(choices.flatMap(([weight, choice]) => Array.from({ length: weight }, () => choice)));
+/** A random choice, with the given weights. */
+function weightedChoice<T>(...choices: readonly [weight: number, choice: T][]): T {
+  return randomOf(choices.flatMap(([weight, choice]) => Array.from({ length: weight }, () => choice)));
 }

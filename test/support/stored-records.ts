@@ -15,7 +15,9 @@ export function layoutOf(value: Buffer): 1 | 2 {
   return value[0]! % 16 === 2 && value[0]! < 0x20 ? 2 : 1;
 }
 
-/** The records of one user under the usual policy, of either layout, read by other means than those that wrote them. */
+/**
+ * Reads the records of one user, in either layout, with the default policy. Independent of the code that wrote them.
+ */
 export function readStoredRecords(value: Buffer): StoredRecord[] {
   return layoutOf(value) === 2 ? readLayout2(value) : readLayout1(value);
 }
@@ -50,7 +52,7 @@ function recordOf(code: number, activeAt: number, playsMs: number): StoredRecord
   return { status, dueAt: EPOCH + activeAt + lasts };
 }
 
-/** Where the bytes go on after so many texts, each with its length before it. */
+/** The offset after this number of texts, each of which has its length before it. */
 function skipTexts(value: Buffer, from: number, count: number): number {
   let at = from;
   for (let text = 0; text < count; text++) at += 1 + value[at]!;

@@ -26,7 +26,7 @@ export const POLICY: Policy = {
   pacedAheadMs: 40_000,
 };
 
-/** The ports to one store, as in one process. */
+/** The ports to one store, as one process has them. */
 export interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
@@ -41,7 +41,7 @@ export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Sto
   return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
 }
 
-/** The store of one process. It writes this layout, the newest unless a test says otherwise. */
+/** The Redis store of one process, which writes this layout, by default the newest. */
 export function openRedisStore(
   link: RedisLink,
   policy: Policy,

@@ -69,8 +69,8 @@ export function useStage(environment: Record<string, string>): Stage {
   return stage;
 }
 
-/** The next result; for a phase, a summary in one line. */
-export async function told(results: AsyncIterator<client.WatchResult, undefined>): Promise<unknown> {
+/** Waits for the next result; returns a phase as a summary in one line. */
+export async function nextResult(results: AsyncIterator<client.WatchResult, undefined>): Promise<unknown> {
   const { value } = await results.next();
   if (value?.type !== 'phase') return value;
   return `${value.session.streamId} ${value.phase.index}${value.readmitted ? ' readmitted' : ''}`;

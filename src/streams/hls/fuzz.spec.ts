@@ -14,7 +14,7 @@ import {
   readPlaylistInSlices,
 } from './playlist.js';
 
-/** How many mutated playlists are read; `FUZZ_RUNS=50000 npm test -- src/streams/hls/fuzz` takes some minutes. */
+/** The number of mutated playlists. `FUZZ_RUNS=50000 npm test -- src/streams/hls/fuzz` takes some minutes. */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 1_000);
 
 const PIECES = [
@@ -67,7 +67,7 @@ function mutate(text: string, changes: readonly Mutation[]): string {
     const from = at % (mutated.length + 1);
     mutated = mutated.slice(0, from) + by + mutated.slice(from + length);
   }
-  // Without its first line it is no playlist, and nothing more is tried.
+  // A text without this first line would be refused at once.
   return mutated.startsWith('#EXTM3U') ? mutated : `#EXTM3U\n${mutated}`;
 }
 
@@ -82,7 +82,7 @@ const source = (former: Playlist | undefined) => ({
   readAt: 1_000,
 });
 
-/** What is wrong with a playlist that was read: a number that cannot be, or a name that leads nowhere. */
+/** The faults of a parsed playlist: impossible numbers, and names that lead nowhere. */
 function faultsOf(playlist: Playlist): string[] {
   const names = [...playlist.template.write('<', '>').matchAll(/<((?:\d|a-)[^<>\s]*)>/g)].map(
     ([, name]) => name!,
@@ -127,7 +127,7 @@ function faultsOfStream({ stream, segments }: MediaPlaylist): string[] {
   return faults;
 }
 
-/** Undefined where the text is refused; anything but a refusal fails the test. */
+/** Returns undefined if the text is refused. Any other error fails the test. */
 function tryToRead(text: string, former: Playlist | undefined): Playlist | undefined {
   const began = process.threadCpuUsage();
   try {
@@ -141,18 +141,18 @@ function tryToRead(text: string, former: Playlist | undefined): Playlist | undef
   }
 }
 
-/** Of CPU: a machine under load has seconds of other work in between. */
+/** The longest CPU time of a call, because the elapsed time would depend on the load of the machine. */
 let longestMs = 0;
 
-/** What two readings of one text must have in common. */
+/** The part of a playlist that must be the same each time that a text is read. */
 const contentOf = (playlist: Playlist | undefined) =>
   playlist && {
     template: playlist.template,
     listed: playlist.kind === 'media' ? playlist.state.listed : undefined,
   };
 
-describe('a playlist with mistakes in it', () => {
-  it('is read or refused, and everything that is read can be had', () => {
+describe('a playlist with mistakes', () => {
+  it('is accepted without faults, or refused', () => {
     fc.assert(
       fc.property(
         fc.oneof({ weight: 3, arbitrary: mediaPlaylists }, { weight: 1, arbitrary: multivariantPlaylists }),
@@ -170,7 +170,7 @@ describe('a playlist with mistakes in it', () => {
     expect(longestMs).toBeLessThan(1_000);
   });
 
-  it('is read alike in slices, and with or without what was read before', async () => {
+  it('is read the same in slices, and with or without the former playlist', async () => {
     await fc.assert(
       fc.asyncProperty(mediaPlaylists, mutations, mutations, async (text, some, others) => {
         const former = tryToRead(mutate(text, some), undefined);
@@ -181,7 +181,7 @@ describe('a playlist with mistakes in it', () => {
         );
         expect(contentOf(sliced)).toEqual(contentOf(fresh));
         const after = tryToRead(mutated, former);
-        // A text that is older than the former one is not taken, and a live stream in a break is not refused.
+        // Two exceptions: an older text is ignored, and a known live stream may list only segments of other hosts.
         const compared = fresh && after !== former ? after : fresh;
         expect(contentOf(compared)).toEqual(contentOf(fresh));
       }),
@@ -190,8 +190,8 @@ describe('a playlist with mistakes in it', () => {
   });
 });
 
-describe('a playlist that slides', () => {
-  it('is read the same from what was read before as from its beginning', () => {
+describe('a sliding playlist', () => {
+  it('is read the same with and without the former playlist', () => {
     fc.assert(
       fc.property(
         mediaPlaylists,

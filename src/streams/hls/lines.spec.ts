@@ -25,7 +25,7 @@ describe('the lines of a playlist', () => {
     ]);
   });
 
-  it('cover the whole text, each character once', () => {
+  it('cover each character of the text exactly once', () => {
     fc.assert(
       fc.property(
         fc.array(fc.constantFrom('\n', '\r', ' ', '#EXT', '#', 'a', ':', '=', '"', 'é')),
@@ -47,7 +47,7 @@ describe('the lines of a playlist', () => {
 });
 
 describe('an attribute list', () => {
-  it('is split as RFC 8216bis, 4.2, says', () => {
+  it('is split as RFC 8216bis, 4.2, specifies', () => {
     expect(attributesOf('A=1,B="x,y=z",C=1280x720,D=0xAb,E=ENUM')).toEqual([
       ['A', '1', false],
       ['B', 'x,y=z', true],
@@ -57,7 +57,7 @@ describe('an attribute list', () => {
     ]);
   });
 
-  it('has apostrophes in its values', () => {
+  it('may have apostrophes in its values', () => {
     expect(attributesOf(`NAME="Director's cut",URI="it's.m3u8"`)).toEqual([
       ['NAME', "Director's cut", true],
       ['URI', "it's.m3u8", true],
@@ -91,17 +91,17 @@ describe('an attribute list', () => {
       ],
     ],
     [
-      'an apostrophe in front',
+      'an apostrophe before a value',
       "A='x,B=1",
       [
         ['A', "'x", false],
         ['B', '1', false],
       ],
     ],
-    ['empty places', ',,A=1,,', [['A', '1', false]]],
-    ['a quoted string that nothing closes', 'A="x,B=1', [['A', 'x,B=1', true]]],
+    ['empty entries', ',,A=1,,', [['A', '1', false]]],
+    ['a quoted string without an end', 'A="x,B=1', [['A', 'x,B=1', true]]],
     [
-      'characters behind a quoted string',
+      'characters after a quoted string',
       'A="x"y,B=1',
       [
         ['A', 'x', true],
@@ -112,7 +112,7 @@ describe('an attribute list', () => {
     expect(attributesOf(list)).toEqual(expected);
   });
 
-  it('tells where each value stands', () => {
+  it('has the position of each value', () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.stringMatching(/^[A-Z-]{1,5}$/), fc.stringMatching(/^[^"\n\r]{0,8}$/)), {

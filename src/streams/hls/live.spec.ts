@@ -7,11 +7,11 @@ const START = Date.UTC(2026, 0, 1);
 
 interface Listing {
   readonly first: number;
-  /** Seconds of each segment. */
+  /** The duration of each segment, in seconds. */
   readonly durations: readonly number[];
   readonly target?: number;
   readonly head?: readonly string[];
-  /** Lines before a segment, by its position. */
+  /** The lines before the segment at this position. */
   readonly before?: (at: number) => readonly string[];
   readonly name?: (sequence: number) => string;
   readonly ended?: boolean;
@@ -50,7 +50,7 @@ function read(listing: Listing, former?: MediaPlaylist, more: Partial<PlaylistSo
 const equal = (count: number, seconds: number): number[] => Array.from({ length: count }, () => seconds);
 const dateLine = (seconds: number): string =>
   `#EXT-X-PROGRAM-DATE-TIME:${new Date(START + Math.round(seconds * 1_000)).toISOString()}`;
-/** A window of a programme that began at START and has these segments. */
+/** A window of a programme that started at START, with a date for each segment. */
 const dated = (first: number, count: number, seconds: number, more: Partial<Listing> = {}): Listing => ({
   first,
   durations: equal(count, seconds),
@@ -75,7 +75,7 @@ describe('a live stream without dates', () => {
     expect(files(stream.phase(6).segments)).toEqual(['s15.ts', 's16.ts', 's17.ts']);
   });
 
-  it('has the same phases for every instance, whatever windows it saw', () => {
+  it('has the same phases in every instance, for any windows that the instance has read', () => {
     fc.assert(
       fc.property(
         fc.nat(1_000_000).map((first) => first + 1),
@@ -99,7 +99,7 @@ describe('a live stream without dates', () => {
     );
   });
 
-  it('may be numbered by a clock, up to 2^53 and beyond', () => {
+  it('may have sequence numbers from a clock, even above 2^53', () => {
     for (const first of [
       '1764448000',
       '20261129204600',
@@ -130,14 +130,14 @@ describe('a live stream without dates', () => {
     }
   });
 
-  it('may have a counter that ran over', () => {
+  it('continues after an overflow of the counter', () => {
     const before = read({ first: 2_147_483_640, durations: equal(6, 4) });
     const after = read({ first: -2_147_483_648 + 2, durations: equal(6, 4) }, before);
     expect(after.stream.phases).toBeGreaterThan(before.stream.phases);
     expect(after.find('2147483650.ts')?.segment.sequence).toBe(2_147_483_650);
   });
 
-  it('goes on by its numbers when its target duration changes', () => {
+  it('keeps its phases when its target duration changes', () => {
     const before = read({ first: 100, durations: equal(10, 4) });
     const after = read({ first: 104, durations: [...equal(6, 4), ...equal(4, 5.8)], target: 6 }, before);
     const [known, now] = [before, after].map(phasesOf);
@@ -148,7 +148,7 @@ describe('a live stream without dates', () => {
     expect(after.stream.phases).toBeLessThan(before.stream.phases + 3);
   });
 
-  it('goes forward when the encoder counts from the beginning again', () => {
+  it('has no phase numbers twice if the encoder counts from the beginning again', () => {
     const name = (run: string) => (n: number) => `${run}${n}.ts`;
     const before = read({ first: 1_419, durations: equal(6, 4), name: name('a') });
     const after = read({ first: 2, durations: equal(6, 4), name: name('b') }, before);
@@ -162,7 +162,7 @@ describe('a live stream without dates', () => {
     );
   });
 
-  it('keeps its beginning while it is numbered from 0, and is a film when it ends there', () => {
+  it('starts at phase 0 if it is numbered from 0, and becomes a film when it ends', () => {
     const growing = read({ first: 0, durations: equal(8, 3) });
     expect(growing.stream).toMatchObject({ kind: 'live', phases: 2, edge: 3, live: { oldest: 0, start: 1 } });
     const ended = read({ first: 0, durations: equal(8, 3), ended: true }, growing);
@@ -172,7 +172,7 @@ describe('a live stream without dates', () => {
     expect(files(ended.stream.phase(1).segments)).toEqual(files(growing.stream.phase(1).segments));
   });
 
-  it('has no phases before its first segment, and goes on when the origin lists none for a while', () => {
+  it('has no phases before its first segment, and continues after a time without segments', () => {
     const empty = read({ first: 0, durations: [] });
     expect(empty.stream).toMatchObject({ kind: 'live', phases: 0, ended: false, segmentCount: 0 });
     const before = read({ first: 100, durations: equal(8, 4) });
@@ -183,7 +183,7 @@ describe('a live stream without dates', () => {
     );
   });
 
-  it('gives a newcomer an empty phase and the time to wait where no phase is whole yet', () => {
+  it('gives a new viewer an empty phase with the time to wait if no phase is complete yet', () => {
     const { stream } = read({ first: 100, durations: equal(3, 1), target: 1 }, undefined, { readAt: 1_000 });
     expect(stream).toMatchObject({ phases: 10, edge: 11, live: { oldest: 9, start: 9 } });
     expect(stream.phase(9)).toMatchObject({ segments: [], last: false });
@@ -193,7 +193,7 @@ describe('a live stream without dates', () => {
 });
 
 describe('a live stream that ends', () => {
-  it('keeps the numbers of its phases where it slid, for who saw it live and who did not', () => {
+  it('keeps the numbers of its phases if it has slid, even in an instance that reads it only now', () => {
     const end: Listing = { first: 13, durations: equal(6, 4), ended: true };
     const streams = [read(end), read(end, read({ first: 12, durations: equal(6, 4) }))].map(
       ({ stream }) => stream,
@@ -211,7 +211,7 @@ describe('a live stream that ends', () => {
     }
   });
 
-  it('is a film where it is one by its type, whatever its first number', () => {
+  it('becomes a film if its type is VOD or EVENT, for any first sequence number', () => {
     for (const type of ['VOD', 'EVENT'])
       for (const first of [0, 1, 17, 1_764_448_000]) {
         const head = [`#EXT-X-PLAYLIST-TYPE:${type}`];
@@ -222,7 +222,7 @@ describe('a live stream that ends', () => {
     expect(read({ first: 1, durations: equal(6, 4), ended: true }).stream.kind).toBe('vod');
   });
 
-  it('answers to the numbers that its phases had by their dates', () => {
+  it('still accepts the phase numbers that it had while it was live', () => {
     const live = read(dated(0, 9, 4));
     const { stream } = read(dated(0, 9, 4, { ended: true }), live);
     expect(stream).toMatchObject({ kind: 'vod', phases: 4 });
@@ -233,7 +233,7 @@ describe('a live stream that ends', () => {
 });
 
 describe('a live stream with dates', () => {
-  it('has the same phases in renditions of other lengths', () => {
+  it('has the same phases in renditions with other segment durations', () => {
     const video = read(dated(1_180, 20, 3.84));
     const audio = read(dated(1_122, 20, 4.032));
     const { start } = video.stream.live!;
@@ -250,7 +250,7 @@ describe('a live stream with dates', () => {
     }
   });
 
-  it('has the same phases for every instance, whatever windows and numbers it saw', () => {
+  it('has the same phases in every instance, for any windows and sequence numbers', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 100, max: 6_000 }), { minLength: 40, maxLength: 40 }),
@@ -259,7 +259,7 @@ describe('a live stream with dates', () => {
         fc.nat(39),
         (millis, reads, phaseSeconds, reset) => {
           const starts = millis.map((_, at) => millis.slice(0, at).reduce((sum, ms) => sum + ms, 0) / 1_000);
-          // The encoder counts anew in the middle, and lists what it has since then.
+          // The encoder starts to count from 0 in the middle, and lists only later segments.
           const window = (at: number): Listing => {
             const from = at < reset && reset < at + 20 ? reset : at;
             return {
@@ -274,7 +274,7 @@ describe('a live stream with dates', () => {
             instance = read(window(at), instance, { phaseSeconds });
           const fresh = phasesOf(read(window(20), undefined, { phaseSeconds }));
           const seasoned = phasesOf(instance!);
-          // Of the first one a part may have left.
+          // The first phase may be incomplete.
           const whole = [...fresh.keys()].slice(1);
           expect(whole.map((index) => seasoned.get(index))).toEqual(whole.map((index) => fresh.get(index)));
         },
@@ -282,7 +282,7 @@ describe('a live stream with dates', () => {
     );
   });
 
-  it('goes forward when its clock is set back, and follows it once it is ahead again', () => {
+  it('has no phase numbers twice if its clock is set back, and follows the clock again later', () => {
     const before = read(dated(100, 10, 4));
     const late = (first: number, seconds: number): Listing => ({
       first,
@@ -297,7 +297,7 @@ describe('a live stream with dates', () => {
     expect(mended.stream.live!.start).toBe(read(dated(120, 10, 4)).stream.live!.start);
   });
 
-  it('leaps over the time that the encoder was away, and says where it goes on', () => {
+  it('skips the time of an outage of the encoder, and sends clients to the next phase', () => {
     const away = 3_600;
     const listing: Listing = {
       first: 100,
@@ -317,14 +317,14 @@ describe('a live stream with dates', () => {
     expect(stream.phase(last + 2)).toMatchObject({ segments: [], durationSeconds: 0.001 });
   });
 
-  it('places segments without a date by those around them', () => {
+  it('computes the dates of segments without a date from the other segments', () => {
     const some: Listing = { ...dated(100, 12, 4), before: (at) => (at === 3 ? [dateLine(103 * 4)] : []) };
     expect(phasesOf(read(some))).toEqual(phasesOf(read(dated(100, 12, 4))));
     const none: Listing = { first: 104, durations: equal(12, 4) };
     expect(read(none, read(some)).stream.phases).toBe(read(dated(104, 12, 4)).stream.phases);
   });
 
-  it('does not take a date that cannot be', () => {
+  it('ignores invalid dates', () => {
     for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
       expect(
         read({ first: 100, durations: equal(8, 4), before: () => [`#EXT-X-PROGRAM-DATE-TIME:${date}`] })
@@ -336,12 +336,12 @@ describe('a live stream with dates', () => {
 describe('a rendition without dates', () => {
   const reference = read({ first: 1_180, durations: equal(20, 3.84) });
 
-  it('has its phases by the clock of the first rendition, by their ends', () => {
+  it('uses the clock of the first rendition, with the ends of both windows aligned', () => {
     const { stream } = read({ first: 500, durations: equal(19, 4.032) }, undefined, { reference });
     const video = reference.stream;
     const { start } = video.live!;
     expect(stream.live!.start).toBe(start);
-    // Seconds from the end of both windows.
+    // In seconds before the end of each window.
     const from = (segments: readonly Segment[], end: number, each: number) =>
       (end - segments[0]!.sequence!) * each;
     const behind = [
@@ -351,7 +351,7 @@ describe('a rendition without dates', () => {
     expect(Math.abs(behind[0]! - behind[1]!)).toBeLessThan(4.1);
   });
 
-  it('has them exactly where both windows have a discontinuity', () => {
+  it('is aligned exactly if both windows contain the same discontinuity', () => {
     const marked = (first: number, seconds: number, count: number, mark: number): Listing => ({
       first,
       durations: equal(count, seconds),
@@ -366,15 +366,15 @@ describe('a rendition without dates', () => {
   });
 });
 
-describe('who asks when told to', () => {
-  /** The position of the first segment that is listed at a time, and of the first that is not yet. */
+describe('a client that follows next_request_in_seconds', () => {
+  /** Returns a function that gives the number of segments that have ended at a time. */
   const programme = (millis: readonly number[]) => {
     const ends: number[] = [];
     for (const ms of millis) ends.push((ends.at(-1) ?? 0) + ms);
     return (now: number) => ends.filter((end) => end <= now).length;
   };
 
-  it('gets each segment of a live stream once', () => {
+  it('gets each segment of a live stream exactly once', () => {
     fc.assert(
       fc.property(
         fc.record({
@@ -402,7 +402,7 @@ describe('who asks when told to', () => {
           let playlist: MediaPlaylist | undefined;
           let readAt = -Infinity;
           const readAgain = (now: number): MediaPlaylist => {
-            // As the catalogue does: again after half a target duration.
+            // Like the catalogue, which reads again after half a target duration.
             if (now - readAt >= 2_000) {
               playlist = read(listing(now), playlist, { phaseSeconds, readAt: now });
               readAt = now;
@@ -427,7 +427,7 @@ describe('who asks when told to', () => {
             next = index + 1;
             const wait = nextRequestIn(stream, phase, now);
             now += Math.max(1, wait * 1_000) + phaseSeconds * delays[asked++ % delays.length]!;
-            // Somebody else watches too.
+            // Another viewer causes these reads.
             for (let other = readAt + 2_000; other < now; other += 2_000) readAgain(other);
           }
           const [begin = 0] = got;

@@ -27,8 +27,8 @@ const live = (first: number, count: number, former?: MediaPlaylist) =>
     former,
   );
 
-describe('a playlist as the gate writes it', () => {
-  it('differs from the origin’s in its URIs alone', () => {
+describe('a playlist of the gate', () => {
+  it('differs from that of the origin only in its URIs', () => {
     const text = [
       '#EXTM3U',
       '#EXT-X-VERSION:6\r',
@@ -70,7 +70,7 @@ describe('a playlist as the gate writes it', () => {
     ]);
   });
 
-  it('numbers every rendition that a multivariant one names, each once', () => {
+  it('has a number for each rendition of a multivariant playlist', () => {
     const text = [
       '#EXTM3U',
       '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",URI="audio/en.m3u8"',
@@ -103,7 +103,7 @@ describe('a playlist as the gate writes it', () => {
     );
   });
 
-  it('has all the lines that it had, however many there are', () => {
+  it('keeps all lines', () => {
     fc.assert(
       fc.property(
         fc.array(fc.constantFrom('#EXT-X-DISCONTINUITY', '# remark', '', '#EXT-X-GAP'), { maxLength: 30 }),
@@ -127,7 +127,7 @@ describe('a playlist as the gate writes it', () => {
     expect([stream.phases, stream.phaseOf(1)]).toEqual([1, 0]);
   });
 
-  it('has its variables expanded, since a player cannot take them from where the gate did', () => {
+  it('has expanded variables, because a player cannot resolve those of another playlist', () => {
     const root = read(
       [
         '#EXTM3U',
@@ -157,7 +157,7 @@ describe('a playlist as the gate writes it', () => {
     expect(media(['#EXT-X-DEFINE:IMPORT="unused"', '#EXTINF:4,', 'a.ts']).kind).toBe('media');
   });
 
-  it('takes a variable from the query of its own address', () => {
+  it('resolves variables from the query of its own URL', () => {
     const playlist = readPlaylist(
       ['#EXTM3U', '#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts?t={$token}', ''].join('\n'),
       {
@@ -173,7 +173,7 @@ describe('a playlist as the gate writes it', () => {
     expect(playlist.template.write('', '')).not.toContain('token');
   });
 
-  it('is read whatever its text for people is', () => {
+  it('may have any text as the title of a segment', () => {
     const titles = [
       'Édith – Non',
       '日本語',
@@ -189,20 +189,20 @@ describe('a playlist as the gate writes it', () => {
     );
   });
 
-  it('is read behind a byte order mark, which is left out', () => {
+  it('omits a byte order mark', () => {
     expect(read('\uFEFF#EXTM3U\n#EXTINF:4,\na.ts\n').template.write('', '')).toMatch(/^#EXTM3U\n/);
   });
 
-  it('is refused where it is none, and says so', () => {
+  it('is not made from a text that is no playlist', () => {
     for (const text of ['', '<html>', '<MPD>', '#EXTM3', '#EXTM3U\nsong.mp3', '#EXTM3U\n#EXT-X-ENDLIST'])
       expect(() => read(text)).toThrow(PlaylistError);
   });
 });
 
-describe('URIs that lead elsewhere', () => {
+describe('URIs of other hosts', () => {
   const AD = 'https://ads.example/1.ts';
 
-  it('stay absolute, beside the segments of the origin', () => {
+  it('stay absolute, next to segments of the origin', () => {
     const lines = [
       '#EXTINF:4,',
       'a.ts',
@@ -227,7 +227,7 @@ describe('URIs that lead elsewhere', () => {
     expect(playlist.find('1.ts')).toBeUndefined();
   });
 
-  it('are refused where every segment is one, with the reason', () => {
+  it('are refused with the reason if all segments have one', () => {
     expect(() => media(['#EXTINF:4,', AD, '#EXT-X-ENDLIST'])).toThrow(
       `every segment is on another host: ${AD}`,
     );
@@ -237,7 +237,7 @@ describe('URIs that lead elsewhere', () => {
     expect(media(during).stream.kind).toBe('live');
   });
 
-  it('never show a file of this machine', () => {
+  it('never lead to a file of this machine', () => {
     const text = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', '#EXT-X-KEY:METHOD=AES-128,URI="../../../etc/key"'];
     const root = new URL('file:///srv/streams/');
     const playlist = readPlaylist(
@@ -255,7 +255,7 @@ describe('URIs that lead elsewhere', () => {
     expect(playlist.segments.get(1)).toMatchObject({ foreign: true, path: 'about:invalid' });
   });
 
-  it('are the origin’s own below its public names', () => {
+  it('count as those of the origin if they are below one of its public URLs', () => {
     const text = '#EXTM3U\n#EXTINF:4,\nhttps://cdn.example/films/film/a.ts?v=1#t=2\n#EXTINF:4,\nb.ts\n';
     const source = {
       streamId: 'film',
@@ -272,7 +272,7 @@ describe('URIs that lead elsewhere', () => {
     });
   });
 
-  it('do not take the variants of the origin away', () => {
+  it('do not hide the variants of the origin', () => {
     const text = [
       '#EXTM3U',
       '#EXT-X-CONTENT-STEERING:SERVER-URI="https://steering.example/s",PATHWAY-ID="A"',
@@ -300,28 +300,25 @@ describe('URIs that lead elsewhere', () => {
     ['EXT-X-CONTENT-STEERING', 'SERVER-URI', 'SERVER-URI="@"'],
     ['EXT-X-UNKNOWN', 'URI', 'FLAG,URI="@"'],
     ['EXT-X-UNKNOWN', 'X-POSTER-URL', 'X-POSTER-URL="@"'],
-  ])(
-    'of %s %s go by the gate where they are the origin’s own, and stay where they are not',
-    (tag, _, list) => {
-      const lines = (uri: string) => [
-        `#${tag}:${list.replace('@', uri)}`,
-        '#EXTINF:4,',
-        'a.ts',
-        '#EXT-X-ENDLIST',
-      ];
-      const playlist = media(lines('x/y.json?z=1'));
-      const [name] = playlist.assets.keys();
-      expect(playlist.assets.get(name!)).toBe('film/720p/x/y.json?z=1');
-      expect(playlist.template.write('', '?q')).toContain(list.replace('@', `${name}?q`));
-      for (const foreign of ['https://x.example/y', 'skd://key', 'data:text/plain,x'])
-        expect(media(lines(foreign)).template.write('', '?q')).toContain(list.replace('@', foreign));
-      expect(media(lines('//x.example/y')).template.write('', '?q')).toContain('"https://x.example/y"');
-    },
-  );
+  ])('in %s (%s) are unchanged, while those of the origin lead to the gate', (tag, _, list) => {
+    const lines = (uri: string) => [
+      `#${tag}:${list.replace('@', uri)}`,
+      '#EXTINF:4,',
+      'a.ts',
+      '#EXT-X-ENDLIST',
+    ];
+    const playlist = media(lines('x/y.json?z=1'));
+    const [name] = playlist.assets.keys();
+    expect(playlist.assets.get(name!)).toBe('film/720p/x/y.json?z=1');
+    expect(playlist.template.write('', '?q')).toContain(list.replace('@', `${name}?q`));
+    for (const foreign of ['https://x.example/y', 'skd://key', 'data:text/plain,x'])
+      expect(media(lines(foreign)).template.write('', '?q')).toContain(list.replace('@', foreign));
+    expect(media(lines('//x.example/y')).template.write('', '?q')).toContain('"https://x.example/y"');
+  });
 });
 
 describe('a live playlist', () => {
-  it('is told without low latency, which a gate that holds no answer back cannot keep', () => {
+  it('is written without low-latency tags, because the gate cannot hold requests back', () => {
     const lines = ['#EXT-X-MEDIA-SEQUENCE:4', '#EXTINF:4,', '4.ts'];
     const fast = [
       '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3',
@@ -337,7 +334,7 @@ describe('a live playlist', () => {
     expect(playlist.template.write('', '')).toBe(media(lines).template.write('', ''));
   });
 
-  it('takes a duration that cannot be for the target duration', () => {
+  it('uses the target duration for a segment with an invalid duration', () => {
     for (const duration of ['', 'x', '9'.repeat(400), '86401', '-1']) {
       const { stream } = media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST']);
       expect(stream).toMatchObject({ kind: 'vod', durationSeconds: 4, phases: 1 });
@@ -346,7 +343,7 @@ describe('a live playlist', () => {
     expect(() => media(['#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST'])).toThrow('no segment has a duration');
   });
 
-  it('remembers what has just left it, as long as it had itself', () => {
+  it('remembers segments that have left it, as many as it lists', () => {
     const sequences = (playlist: MediaPlaylist) => [...playlist.segments].map(([sequence]) => sequence);
     const later = live(16, 6, live(13, 6));
     expect(sequences(later)).toEqual([13, 14, 15, 16, 17, 18, 19, 20, 21]);
@@ -356,14 +353,14 @@ describe('a live playlist', () => {
     expect(later.find('12.ts')).toBeUndefined();
   });
 
-  it('is read once as long as it does not change', () => {
+  it('is parsed only once while it does not change', () => {
     const first = live(13, 6);
     expect(live(13, 6, first)).toBe(first);
     expect(live(14, 6, first)).not.toBe(first);
-    expect(live(12, 6, first)).toBe(first); // a cache that lags behind
+    expect(live(12, 6, first)).toBe(first); // an older version from a cache
   });
 
-  it('names a segment so that the name never leads to other media', () => {
+  it('gives each segment a name that never leads to other media', () => {
     const list = (first: number, run: string, former?: MediaPlaylist) =>
       media(
         [
@@ -381,9 +378,9 @@ describe('a live playlist', () => {
     const [second, third] = [list(2, '169', first), list(1417, '170')];
     expect(first.find(name)?.segment.path).toContain('l_157_1419');
     expect(second.find(name)?.segment.path).toContain('l_157_1419'); // remembered
-    expect(third.find(name)).toBeUndefined(); // of another instance, too
+    expect(third.find(name)).toBeUndefined(); // also in another instance
     expect(third.find('1419.ts')?.segment.path).toContain('l_170_1419');
-    // The check is the same on each line, so that it costs nothing once compressed.
+    // The suffix is the same on each line, so that it compresses well.
     expect(new Set(names(first).map((one) => one.slice(one.indexOf('-')))).size).toBe(1);
     for (const playlist of [first, second, third])
       for (const one of names(playlist))
@@ -393,7 +390,7 @@ describe('a live playlist', () => {
   });
 });
 
-describe('what a phase tells of a segment', () => {
+describe('a segment in a phase', () => {
   const RANGES = [
     '#EXT-X-MAP:URI="all.mp4",BYTERANGE="100@20"',
     '#EXTINF:4,',
@@ -408,7 +405,7 @@ describe('what a phase tells of a segment', () => {
     '#EXT-X-ENDLIST',
   ];
 
-  it('is its range, and that of its initialisation section', () => {
+  it('has its byte range, and that of its initialisation section', () => {
     const { segments } = media(RANGES).stream.phase(0);
     const init = { path: 'film/720p/all.mp4', byteRange: { offset: 20, length: 100 } };
     expect(segments).toMatchObject([
@@ -418,7 +415,7 @@ describe('what a phase tells of a segment', () => {
     ]);
   });
 
-  it('is its key, its number, its date, and where it begins anew', () => {
+  it('has its key, its sequence number, its date, and its discontinuity', () => {
     const { segments } = media([
       '#EXT-X-MEDIA-SEQUENCE:7',
       '#EXT-X-PLAYLIST-TYPE:VOD',
@@ -461,7 +458,7 @@ describe('what a phase tells of a segment', () => {
     ]);
   });
 
-  it('is a vector where a client could not count so far', () => {
+  it('has an initialisation vector if its sequence number is too large for a client', () => {
     const playlist = media([
       '#EXT-X-MEDIA-SEQUENCE:18446744073709551615',
       '#EXT-X-KEY:METHOD=AES-128,URI="1.key"',

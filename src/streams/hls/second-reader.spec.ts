@@ -24,7 +24,7 @@ const read = (text: string): Playlist =>
     former: undefined,
   });
 
-/** What a reader that is not ours finds in a text. */
+/** The text as another HLS parser reads it. */
 function secondReading(text: string): InstanceType<typeof Parser>['manifest'] {
   const parser = new Parser();
   parser.push(text);
@@ -32,15 +32,15 @@ function secondReading(text: string): InstanceType<typeof Parser>['manifest'] {
   return parser.manifest;
 }
 
-/** The resource of the origin that a URI in its own playlist means, or the address of another host. */
-function meant(uri: string): string {
+/** The URL to which a URI in a playlist of the origin leads. */
+function originUrl(uri: string): string {
   const { href } = new URL(uri, PLAYLIST_URL);
   const own = href.replace(PUBLIC_BASE, ROOT.href);
   return own.startsWith(ROOT.href) ? own.split('#')[0]! : href;
 }
 
-/** The resource that a URI in a playlist of the gate leads to. */
-function ledTo(uri: string, pathOf: (name: string) => string | undefined): string {
+/** The URL of the origin, or of another host, to which a URI in a playlist of the gate leads. */
+function servedUrl(uri: string, pathOf: (name: string) => string | undefined): string {
   const url = new URL(uri, GATE);
   if (!url.href.startsWith(new URL('.', GATE).href)) return new URL(uri).href;
   expect(url.search).toBe(QUERY);
@@ -49,16 +49,16 @@ function ledTo(uri: string, pathOf: (name: string) => string | undefined): strin
   return ROOT.href + path!;
 }
 
-describe('what the gate serves, by a reader that is not ours', () => {
-  it('leads segment by segment to what the origin’s playlist leads to', () => {
+describe('a playlist of the gate, read by another parser,', () => {
+  it('leads to the same segments as that of the origin', () => {
     fc.assert(
       fc.property(mediaPlaylists, (text) => {
         const playlist = read(text) as MediaPlaylist;
         const pathOf = (name: string) => playlist.find(name)?.segment.path ?? playlist.assets.get(name);
         const [there, here] = [text, playlist.template.write('', QUERY)].map(secondReading);
-        const told = [...playlist.segments.values()];
+        const phaseSegments = [...playlist.segments.values()];
         expect(here!.segments).toHaveLength(there!.segments.length);
-        expect(told).toHaveLength(there!.segments.length);
+        expect(phaseSegments).toHaveLength(there!.segments.length);
         expect([here!.mediaSequence, here!.endList, here!.playlistType]).toEqual([
           there!.mediaSequence,
           there!.endList,
@@ -66,18 +66,18 @@ describe('what the gate serves, by a reader that is not ours', () => {
         ]);
         for (const [at, origin] of there!.segments.entries()) {
           const served = here!.segments[at]!;
-          expect(ledTo(served.uri, pathOf)).toBe(meant(origin.uri));
+          expect(servedUrl(served.uri, pathOf)).toBe(originUrl(origin.uri));
           const rest = { uri: '', key: '', map: '', parts: '', preloadHints: '' };
           expect({ ...served, ...rest }).toEqual({ ...origin, ...rest });
-          expect(served.key?.uri && ledTo(served.key.uri, pathOf)).toBe(
-            origin.key?.uri && meant(origin.key.uri),
+          expect(served.key?.uri && servedUrl(served.key.uri, pathOf)).toBe(
+            origin.key?.uri && originUrl(origin.key.uri),
           );
-          expect(served.map?.uri && ledTo(served.map.uri, pathOf)).toBe(
-            origin.map?.uri && meant(origin.map.uri),
+          expect(served.map?.uri && servedUrl(served.map.uri, pathOf)).toBe(
+            origin.map?.uri && originUrl(origin.map.uri),
           );
-          // And what a phase tells of it.
-          const { path, foreign, durationSeconds, byteRange, init, key, discontinuity } = told[at]!;
-          expect(foreign ? new URL(path).href : ROOT.href + path).toBe(meant(origin.uri));
+          // The segment in a phase must be the same, too.
+          const { path, foreign, durationSeconds, byteRange, init, key, discontinuity } = phaseSegments[at]!;
+          expect(foreign ? new URL(path).href : ROOT.href + path).toBe(originUrl(origin.uri));
           expect(durationSeconds).toBe(origin.duration);
           expect(byteRange).toEqual(origin.byterange);
           expect(init?.byteRange).toEqual(origin.map?.byterange);
@@ -89,7 +89,7 @@ describe('what the gate serves, by a reader that is not ours', () => {
     );
   });
 
-  it('leads to every rendition that the origin’s playlist names', () => {
+  it('leads to the same renditions as that of the origin', () => {
     fc.assert(
       fc.property(multivariantPlaylists, (text) => {
         const playlist = read(text) as MultivariantPlaylist;
@@ -100,13 +100,13 @@ describe('what the gate serves, by a reader that is not ours', () => {
         };
         const [there, here] = [text, playlist.template.write('', QUERY)].map(secondReading);
         const lists = (one: typeof there) => [...(one!.playlists ?? []), ...(one!.iFramePlaylists ?? [])];
-        expect(lists(here).map(({ uri }) => ledTo(uri, pathOf))).toEqual(
-          lists(there).map(({ uri }) => meant(uri)),
+        expect(lists(here).map(({ uri }) => servedUrl(uri, pathOf))).toEqual(
+          lists(there).map(({ uri }) => originUrl(uri)),
         );
         const steering = (one: typeof there) =>
           (one as { contentSteering?: { serverUri: string } }).contentSteering?.serverUri;
-        expect(steering(here) && ledTo(steering(here)!, pathOf)).toBe(
-          steering(there) && meant(steering(there)!),
+        expect(steering(here) && servedUrl(steering(here)!, pathOf)).toBe(
+          steering(there) && originUrl(steering(there)!),
         );
       }),
       { numRuns: 300 },

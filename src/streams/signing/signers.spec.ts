@@ -21,7 +21,7 @@ const useSigner = (environment: Record<string, string>): (() => MediaSigner) => 
 describe('MEDIA_SIGNING=hmac', () => {
   const signer = useSigner({ MEDIA_SIGNING_SECRET: 'a-secret-of-some-length' });
 
-  it('signs to the millisecond, keeps a query, and takes what it signed until that instant', () => {
+  it('keeps a query, and accepts its own signature until the millisecond of the expiry', () => {
     expect(signer().endOf(EXPIRES_AT)).toBe(EXPIRES_AT);
     const [name, query] = signer().sign('film/a.ts?v=2', EXPIRES_AT).split('?') as [string, string];
     expect([name, query]).toEqual([
@@ -42,7 +42,7 @@ describe('MEDIA_SIGNING=secure-link', () => {
     MEDIA_SIGNING_SECRET: secret,
     MEDIA_BASE_URL: 'https://media.example//films%20of/all/',
   });
-  /** As the manual of nginx says, with OpenSSL's letters. */
+  /** The hash as the manual of nginx specifies it, in the alphabet of OpenSSL. */
   const md5 = (uri: string | Buffer, expires: number): string =>
     createHash('md5')
       .update(String(expires))
@@ -53,7 +53,7 @@ describe('MEDIA_SIGNING=secure-link', () => {
       .replaceAll('/', '_')
       .replaceAll('=', '');
 
-  // nginx takes the second that it is told to its end.
+  // nginx accepts a URL until the end of the second in `expires`.
   const expires = SECONDS - 1;
 
   it.each([
@@ -66,19 +66,19 @@ describe('MEDIA_SIGNING=secure-link', () => {
     expect(signer().sign(path, EXPIRES_AT)).toBe(`${path}?md5=${md5(uri, expires)}&expires=${expires}`);
   });
 
-  it('keeps a query behind its own arguments, of which nginx takes the first', () => {
+  it('puts its own arguments before a query, because nginx uses the first ones', () => {
     expect(signer().sign('a.ts?expires=9&md5=x', EXPIRES_AT)).toBe(
       `a.ts?md5=${md5('/films of/all/a.ts', expires)}&expires=${expires}&expires=9&md5=x`,
     );
   });
 
-  it('ends with a second, at the promised instant or before', () => {
+  it('expires at a whole second, not later than requested', () => {
     expect(signer().endOf(EXPIRES_AT)).toBe(SECONDS * 1_000);
     expect(signer().endOf(SECONDS * 1_000)).toBe(SECONDS * 1_000);
     expect(signer().sign('a.ts', SECONDS * 1_000)).toContain(`&expires=${SECONDS - 1}`);
   });
 
-  it('serves nothing from here', () => {
+  it('does not serve media itself', () => {
     expect(signer().verify('a.ts', {}, 0)).toBe('elsewhere');
   });
 });
@@ -96,8 +96,8 @@ describe('MEDIA_SIGNING=cloudfront', () => {
     Buffer.from(text.replaceAll('-', '+').replaceAll('~', '/').replaceAll('_', '='), 'base64');
 
   /**
-   * What CloudFront does with a request: it takes its own parameters off the URL, puts the policy together or reads it,
-   * and checks the signature, the resource and the instant. Tells by which policy it lets it pass, or why it does not.
+   * Simulates CloudFront: removes its own parameters from the URL, builds the policy or reads it, and checks the
+   * signature, the resource and the time. Returns the kind of the policy, or the reason of the refusal.
    */
   const ask = (url: string, now: number): 'canned' | 'custom' | 'forged' | 'another' | 'expired' => {
     const [, resource, query] = /^(.*?)[?&]((?:Expires|Policy)=.*)$/s.exec(url) as unknown as string[];
@@ -129,7 +129,7 @@ describe('MEDIA_SIGNING=cloudfront', () => {
     ['film/a.ts?a&&b=1', 'custom'],
     ['film/a+b,c.ts', 'custom'],
     ['%7euser/a.ts?v=2', 'custom'],
-  ])('signs %s whole, as it is, by a %s policy', (path, policy) => {
+  ])('signs %s unchanged, with a %s policy', (path, policy) => {
     const url = sign(path);
     expect(url).toMatch(/[?&](Expires|Policy)=[^?]*&Key-Pair-Id=K2JCJMDEHXQW5F&Signature=[\w~-]{340,}$/);
     expect(url.slice(0, base.length + path.length + 1)).toBe(
@@ -139,7 +139,7 @@ describe('MEDIA_SIGNING=cloudfront', () => {
   });
 
   it.each(['film/a.ts?v=2', 'film/a+b.ts?v'])(
-    'has %s refused when it was changed, has expired, or is from another',
+    'makes CloudFront refuse %s if it was changed, has expired, or has another signature',
     async (path) => {
       const url = sign(path);
       expect(ask(url, end - 1)).toMatch(/^c/);
@@ -159,20 +159,20 @@ describe('MEDIA_SIGNING=cloudfront', () => {
     },
   );
 
-  it('lets no asterisk stand for other files', () => {
+  it('does not allow an asterisk as a wildcard', () => {
     const url = sign('film/*.ts?v');
     expect(url.startsWith(`${base}film/%2A.ts?v&`)).toBe(true);
     expect(ask(url, end - 1)).toBe('custom');
     expect(ask(url.replace('%2A', 'secret'), end - 1)).toBe('another');
   });
 
-  it('ends with a second, at the promised instant or before', () => {
+  it('expires at a whole second, not later than requested', () => {
     expect(signer().endOf(EXPIRES_AT)).toBe(end);
     expect(sign('a.ts', end + 999)).toContain(`Expires=${SECONDS}&`);
     expect(sign('a.ts', end)).toContain(`Expires=${SECONDS}&`);
   });
 
-  it('signs what the origin serves where there is no other base', async () => {
+  it('uses the origin as the base if there is no MEDIA_BASE_URL', async () => {
     const { MEDIA_BASE_URL: _, ...rest } = { ...environment, MEDIA_BASE_URL: '' };
     const ofOrigin = await openSigner(
       config({ ...rest, STREAM_ORIGIN: 'https://d111.cloudfront.example/films/{stream_id}/index.m3u8' }),
@@ -180,7 +180,7 @@ describe('MEDIA_SIGNING=cloudfront', () => {
     expect(ofOrigin.sign('film/a.ts', EXPIRES_AT)).toBe(signer().sign('film/a.ts', EXPIRES_AT));
   });
 
-  it('serves nothing from here', () => {
+  it('does not serve media itself', () => {
     expect(signer().verify('a.ts', {}, 0)).toBe('elsewhere');
   });
 });
