@@ -148,3 +148,8 @@ export function userIdOfCaller({ caller, params }: FastifyRequest): string | und
   const { user_id: name } = params as { readonly user_id?: string };
   return name === undefined || ID.test(name) ? name : userIdOf(name);
 }
+
+/** The name of the API token that a request bears, if AccessControl asked for one. */
+export function tokenNameOf({ caller }: FastifyRequest): string | undefined {
+  return caller !== null && 'scopes' in caller ? caller.name : undefined;
+}

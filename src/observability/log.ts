@@ -4,7 +4,7 @@ import { type IncomingMessage } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
-import { userIdOfCaller } from '../auth/access.js';
+import { tokenNameOf, userIdOfCaller } from '../auth/access.js';
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
 import { currentNotes, runWithNotes } from '../http/request-notes.js';
@@ -116,6 +116,7 @@ export function useHttpLog(fastify: FastifyInstance, config: Config, clock: Cloc
         ...decision,
         code: problem,
         user: userId === undefined ? undefined : nameUser(userId),
+        by: tokenNameOf(request),
         sampled: standsFor > 1 ? standsFor : undefined,
       },
       'request',
