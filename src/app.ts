@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { type IncomingMessage } from 'node:http';
 import fastifyStatic from '@fastify/static';
 import { ValidationPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -29,7 +30,7 @@ import {
 } from './http/connections.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
-import { useHttpLog } from './observability/log.js';
+import { requestIdOf, useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
@@ -61,7 +62,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     skipMiddie: true,
     // Only these proxies may give the client's address, protocol and host in X-Forwarded-* headers.
     trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
-    genReqId: () => randomUUID(),
+    genReqId: (request: IncomingMessage) => requestIdOf(request) ?? randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: refuseConnection,
@@ -90,7 +91,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   cutStalled(fastify);
   refuseUnanswered(fastify);
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
-  useHttpLog(fastify);
+  useHttpLog(fastify, config, clock);
   drainOnClose(fastify);
   crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, app.get(Metrics));

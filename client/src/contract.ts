@@ -218,6 +218,15 @@ export interface components {
       /** @constant */
       readonly code: 'keys-unavailable';
     };
+    readonly LogLevel: {
+      /** @enum {string} */
+      readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+      /**
+       * Format: date-time
+       * @description When LOG_LEVEL holds again.
+       */
+      readonly until: string;
+    };
     readonly MalformedRequest: components['schemas']['Problem'] & {
       /** @constant */
       readonly type: 'urn:streamgate:problem:malformed-request';
@@ -782,6 +791,7 @@ export type Health = components['schemas']['Health'];
 export type InvalidRequest = components['schemas']['InvalidRequest'];
 export type KeptSession = components['schemas']['KeptSession'];
 export type KeysUnavailable = components['schemas']['KeysUnavailable'];
+export type LogLevel = components['schemas']['LogLevel'];
 export type MalformedRequest = components['schemas']['MalformedRequest'];
 export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
 export type NotReady = components['schemas']['NotReady'];

@@ -139,3 +139,16 @@ export function playerOf({ caller }: FastifyRequest): Player {
   if (caller === null || !('self' in caller)) throw new Error('the route is not marked as one for players');
   return caller;
 }
+
+/** The id of the user whom a request is about, as far as it is known: the caller's, or with a service the one of the path. */
+export function userIdOfCaller({ caller, params }: FastifyRequest): string | undefined {
+  if (caller === null) return undefined;
+  if ('userId' in caller) return caller.userId;
+  const { user_id: name } = params as { readonly user_id?: string };
+  return name === undefined || ID.test(name) ? name : userIdOf(name);
+}
+
+/** The name of the API token that a request bears, if AccessControl asked for one. */
+export function tokenNameOf({ caller }: FastifyRequest): string | undefined {
+  return caller !== null && 'scopes' in caller ? caller.name : undefined;
+}

@@ -31,6 +31,7 @@ export const SCOPES = [
   'expiry:pause',
   'activity:write',
   'config:read',
+  'log:write',
   'metrics',
 ] as const;
 export type Scope = (typeof SCOPES)[number];

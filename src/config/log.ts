@@ -1,10 +1,25 @@
+import { randomBytes } from 'node:crypto';
 import { IsIn } from 'class-validator';
-import { Section, Variable, isProduction } from './variable.js';
+import { WholeNumber } from './checks.js';
+import { type Given, Section, Variable, guessable, isProduction } from './variable.js';
 
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 export class LogSection extends Section {
   static readonly title = 'Log';
+
+  static warnings(given: Given): string[] {
+    return [
+      ...guessable(given, ['LOG_USER_IDS_SECRET']),
+      ...(isProduction(given) &&
+      (given.LOG_USER_IDS ?? 'hash') === 'hash' &&
+      keyOfPseudonyms(given) === undefined
+        ? [
+            'LOG_USER_IDS_SECRET is not set: each start of an instance gives users other pseudonyms in the log',
+          ]
+        : []),
+    ];
+  }
 
   @Variable(
     { meaning: `one of ${LOG_LEVELS.map((level) => `\`${level}\``).join(', ')}`, default: 'info' },
@@ -21,4 +36,47 @@ export class LogSection extends Section {
     IsIn(['json', 'pretty'], { message: 'must be json or pretty' }),
   )
   readonly LOG_FORMAT: 'json' | 'pretty';
+
+  @Variable(
+    {
+      meaning: 'how a line names the user: `hash`, a pseudonym; `plain`, the id; or `none`',
+      default: 'hash',
+    },
+    IsIn(['hash', 'plain', 'none'], { message: 'must be hash, plain or none' }),
+  )
+  readonly LOG_USER_IDS: 'hash' | 'plain' | 'none';
+
+  @Variable({
+    meaning: 'the key of the pseudonyms',
+    secret: true,
+    shared: true,
+    default: (given) => keyOfPseudonyms(given) ?? randomBytes(32).toString('base64url'),
+    defaultText: 'MEDIA_SIGNING_SECRET; without one generated at start',
+  })
+  readonly LOG_USER_IDS_SECRET: string;
+
+  @Variable(
+    {
+      meaning:
+        'renewals that an instance logs in each second; of those beyond, it logs one in 100, with `sampled: 100`. ' +
+        'Other decisions, refusals and errors are always logged',
+      default: '100',
+    },
+    WholeNumber(0, 1_000_000),
+  )
+  readonly LOG_SAMPLE_RENEWALS: number;
+
+  @Variable(
+    {
+      meaning:
+        'whether JSON lines have the file and line of the log statement in `at`, which costs CPU for each line',
+      default: 'false',
+    },
+    IsIn(['true', 'false'], { message: 'must be true or false' }),
+  )
+  readonly LOG_CALLER: 'true' | 'false';
+}
+
+function keyOfPseudonyms(given: Given): string | undefined {
+  return given.LOG_USER_IDS_SECRET ?? given.MEDIA_SIGNING_SECRET;
 }

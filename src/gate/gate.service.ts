@@ -7,7 +7,7 @@ import { Tickets } from '../auth/tickets.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
-import { Admissions, type Delivery } from '../sessions/admissions.js';
+import { Admissions, type Delivery, noteAdmission } from '../sessions/admissions.js';
 import { type PhaseWindow, type SessionEnded } from '../sessions/admission.js';
 import { type PlayerReport, readReport } from './cmcd.js';
 import { type Device } from '../sessions/device.js';
@@ -170,23 +170,24 @@ export class Gate implements BeforeApplicationShutdown {
     client: Client,
   ): Promise<GateAdmission> {
     const known = await this.rememberedRefusal(player);
-    if (known !== undefined) return { outcome: 'refused', refusal: known };
     const { userId, sessionId, streamId, quota, device } = player;
-    const admission = await this.admissions.admit(
-      {
-        userId,
-        sessionId,
-        streamId,
-        phase,
-        window,
-        endSessionIds: [],
-        quota,
-        device,
-        client: client.fingerprint,
-        paced: true,
-      },
-      delivery,
-    );
+    const request = {
+      userId,
+      sessionId,
+      streamId,
+      phase,
+      window,
+      endSessionIds: [],
+      quota,
+      device,
+      client: client.fingerprint,
+      paced: true,
+    };
+    if (known !== undefined) {
+      noteAdmission(request, known);
+      return { outcome: 'refused', refusal: known };
+    }
+    const admission = await this.admissions.admit(request, delivery);
     switch (admission.outcome) {
       case 'session-ended':
       case 'limit-reached':

@@ -1,6 +1,7 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { PinoLogger } from 'nestjs-pino';
+import { noteProblem } from './request-notes.js';
 import { Problem, type ProblemCode, problemBody } from './problem.js';
 
 /** The problems of errors that Fastify and Nest throw themselves, by status. */
@@ -22,6 +23,7 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const reply = http.getResponse<FastifyReply>();
     const problem = this.translate(error) ?? toProblem(error);
+    noteProblem(problem.code);
     if (problem.code === 'internal-error') PinoLogger.root.error({ err: problem.cause }, 'request failed');
     else if (problem.cause instanceof Error)
       PinoLogger.root.warn({ code: problem.code, reason: problem.cause.message }, 'request failed');

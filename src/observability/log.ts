@@ -1,12 +1,22 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { basename } from 'node:path';
 import { getCallSites } from 'node:util';
-import { type FastifyInstance, type FastifyRequest } from 'fastify';
+import { type IncomingMessage } from 'node:http';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
+import { tokenNameOf, userIdOfCaller } from '../auth/access.js';
+import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
+import { currentNotes, runWithNotes } from '../http/request-notes.js';
+import { userNaming } from './pseudonym.js';
+import { RenewalSample } from './renewal-sample.js';
 
-const context = new AsyncLocalStorage<{ reqId: string }>();
+/** Ids of requests that callers may choose. Anything else could forge or flood lines. */
+const REQUEST_ID = /^[\w.~:@+=/-]{1,128}$/;
+/** https://www.w3.org/TR/trace-context/#traceparent-header */
+const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** What AWS load balancers send, for example `Root=1-67891233-abcdef012345678912345678;Self=…`. */
+const AMAZON_TRACE = /^[\w=;.:-]{1,256}$/;
 
 /** pino through nestjs-pino. The hooks below log requests, at a fifth of the cost of the middleware of nestjs-pino. */
 export function logParams(config: Config): Params {
@@ -14,9 +24,10 @@ export function logParams(config: Config): Params {
   const options = {
     level: config.LOG_LEVEL,
     base: null,
+    formatters: { level: (label: string) => ({ level: label }) },
     hooks: { streamWrite: harmless(config.secrets) },
     // A new object each time, because pino writes the fields of the line into it.
-    mixin: readable ? () => ({ ...context.getStore(), at: callSite() }) : () => ({ ...context.getStore() }),
+    mixin: readable || config.LOG_CALLER === 'true' ? () => ({ ...ofRequest(), at: callSite() }) : ofRequest,
   };
   if (!readable) return { forRoutes: [], pinoHttp: options };
   const stream = pretty({
@@ -58,29 +69,69 @@ function callSite(): string | undefined {
   return site && `${basename(site.scriptName)}:${site.lineNumber}`;
 }
 
-/** Adds the request id to each line, and logs each request once, after its reply. */
-export function useHttpLog(fastify: FastifyInstance): void {
+function ofRequest(): object {
+  const notes = currentNotes();
+  return notes === undefined ? {} : { reqId: notes.reqId, trace: notes.trace };
+}
+
+/** The id of a request: the one in `x-request-id` if that is of a sane form, or undefined. */
+export function requestIdOf({ headers }: IncomingMessage): string | undefined {
+  const id = headers['x-request-id'];
+  return typeof id === 'string' && REQUEST_ID.test(id) ? id : undefined;
+}
+
+/** Adds the request id to each line, answers the ids of the caller, and logs each request once, after its reply. */
+export function useHttpLog(fastify: FastifyInstance, config: Config, clock: Clock): void {
   const log = PinoLogger.root;
+  const nameUser = userNaming(config);
+  const sample = new RenewalSample(config.LOG_SAMPLE_RENEWALS, clock);
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
-    context.run({ reqId: request.id }, done);
+    runWithNotes({ reqId: request.id, trace: traceOf(request, reply) }, done);
   });
-  if (!log.isLevelEnabled('warn')) return;
   fastify.addHook('onResponse', (request, reply, done) => {
-    // Load balancers and monitoring probe every few seconds.
-    const level = request.url.startsWith('/health/') ? 'debug' : reply.statusCode === 503 ? 'warn' : 'info';
-    if (log.isLevelEnabled(level))
-      log[level](
-        { ...about(request), status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
-        'request',
-      );
+    logReply(request, reply);
     done();
   });
-  if (!log.isLevelEnabled('info')) return;
   fastify.addHook('onRequestAbort', (request, done) => {
     log.info(about(request), 'request aborted by its client');
     done();
   });
+
+  function logReply(request: FastifyRequest, reply: FastifyReply): void {
+    // Load balancers and monitoring probe every few seconds.
+    const level = request.url.startsWith('/health/') ? 'debug' : reply.statusCode === 503 ? 'warn' : 'info';
+    if (!log.isLevelEnabled(level)) return;
+    const { decision, problem } = currentNotes() ?? {};
+    const isRenewal =
+      problem === undefined && (decision?.decision === 'renewed' || decision?.decision === 'kept');
+    const standsFor = isRenewal ? sample.next() : 1;
+    if (standsFor === undefined) return;
+    const userId = userIdOfCaller(request);
+    log[level](
+      {
+        ...about(request),
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+        ...decision,
+        code: problem,
+        user: userId === undefined ? undefined : nameUser(userId),
+        by: tokenNameOf(request),
+        sampled: standsFor > 1 ? standsFor : undefined,
+      },
+      'request',
+    );
+  }
+}
+
+/** The trace id of the caller, whose header is also answered; undefined without one. */
+function traceOf({ headers }: FastifyRequest, reply: FastifyReply): string | undefined {
+  const { traceparent, 'x-amzn-trace-id': amazon } = headers;
+  const trace = typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent)?.[1] : undefined;
+  if (trace !== undefined) void reply.header('traceparent', traceparent);
+  if (typeof amazon !== 'string' || !AMAZON_TRACE.test(amazon)) return trace;
+  void reply.header('x-amzn-trace-id', amazon);
+  return trace ?? amazon;
 }
 
 /** Names the pattern of the route and never the URL, because URLs contain ids of users. */

@@ -3,11 +3,14 @@ import { AuthModule } from '../auth/auth.module.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { ConfigController } from './config.controller.js';
 import { HealthController } from './health.controller.js';
+import { LogLevel } from './log-level.js';
+import { LogLevelController } from './log-level.controller.js';
 import { MetricsModule } from './metrics.module.js';
 
-/** Routes for operators: health, metrics and the configuration. */
+/** Routes for operators: health, metrics, the configuration and the log level. */
 @Module({
   imports: [AuthModule, MetricsModule, SessionsModule],
-  controllers: [ConfigController, HealthController],
+  controllers: [ConfigController, HealthController, LogLevelController],
+  providers: [LogLevel],
 })
 export class ObservabilityModule {}

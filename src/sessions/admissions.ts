@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, Logger } from '@nestjs/common';
+import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Admission, type AdmissionRequest, type Place } from './session.js';
 import { SessionRepository } from './session.repository.js';
 
@@ -36,10 +37,9 @@ export class Admissions {
    * with StoreUnavailableError.
    */
   async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
-    const admission = await this.repository.admit({
-      ...request,
-      sessionId: request.sessionId ?? randomUUIDv7(),
-    });
+    const sessionId = request.sessionId ?? randomUUIDv7();
+    const admission = await this.repository.admit({ ...request, sessionId });
+    noteAdmission({ ...request, sessionId }, admission);
     if (admission.outcome === 'admitted') void this.settle(admission.place, delivery);
     return admission;
   }
@@ -66,5 +66,48 @@ export class Admissions {
           });
       }
     }
+  }
+}
+
+/** Notes the answer of the store, or one that is remembered, for the line of the request in the log. */
+export function noteAdmission(
+  { sessionId, streamId, device, quota }: AdmissionRequest,
+  admission: Admission,
+): void {
+  noteDecision({
+    decision: decisionOf(streamId, admission),
+    session_id: sessionId,
+    stream_id: streamId,
+    device_id: device?.id,
+    limit: quota.maxSessions,
+    live: liveIn(admission),
+  });
+}
+
+function decisionOf(streamId: string, admission: Admission): Decision['decision'] {
+  switch (admission.outcome) {
+    case 'limit-reached':
+      return 'refused';
+    case 'session-ended':
+      return 'ended';
+    case 'too-far-ahead':
+    case 'phase-not-found':
+      return admission.outcome;
+    case 'admitted': {
+      const { created, session, place } = admission;
+      if (created) return session.startedAt === session.lastActivityAt ? 'admitted' : 'readmitted';
+      return place.former !== undefined && place.former.streamId !== streamId ? 'moved' : 'renewed';
+    }
+  }
+}
+
+function liveIn(admission: Admission): number | undefined {
+  switch (admission.outcome) {
+    case 'admitted':
+      return admission.live;
+    case 'limit-reached':
+      return admission.sessions.length;
+    default:
+      return undefined;
   }
 }

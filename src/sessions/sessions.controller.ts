@@ -14,6 +14,7 @@ import { Config } from '../config/config.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
 import { oneOfTexts } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
+import { noteDecision } from '../http/request-notes.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
 import { SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
@@ -110,6 +111,7 @@ export class SessionsController {
       ended === 'user' ? (reason ?? ended) : ended,
     );
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
+    noteDecision({ decision: 'ended', session_id });
   }
 
   @Delete()
@@ -125,6 +127,7 @@ export class SessionsController {
     const userId = userIdOfPath(request);
     const reason = await this.endReason(request, reply, userId);
     await this.sessions.end(userId, ALL_SESSIONS, reason);
+    noteDecision({ decision: 'ended' });
   }
 
   @Post(':session_id/keepalive')
@@ -153,6 +156,7 @@ export class SessionsController {
     const answer = await this.sessions.keepAlive(userId, session_id);
     switch (answer.outcome) {
       case 'kept':
+        noteDecision({ decision: 'kept', session_id, stream_id: answer.session.streamId });
         return { session: sessionJson(answer.session, subject) };
       case 'session-ended':
         throw sessionEnded(answer);

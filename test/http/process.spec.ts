@@ -151,7 +151,7 @@ describe('the log', () => {
       .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(lines).toContainEqual(
       expect.objectContaining({
-        level: 30,
+        level: 'info',
         msg: 'request',
         reqId: reply.headers.get('x-request-id'),
         method: 'POST',

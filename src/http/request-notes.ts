@@ -1,0 +1,56 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type ProblemCode } from './problem.js';
+
+/** What the line of a request in the log tells about the decision on it. */
+export interface Decision {
+  readonly decision:
+    | 'admitted'
+    | 'readmitted'
+    | 'moved'
+    | 'renewed'
+    | 'kept'
+    | 'refused'
+    | 'ended'
+    | 'too-far-ahead'
+    | 'phase-not-found';
+  readonly session_id?: string | undefined;
+  readonly stream_id?: string | undefined;
+  readonly device_id?: string | undefined;
+  /** The number of sessions that the user may hold. */
+  readonly limit?: number | undefined;
+  /** The number of sessions that the user holds. */
+  readonly live?: number | undefined;
+}
+
+/** What is known about the request that is being handled. */
+export interface RequestNotes {
+  readonly reqId: string;
+  /** The trace of the caller, from `traceparent` or `x-amzn-trace-id`. */
+  readonly trace: string | undefined;
+  decision?: Decision;
+  problem?: ProblemCode;
+}
+
+const current = new AsyncLocalStorage<RequestNotes>();
+
+/** Runs a function, and everything that it starts, as part of a request. */
+export function runWithNotes(notes: RequestNotes, run: () => void): void {
+  current.run(notes, run);
+}
+
+/** The notes on the current request; undefined outside of requests. */
+export function currentNotes(): RequestNotes | undefined {
+  return current.getStore();
+}
+
+/** Notes the decision on the current request, for its line in the log. The last decision counts. */
+export function noteDecision(decision: Decision): void {
+  const notes = current.getStore();
+  if (notes !== undefined) notes.decision = decision;
+}
+
+/** Notes the problem that the current request is answered with. */
+export function noteProblem(code: ProblemCode): void {
+  const notes = current.getStore();
+  if (notes !== undefined) notes.problem = code;
+}
