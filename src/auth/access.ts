@@ -145,7 +145,7 @@ export function userIdOfCaller({ caller, params }: FastifyRequest): string | und
   if (caller === null) return undefined;
   if ('userId' in caller) return caller.userId;
   const { user_id: name } = params as { readonly user_id?: string };
-  return name === undefined || ID.test(name) ? name : userIdOf(name);
+  return name === undefined ? undefined : userIdOfName(name);
 }
 
 /** The name of the API token that a request bears, if AccessControl asked for one. */

@@ -604,6 +604,7 @@ describe.each(STORES)('the metrics, on %s,', (store) => {
     // Prometheus would count all sessions a second time if a counter fell to 0 and came back.
     expect(await metrics()).toEqual({
       store_up: 0,
+      store_nodes_away: 0,
       event_streams: 0,
       held_replies: 0,
       callbacks_stopped: 0,

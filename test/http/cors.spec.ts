@@ -81,11 +81,10 @@ describe('a page of an allowed origin', () => {
   });
 
   it('may read errors that occur before routing, and other pages may not', async () => {
-    for (const url of [`/v1/streams/${'x'.repeat(2_000)}`, '/v1/streams/%E0%A4%A']) {
-      const { statusCode, headers } = await ask('GET', url, ALLOWED);
-      expect([statusCode, headers['access-control-allow-origin']]).toEqual([400, ALLOWED]);
-      expect((await ask('GET', url, OTHER)).headers['access-control-allow-origin']).toBeUndefined();
-    }
+    const url = '/v1/streams/%E0%A4%A';
+    const { statusCode, headers: allowed } = await ask('GET', url, ALLOWED);
+    expect([statusCode, allowed['access-control-allow-origin']]).toEqual([400, ALLOWED]);
+    expect((await ask('GET', url, OTHER)).headers['access-control-allow-origin']).toBeUndefined();
     const { headers } = await ask('GET', '/v1/play/%E0%A4%A/index.m3u8', OTHER);
     expect(headers).toMatchObject({
       'access-control-allow-origin': '*',
