@@ -102,12 +102,6 @@ function decisionOf(streamId: string, admission: Admission): Decision['decision'
 }
 
 function liveIn(admission: Admission): number | undefined {
-  switch (admission.outcome) {
-    case 'admitted':
-      return admission.live;
-    case 'limit-reached':
-      return admission.sessions.length;
-    default:
-      return undefined;
-  }
+  if (admission.outcome === 'limit-reached') return admission.sessions.length;
+  return admission.outcome === 'admitted' ? admission.live : undefined;
 }
