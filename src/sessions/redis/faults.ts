@@ -50,11 +50,17 @@ const FAULTS: readonly (readonly [error: RegExp, Fault])[] = [
     },
   ],
   [
-    /^(MOVED|ASK|CLUSTERDOWN|CROSSSLOT)/,
+    /^(MOVED|ASK|CROSSSLOT)/,
     {
       name: 'MOVED',
-      advice:
-        'this server is one of several of a cluster, which is not supported yet: REDIS_URL must name a server that has all slots',
+      advice: 'this server is one of several of a cluster: set REDIS_CLUSTER=true',
+    },
+  ],
+  [
+    /^CLUSTERDOWN/,
+    {
+      name: 'CLUSTERDOWN',
+      advice: 'a node of the cluster is missing, or slots have no node: see CLUSTER INFO and CLUSTER SHARDS',
     },
   ],
   [

@@ -25,7 +25,7 @@ import {
 import { type Availability } from './availability.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
-import { type RedisLink } from './link.js';
+import { type RedisLink, allOf } from './link.js';
 import { type Losses } from './losses.js';
 import { LastFigures, askPartitions, isAway } from './partitions.js';
 import { type ScriptRunner } from './script.js';
@@ -239,10 +239,13 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     );
   }
 
-  /** Probes one partition of each server. */
+  /** Probes the first and the last partition of each server: no single node of a cluster has both of all partitions. */
   private async tryOut(): Promise<'ok' | 'degraded'> {
     const byServer = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => this.link.holderOf(state));
-    const asked = [...byServer.values()].map(async ([one]) => probe(this.scripts, one!, this.link.sharded));
+    const asked = [...byServer.values()].map(async (held) => {
+      const ends = [...new Set([held[0]!, held.at(-1)!])];
+      return (await allOf(ends.map(async (keys) => probe(this.scripts, keys, this.link.sharded)))).flat();
+    });
     const replies = await Promise.allSettled(asked);
     const failures = replies.flatMap((reply) => (reply.status === 'rejected' ? [reply.reason as Error] : []));
     if (failures.length === asked.length) throw failures[0]!;
