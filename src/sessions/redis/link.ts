@@ -68,7 +68,7 @@ export interface RedisLink {
   ): Promise<void>;
   /** The time of the server that holds this key, in Unix milliseconds. */
   time(key: string): Promise<number>;
-  /** A section of INFO by name, of each server; empty where the user may not ask for it. */
+  /** A section of INFO by name, of each server that answers; empty where the user may not ask for it. */
   info(section: string): Promise<readonly ReadonlyMap<string, string>[]>;
   /** A name of the server that holds this key, to tell apart keys of different servers. */
   holderOf(key: string): string;
@@ -237,16 +237,18 @@ class IoredisLink implements RedisLink {
   }
 
   async info(section: string): Promise<readonly ReadonlyMap<string, string>[]> {
-    return Promise.all(
-      this.servers.all().map(async ({ redis, availability }) => {
-        const text = await redis.info(section).catch((error: Error) => {
-          // A right that no request needs.
-          if (error.message.startsWith('NOPERM')) return '';
-          throw failureOf(error, availability);
-        });
-        return new Map([...text.matchAll(/^(\w+):(.*)$/gm)].map(([, name, value]) => [name!, value!.trim()]));
-      }),
-    );
+    const asked = this.servers.all().map(async ({ redis, availability }) => {
+      const text = await redis.info(section).catch((error: Error) => {
+        // A right that no request needs.
+        if (error.message.startsWith('NOPERM')) return '';
+        throw failureOf(error, availability);
+      });
+      return new Map([...text.matchAll(/^(\w+):(.*)$/gm)].map(([, name, value]) => [name!, value!.trim()]));
+    });
+    const replies = await Promise.allSettled(asked);
+    const given = replies.flatMap((reply) => (reply.status === 'fulfilled' ? [reply.value] : []));
+    if (given.length === 0) throw unavailable(undefined);
+    return given;
   }
 
   async attempted(): Promise<void> {
