@@ -219,13 +219,25 @@ export interface components {
       readonly code: 'keys-unavailable';
     };
     readonly LogLevel: {
-      /** @enum {string} */
+      /**
+       * @example debug
+       * @enum {string}
+       */
       readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
       /**
        * Format: date-time
        * @description When LOG_LEVEL holds again.
        */
       readonly until: string;
+    };
+    readonly LogLevelRequest: {
+      /**
+       * @example debug
+       * @enum {string}
+       */
+      readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+      /** @description For how long; 10 by default. */
+      readonly minutes?: number;
     };
     readonly MalformedRequest: components['schemas']['Problem'] & {
       /** @constant */
@@ -792,6 +804,7 @@ export type InvalidRequest = components['schemas']['InvalidRequest'];
 export type KeptSession = components['schemas']['KeptSession'];
 export type KeysUnavailable = components['schemas']['KeysUnavailable'];
 export type LogLevel = components['schemas']['LogLevel'];
+export type LogLevelRequest = components['schemas']['LogLevelRequest'];
 export type MalformedRequest = components['schemas']['MalformedRequest'];
 export type MinimalPhaseReply = components['schemas']['MinimalPhaseReply'];
 export type NotReady = components['schemas']['NotReady'];

@@ -110,7 +110,7 @@ describe('the configuration', () => {
     ['redis://cache.example/1', {}, { username: undefined, password: undefined }],
   ])('takes the user and the password of Redis from %s and %j', (REDIS_URL, variables, credentials) => {
     const { redisEndpoint } = readConfig({ REDIS_URL, ...variables });
-    expect(redisEndpoint).toEqual({ url: 'redis://cache.example/1', ...credentials });
+    expect(redisEndpoint).toEqual({ url: 'redis://cache.example/1', isCluster: false, ...credentials });
   });
 
   it('hides the password of a URL from the log, as it is and as the URL has it', () => {

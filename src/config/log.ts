@@ -9,16 +9,7 @@ export class LogSection extends Section {
   static readonly title = 'Log';
 
   static warnings(given: Given): string[] {
-    return [
-      ...guessable(given, ['LOG_USER_IDS_SECRET']),
-      ...(isProduction(given) &&
-      (given.LOG_USER_IDS ?? 'hash') === 'hash' &&
-      keyOfPseudonyms(given) === undefined
-        ? [
-            'LOG_USER_IDS_SECRET is not set: each start of an instance gives users other pseudonyms in the log',
-          ]
-        : []),
-    ];
+    return guessable(given, ['LOG_USER_IDS_SECRET']);
   }
 
   @Variable(
@@ -50,8 +41,10 @@ export class LogSection extends Section {
     meaning: 'the key of the pseudonyms',
     secret: true,
     shared: true,
-    default: (given) => keyOfPseudonyms(given) ?? randomBytes(32).toString('base64url'),
-    defaultText: 'MEDIA_SIGNING_SECRET; without one generated at start',
+    default: ({ MEDIA_SIGNING_SECRET, TICKET_SECRET, INTERNAL_API_TOKEN }) =>
+      MEDIA_SIGNING_SECRET ?? TICKET_SECRET ?? INTERNAL_API_TOKEN ?? randomBytes(32).toString('base64url'),
+    defaultText:
+      'the first that is set of `MEDIA_SIGNING_SECRET`, `TICKET_SECRET` and `INTERNAL_API_TOKEN`; else generated at start',
   })
   readonly LOG_USER_IDS_SECRET: string;
 
@@ -75,8 +68,4 @@ export class LogSection extends Section {
     IsIn(['true', 'false'], { message: 'must be true or false' }),
   )
   readonly LOG_CALLER: 'true' | 'false';
-}
-
-function keyOfPseudonyms(given: Given): string | undefined {
-  return given.LOG_USER_IDS_SECRET ?? given.MEDIA_SIGNING_SECRET;
 }

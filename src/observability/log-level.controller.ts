@@ -5,13 +5,13 @@ import { type Static, Type } from '@sinclair/typebox';
 import { NeedsScope } from '../auth/access.js';
 import { LOG_LEVELS } from '../config/log.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
-import { component, instant, instantSchema, object, oneOfTexts } from '../http/fields.js';
+import { component, instant, instantSchema, oneOfTexts } from '../http/fields.js';
 import { LogLevel } from './log-level.js';
 
 const DEFAULT_MINUTES = 10;
-const LEVEL = oneOfTexts(LOG_LEVELS);
+const LEVEL = oneOfTexts(LOG_LEVELS, { examples: ['debug'] });
 
-const LEVEL_REQUEST = object({
+const LEVEL_REQUEST = component('LogLevelRequest', {
   level: LEVEL,
   minutes: Type.Optional(
     Type.Integer({ minimum: 1, maximum: 60, description: `For how long; ${DEFAULT_MINUTES} by default.` }),

@@ -65,6 +65,7 @@ describe('the configuration of an instance', () => {
       CALLBACK_URL: true,
       CLOUDFRONT_PRIVATE_KEY: false,
       INTERNAL_API_TOKEN: true,
+      LOG_USER_IDS_SECRET: false,
       MEDIA_SIGNING_SECRET: false, // generated at start
       REDIS_PASSWORD: false,
       REDIS_URL: false,

@@ -59,7 +59,7 @@ describe('the OpenAPI document', () => {
 
   it('has a unique id for each operation, suited as the name of a method', async () => {
     const ids = operations(await documentOf(service)).map(({ operationId }) => operationId);
-    const verbs = 'ask|check|end|expire|get|issue|keep|list|pause|receive|replay|report|resume|stream';
+    const verbs = 'ask|check|end|expire|get|issue|keep|list|pause|receive|replay|report|resume|set|stream';
     expect(ids.filter((id) => !new RegExp(`^(${verbs})([A-Z][a-z]+)+$`).test(id))).toEqual([]);
     expect(ids).toHaveLength(new Set(ids).size);
     expect(ids).toEqual(expect.arrayContaining(['askForPhase', 'getPlaylist', 'keepSessionAlive']));

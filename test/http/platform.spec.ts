@@ -134,6 +134,7 @@ describe('the documentation', () => {
       'POST /v1/phases',
       'POST /v1/tickets',
       'POST /v1/users/{user_id}/sessions/{session_id}/keepalive',
+      'PUT /internal/log-level',
     ]);
   });
 

@@ -198,7 +198,7 @@ describe('the log', () => {
     expect((await service.ask({ user_id: 'ana', stream_id: 'test-pattern' })).status).toBe(503);
     expect((await internal('nobody')).status).toBe(503);
     await service.end();
-    expect(service.output()).toMatch(/^\{"level":40,.*"route":"\/v1\/phases".*"status":503/m);
+    expect(service.output()).toMatch(/^\{"level":"warn",.*"route":"\/v1\/phases".*"status":503/m);
 
     // With a store that answers, the name that an operator sends is logged.
     const other = await startServiceProcess({ ...PRODUCTION, ...secrets, LOG_LEVEL: 'trace' });
