@@ -41,8 +41,8 @@ const STATES: Readonly<Record<State, string>> = { paused: 'a', ended: 'e', quit:
 
 /**
  * What the adapters of all players share. It keeps the place of a paused player, gives it back when the film or the page
- * ends, and stops a player that may not play on. It reports to `POST /v1/cmcd`, which needs no more than the query that
- * the gate gives to each URI of a playlist.
+ * ends, and stops a player that may not play on. It reports to `POST /v1/cmcd`, which needs the ids of the session, or the
+ * ticket that the gate puts into the path of each URI of a playlist.
  */
 export class GateClient implements GatePlayback {
   readonly #first: URL;
@@ -185,7 +185,7 @@ export class GateClient implements GatePlayback {
   async #report(state: State): Promise<void> {
     if (this.#playlist === undefined) return;
     const target = new URL('../../cmcd', this.#first);
-    target.search = new URL(this.#playlist).search;
+    target.search = this.#identity(this.#playlist);
     try {
       const reply = await fetch(target.href, {
         method: 'POST',
@@ -197,6 +197,14 @@ export class GateClient implements GatePlayback {
     } catch {
       // The page is gone, or the network.
     }
+  }
+
+  /** The query that names the session. The ticket of the first URL opens a playlist and nothing else. */
+  #identity(playlist: string): string {
+    const ticket = /\/s\/([^/]+)\//.exec(new URL(playlist).pathname)?.[1];
+    return this.#first.searchParams.has('ticket') && ticket !== undefined
+      ? `?ticket=${ticket}`
+      : this.#first.search;
   }
 
   #end(): void {
