@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import type * as adapter from '../../client/src/hls.js';
+import { until } from '../support/until.js';
 import { nextResult, useStage } from '../support/viewer.js';
 
 type Listener = (event: string, data: object) => void;
@@ -25,6 +26,15 @@ class Player {
     this.stopped = true;
   }
 
+  /** Loads the first media playlist of the gate and its first segment, as hls.js does after the multivariant playlist. */
+  async loadLevel(multivariant: string): Promise<void> {
+    const reply = await fetch(multivariant);
+    const level = new URL(firstUri(await reply.text()), reply.url).href;
+    const segment = firstUri(await (await fetch(level)).text());
+    this.#listeners.get('hlsLevelLoaded')!('hlsLevelLoaded', { details: { url: level } });
+    await fetch(new URL(segment, level), { redirect: 'manual' });
+  }
+
   async #load(url: string): Promise<void> {
     const reply = await fetch(url);
     const response: unknown = await reply[this.as]();
@@ -34,6 +44,10 @@ class Player {
         networkDetails: { response },
       });
   }
+}
+
+function firstUri(playlist: string): string {
+  return playlist.split('\n').find((line) => line !== '' && !line.startsWith('#'))!;
 }
 
 describe('hls.js through the gate', () => {
@@ -79,6 +93,27 @@ describe('hls.js through the gate', () => {
       const refusals = await heard(player, (await reply.json()) as object);
       expect(refusals).toEqual([{ ...value, retryAfterSeconds: expect.any(Number) }]);
       expect(player.stopped).toBe(true);
+    },
+  );
+
+  it.each(['its ids', 'a ticket'])(
+    'gives its place back when it leaves, if the URL has %s',
+    async (named) => {
+      const ticket = await fetch(`${stage.baseUrl}/v1/tickets`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ user_id: 'ana', session_id: 'tv', stream_id: 'test-pattern' }),
+      });
+      const { playback_url: byTicket } = (await ticket.json()) as { playback_url: string };
+      const byIds = `${stage.baseUrl}/v1/play/test-pattern/index.m3u8?user_id=ana&session_id=tv`;
+      const url = named === 'a ticket' ? byTicket : byIds;
+      const player = new Player('text');
+      const playback = play(player, url, () => undefined);
+      await player.loading;
+      await player.loadLevel(url);
+      await until(async () => (await stage.live()).includes('tv'));
+      await playback.leave();
+      expect(await stage.live()).toEqual([]);
     },
   );
 
