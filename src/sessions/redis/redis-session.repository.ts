@@ -241,8 +241,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
 
   /** Probes the first and the last partition of each server: no single node of a cluster has both of all partitions. */
   private async tryOut(): Promise<'ok' | 'degraded'> {
-    const byServer = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => this.link.holderOf(state));
-    const asked = [...byServer.values()].map(async (held) => {
+    const asked = this.byServer(ALL_PARTITIONS.map(partitionKeys)).map(async (held) => {
       const ends = [...new Set([held[0]!, held.at(-1)!])];
       return (await allOf(ends.map(async (keys) => probe(this.scripts, keys, this.link.sharded)))).flat();
     });
@@ -273,15 +272,19 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     this.warnedOfEviction = mayEvict;
   }
 
+  /** The partitions of each server. */
+  private byServer(partitions: readonly PartitionKeys[]): readonly (readonly PartitionKeys[])[] {
+    return [...Map.groupBy(partitions, ({ state }) => this.link.holderOf(state)).values()];
+  }
+
   /** Without those that anybody swept to the end just now: to ask is a quarter of the work of a sweep. */
   private async leaveResting(
     partitions: readonly PartitionKeys[],
     silent: SilentServers,
   ): Promise<readonly PartitionKeys[]> {
-    const byServer = Map.groupBy(partitions, ({ state }) => this.link.holderOf(state));
     const resting = new Set<PartitionKeys>();
     await Promise.all(
-      [...byServer.values()].map(async (held) => {
+      this.byServer(partitions).map(async (held) => {
         const [one] = held;
         try {
           // The clock of the server that wrote the rests: clocks of different servers may differ.
