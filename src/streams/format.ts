@@ -36,7 +36,7 @@ export interface MediaManifest {
 }
 
 /** A rendition as a multivariant manifest describes it: a quality, a language or a trick mode. */
-interface Rendition {
+export interface Rendition {
   readonly url: URL;
   readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
   /** Bits per second. */

@@ -1,3 +1,4 @@
+import { type Rendition } from '../format.js';
 import { type Segment, type Stream } from '../phases.js';
 import { type ListedSegments, type SegmentsBySequence } from './segments.js';
 import { type Variables } from './tags.js';
@@ -17,18 +18,6 @@ export interface MultivariantPlaylist {
   readonly renditions: readonly Rendition[];
   /** The rendition that is played where nobody chooses. */
   readonly first: number;
-}
-
-/** One playlist of a multivariant one, and what that says of it. */
-export interface Rendition {
-  readonly url: URL;
-  readonly type: 'variant' | 'trick-play' | 'audio' | 'video' | 'subtitles';
-  /** Bits a second. */
-  readonly bandwidth?: number;
-  readonly codecs?: string;
-  readonly resolution?: { readonly width: number; readonly height: number };
-  readonly name?: string;
-  readonly language?: string;
 }
 
 export interface MediaPlaylist {

@@ -1,12 +1,7 @@
+import { type Rendition } from '../format.js';
 import { type Resource } from '../phases.js';
 import { type AttributeList, LineScanner } from './lines.js';
-import {
-  type MultivariantPlaylist,
-  PlaylistError,
-  type PlaylistSource,
-  type Rendition,
-  contextOf,
-} from './model.js';
+import { type MultivariantPlaylist, PlaylistError, type PlaylistSource, contextOf } from './model.js';
 import { LOW_LATENCY_TAGS } from './tags.js';
 import { Template } from './template.js';
 import { UriWriter } from './uris.js';
