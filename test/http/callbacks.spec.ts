@@ -85,6 +85,15 @@ function useUser(service: Service, authorization = '') {
   };
 }
 
+/** `GET /internal/callbacks` when every event was delivered. */
+const NOTHING_WAITS = {
+  waiting: 0,
+  oldest_at: null,
+  dead_letters: 0,
+  lost: 0,
+  receiver: { state: 'working', since: null, failure: null },
+};
+
 describe.each(STORES)('a callback, on %s,', (store) => {
   const receiver = useReceiver();
   const service = useServiceNow(store, () => ({
@@ -223,13 +232,7 @@ describe.each(STORES)('a callback, on %s,', (store) => {
     expect(at(second) - at(first)).toBe(7);
     expect(new Webhook(NEW_SECRET).verify(second.body, second.headers)).toEqual(first.event);
     await until(async () => (await outbox()).waiting === 0);
-    expect(await outbox()).toEqual({
-      waiting: 0,
-      oldest_at: null,
-      dead_letters: 0,
-      lost: 0,
-      receiver: { state: 'working', since: null, failure: null },
-    });
+    expect(await outbox()).toEqual(NOTHING_WAITS);
   });
 
   it('has a unique id', async () => {
@@ -478,13 +481,7 @@ describe.each(STORES)('callbacks for all types of events, on %s,', (store) => {
     }
     expect(types(await arrive(2))).toEqual(['started', 'ended']);
     await until(async () => (await viewer.outbox()).waiting === 0);
-    expect(await viewer.outbox()).toEqual({
-      waiting: 0,
-      oldest_at: null,
-      dead_letters: 0,
-      lost: 0,
-      receiver: { state: 'working', since: null, failure: null },
-    });
+    expect(await viewer.outbox()).toEqual(NOTHING_WAITS);
   });
 });
 
@@ -496,13 +493,7 @@ describe.each(STORES)('without a CALLBACK_URL, on %s,', (store) => {
     await ask('tv');
     await end('tv');
     await until(async () => (await outbox()).waiting === 0);
-    expect(await outbox()).toEqual({
-      waiting: 0,
-      oldest_at: null,
-      dead_letters: 0,
-      lost: 0,
-      receiver: { state: 'working', since: null, failure: null },
-    });
+    expect(await outbox()).toEqual(NOTHING_WAITS);
     expect(await metrics()).toMatchObject({ callbacks_waiting: 0, callbacks_oldest_seconds: 0 });
   });
 });
