@@ -189,8 +189,10 @@ describe('three nodes without replicas, with a password', () => {
         [0, 1].map(async () =>
           startServiceProcess({
             ...environment(),
-            CALLBACK_URL: receiver.url,
-            CALLBACK_EVENTS: 'session.started,session.expired',
+            CALLBACK_URLS: JSON.stringify([
+              { name: 'starts', url: receiver.url, events: ['session.started'] },
+              { name: 'expiries', url: receiver.url, events: ['session.expired'] },
+            ]),
           }),
         ),
       );
