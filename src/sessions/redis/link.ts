@@ -107,7 +107,7 @@ const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN) /;
 /** Errors of a cluster node that serves no commands now, because it reaches too few of the other nodes. */
 const OUT_OF_SERVICE = /^CLUSTERDOWN/;
 
-/** Errors of a server that refuses all commands of this service. */
+/** Errors of a server that lets this service do nothing at all. */
 const NOT_US = /^(WRONGPASS|NOAUTH)/;
 
 /** Whether the server refused this command. Otherwise the server is unavailable. */
