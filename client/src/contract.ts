@@ -261,6 +261,11 @@ export interface components {
       readonly expires_at: string;
       /** @description In how many seconds to request the next phase. */
       readonly next_request_in_seconds: number;
+      /**
+       * @description The store is away, and this instance continued the session by itself (STORE_DOWN_POLICY=open), for a bounded time.
+       * @constant
+       */
+      readonly degraded?: true;
     };
     readonly NotReady: components['schemas']['Problem'] & {
       /** @constant */
@@ -352,6 +357,11 @@ export interface components {
        * @description The URL of the playlist for this session, for a player that does not use phases. With AUTH_MODE=jwt the player must open it within minutes.
        */
       readonly playback_url: string;
+      /**
+       * @description The store is away, and this instance continued the session by itself (STORE_DOWN_POLICY=open), for a bounded time.
+       * @constant
+       */
+      readonly degraded?: true;
     };
     readonly PhaseRequest: {
       /**
@@ -431,7 +441,7 @@ export interface components {
       readonly code: 'rate-limited';
     };
     readonly Readiness: {
-      /** @description `degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, so that a load balancer keeps it. */
+      /** @description `degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, so that a load balancer keeps it. With STORE_DOWN_POLICY=open also for n·X after the store answered last, while known sessions continue. */
       readonly status: 'ok' | 'degraded';
     };
     readonly Receiver: {

@@ -149,10 +149,15 @@ export class SessionsSection extends Section {
   readonly REDIS_CLUSTER: 'true' | 'false';
 
   @Variable(
-    { meaning: '`closed`: the service answers 503 without its store', default: 'closed' },
-    IsIn(['closed'], { message: 'must be closed: open is not available yet' }),
+    {
+      meaning:
+        'without its store, the service answers 503 (`closed`), or continues the sessions that it knows until their ' +
+        '`expires_at` (`open`)',
+      default: 'closed',
+    },
+    IsIn(['closed', 'open'], { message: 'must be closed or open' }),
   )
-  readonly STORE_DOWN_POLICY: 'closed';
+  readonly STORE_DOWN_POLICY: 'closed' | 'open';
 
   /**
    * Where Redis is and who asks. A user or password in REDIS_URL may be empty, as in `redis://app:@host`: then the variable

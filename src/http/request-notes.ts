@@ -20,6 +20,8 @@ export interface Decision {
   readonly limit?: number | undefined;
   /** The number of sessions that the user holds. */
   readonly live?: number | undefined;
+  /** Whether this instance decided without the store, which is away. */
+  readonly degraded?: true | undefined;
 }
 
 /** What is known about the request that is being handled. */

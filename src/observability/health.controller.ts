@@ -8,6 +8,8 @@ import {
 import { type Static, Type } from '@sinclair/typebox';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Public } from '../auth/access.js';
+import { Clock } from '../clock.js';
+import { Config } from '../config/config.js';
 import { SessionRepository } from '../sessions/session.repository.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { component } from '../http/fields.js';
@@ -18,7 +20,8 @@ const READINESS = component('Readiness', {
   status: Type.Union([Type.Literal('ok'), Type.Literal('degraded')], {
     description:
       '`degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, ' +
-      'so that a load balancer keeps it.',
+      'so that a load balancer keeps it. With STORE_DOWN_POLICY=open also for n·X after the store answered last, ' +
+      'while known sessions continue.',
   }),
 });
 
@@ -29,7 +32,14 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
   private readonly log = new Logger('Streamgate');
   private stage: 'starting' | 'serving' | 'draining' = 'starting';
 
-  constructor(private readonly sessions: SessionRepository) {}
+  /** Until when sessions may continue without the store, on the monotonic clock. */
+  private continuesUntil = -Infinity;
+
+  constructor(
+    private readonly sessions: SessionRepository,
+    private readonly clock: Clock,
+    private readonly config: Config,
+  ) {}
 
   onApplicationBootstrap(): void {
     this.stage = 'serving';
@@ -57,9 +67,15 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
   @ApiProblems('not-ready')
   async ready(): Promise<Static<typeof READINESS>> {
     if (this.stage !== 'serving') throw new Problem('not-ready', `The service is ${this.stage}.`);
-    const status = await this.sessions.check().catch(() => {
+    const { STORE_DOWN_POLICY, policy } = this.config;
+    try {
+      const status = await this.sessions.check();
+      this.continuesUntil = this.clock.monotonic() + policy.expireAfterMs;
+      return { status };
+    } catch {
+      if (STORE_DOWN_POLICY === 'open' && this.clock.monotonic() < this.continuesUntil)
+        return { status: 'degraded' };
       throw new Problem('not-ready', 'The session store does not do what requests need. The log says why.');
-    });
-    return { status };
+    }
   }
 }

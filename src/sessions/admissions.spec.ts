@@ -4,6 +4,7 @@ import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { type Place } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
+import { Metrics } from '../observability/metrics.js';
 import { Admissions } from './admissions.js';
 
 /** The embedded store, whose first calls of `confirm` fail. */
@@ -31,7 +32,7 @@ describe('settling a place', () => {
   let sessions: Admissions;
   beforeEach(() => {
     repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
-    sessions = new Admissions(repository);
+    sessions = new Admissions(repository, new Metrics());
   });
   /** Resolves when the store has handled the next call of `verb`. */
   const settled = (verb: 'confirm' | 'withdraw'): Promise<void> =>

@@ -1,9 +1,12 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Injectable, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { type Decision, noteDecision } from '../http/request-notes.js';
-import { type Admission, type AdmissionRequest, type Place } from './session.js';
-import { SessionRepository } from './session.repository.js';
+import { type Counter } from 'prom-client';
+import { type Metrics } from '../observability/metrics.js';
+import { type OutageSessions } from './outage-sessions.js';
+import { type Admission, type AdmissionRequest } from './session.js';
+import { type SessionRepository, StoreUnavailableError } from './session.repository.js';
 
 /** Together shorter than a lease, because after the lease there is nothing left to confirm. */
 const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
@@ -25,11 +28,22 @@ export interface Delivery {
  * Admits requests of the API and of the gate. It takes a place while the reply is on its way, and keeps the place only if
  * the reply is delivered.
  */
-@Injectable()
 export class Admissions {
   private readonly log = new Logger(Admissions.name);
+  private readonly inOutage: Counter<'outcome'>;
 
-  constructor(private readonly repository: SessionRepository) {}
+  /** `outages` continues sessions while the store is away. Without it, a request gets StoreUnavailableError then. */
+  constructor(
+    private readonly repository: SessionRepository,
+    metrics: Metrics,
+    private readonly outages?: OutageSessions,
+  ) {
+    this.inOutage = metrics.counter(
+      'outage_admissions_total',
+      'Requests while the store was away: continued, or refused with 503; and sessions lost: continued then, refused later.',
+      ['outcome'],
+    );
+  }
 
   /**
    * Asks the store, and watches the reply from the admission on. If the caller throws afterwards, for example while it
@@ -38,23 +52,54 @@ export class Admissions {
    */
   async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
     const sessionId = request.sessionId ?? randomUUIDv7();
-    const admission = await this.repository.admit({ ...request, sessionId });
-    noteAdmission({ ...request, sessionId }, admission);
-    if (admission.outcome === 'admitted') void this.settle(admission.place, delivery);
+    const whole = { ...request, sessionId };
+    const admission = await this.ask(whole);
+    noteAdmission(whole, admission);
+    if (admission.outcome === 'admitted' && admission.degraded !== true)
+      void this.settle(whole, admission, delivery);
     return admission;
+  }
+
+  private async ask(request: AdmissionRequest): Promise<Admission> {
+    try {
+      const admission = await this.repository.admit(request);
+      this.noteForOutages(request, admission);
+      return admission;
+    } catch (error) {
+      if (this.outages === undefined || !(error instanceof StoreUnavailableError && error.away)) throw error;
+      const continued = this.outages.admit(request);
+      this.inOutage.inc({ outcome: continued === undefined ? 'refused' : 'continued' });
+      if (continued === undefined) throw error;
+      return continued;
+    }
+  }
+
+  private noteForOutages(request: AdmissionRequest, admission: Admission): void {
+    if (this.outages === undefined) return;
+    // A new session is remembered when its first phase is confirmed.
+    if (admission.outcome === 'admitted' && !admission.place.reserved)
+      this.outages.remember(request, admission);
+    if (admission.outcome !== 'session-ended' && admission.outcome !== 'limit-reached') return;
+    if (this.outages.forget(request.userId, request.sessionId)) this.inOutage.inc({ outcome: 'lost' });
   }
 
   /**
    * Confirms or withdraws a place. Never rejects, because the reply is sent by then. If the store stays unavailable for
    * longer than the retries, a new session loses its place when its lease lapses. Both verbs are idempotent.
    */
-  private async settle(place: Place, { arrives, isMedia }: Delivery): Promise<void> {
+  private async settle(
+    request: AdmissionRequest,
+    admission: Extract<Admission, { outcome: 'admitted' }>,
+    { arrives, isMedia }: Delivery,
+  ): Promise<void> {
+    const { place } = admission;
     const arrived = await arrives();
     if (arrived && (!place.reserved || !isMedia)) return;
     const verb = arrived ? 'confirm' : 'withdraw';
     for (const delayMs of [...RETRY_AFTER_MS, undefined]) {
       try {
         await this.repository[verb](place);
+        if (verb === 'confirm') this.outages?.remember(request, admission);
         return;
       } catch (error) {
         if (delayMs !== undefined) await sleep(delayMs, undefined, { ref: false });
@@ -81,6 +126,7 @@ export function noteAdmission(
     device_id: device?.id,
     limit: quota.maxSessions,
     live: liveIn(admission),
+    degraded: admission.outcome === 'admitted' ? admission.degraded : undefined,
   });
 }
 

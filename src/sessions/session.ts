@@ -70,6 +70,8 @@ export type Admission =
       readonly created: boolean;
       readonly live: number;
       readonly place: Place;
+      /** True if this instance continued the session by itself, because the store is away. */
+      readonly degraded?: true;
     }
   | SessionEnded
   | {

@@ -7,6 +7,7 @@ import { Metrics } from '../observability/metrics.js';
 import { ActivityController } from './activity.controller.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
+import { OutageSessions } from './outage-sessions.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { Availability } from './redis/availability.js';
@@ -37,8 +38,8 @@ const STORE = Symbol('the session store');
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController, ActivityController],
   providers: [
-    Admissions,
     EventStreams,
+    { provide: Admissions, inject: [SessionRepository, Metrics, Config, Clock], useFactory: makeAdmissions },
     { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
@@ -56,6 +57,16 @@ export class SessionsModule {
       nodesAway,
     );
   }
+}
+
+function makeAdmissions(
+  repository: SessionRepository,
+  metrics: Metrics,
+  { STORE_DOWN_POLICY, policy }: Config,
+  clock: Clock,
+): Admissions {
+  const outages = STORE_DOWN_POLICY === 'open' ? new OutageSessions(policy, clock) : undefined;
+  return new Admissions(repository, metrics, outages);
 }
 
 function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store) => T): Provider {

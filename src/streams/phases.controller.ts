@@ -125,7 +125,7 @@ export class PhasesController {
     if (admission.outcome !== 'admitted' || lookup.outcome !== 'found')
       throw this.refuse(admission, lookup, viewer);
 
-    const { session, live, created } = admission;
+    const { session, live, created, degraded } = admission;
     this.limits.noteAdmitted(session.userId, session.sessionId);
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
     const nextRequest = Math.min(
@@ -140,6 +140,7 @@ export class PhasesController {
         phase: phaseJson(phase, this.urls.base(self)),
         expires_at: instant(session.expiresAt),
         next_request_in_seconds: nextRequest,
+        ...(degraded && { degraded }),
       };
     }
     const ticket = this.byTicket
@@ -151,6 +152,7 @@ export class PhasesController {
       sessions: { live, limit: viewer.quota.maxSessions },
       next_request_in_seconds: nextRequest,
       playback_url: playbackUrl(self, session, ticket?.ticket),
+      ...(degraded && { degraded }),
     };
   }
 

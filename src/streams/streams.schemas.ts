@@ -210,6 +210,13 @@ export function phaseJson(phase: IssuedPhase, media: string): PhaseJson {
   };
 }
 
+const DEGRADED = Type.Optional(
+  Type.Literal(true, {
+    description:
+      'The store is away, and this instance continued the session by itself (STORE_DOWN_POLICY=open), for a bounded time.',
+  }),
+);
+
 export const PHASE_REPLY = component('PhaseReply', {
   session: SESSION,
   phase: PHASE,
@@ -227,6 +234,7 @@ export const PHASE_REPLY = component('PhaseReply', {
       'The URL of the playlist for this session, for a player that does not use phases. With AUTH_MODE=jwt the player ' +
       'must open it within minutes.',
   }),
+  degraded: DEGRADED,
 });
 export type PhaseReplyJson = Static<typeof PHASE_REPLY>;
 
@@ -235,6 +243,7 @@ export const MINIMAL_PHASE_REPLY = component('MinimalPhaseReply', {
   phase: PHASE,
   expires_at: instantSchema('When the place becomes free if the session sends no request.'),
   next_request_in_seconds: PHASE_REPLY.properties.next_request_in_seconds,
+  degraded: DEGRADED,
 });
 export type MinimalPhaseReplyJson = Static<typeof MINIMAL_PHASE_REPLY>;
 

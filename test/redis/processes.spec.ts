@@ -145,6 +145,30 @@ describe('the service, if Redis fails,', () => {
     expect(outages).toHaveLength(1);
   });
 
+  it('continues a known session while Redis is down, if the policy is open, and starts no other', async () => {
+    const service = await start({
+      REDIS_URL: server.url,
+      STORE_DOWN_POLICY: 'open',
+      PHASE_SECONDS: '20',
+      IDLE_PHASES: '10',
+    });
+    const readiness = async (): Promise<unknown> => (await fetch(`${service.url}/health/ready`)).json();
+    await until(async () => ((await readiness()) as { status: unknown }).status === 'ok');
+    expect((await service.ask(body)).status).toBe(201);
+    await until(async () => (await service.ask({ ...body, phase: 0 })).status === 200);
+
+    await server.kill();
+    await until(async () => ((await readiness()) as { status: unknown }).status === 'degraded');
+    const continued = await service.ask({ ...body, phase: 0 });
+    expect([continued.status, continued.body.degraded]).toEqual([200, true]);
+    expect((await service.ask({ ...body, session_id: 'phone' })).status).toBe(503);
+
+    await server.restart();
+    await until(async () => (await service.ask({ ...body, session_id: 'phone' })).status === 201);
+    const again = await service.ask({ ...body, phase: 0 });
+    expect([again.status, again.body.degraded]).toEqual([201, undefined]); // this Redis stores nothing on disk
+  });
+
   it('fails pending commands as soon as the connection is lost, even if it can reconnect at once', async () => {
     const valve = await ReplyValve.open(server.url);
     const link = connectPatiently(valve.url);

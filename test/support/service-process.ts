@@ -18,6 +18,7 @@ export interface ServiceProcess {
 
 /** The parts of a reply or problem that the tests use. */
 interface PhaseReply {
+  readonly degraded?: true;
   readonly code?: string;
 }
 
