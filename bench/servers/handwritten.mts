@@ -62,7 +62,7 @@ const policy = {
   maxAheadMs: 14_400_000,
   pacedAheadMs: 14_380_000,
 };
-const scripts = new ScriptRunner(link, { policy, wanted: [], layout: 2 });
+const scripts = new ScriptRunner(link, { policy, subscriptions: [], layout: 2 });
 
 const instant = (ms: number): string => new Date(ms).toISOString();
 
