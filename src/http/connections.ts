@@ -19,8 +19,8 @@ export const KEEP_ALIVE_MS = 72_000;
 export const STALLED_MS = 30_000;
 /** How many pipelined requests may wait on one connection. Usual clients wait for each reply and have none waiting. */
 const MAX_PIPELINED = 10;
-/** For how long a graceful shutdown accepts connections that have arrived before it stops listening. */
-const MAX_ACCEPT_MS = 1_000;
+/** Turns of the event loop in which a graceful shutdown accepts what has arrived before it stops listening: one each. */
+const MAX_LAST_TURNS = 1_000;
 /** How long a graceful shutdown waits for requests in progress after it stopped listening. */
 export const DRAIN_MS = 5_000;
 
@@ -125,8 +125,7 @@ export function drainOnClose(fastify: FastifyInstance, isDraining: () => boolean
   fastify.server.on('connection', () => connections++);
   fastify.addHook('preClose', async () => {
     // The kernel resets the connections that wait to be accepted when the service stops listening.
-    const latest = performance.now() + MAX_ACCEPT_MS;
-    for (let before = -1; before !== connections && performance.now() < latest;) {
+    for (let before = -1, turns = 0; before !== connections && turns < MAX_LAST_TURNS; turns += 2) {
       before = connections;
       await turn();
       await turn();
