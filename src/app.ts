@@ -30,6 +30,7 @@ import {
 } from './http/connections.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
+import { HealthController } from './observability/health.controller.js';
 import { requestIdOf, useHttpLog } from './observability/log.js';
 import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
@@ -92,7 +93,8 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   refuseUnanswered(fastify);
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify, config, clock);
-  drainOnClose(fastify);
+  const health = app.get(HealthController);
+  drainOnClose(fastify, () => health.isDraining);
   crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, app.get(Metrics));
   await protectPages(fastify);
@@ -105,7 +107,6 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
       exceptionFactory: (errors) => Problem.invalidRequest(fieldErrorsOfParams(errors)),
     }),
   );
-  app.enableShutdownHooks([], { useProcessExit: true });
   useDocs(app, CALLBACKS, VERSION);
   // Operators do not need the lines that Nest logs while it starts, except warnings and errors.
   const log = app.get(Logger);

@@ -1,7 +1,9 @@
-import { Logger } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type INestApplication, Logger } from '@nestjs/common';
 import { createApp } from './app.js';
 import { type Config, ConfigError, readConfig } from './config/config.js';
 import { VERSION } from './config/effective.js';
+import { HealthController } from './observability/health.controller.js';
 
 /** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */
 async function main(): Promise<void> {
@@ -17,6 +19,7 @@ async function main(): Promise<void> {
   });
   const config = readConfig(process.env);
   const app = await createApp(config);
+  stopOnSignals(app, config.DRAIN_SECONDS * 1_000);
   await app.listen(config.PORT, config.HOST).catch((error: unknown) => {
     throw new Error(cannotListen(config, error as NodeJS.ErrnoException));
   });
@@ -28,6 +31,34 @@ async function main(): Promise<void> {
       `limit ${config.MAX_SESSIONS_PER_USER}, X ${config.PHASE_SECONDS} s, n ${config.IDLE_PHASES}, ` +
       `signing ${config.MEDIA_SIGNING}, authentication ${config.AUTH_MODE}. The documentation is at ${url}/docs`,
   );
+}
+
+/**
+ * Stops the service at a signal, and exits with 0. At SIGTERM, which orchestrators send, the service first drains: its
+ * readiness is 503 while it still answers, so that load balancers find other instances before it stops listening. A second
+ * signal ends that wait, and SIGINT, from a terminal, has none.
+ */
+function stopOnSignals(app: INestApplication, drainMs: number): void {
+  const hurry = new AbortController();
+  let isStopping = false;
+  const stop = async (signal: string): Promise<void> => {
+    app.get(HealthController).drain(signal);
+    if (signal === 'SIGTERM') await sleep(drainMs, undefined, hurry).catch(() => undefined);
+    await app.close();
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'])
+    process.on(signal, () => {
+      if (isStopping) {
+        hurry.abort();
+        return;
+      }
+      isStopping = true;
+      stop(signal).catch((error: unknown) => {
+        new Logger('Streamgate').error(error);
+        process.exit(1);
+      });
+    });
 }
 
 function cannotListen({ HOST, PORT }: Config, { code, message }: NodeJS.ErrnoException): string {

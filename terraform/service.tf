@@ -94,7 +94,7 @@ resource "aws_ecs_task_definition" "app" {
     # The agent of ECS Exec writes to the root file system.
     readonlyRootFilesystem = !var.execute_command_enabled
     linuxParameters        = { initProcessEnabled = true }
-    # The service ends by itself within 10 s: 5 s for requests, then Redis.
+    # The service ends by itself within 10 s: it drains for 2 s, then 5 s for requests, then Redis.
     stopTimeout = 30
 
     # No healthCheck: the load balancer's check alone decides. A check in the container starts a second Node for each

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { IsOptional, IsString } from 'class-validator';
-import { List, Satisfies, WholeNumber, isHttpOrigin, isText } from './checks.js';
+import { Decimal, List, Satisfies, WholeNumber, isHttpOrigin, isText } from './checks.js';
 import { type Given, Section, Variable, isProduction } from './variable.js';
 import { authenticates } from './auth.js';
 
@@ -31,6 +31,16 @@ export class ServerSection extends Section {
 
   @Variable({ meaning: 'the port to listen on', default: '3000' }, WholeNumber(0, 65_535))
   readonly PORT: number;
+
+  @Variable(
+    {
+      meaning:
+        'how long after SIGTERM the service still answers, while its readiness is 503: longer than the load balancer takes to notice; fractions allowed',
+      default: '2',
+    },
+    Decimal('must be a number of seconds from 0 to 60', (value) => value >= 0 && value <= 60),
+  )
+  readonly DRAIN_SECONDS: number;
 
   @Variable(
     {

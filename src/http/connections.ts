@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:http';
 import { type Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { Problem, problemBody } from './problem.js';
 
@@ -18,7 +19,9 @@ export const KEEP_ALIVE_MS = 72_000;
 export const STALLED_MS = 30_000;
 /** How many pipelined requests may wait on one connection. Usual clients wait for each reply and have none waiting. */
 const MAX_PIPELINED = 10;
-/** How long a graceful shutdown waits for requests in progress. */
+/** Turns of the event loop in which a graceful shutdown accepts what has arrived before it stops listening: one each. */
+const MAX_LAST_TURNS = 1_000;
+/** How long a graceful shutdown waits for requests in progress after it stopped listening. */
 export const DRAIN_MS = 5_000;
 
 /** Answers when Node refuses a request before Fastify sees it: malformed HTTP, headers too large, or a time-out. */
@@ -112,21 +115,27 @@ export function cutStalled(fastify: FastifyInstance): void {
 }
 
 /**
- * Makes the graceful shutdown end in time. Requests in progress are answered with `connection: close`, because a client
- * that keeps its connection would delay the shutdown by KEEP_ALIVE_MS (fastify/fastify#7044). After DRAIN_MS the remaining
- * connections are closed, because one with an incomplete request would delay it for ever.
+ * Makes the graceful shutdown end in time, and lose no request. While the service drains, each reply closes its connection:
+ * a load balancer then opens its next connection to another instance, and a client that keeps its connection does not delay
+ * the shutdown by KEEP_ALIVE_MS (fastify/fastify#7044). DRAIN_MS after the service stopped listening the remaining
+ * connections are closed, because one with an incomplete request would delay the shutdown for ever.
  */
-export function drainOnClose(fastify: FastifyInstance): void {
-  let closing = false;
-  fastify.addHook('preClose', (done) => {
-    closing = true;
+export function drainOnClose(fastify: FastifyInstance, isDraining: () => boolean): void {
+  let connections = 0;
+  fastify.server.on('connection', () => connections++);
+  fastify.addHook('preClose', async () => {
+    // The kernel resets the connections that wait to be accepted when the service stops listening.
+    for (let before = -1, turns = 0; before !== connections && turns < MAX_LAST_TURNS; turns += 2) {
+      before = connections;
+      await turn();
+      await turn();
+    }
     setTimeout(() => {
       fastify.server.closeAllConnections();
     }, DRAIN_MS).unref();
-    done();
   });
   fastify.addHook('onSend', (_request, reply, payload, done) => {
-    if (closing) void reply.header('connection', 'close');
+    if (isDraining()) void reply.header('connection', 'close');
     done(null, payload);
   });
 }

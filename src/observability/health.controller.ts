@@ -45,9 +45,18 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
     this.stage = 'serving';
   }
 
-  beforeApplicationShutdown(signal?: string): void {
+  get isDraining(): boolean {
+    return this.stage === 'draining';
+  }
+
+  /** From now on the readiness is 503, so that load balancers send their requests to other instances. */
+  drain(signal: string): void {
     this.stage = 'draining';
-    if (signal !== undefined) this.log.log(`Streamgate is stopping (${signal})`);
+    this.log.log(`Streamgate is stopping (${signal})`);
+  }
+
+  beforeApplicationShutdown(): void {
+    this.stage = 'draining';
   }
 
   @Get('live')

@@ -21,11 +21,13 @@ const EVENT_ID = /^\d{1,15}-\d{1,15}$/;
 
 /**
  * Why a stream cannot be served now, with the text for the client and the delay before its next try: between `fromMs` and
- * twice that, drawn for each client, so that the clients of one instance do not all reconnect in the same second.
+ * `toMs`, or twice `fromMs`, drawn for each client, so that the clients of one instance do not all reconnect in the same
+ * second.
  */
 const UNAVAILABLE = {
   'not-ready': {
     fromMs: 1_000,
+    toMs: 5_000,
     detail: 'This instance is shutting down. Another one answers the next request.',
   },
   'store-unavailable': { fromMs: 2_000, detail: 'The session store does not answer.' },
@@ -36,7 +38,7 @@ const UNAVAILABLE = {
     fromMs: 60_000,
     detail: `This user has ${MAX_STREAMS_PER_USER} event streams open, and newer ones take precedence.`,
   },
-} as const;
+} as const satisfies Record<string, { fromMs: number; toMs?: number; detail: string }>;
 type UnavailableCode = keyof typeof UNAVAILABLE;
 
 interface EventStream {
@@ -199,8 +201,9 @@ export function answerUnavailable(response: ServerResponse, code: UnavailableCod
 
 /** The comment is for people who look at the stream, the event for programs. Neither changes where the client resumes. */
 function unavailable(code: UnavailableCode): string {
-  const { fromMs, detail } = UNAVAILABLE[code];
-  const retryMs = Math.round(fromMs * (1 + Math.random()));
+  const { detail, ...delay } = UNAVAILABLE[code];
+  const { fromMs, toMs = 2 * fromMs }: { fromMs: number; toMs?: number } = delay;
+  const retryMs = Math.round(fromMs + (toMs - fromMs) * Math.random());
   return `: ${detail}\nretry: ${retryMs}\nevent: unavailable\ndata: ${JSON.stringify({ code, detail })}\n\n`;
 }
 

@@ -40,7 +40,13 @@ export class OutageSessions {
     const { sessionId, streamId, startedAt, lastActivityAt, playsUntil, phase, device, expiresAt } = session;
     const record: HeldRecord = {
       status: 'permanent',
-      ...{ sessionId, streamId, startedAt, lastActivityAt, playsUntil, phase, device },
+      sessionId,
+      streamId,
+      startedAt,
+      lastActivityAt,
+      playsUntil,
+      phase,
+      device,
       ahead: 0,
       run: 1,
       quota: request.quota,
@@ -49,7 +55,11 @@ export class OutageSessions {
       pausedMs: 0,
     };
     this.known.set(key, {
-      ...{ record, live, heldUntil: expiresAt, storeAt: lastActivityAt, isDegraded: false },
+      record,
+      live,
+      heldUntil: expiresAt,
+      storeAt: lastActivityAt,
+      isDegraded: false,
       monotonicAt: this.clock.monotonic(),
     });
   }
@@ -85,7 +95,11 @@ export class OutageSessions {
       live,
       degraded: true,
       place: {
-        ...{ userId: request.userId, sessionId: request.sessionId, startedAt, version, reserved: false },
+        userId: request.userId,
+        sessionId: request.sessionId,
+        startedAt,
+        version,
+        reserved: false,
         former: record,
       },
     };

@@ -22,8 +22,8 @@ interface PhaseReply {
   readonly code?: string;
 }
 
-/** All tests of one machine have the same address, so that the rate limits are off. */
-const NO_RATE_LIMITS = { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0' };
+/** All tests of one machine have the same address, so that the rate limits are off. No load balancer waits for a drain. */
+const DEFAULTS = { RATE_LIMIT_PER_USER: '0', RATE_LIMIT_PER_ADDRESS: '0', DRAIN_SECONDS: '0' };
 
 const started = new Set<Pick<ServiceProcess, 'end'>>();
 
@@ -38,8 +38,8 @@ export async function startServiceProcess(
   environment: Record<string, string>,
   folder = ROOT,
 ): Promise<ServiceProcess> {
-  const port = await freePort();
-  const service = runService({ HOST: '127.0.0.1', PORT: String(port), ...environment }, folder);
+  const port = environment.PORT ?? String(await freePort());
+  const service = runService({ HOST: '127.0.0.1', PORT: port, ...environment }, folder);
   const url = `http://127.0.0.1:${port}`;
   const deadline = performance.now() + 60_000;
   while (
@@ -76,7 +76,7 @@ export function runService(
 ): Omit<ServiceProcess, 'url' | 'ask'> {
   const child = spawn(process.execPath, ['--enable-source-maps', 'dist/main.js'], {
     cwd: folder,
-    env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...NO_RATE_LIMITS, ...environment },
+    env: { PATH: process.env.PATH ?? '', LOG_FORMAT: 'json', ...DEFAULTS, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
