@@ -69,6 +69,7 @@ if (browserPath === undefined)
     const left = async (): Promise<number> => Number(/free in (\d+) s/.exec(await text('#places li'))![1]);
     const before = await left();
     await until(async () => (await left()) < before);
+    expect(await page.locator('#places .free').count()).toBe(0);
   });
 
   it('offers a refused viewer the places of others, and puts the focus on none of them', async () => {
@@ -97,6 +98,7 @@ if (browserPath === undefined)
     await shows('#places li', /^Player 5/);
     const former = card('Player 2').locator('.state, .over');
     await until(async () => /without a place|was stopped/.test((await former.allTextContents()).join()));
+    expect(await page.locator('#places li', { hasText: 'Player 2' }).count()).toBe(0);
   });
 
   it('says that the server is away and when it is back, and fits a narrow screen', async () => {
