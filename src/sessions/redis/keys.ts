@@ -46,9 +46,9 @@ export class PartitionKeys {
   readonly state: string;
   /** STREAM: the last events, for watchers: see events.lua. */
   readonly ring: string;
-  /** STREAM: the events that are to be delivered. */
+  /** STREAM: the events for the receiver of CALLBACK_URL. The outboxes of other receivers are `OUTBOX:RECEIVER`. */
   readonly outbox: string;
-  /** STREAM: the events that could not be delivered. */
+  /** STREAM: the events that could not be delivered to that receiver. Those of another: `DEAD_LETTERS:RECEIVER`. */
   readonly deadLetters: string;
   /** ZSET: bucket -> a lower bound of when its earliest record is due. */
   readonly buckets: string;
@@ -77,6 +77,21 @@ export class PartitionKeys {
     this.channelPrefix = `sg:{${tag}}:c:`;
     this.script = new ScriptKeys('partition', this);
   }
+}
+
+/** The keys of a partition for the scripts and commands about the outbox of one receiver. */
+export interface OutboxKeys extends Pick<PartitionKeys, 'state' | 'outbox' | 'deadLetters'> {
+  readonly script: ScriptKeys<'partition'>;
+}
+
+/** `default` is the receiver of CALLBACK_URL. Release 0.1.0, which may run beside this one, has no other. */
+export function outboxKeys(partition: number, receiver: string): OutboxKeys {
+  const keys = partitionKeys(partition);
+  if (receiver === 'default') return keys;
+  const { state, ring, buckets, aside } = keys;
+  const [outbox, deadLetters] = [`${keys.outbox}:${receiver}`, `${keys.deadLetters}:${receiver}`];
+  const script = new ScriptKeys('partition', { state, ring, buckets, outbox, deadLetters, aside });
+  return { state, outbox, deadLetters, script };
 }
 
 /** The keys of the users of one bucket. */

@@ -8,7 +8,7 @@ import {
   type SessionEvent,
   messageId,
 } from '../session-events.js';
-import { ALL_PARTITIONS, PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
+import { ALL_PARTITIONS, type OutboxKeys, PARTITIONS, outboxKeys, partitionOf } from './keys.js';
 import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, allOf } from './link.js';
 import { LastFigures, askPartitions, isAway } from './partitions.js';
@@ -33,7 +33,7 @@ const MAX_DEAD_LETTERS = 400;
 /** How many dead letters one call puts back. */
 const MAX_REPLAYED = 1_000;
 
-/** The outbox: a stream for each partition, read by one consumer group. take.lua says how order is kept. */
+/** The outbox of one receiver: a stream for each partition, read by one consumer group. take.lua says how order is kept. */
 export class RedisCallbackOutbox extends CallbackOutbox {
   /** The name of this instance in the consumer group; a process that starts anew has another. */
   private readonly consumer = randomUUID();
@@ -46,13 +46,20 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     readonly lost: number;
   }>();
 
+  private readonly keys: readonly OutboxKeys[];
+  /** The field of a partition's state that counts what this outbox lost: see bounds.lua. */
+  private readonly lostField: string;
+
   constructor(
+    receiver: string,
     private readonly link: RedisLink,
     private readonly scripts: ScriptRunner,
     private readonly policy: Policy,
     private readonly unreadable: UnreadableValues,
   ) {
     super();
+    this.keys = ALL_PARTITIONS.map((partition) => outboxKeys(partition, receiver));
+    this.lostField = receiver === 'default' ? 'lost' : `lost:${receiver}`;
   }
 
   override async take(room: number): Promise<OutboxEntry[]> {
@@ -93,7 +100,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
-    const { outbox } = partitionKeys(partitionOf(userId));
+    const { outbox } = this.keysOf(partitionOf(userId));
     // As often as it was given, the try to come included: see take.lua.
     await this.link.xclaim(outbox, GROUP, this.consumer, [id], tries + 1);
   }
@@ -102,7 +109,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     const holding = [...this.unsettled].filter(([, ids]) => ids.size > 0);
     await allOf(
       holding.map(async ([partition, ids]) =>
-        this.link.xclaim(partitionKeys(partition).outbox, GROUP, this.consumer, [...ids]).catch(
+        this.link.xclaim(this.keysOf(partition).outbox, GROUP, this.consumer, [...ids]).catch(
           // A Redis that lost everything has nothing to claim; what was taken is delivered all the same.
           (error: Error) => {
             if (!error.message.startsWith('NOGROUP')) throw error;
@@ -114,9 +121,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
 
   override async release(): Promise<void> {
     const args = { consumer: this.consumer, silence: SILENCE_MS };
-    await allOf(
-      ALL_PARTITIONS.map(async (partition) => release(this.scripts, partitionKeys(partition), args)),
-    );
+    await allOf(ALL_PARTITIONS.map(async (partition) => release(this.scripts, this.keysOf(partition), args)));
     this.unsettled.clear();
   }
 
@@ -152,12 +157,13 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async state(): Promise<OutboxState> {
-    const states = await this.figures.ask(async ({ outbox, deadLetters, state }) => {
+    const states = await this.figures.ask(async ({ partition }) => {
+      const { outbox, deadLetters, state } = this.keysOf(partition);
       const [waiting, oldest, dead, lost] = await Promise.all([
         this.link.xlen(outbox),
         this.link.xrange(outbox, '-', 1),
         this.link.xlen(deadLetters),
-        this.link.hget(state, 'lost'),
+        this.link.hget(state, this.lostField),
       ]);
       return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
     });
@@ -175,7 +181,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   private async takeSome(partition: number, share: number): Promise<OutboxEntry[]> {
-    const keys = partitionKeys(partition);
+    const keys = this.keysOf(partition);
     const unsettled = this.unsettled.get(partition) ?? new Set<string>();
     const given = await take(this.scripts, keys, {
       consumer: this.consumer,
@@ -191,14 +197,14 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return readable;
   }
 
-  private async readGiven(keys: PartitionKeys, [entry, times]: GivenEntry): Promise<OutboxEntry | undefined> {
+  private async readGiven(keys: OutboxKeys, [entry, times]: GivenEntry): Promise<OutboxEntry | undefined> {
     const event = readEvent(entry, this.policy);
     if (event) return { event, tries: times - 1 };
     await this.setAside(keys, 'outbox', entry);
     return undefined;
   }
 
-  private async readDeadLetter(keys: PartitionKeys, entry: StreamEntry): Promise<DeadLetter | undefined> {
+  private async readDeadLetter(keys: OutboxKeys, entry: StreamEntry): Promise<DeadLetter | undefined> {
     const [id, [, , , tries, , failure = '']] = entry;
     const event = readEvent(entry, this.policy);
     if (event) return { event, tries: Number(tries), failure, buriedAt: Number.parseInt(id) };
@@ -208,7 +214,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
 
   /** An event that cannot be read must not hold up the others. If Redis fails here, the next look finds it again. */
   private async setAside(
-    keys: PartitionKeys,
+    keys: OutboxKeys,
     stream: 'outbox' | 'dead_letters',
     [entry]: StreamEntry,
   ): Promise<void> {
@@ -223,17 +229,25 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   ): Promise<void> {
     const partition = partitionOf(userId);
     const settled = { entry: id, failure, tries, maxLetters: MAX_DEAD_LETTERS };
-    await settle(this.scripts, partitionKeys(partition), settled);
+    await settle(this.scripts, this.keysOf(partition), settled);
     this.unsettled.get(partition)?.delete(id);
   }
 
+  private keysOf(partition: number): OutboxKeys {
+    return this.keys[partition]!;
+  }
+
   private holderOf(partition: number): string {
-    return this.link.holderOf(partitionKeys(partition).state);
+    return this.link.holderOf(this.keysOf(partition).state);
   }
 
   /** Without those of a server that is away. */
-  private async withDeadLetters(): Promise<PartitionKeys[]> {
-    const { given } = await askPartitions(({ deadLetters }) => this.link.xlen(deadLetters));
-    return ALL_PARTITIONS.filter((partition) => (given.get(partition) ?? 0) > 0).map(partitionKeys);
+  private async withDeadLetters(): Promise<OutboxKeys[]> {
+    const { given } = await askPartitions(({ partition }) =>
+      this.link.xlen(this.keysOf(partition).deadLetters),
+    );
+    return ALL_PARTITIONS.filter((partition) => (given.get(partition) ?? 0) > 0).map((partition) =>
+      this.keysOf(partition),
+    );
   }
 }

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Policy } from '../admission.js';
-import { type EventType } from '../session-events.js';
+import { type Subscription } from '../session-events.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type ScriptKeys } from './keys.js';
 import { type RedisLink, wireOf } from './link.js';
@@ -39,8 +39,8 @@ export function allScripts(): readonly Script[] {
 /** What is the same in each call of a process. It is part of the script's text, so that it costs nothing in a call. */
 export interface ScriptConstants {
   readonly policy: Omit<Policy, 'quota'>;
-  /** The events for the outbox. */
-  readonly wanted: readonly EventType[];
+  /** The receivers of callbacks, each with an outbox. */
+  readonly subscriptions: readonly Subscription[];
   /** The layout that is written. */
   readonly layout: Layout;
   /** Whether messages are sharded, as in a cluster. */
@@ -50,12 +50,11 @@ export interface ScriptConstants {
 /** The text of a script with all that it includes, and its constants first. `full`: for a Redis whose memory is full. */
 export function assembleScript(
   name: string,
-  { policy, wanted, layout, sharded = false }: ScriptConstants,
+  { policy, subscriptions, layout, sharded = false }: ScriptConstants,
   full = false,
 ): string {
   const body = include(`scripts/${name}`, layout);
   const flags = full ? 'allow-oom' : /^-- Flags +([a-z-]+)/m.exec(body)?.[1];
-  const types = wanted.map((type) => type.replace('session.', ''));
   const constants = [
     // How many arguments have a name: those after them are a list.
     SCRIPTS.get(name)!.args.length,
@@ -66,7 +65,7 @@ export function assembleScript(
     policy.maxAheadMs,
     policy.pacedAheadMs,
     layout,
-    types.length === 0 ? "''" : `' ${types.join(' ')} '`,
+    `'${subscriptions.map(outboxText).join('')}'`,
     full,
     sharded,
   ];
@@ -74,8 +73,15 @@ export function assembleScript(
   // full Redis refuse the script, unless its flags say otherwise.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
-    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, WANTED, FULL, SHARDED = ${constants.join(', ')}\n${body}`
+    `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, OUTBOXES, FULL, SHARDED = ${constants.join(', ')}\n${body}`
   );
+}
+
+/** For OUTBOXES of bounds.lua: what the key of the outbox ends in, and the types of its events. */
+function outboxText({ receiver, events }: Subscription): string {
+  const suffix = receiver === 'default' ? '' : `:${receiver}`;
+  const types = events.map((type) => type.replace('session.', ''));
+  return types.length === 0 ? '' : `${suffix} ${types.join(' ')} ;`;
 }
 
 /** A file, or one section of it, with what it includes in turn. LAYOUT in a name stands for the layout that is written. */

@@ -156,7 +156,7 @@ if refused then
     append(listed, holder)
   end
   table.sort(expiries)
-  if wants('refused') then
+  if #outboxes_for('refused') > 0 then
     local attempt = {
       id = session, stream = stream, started = 0, active = now, phase = 0, version = 0, plays = 0,
       extra = device ~= '' and device,

@@ -37,8 +37,16 @@ if paused then
   redis.call('HSET', state_key, 'swept', now, 'grace', grace, 'epoch', epoch)
   return { 0, 2, 1, 0, unreadable, epoch, swept or 0, now }
 end
--- While that lasts, or too many events wait, nothing is claimed; users who turn out not to be due are re-scored all the same.
-local holding = now < grace or (WANTED ~= '' and redis.call('XLEN', outbox_key) >= HELD_BACK)
+-- Whether every receiver of expiries has too many events waiting. One that is away delays no other: it loses its oldest.
+local function receivers_are_behind()
+  local outboxes = outboxes_for('expired')
+  for _, outbox in ipairs(outboxes) do
+    if redis.call('XLEN', outbox) < HELD_BACK then return false end
+  end
+  return #outboxes > 0
+end
+-- While that lasts, or receivers are behind, nothing is claimed; users who turn out not to be due are re-scored all the same.
+local holding = now < grace or receivers_are_behind()
 
 -- The plan: for each bucket the users whose records are gone, left in part, or to be re-scored.
 local plan, visited, seen, expired, undone, aside, more, held = {}, 0, 0, 0, 0, 0, false, false

@@ -11,6 +11,7 @@ local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key 
 local entry, failure, tries, max_letters = unpack(ARGV)
 -- @include shared/group
 -- @include shared/journal
+-- @include shared/bounds
 
 local found = redis.call('XRANGE', outbox_key, entry, entry)[1]
 if found then
@@ -23,13 +24,5 @@ if found then
 end
 -- An entry that is deleted and not acknowledged is forgotten by the next that claims it.
 redis.pcall('XACK', outbox_key, GROUP, entry)
-if found and failure ~= '' then
-  local letters = redis.pcall('XLEN', dead_letters_key)
-  local surplus = type(letters) == 'number' and letters - tonumber(max_letters) or 0
-  -- Counted first, and taken back if nothing was dropped after all.
-  if surplus > 0 and type(redis.pcall('HINCRBY', state_key, 'lost', surplus)) == 'number'
-    and type(redis.pcall('XTRIM', dead_letters_key, 'MAXLEN', max_letters)) ~= 'number' then
-    redis.pcall('HINCRBY', state_key, 'lost', -surplus)
-  end
-end
+if found and failure ~= '' then keep_within(dead_letters_key, tonumber(max_letters)) end
 return found and 1 or 0

@@ -1,4 +1,4 @@
-import { type PartitionKeys } from '../keys.js';
+import { type OutboxKeys } from '../keys.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const SETTLE = defineScript({
@@ -10,7 +10,7 @@ const SETTLE = defineScript({
 /** Takes an event out of the outbox, delivered (no `failure`) or given up: see settle.lua. */
 export async function settle(
   scripts: ScriptRunner,
-  keys: PartitionKeys,
+  keys: OutboxKeys,
   settled: {
     readonly entry: string;
     readonly failure: string | undefined;
