@@ -4,11 +4,10 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const vendor = new URL('./vendor/', import.meta.url);
-const copy = (file, name) =>
-  copyFileSync(fileURLToPath(new URL(file, import.meta.url)), new URL(name, vendor));
+const copy = (url, name) => copyFileSync(fileURLToPath(url), new URL(name, vendor));
 
 mkdirSync(vendor, { recursive: true });
-copy('../node_modules/hls.js/dist/hls.min.js', 'hls.min.js');
-copy('../node_modules/hls.js/LICENSE', 'hls.min.js.LICENSE');
-copy('../node_modules/mux.js/dist/mux-mp4.min.js', 'mux.min.js');
-copy('../node_modules/mux.js/LICENSE', 'mux.min.js.LICENSE');
+copy(import.meta.resolve('hls.js/dist/hls.min.js'), 'hls.min.js');
+copy(new URL('../node_modules/hls.js/LICENSE', import.meta.url), 'hls.min.js.LICENSE');
+copy(import.meta.resolve('mux.js/dist/mux-mp4.min.js'), 'mux.min.js');
+copy(new URL('../node_modules/mux.js/LICENSE', import.meta.url), 'mux.min.js.LICENSE');

@@ -30,9 +30,9 @@ import {
  */
 const X = 10_000;
 const SESSIONS = ['a', 'b', 'c', 'd', 'e'];
-const film = (end: number, lastPhaseMs = X): PhaseWindow => ({
+const film = (phases: number, lastPhaseMs = X): PhaseWindow => ({
   oldest: 0,
-  end,
+  end: phases,
   start: 0,
   live: false,
   phaseMs: X,

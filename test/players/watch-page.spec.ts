@@ -58,12 +58,16 @@ if (lacks)
 
   async function encode(name: string, options: readonly string[]): Promise<void> {
     await mkdir(join(origin, name));
-    const picture = ['-f', 'lavfi', '-i', 'testsrc=size=320x180:rate=10'];
+    const picture = ['-nostdin', '-v', 'error', '-f', 'lavfi', '-i', 'testsrc=size=320x180:rate=10'];
     const sound = ['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=32000'];
     const codecs = ['-t', '12', '-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-g', '20', '-c:a', 'aac'];
     const hls = ['-f', 'hls', '-hls_time', '2', '-hls_playlist_type', 'vod'];
     await promisify(execFile)(ffmpeg!, [
-      ...['-nostdin', '-v', 'error', ...picture, ...sound, ...codecs, ...hls, ...options],
+      ...picture,
+      ...sound,
+      ...codecs,
+      ...hls,
+      ...options,
       join(origin, name, 'index.m3u8'),
     ]);
   }
@@ -85,12 +89,8 @@ if (lacks)
       return (await time(page)) > seconds;
     });
 
-  it('plays phase after phase of the sample, of parts of an MP4 file, and of an encrypted stream', async () => {
-    expect.hasAssertions();
-    await Promise.all(['sample', 'byte-ranges', 'encrypted'].map(playsOn));
-  });
-
-  async function playsOn(stream: string): Promise<void> {
+  // One after the other: three pages that start at the same time are too much for a busy machine.
+  it.each(['sample', 'byte-ranges', 'encrypted'])('plays phase after phase: %s', async (stream) => {
     const page = await open(stream, stream);
     // Beyond the first phase, whose segments last 4 s at most, and pictures, not only a clock.
     await plays(page, 4.5);
@@ -101,7 +101,7 @@ if (lacks)
     const { sessions } = await app.get(SessionRepository).list(stream);
     expect(sessions).toHaveLength(1);
     await page.close();
-  }
+  });
 
   it('shows a refusal, takes the place that the viewer chooses, and stops the other page', async () => {
     const first = await open('ana', 'sample');
