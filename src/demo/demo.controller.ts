@@ -8,8 +8,9 @@ import { Problem } from '../http/problem.js';
 const ROOT = resolve(__dirname, '../..');
 
 /**
- * The demo page at `/`, outside production only. The controller serves only the files that are named here.
- * `npm run build:demo` makes the files of the client and `hls.min.js`; `npm start` and the image build run it.
+ * The demo pages, outside production only: players at the gate at `/`, and `watch` at `/demo/watch.html`. The controller
+ * serves only the files that are named here. `npm run build:demo` makes the files of the client and the libraries; `npm start` and
+ * the image build run it.
  */
 @ApiExcludeController()
 @Public()
@@ -30,10 +31,13 @@ export class DemoController {
   file(@Param('file') file: string, @Res() reply: FastifyReply): void {
     switch (file) {
       case 'hls.min.js':
+      case 'mux.min.js':
         void reply.sendFile(file, resolve(ROOT, 'demo/vendor'));
         return;
       case 'demo.js':
       case 'demo.css':
+      case 'watch.html':
+      case 'watch.js':
         void reply.sendFile(file, resolve(ROOT, 'demo'));
         return;
       default:

@@ -13,9 +13,13 @@ const PAGE = {
   '/demo/client/hls.js': 200,
   '/demo/client/tab.js': 200,
   '/demo/client/time.js': 200,
+  '/demo/client/watch.js': 200,
   '/demo/demo.css': 200,
   '/demo/demo.js': 200,
   '/demo/hls.min.js': 200,
+  '/demo/mux.min.js': 200,
+  '/demo/watch.html': 200,
+  '/demo/watch.js': 200,
   '/docs': 200,
 };
 
