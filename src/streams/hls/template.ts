@@ -1,3 +1,5 @@
+import { LongList } from '../long-list.js';
+
 /** Characters of a chunk that a long playlist is written in. */
 const CHUNK_LENGTH = 65_536;
 
@@ -14,7 +16,7 @@ interface Cut {
 export class Template {
   /** Of the text, without what goes around the names, in characters. */
   readonly length: number;
-  readonly cuts: readonly Cut[];
+  readonly cuts: LongList<Cut>;
 
   constructor(
     readonly text: string,
@@ -49,7 +51,7 @@ export class Template {
 
 /** Collects the cuts of a text. */
 export class TemplateBuilder {
-  readonly cuts: Cut[] = [];
+  readonly cuts = new LongList<Cut>();
   /** How many characters the text grows by. */
   added = 0;
 
@@ -73,10 +75,12 @@ export class TemplateBuilder {
   }
 
   private add(cut: Cut): void {
+    this.cuts.push(cut);
     // Nearly all come in order. The value of a tag may be known only when its segment is.
-    let position = this.cuts.length;
-    while (position > 0 && this.cuts[position - 1]!.from > cut.from) position--;
-    this.cuts.splice(position, 0, cut);
+    for (let at = this.cuts.length - 1; at > 0 && this.cuts.get(at - 1)!.from > cut.from; at--) {
+      this.cuts.set(at, this.cuts.get(at - 1)!);
+      this.cuts.set(at - 1, cut);
+    }
     this.added += cut.by.length - (cut.to - cut.from);
   }
 }
