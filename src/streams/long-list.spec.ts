@@ -30,7 +30,7 @@ describe('a long list', () => {
         const part = list.from(start);
         for (const entry of numbers(added)) part.push(entry);
         list.push(-1);
-        if (part.length > 0) part.set(part.length - 1, -2);
+        if (part.length > 0) part.put(part.length - 1, -2);
         const expected = [...numbers(length).slice(start), ...numbers(added)];
         if (expected.length > 0) expected[expected.length - 1] = -2;
         expect([...part]).toEqual(expected);

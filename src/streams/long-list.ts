@@ -40,8 +40,12 @@ export class LongList<T> implements Iterable<T> {
     this.size++;
   }
 
-  /** Puts an entry in the place of another one. */
-  set(index: number, entry: T): void {
+  /** Puts an entry in the place of another one, or behind the last. Not for a list that `from` gave, which shares entries. */
+  put(index: number, entry: T): void {
+    if (index === this.size) {
+      this.push(entry);
+      return;
+    }
     const position = index + this.offset;
     this.chunks[position >>> CHUNK_BITS]![position & IN_CHUNK] = entry;
   }

@@ -217,7 +217,7 @@ class MediaReader {
     const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
     const target = this.targetSeconds();
-    for (const at of this.untimed) segments.set(at, { ...segments.get(at)!, durationSeconds: target });
+    for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
     const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
     return {
       base,
@@ -472,7 +472,7 @@ class MediaReader {
       this.discontinuities.push(listed.discontinuities.get(index)!);
       this.addDate(listed.dates.get(index)!);
       for (let cut = listed.cuts.get(index - 1)!; cut < listed.cuts.get(index)!; cut++)
-        builder.shift(template.cuts.get(cut)!, shift);
+        builder.takeOver(template, cut, shift);
       this.ends.push(listed.ends.get(index)! + shift);
       this.cuts.push(listed.cuts.get(index)! + cutsBefore);
       this.contexts.push(listed.contexts.get(index)!);
