@@ -36,6 +36,8 @@ export const ENVIRONMENT = {
   // A limit that one machine cannot reach: every request is counted and none is refused.
   RATE_LIMIT_PER_USER: '1000000',
   RATE_LIMIT_PER_ADDRESS: '1000000',
+  // The load asks for phases far faster than they play.
+  MAX_AHEAD_SECONDS: '14400',
 };
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));

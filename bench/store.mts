@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Clock } from '../src/clock.ts';
 import type { Policy } from '../src/sessions/admission.ts';
-import type { EventType } from '../src/sessions/session-events.ts';
+import type { Subscription } from '../src/sessions/session-events.ts';
 import type { SessionRepository } from '../src/sessions/session.repository.ts';
 
 /** The Redis store without a service: the built classes and scripts, in the process of the benchmark. */
@@ -39,13 +39,15 @@ export const POLICY: Policy = {
   pacedAheadMs: 40_000,
 };
 /** The events that a service with a CALLBACK_URL and default CALLBACK_EVENTS writes into the outbox. */
-export const DELIVERED: readonly EventType[] = ['session.expired', 'session.ended'];
+export const DELIVERED: readonly Subscription[] = [
+  { receiver: 'default', events: ['session.expired', 'session.ended'] },
+];
 /** The maximum that one sweep of the service claims. */
 export const MAX_SESSIONS = 5_000;
 /** The names of a sweep's script in SLOWLOG, with callbacks and without. */
 export const EXPIRE_SCRIPTS: ReadonlySet<string> = new Set(
-  [DELIVERED, []].map((wanted) => {
-    const lua = assembleScript('expire', { policy: POLICY, wanted, layout: 2 });
+  [DELIVERED, []].map((subscriptions) => {
+    const lua = assembleScript('expire', { policy: POLICY, subscriptions, layout: 2 });
     return createHash('sha1').update(lua).digest('hex');
   }),
 );
@@ -71,7 +73,7 @@ export function scaled(count: number): number {
 }
 
 /** `delivered`: the events that go to the outbox. */
-export async function openStore(url: string, delivered: readonly EventType[] = []): Promise<Store> {
+export async function openStore(url: string, delivered: readonly Subscription[] = []): Promise<Store> {
   const clock: Clock = {
     now: () => Date.now(),
     monotonic: () => performance.now(),
@@ -79,7 +81,7 @@ export async function openStore(url: string, delivered: readonly EventType[] = [
   };
   const availability = new Availability({ log: console.error, warn: console.error, error: console.error });
   const link = connectRedis({ url }, availability, PATIENCE_MS);
-  const settings = { policy: POLICY, wantedEvents: delivered, STORE_LAYOUT: '2' } as const;
+  const settings = { policy: POLICY, subscriptions: delivered, STORE_LAYOUT: '2' } as const;
   const { sessions } = openRedisStore(link, settings, clock, availability);
   const store: Store = {
     sessions,

@@ -59,10 +59,10 @@ const policy = {
   expireAfterMs: EXPIRE_MS,
   leaseMs: LEASE_MS,
   maxPauseMs: 1_800_000,
-  maxAheadMs: 60_000,
-  pacedAheadMs: 40_000,
+  maxAheadMs: 14_400_000,
+  pacedAheadMs: 14_380_000,
 };
-const scripts = new ScriptRunner(link, { policy, wanted: [], layout: 2 });
+const scripts = new ScriptRunner(link, { policy, subscriptions: [], layout: 2 });
 
 const instant = (ms: number): string => new Date(ms).toISOString();
 
@@ -74,7 +74,11 @@ function signPhase(streamId: string, index: number, base: string, expiresAt: num
     const path = `${streamId}/360p/segment-${String(at).padStart(3, '0')}.ts`;
     const signature = createHmac('sha256', MEDIA_SIGNING_SECRET!).update(`${path}\n${expiresAt}`);
     const query = `expires=${expiresAt}&signature=${signature.digest('base64url')}`;
-    segments.push({ url: `${base}/media/${path}?${query}`, duration_seconds: SEGMENT_MS / 1_000 });
+    segments.push({
+      url: `${base}/media/${path}?${query}`,
+      duration_seconds: SEGMENT_MS / 1_000,
+      sequence: at,
+    });
   }
   return {
     index,
@@ -136,6 +140,7 @@ fastify.post<{ Body: PhaseRequest }>('/v1/phases', { schema }, async (request, r
       state: 'active',
       started_at: instant(record.startedAt),
       last_activity_at: instant(now),
+      plays_until: instant(record.playsUntil),
       idle_at: instant(now + PHASE_MS),
       expires_at: instant(now + EXPIRE_MS),
       phase: record.phase,

@@ -63,6 +63,11 @@ export interface components {
     readonly DeadLetter: {
       /** @description The webhook-id of the event. */
       readonly id: string;
+      /**
+       * @description The name of a receiver; `default` for that of CALLBACK_URL.
+       * @example default
+       */
+      readonly receiver: string;
       readonly event: components['schemas']['Event'];
       /** @description How often the delivery was tried. */
       readonly tries: number;
@@ -282,14 +287,15 @@ export interface components {
       readonly code: 'origin-unavailable';
     };
     readonly Outbox: {
-      /** @description Events that are not delivered yet. */
+      /** @description Events that are not delivered yet. An event for two receivers counts twice. */
       readonly waiting: number;
       readonly oldest_at: string | null;
       /** @description Events that were given up. */
       readonly dead_letters: number;
       /** @description Events that were dropped, because too many waited or were given up. */
       readonly lost: number;
-      readonly receiver: components['schemas']['Receiver'];
+      /** @description The same for each receiver. */
+      readonly receivers: readonly components['schemas']['Receiver'][];
     };
     readonly PauseRequest: {
       /** @description The person or system that pauses. */
@@ -430,6 +436,18 @@ export interface components {
     };
     readonly Receiver: {
       /**
+       * @description The name of a receiver; `default` for that of CALLBACK_URL.
+       * @example default
+       */
+      readonly name: string;
+      /** @description Its events that are not delivered yet. */
+      readonly waiting: number;
+      readonly oldest_at: string | null;
+      /** @description Its events that were given up. */
+      readonly dead_letters: number;
+      /** @description Its events that were dropped, because too many waited or were given up. */
+      readonly lost: number;
+      /**
        * @description `failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with Retry-After. `stopped`: it answered 410, and gets nothing until an operator resumes the deliveries.
        * @enum {string}
        */
@@ -482,6 +500,18 @@ export interface components {
     };
     readonly ReplayRequest: {
       readonly ids?: readonly string[];
+      /**
+       * @description The name of a receiver; `default` for that of CALLBACK_URL.
+       * @example default
+       */
+      readonly receiver?: string;
+    } | null;
+    readonly ResumeRequest: {
+      /**
+       * @description The name of a receiver; `default` for that of CALLBACK_URL.
+       * @example default
+       */
+      readonly receiver?: string;
     } | null;
     readonly Resumption: {
       /** @description False where deliveries were not stopped on the instance that answers. */
@@ -826,6 +856,7 @@ export type Rendition = components['schemas']['Rendition'];
 export type RenditionList = components['schemas']['RenditionList'];
 export type Replay = components['schemas']['Replay'];
 export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type ResumeRequest = components['schemas']['ResumeRequest'];
 export type Resumption = components['schemas']['Resumption'];
 export type Segment = components['schemas']['Segment'];
 export type Session = components['schemas']['Session'];

@@ -30,7 +30,7 @@ describe('a callback', () => {
   });
   afterEach(() => jest.restoreAllMocks());
   const sendTo = (url: string, signal = NEVER) =>
-    new CallbackSender(readConfig({ CALLBACK_URL: url }), new Clock()).send(EVENT, signal);
+    new CallbackSender(readConfig({ CALLBACK_URL: url }).receivers[0]!, new Clock()).send(EVENT, signal);
   const send = (signal?: AbortSignal) => sendTo(`${receiver.url}/SECRET-PATH?token=SECRET`, signal);
   /** The outcome of a failed delivery, whose text contains nothing that the receiver sent. */
   const failed = (failure: string, retryAfterMs = 0, asks = 'retry') => ({
@@ -96,7 +96,7 @@ describe('a callback', () => {
     receiver.answer = () => ({ status: 500, headers: { 'retry-after': value } });
     const clock = new Clock();
     jest.spyOn(clock, 'now').mockReturnValue(Date.UTC(2026, 9, 21, 7, 26, 30));
-    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }), clock);
+    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }).receivers[0]!, clock);
     expect(await sender.send(EVENT, NEVER)).toEqual(failed('the receiver answered 500', 90_000));
   });
 
@@ -136,7 +136,7 @@ describe('a callback', () => {
 
   it('is not sent if it was aborted before the connection was open', async () => {
     receiver.answer = () => ({ status: 204 });
-    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }), new Clock());
+    const sender = new CallbackSender(readConfig({ CALLBACK_URL: receiver.url }).receivers[0]!, new Clock());
     const stopping = new AbortController();
     const sending = sender.send(EVENT, stopping.signal);
     stopping.abort();

@@ -1,21 +1,20 @@
 import { type KeyObject, createHmac, createSecretKey } from 'node:crypto';
-import { Injectable } from '@nestjs/common';
 import { Agent, type Dispatcher } from 'undici';
-import { Clock } from '../clock.js';
-import { Config } from '../config/config.js';
+import { type Clock } from '../clock.js';
+import { type ReceiverSettings } from '../config/callbacks.js';
 import { type SessionEvent, messageId } from '../sessions/session-events.js';
 import { callbackJson } from '../sessions/sessions.schemas.js';
 
-/** How long a receiver may take. It had better take the event down and think later. */
+/** How long a receiver may take to answer. A receiver should store the event and process it later. */
 const TIMEOUT_MS = 10_000;
-/** What it answers beside the status interests nobody. */
+/** Only the status of an answer is used. A longer answer is cut off. */
 const MAX_ANSWER_BYTES = 16 * 1024;
 const ANSWER_TIMEOUT_MS = 1_000;
 
 /** A try that failed. */
 export interface Failed {
   readonly delivered: false;
-  /** Why, in words that hold neither the URL nor what the receiver answered: they go into logs. */
+  /** The reason, for the log. It contains neither the URL nor text from the receiver. */
   readonly failure: string;
   /**
    * What the receiver asks for. `retry`: this event again. `rest`: nothing at all for a while, because it is busy (429, and
@@ -29,30 +28,23 @@ export interface Failed {
 /** The outcome of one try. */
 export type Sent = { readonly delivered: true } | Failed;
 
-/** Posts events in the form of Standard Webhooks (https://www.standardwebhooks.com), signed with every key. */
-@Injectable()
+/** Posts events to one receiver in the form of Standard Webhooks (https://www.standardwebhooks.com), signed with every key. */
 export class CallbackSender {
-  private readonly target: { readonly origin: string; readonly path: string } | undefined;
+  private readonly target: { readonly origin: string; readonly path: string };
   private readonly keys: readonly KeyObject[];
-  /** Its own connections, kept open. */
+  /** The connections of this receiver, kept open. */
   private readonly agent = new Agent();
 
   constructor(
-    config: Config,
+    { url, keys }: Pick<ReceiverSettings, 'url' | 'keys'>,
     private readonly clock: Clock,
   ) {
-    if (config.CALLBACK_URL !== undefined) {
-      const { origin, pathname, search } = new URL(config.CALLBACK_URL);
-      this.target = { origin, path: pathname + search };
-    }
-    this.keys = config.callbackKeys.map((key) => createSecretKey(key));
+    const { origin, pathname, search } = new URL(url);
+    this.target = { origin, path: pathname + search };
+    this.keys = keys.map((key) => createSecretKey(key));
   }
 
-  get enabled(): boolean {
-    return this.target !== undefined;
-  }
-
-  /** Never rejects. `signal` breaks it off. */
+  /** Never rejects. `signal` aborts the request. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
     if (signal.aborted) return notAnswered('broken off');
     const id = messageId(event);
@@ -67,7 +59,7 @@ export class CallbackSender {
       'webhook-timestamp': timestamp,
       'webhook-signature': this.keys.map(sign).join(' '),
     };
-    const post = new Post(this.agent, { ...this.target!, method: 'POST', headers, body });
+    const post = new Post(this.agent, { ...this.target, method: 'POST', headers, body });
     const breakOff = (): void => post.abort('broken off');
     signal.addEventListener('abort', breakOff);
     try {
@@ -91,7 +83,7 @@ function notAnswered(failure: string): Failed {
   return { delivered: false, failure, asks: 'retry', retryAfterMs: 0 };
 }
 
-/** As Standard Webhooks has it. */
+/** What a status asks for, by the specification of Standard Webhooks. */
 function askedBy(status: number, retryAfterMs: number): Failed['asks'] {
   if (status === 410) return 'stop';
   return status === 429 || (status === 503 && retryAfterMs > 0) ? 'rest' : 'retry';
@@ -121,11 +113,11 @@ interface Answer {
 }
 
 /**
- * One request, and what it is answered. Unlike fetch it follows no redirect: what was signed for this receiver is for no
- * other. And undici's own `request` leaves behind what lives too long (see ShortLivedCommand).
+ * One request and its answer. Unlike fetch it follows no redirect, because the signature is meant for this receiver only.
+ * undici's own `request` is not used, because it leaves objects that live too long (see ShortLivedCommand).
  */
 class Post implements Dispatcher.DispatchHandler {
-  /** Once its answer was read to its end, so that the connection can be used again. Rejects where there is none. */
+  /** Resolves when the answer is read to its end, so that the connection can be used again. Rejects without an answer. */
   readonly answered: Promise<Answer>;
   private readonly resolve: (answer: Answer) => void;
   private readonly reject: (error: Error) => void;
@@ -180,7 +172,7 @@ class Post implements Dispatcher.DispatchHandler {
     this.settle(error);
   }
 
-  /** Whatever became of the rest of it, an answer is its status. */
+  /** The status of an answer is enough, even if the rest of it failed. */
   private settle(error?: Error): void {
     clearTimeout(this.timer);
     if (this.answer) this.resolve(this.answer);

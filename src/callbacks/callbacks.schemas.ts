@@ -11,12 +11,24 @@ import {
 } from '../http/fields.js';
 import { type DeadLetter, type OutboxState, messageId } from '../sessions/session-events.js';
 import { EVENT, callbackJson } from '../sessions/sessions.schemas.js';
-import { type ReceiverView } from './receiver.js';
+import { type ReceiverState, totalOf } from './callbacks.service.js';
 
 /** The most dead letters that one reply lists, or that one request names. */
 export const MAX_LISTED = 100;
 
+const RECEIVER_NAME = Type.String({
+  minLength: 1,
+  maxLength: 63,
+  description: 'The name of a receiver; `default` for that of CALLBACK_URL.',
+  examples: ['default'],
+});
+
 const RECEIVER = component('Receiver', {
+  name: RECEIVER_NAME,
+  waiting: countSchema('Its events that are not delivered yet.'),
+  oldest_at: orNull(instantSchema('When the oldest of them happened.')),
+  dead_letters: countSchema('Its events that were given up.'),
+  lost: countSchema('Its events that were dropped, because too many waited or were given up.'),
   state: oneOfTexts(['working', 'failing', 'resting', 'stopped'], {
     description:
       '`failing`: every try has failed for a while. `resting`: it asked for fewer requests, by 429 or by 503 with ' +
@@ -27,24 +39,33 @@ const RECEIVER = component('Receiver', {
 });
 
 export const OUTBOX = component('Outbox', {
-  waiting: countSchema('Events that are not delivered yet.'),
+  waiting: countSchema('Events that are not delivered yet. An event for two receivers counts twice.'),
   oldest_at: orNull(instantSchema('When the oldest of them happened.')),
   dead_letters: countSchema('Events that were given up.'),
   lost: countSchema('Events that were dropped, because too many waited or were given up.'),
-  receiver: RECEIVER,
+  receivers: Type.Array(RECEIVER, { description: 'The same for each receiver.' }),
 });
 export type OutboxJson = Static<typeof OUTBOX>;
 
-export function outboxJson(
-  { waiting, oldestAt, deadLetters, lost }: OutboxState,
-  { state, since, failure }: ReceiverView,
-): OutboxJson {
+export function outboxJson(states: readonly ReceiverState[]): OutboxJson {
+  return {
+    ...figuresJson(totalOf(states)),
+    receivers: states.map((one) => ({
+      name: one.receiver,
+      ...figuresJson(one),
+      state: one.state,
+      since: one.since === undefined ? null : instant(one.since),
+      failure: one.failure ?? null,
+    })),
+  };
+}
+
+function figuresJson({ waiting, oldestAt, deadLetters, lost }: OutboxState) {
   return {
     waiting,
     oldest_at: oldestAt === undefined ? null : instant(oldestAt),
     dead_letters: deadLetters,
     lost,
-    receiver: { state, since: since === undefined ? null : instant(since), failure: failure ?? null },
   };
 }
 
@@ -56,15 +77,28 @@ const MESSAGE_ID = Type.String({
 
 const DEAD_LETTER = component('DeadLetter', {
   id: MESSAGE_ID,
+  receiver: RECEIVER_NAME,
   event: EVENT,
   tries: countSchema('How often the delivery was tried.'),
   failure: Type.String({ description: 'Why the last try failed.' }),
   given_up_at: instantSchema('When it was given up.'),
 });
 
-function deadLetterJson({ event, tries, failure, buriedAt }: DeadLetter): Static<typeof DEAD_LETTER> {
+/** A dead letter, with the name of its receiver. */
+export interface ListedDeadLetter extends DeadLetter {
+  readonly receiver: string;
+}
+
+function deadLetterJson({
+  receiver,
+  event,
+  tries,
+  failure,
+  buriedAt,
+}: ListedDeadLetter): Static<typeof DEAD_LETTER> {
   return {
     id: messageId(event),
+    receiver,
     event: callbackJson(event),
     tries,
     failure,
@@ -77,13 +111,14 @@ export const DEAD_LETTERS = component('DeadLetterList', {
 });
 export type DeadLetterListJson = Static<typeof DEAD_LETTERS>;
 
-export function deadLetterListJson(letters: readonly DeadLetter[]): DeadLetterListJson {
+export function deadLetterListJson(letters: readonly ListedDeadLetter[]): DeadLetterListJson {
   return { dead_letters: letters.map(deadLetterJson) };
 }
 
 export const REPLAY_REQUEST = optionalBody(
   component('ReplayRequest', {
     ids: Type.Optional(Type.Array(MESSAGE_ID, { minItems: 1, maxItems: MAX_LISTED })),
+    receiver: Type.Optional(RECEIVER_NAME),
   }),
 );
 export type ReplayRequestJson = Static<typeof REPLAY_REQUEST>;
@@ -93,6 +128,11 @@ export const REPLAYED = component('Replay', {
   more: Type.Boolean({ description: 'There are more: call again.' }),
 });
 export type ReplayJson = Static<typeof REPLAYED>;
+
+export const RESUME_REQUEST = optionalBody(
+  component('ResumeRequest', { receiver: Type.Optional(RECEIVER_NAME) }),
+);
+export type ResumeRequestJson = Static<typeof RESUME_REQUEST>;
 
 export const RESUMED = component('Resumption', {
   resumed: Type.Boolean({
@@ -110,7 +150,7 @@ const header = (name: string, description: string, example: string): JsonSchema 
   example,
 });
 
-/** What is posted to CALLBACK_URL, for the document. */
+/** The request that receivers of callbacks get, for the OpenAPI document. */
 export const CALLBACKS: JsonSchema = {
   event: {
     post: {
@@ -118,7 +158,7 @@ export const CALLBACKS: JsonSchema = {
       tags: ['callbacks'],
       summary: 'What happened to a session',
       description:
-        'Posted to CALLBACK_URL in the form of Standard Webhooks: at least once, in order per session, always under ' +
+        'Posted to each receiver that wants it, in the form of Standard Webhooks: at least once, in order per session, always under ' +
         'the same `webhook-id`. Anything but 2xx within 10 s is tried again.',
       parameters: [
         header('webhook-id', 'The name of the event: take each once.', 'msg_kT9…'),

@@ -1,116 +1,118 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type BeforeApplicationShutdown,
-  Injectable,
-  Logger,
-  type OnApplicationBootstrap,
-} from '@nestjs/common';
+import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
-import { StoreUnavailableError } from '../sessions/session.repository.js';
-import { CallbackOutbox, type OutboxEntry, type SessionEvent } from '../sessions/session-events.js';
-import { CallbackSender, type Sent } from './callback-sender.js';
-import { Receiver, type ReceiverView, Tries } from './receiver.js';
+import { CallbackOutboxes, type DeadLetter, type OutboxState } from '../sessions/session-events.js';
+import { CallbackSender } from './callback-sender.js';
+import { Deliveries } from './deliveries.js';
+import { type ReceiverView } from './receiver.js';
 
-/** What this instance sends, or is about to send, at once; the rest waits in the store. */
-const MAX_AT_WORK = 512;
-/**
- * That, what waits for its next try, and what waits behind it. Much more, or a few hundred events that the receiver
- * refuses for good would hold up all others for the hours in which they are tried again; some 2 KB each.
- */
-const MAX_IN_HAND = 4_096;
-/** What it takes up at once, and only when half as many wait for their turn: in one go, 512 would be felt by viewers. */
-const MAX_TAKEN = 64;
-/** Between one request and the next, or what has piled up would hold up the requests of viewers (docs/decisions/0007). */
-const APART_MS = 1;
-/** After so many without a rest it is a backlog, which has time. */
-const BACKLOG = 500;
-const APART_IN_BACKLOG_MS = 2;
-/** How often the outbox is asked; at once where it had something, or where a sweep has just put something in. */
-const POLL_MS = 1_000;
-/** How often the store is told that what is in hand is in hand still. */
-const WORD_MS = 5_000;
-/** How long the outcome of requests under way is waited for when the service stops. */
-const STOP_MS = 2_000;
-/**
- * Delivers events from the outbox to CALLBACK_URL: at least once, in order per session, tried again until
- * CALLBACK_MAX_TRIES. It runs beside the requests and never in their way: what it cannot deliver stays in the store.
- *
- * A stop at 410 is kept in this process. Meanwhile the instance takes nothing and no longer reports the events in hand as
- * its own, so that an instance whose deliveries were resumed takes them over after 20 s. After its own resume it delivers
- * what it still has in hand, so that an event can arrive twice, under one webhook-id.
- */
+/** The outbox of one receiver in the store, and the receiver as this instance sees it. */
+export interface ReceiverState extends OutboxState, ReceiverView {
+  readonly receiver: string;
+}
+
+/** Delivers events to the receivers of callbacks. Each has its own outbox and deliveries: one that is away delays no other. */
 @Injectable()
 export class CallbacksService implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly log = new Logger(CallbacksService.name);
-  private readonly stopping = new AbortController();
-  private readonly breakOff = new AbortController();
-  private readonly receiver: Receiver;
-  private readonly maxTries: number;
-  /** The last delivery of each session that has any in hand: the next one waits for it. */
-  private readonly lanes = new Map<string, Promise<void>>();
-  private inHand = 0;
-  private atWork = 0;
-  /** The last look at the outbox found something. */
-  private mayBeMore = false;
-  private sentInARow = 0;
-  private nextTurn: Promise<void> = Promise.resolve();
-  private running: Promise<void> | undefined;
-  private wakeUp = new AbortController();
-  private givenUp = 0;
-  private storeFails = false;
+  private readonly deliveries: ReadonlyMap<string, Deliveries>;
 
   constructor(
-    private readonly outbox: CallbackOutbox,
-    private readonly sender: CallbackSender,
+    private readonly outboxes: CallbackOutboxes,
     private readonly clock: Clock,
     config: Config,
     metrics: Metrics,
   ) {
-    this.maxTries = config.CALLBACK_MAX_TRIES;
-    this.receiver = new Receiver(clock, this.stopping.signal);
+    this.deliveries = new Map(
+      config.receivers.map((receiver) => [
+        receiver.receiver,
+        new Deliveries(
+          receiver.receiver,
+          outboxes.of(receiver.receiver),
+          new CallbackSender(receiver, clock),
+          clock,
+          config.CALLBACK_MAX_TRIES,
+        ),
+      ]),
+    );
     this.register(metrics);
   }
 
   onApplicationBootstrap(): void {
-    if (!this.sender.enabled) return;
-    this.outbox.onNewEvents(() => {
-      this.wake();
-    });
-    this.running = this.run();
+    for (const deliveries of this.deliveries.values()) {
+      this.outboxes.onNewEvents(() => {
+        deliveries.wake();
+      });
+      deliveries.start();
+    }
   }
 
-  /** What is not delivered by then goes back to the store, for another instance to take at once. */
   async beforeApplicationShutdown(): Promise<void> {
-    if (!this.running) return;
-    this.stopping.abort();
-    await this.running;
-    const lanes = Promise.allSettled(this.lanes.values());
-    await Promise.race([lanes, sleep(STOP_MS, undefined, { ref: false })]);
-    this.breakOff.abort();
-    await this.outbox.release().catch((error: Error) => {
-      this.log.warn({ reason: error.message, msg: 'events in hand could not be given back' });
-    });
+    await Promise.all([...this.deliveries.values()].map((deliveries) => deliveries.stop()));
   }
 
-  /** How this instance sees the receiver. */
-  receiverView(): ReceiverView {
-    return this.receiver.look();
+  /** The state of each receiver. Rejects with StoreUnavailableError. */
+  async states(): Promise<readonly ReceiverState[]> {
+    return Promise.all(
+      [...this.outboxes.byReceiver].map(async ([receiver, outbox]) => ({
+        receiver,
+        ...(await outbox.state()),
+        ...(this.deliveries.get(receiver)?.receiverView() ?? WORKING),
+      })),
+    );
   }
 
-  /** Resumes deliveries that the receiver stopped by 410, on this instance. Tells whether they were stopped. */
-  resume(): boolean {
-    const resumed = this.receiver.resume();
-    if (resumed) this.wake();
-    return resumed;
+  /** The oldest dead letters of all receivers, at most `limit`. */
+  async deadLetters(limit: number): Promise<(DeadLetter & { readonly receiver: string })[]> {
+    const lists = await Promise.all(
+      [...this.outboxes.byReceiver].map(async ([receiver, outbox]) =>
+        (await outbox.deadLetters(limit)).map((letter) => ({ receiver, ...letter })),
+      ),
+    );
+    return lists
+      .flat()
+      .toSorted((a, b) => a.buriedAt - b.buriedAt)
+      .slice(0, limit);
+  }
+
+  /**
+   * Puts dead letters back into their outboxes: those with these message ids, or all; those of the named receiver, or of
+   * all. Each call moves a bounded number.
+   */
+  async replay(
+    messageIds: readonly string[] | undefined,
+    receiver?: string,
+  ): Promise<{ replayed: number; more: boolean }> {
+    const total = { replayed: 0, more: false };
+    for (const [name, outbox] of this.outboxes.byReceiver) {
+      if ((receiver ?? name) !== name) continue;
+      const { replayed, more } = await outbox.replay(messageIds);
+      total.replayed += replayed;
+      total.more ||= more;
+    }
+    if (total.replayed > 0) this.outboxes.announceNewEvents();
+    return total;
+  }
+
+  /** Whether a receiver of this name is configured. */
+  knows(receiver: string): boolean {
+    return this.outboxes.byReceiver.has(receiver);
+  }
+
+  /**
+   * Resumes deliveries that a receiver stopped by 410, on this instance: those of the named receiver, or all. Returns whether
+   * any were stopped.
+   */
+  resume(receiver?: string): boolean {
+    const named = [...this.deliveries].filter(([name]) => (receiver ?? name) === name);
+    return named.map(([, deliveries]) => deliveries.resume()).includes(true);
   }
 
   private register(metrics: Metrics): void {
     metrics.gauge(
       'callbacks_stopped',
-      'Deliveries are stopped by a 410 of the receiver (1) or not (0).',
-      () => Number(this.receiver.isStopped),
+      'Receivers to which deliveries are stopped, because they answered 410.',
+      () => [...this.deliveries.values()].filter(({ isStopped }) => isStopped).length,
     );
     metrics.fromStore(
       {
@@ -120,7 +122,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         callbacks_lost_total: { type: 'counter', help: 'Events and dead letters that were dropped.' },
       },
       async () => {
-        const { waiting, oldestAt, deadLetters, lost } = await this.outbox.state();
+        const { waiting, oldestAt, deadLetters, lost } = totalOf(await this.states());
         const ageMs = oldestAt === undefined ? 0 : Math.max(0, this.clock.now() - oldestAt);
         return {
           callbacks_waiting: waiting,
@@ -131,148 +133,19 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
       },
     );
   }
+}
 
-  /** Ends the current wait between two polls of the outbox. */
-  private wake(): void {
-    this.wakeUp.abort();
-  }
+const WORKING: ReceiverView = { state: 'working', since: undefined, failure: undefined };
 
-  private async run(): Promise<void> {
-    let lastWord = this.clock.monotonic();
-    while (!this.stopping.signal.aborted) {
-      try {
-        if (this.clock.monotonic() - lastWord >= WORD_MS) {
-          lastWord = this.clock.monotonic();
-          this.tellGivenUp();
-          if (!this.receiver.isStopped) await this.outbox.stillDelivering();
-        }
-        const taken = await this.takeUp();
-        if (this.storeFails) this.log.log('the outbox works again');
-        this.storeFails = false;
-        this.mayBeMore = taken > 0;
-        if (!this.mayBeMore) this.sentInARow = 0;
-        if (this.mayBeMore && this.hasRoom()) continue;
-      } catch (error) {
-        // A store that is away has said so itself.
-        const announced = error instanceof StoreUnavailableError && error.announced;
-        if (!announced && !this.storeFails)
-          this.log.error({ reason: (error as Error).message, msg: 'the outbox fails from now on' });
-        this.storeFails ||= !announced;
-      }
-      await this.pause(POLL_MS, this.wakeUp.signal);
-      this.wakeUp = new AbortController();
-    }
-  }
-
-  private async takeUp(): Promise<number> {
-    // A receiver that is down is asked with one new event each time, to be found working again soon.
-    const most = this.receiver.isClosed ? 0 : this.receiver.isDown ? 1 : MAX_TAKEN;
-    const room = Math.min(most, MAX_AT_WORK - this.atWork, MAX_IN_HAND - this.inHand);
-    const entries = await this.outbox.take(Math.max(0, room));
-    for (const entry of entries) {
-      this.inHand++;
-      const { userId, sessionId } = entry.event;
-      const key = `${userId} ${sessionId}`;
-      const lane = (this.lanes.get(key) ?? Promise.resolve())
-        .then(() => this.work(() => this.deliver(entry)))
-        .finally(() => {
-          this.inHand--;
-          if (this.lanes.get(key) === lane) this.lanes.delete(key);
-        });
-      this.lanes.set(key, lane);
-    }
-    return entries.length;
-  }
-
-  /** Ends when the event is settled, or when the service stops. Never rejects. */
-  private async deliver({ event, tries: before }: OutboxEntry): Promise<void> {
-    // An event that used up its tries on instances that crashed gets one more.
-    const tries = new Tries(Math.min(before, this.maxTries - 1));
-    for (;;) {
-      await this.idle(() => this.receiver.untilOpen());
-      if (this.stopping.signal.aborted) return;
-      const sent = await this.receiver.send(() => this.send(event));
-      if (sent === undefined) continue;
-      if (sent.delivered) {
-        this.receiver.delivered();
-        await this.persist(() => this.outbox.settle(event));
-        return;
-      }
-      if (this.breakOff.signal.aborted) return;
-      this.log.debug({
-        type: event.type,
-        session_id: event.sessionId,
-        tries: tries.count + 1,
-        failure: sent.failure,
-        msg: 'callback failed',
-      });
-      if (!this.receiver.failed(event, tries, sent)) {
-        await this.idle(() => this.receiver.letOthersPass());
-        continue;
-      }
-      if (++tries.count >= this.maxTries) {
-        this.givenUp++;
-        await this.persist(() => this.outbox.bury(event, tries.count, sent.failure));
-        return;
-      }
-      void this.outbox.failed(event, tries.count).catch(() => undefined); // for another instance, should this one crash
-      await this.idle(() => this.receiver.waitForRetry(tries, sent.retryAfterMs));
-    }
-  }
-
-  private async work(deliver: () => Promise<void>): Promise<void> {
-    this.atWork++;
-    await deliver();
-    this.atWork--;
-  }
-
-  /** Waits without counting as an event at work. */
-  private async idle(wait: () => Promise<void>): Promise<void> {
-    this.atWork--;
-    await wait();
-    this.atWork++;
-  }
-
-  /** In its turn. A process that is busy comes to its timers later and so sends less. */
-  private async send(event: SessionEvent): Promise<Sent> {
-    const turn = this.nextTurn;
-    const apart = ++this.sentInARow > BACKLOG ? APART_IN_BACKLOG_MS : APART_MS;
-    this.nextTurn = turn.then(() => sleep(apart));
-    await turn;
-    if (this.mayBeMore && this.hasRoom()) this.wake();
-    return this.sender.send(event, this.breakOff.signal);
-  }
-
-  private hasRoom(): boolean {
-    if (this.receiver.isClosed || this.receiver.isDown || this.inHand >= MAX_IN_HAND) return false;
-    return this.atWork < MAX_AT_WORK && this.receiver.pending < MAX_TAKEN / 2;
-  }
-
-  /** An outcome must reach the store, or the event is delivered once more: tries until it does. */
-  private async persist(write: () => Promise<void>): Promise<void> {
-    for (;;) {
-      try {
-        await write();
-        return;
-      } catch {
-        if (this.stopping.signal.aborted) return;
-        await this.pause(POLL_MS);
-      }
-    }
-  }
-
-  private tellGivenUp(): void {
-    if (this.givenUp === 0) return;
-    this.log.error({
-      events: this.givenUp,
-      msg: `given up after ${this.maxTries} tries: see GET /internal/callbacks/dead-letters`,
-    });
-    this.givenUp = 0;
-  }
-
-  /** Waits, unless the service stops or one of the signals is aborted. */
-  private async pause(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
-    const signal = AbortSignal.any([this.stopping.signal, ...signals]);
-    await sleep(ms, undefined, { signal }).catch(() => undefined);
-  }
+/** All outboxes together. An event for two receivers counts twice. */
+export function totalOf(states: readonly OutboxState[]): OutboxState {
+  const sum = (figure: 'waiting' | 'deadLetters' | 'lost'): number =>
+    states.reduce((total, state) => total + state[figure], 0);
+  const oldest = states.flatMap(({ oldestAt }) => oldestAt ?? []);
+  return {
+    waiting: sum('waiting'),
+    oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+    deadLetters: sum('deadLetters'),
+    lost: sum('lost'),
+  };
 }

@@ -9,7 +9,7 @@ const REQUESTS_AT_ONCE = 64;
 const FIRST_RETRY_MS = 1_000;
 /** The longest wait between two tries, also where the receiver asks for more. */
 const LONGEST_RETRY_MS = 15 * 60_000;
-/** So many failures in a row of several events, without a success for so long, mean that the receiver is down. */
+/** The receiver counts as down after this many failures in a row, of several events, without a success for this long. */
 const DOWN_AFTER = 10;
 const DOWN_AFTER_MS = 30_000;
 /**
@@ -66,10 +66,10 @@ export class Tries {
 
 /**
  * The circuit breaker of a receiver. It decides from the outcomes of all tries when the next may be sent, and how many at
- * once. What it knows is kept in this process: another instance, or this one after a restart, finds out by itself.
+ * the same time. This state is kept in this process: another instance, or this one after a restart, learns it anew.
  */
 export class Receiver {
-  private readonly log = new Logger('CallbacksService');
+  private readonly log = new Logger(Receiver.name);
   private readonly limit = pLimit(REQUESTS_AT_ONCE);
   private readonly waits = new Set<Wait>();
   private deliveries = 0;
@@ -87,16 +87,17 @@ export class Receiver {
 
   /** `stopping`: aborted when the service stops, which ends all waits. */
   constructor(
+    private readonly name: string,
     private readonly clock: Clock,
     private readonly stopping: AbortSignal,
   ) {}
 
-  /** Every try has failed for a while: a single event at a time finds out whether it works again. */
+  /** Every try has failed for a while. Events are tried one at a time, to find out whether the receiver works again. */
   get isDown(): boolean {
     return this.view.state === 'failing';
   }
 
-  /** It gets nothing for now. */
+  /** It gets no requests for now. */
   get isClosed(): boolean {
     return this.isStopped || this.clock.monotonic() < this.restsUntil;
   }
@@ -116,8 +117,8 @@ export class Receiver {
   }
 
   /**
-   * Sends when a connection is free; undefined where the receiver has closed by then. An answer that closes it does so
-   * before the connection is free for the next event.
+   * Sends when a connection is free. Undefined if the receiver was closed in the meantime. An answer that closes the
+   * receiver does so before the connection is free for the next event.
    */
   async send(send: () => Promise<Sent>): Promise<Sent | undefined> {
     return this.limit(async () => {
@@ -145,7 +146,7 @@ export class Receiver {
     await this.pause(OTHERS_FIRST_MS);
   }
 
-  /** It took an event: it works. */
+  /** The receiver accepted an event. */
   delivered(): void {
     this.deliveries++;
     this.deliveredInARow++;
@@ -153,15 +154,15 @@ export class Receiver {
     this.restsInARow = 0;
     if (!this.isClosed && this.limit.concurrency < REQUESTS_AT_ONCE) this.limit.concurrency *= 2;
     const wasDown = this.isDown;
-    if (wasDown) this.log.log('the receiver of callbacks works again');
+    if (wasDown) this.log.log({ receiver: this.name, msg: 'the receiver of callbacks works again' });
     if (!this.isClosed) this.view = { state: 'working', since: undefined, failure: undefined };
     if (!wasDown && !STREAKS.includes(this.deliveredInARow)) return;
     for (const wait of this.waits) if (wasDown || wait.streak <= this.deliveredInARow) wait.end.abort();
   }
 
   /**
-   * Takes note of a failed try. Tells whether it counts as one of the event: not where the receiver is gone, nor where it
-   * is busy, unless it has delivered other events since this one was last tried.
+   * Notes a failed try. Returns whether the try counts against the event. It does not if the receiver is gone, or if it is
+   * busy and has accepted no other event since this one was last tried.
    */
   failed(event: SessionEvent, tries: Tries, { failure, asks }: Failed): boolean {
     if (asks === 'stop') return false;
@@ -170,15 +171,15 @@ export class Receiver {
       tries.deliveriesAtRest = this.deliveries;
       return before !== undefined && this.deliveries > before;
     }
-    // An event that is refused for its own sake says nothing about the receiver.
+    // The receiver refuses this event but accepts others, so that this failure does not mean that the receiver fails.
     if (!tries.isSuspect) this.deliveredInARow = 0;
     this.noteFailure(event, failure);
     return true;
   }
 
   /**
-   * Waits before an event is tried again. The time that the receiver asked for is kept; the rest of the wait is cut short
-   * when the receiver works again.
+   * Waits before an event is tried again. The wait is at least as long as the receiver asked for. The rest of it is cut
+   * short when the receiver works again.
    */
   async waitForRetry(tries: Tries, askedMs: number): Promise<void> {
     const asked = Math.min(askedMs, LONGEST_RETRY_MS);
@@ -190,10 +191,10 @@ export class Receiver {
     if (wait.end.signal.aborted) tries.streak *= NEXT_STREAK;
   }
 
-  /** Ends a stop. Tells whether there was one. */
+  /** Ends a stop. Returns whether there was one. */
   resume(): boolean {
     if (!this.isStopped) return false;
-    this.log.log('deliveries of callbacks were resumed');
+    this.log.log({ receiver: this.name, msg: 'deliveries of callbacks were resumed' });
     this.view = { state: 'working', since: undefined, failure: undefined };
     this.resumed.abort();
     this.resumed = new AbortController();
@@ -206,6 +207,7 @@ export class Receiver {
     if (this.isStopped) return;
     this.view = { state: 'stopped', since: this.clock.now(), failure };
     this.log.error({
+      receiver: this.name,
       failure,
       msg: 'deliveries of callbacks are stopped, events wait: see POST /internal/callbacks/resume',
     });
@@ -219,7 +221,11 @@ export class Receiver {
     this.restsUntil = Math.max(this.restsUntil, this.clock.monotonic() + ms);
     if (this.isStopped) return;
     if (this.look().state !== 'resting' && this.restsInARow === 1)
-      this.log.warn({ failure, msg: 'the receiver of callbacks asks for fewer requests: events wait' });
+      this.log.warn({
+        receiver: this.name,
+        failure,
+        msg: 'the receiver of callbacks asks for fewer requests: events wait',
+      });
     const since = this.view.state === 'resting' ? this.view.since : this.clock.now();
     this.view = { state: 'resting', since, failure };
   }
@@ -232,7 +238,11 @@ export class Receiver {
     if (this.isClosed || this.isDown || !this.severalFail || this.failuresInARow < DOWN_AFTER) return;
     if (now - this.failingSince < DOWN_AFTER_MS) return;
     this.view = { state: 'failing', since: this.clock.now(), failure };
-    this.log.error({ failure, msg: 'the receiver of callbacks is down: events wait in the outbox' });
+    this.log.error({
+      receiver: this.name,
+      failure,
+      msg: 'the receiver of callbacks is down: events wait in the outbox',
+    });
   }
 
   /** Waits for `ms` milliseconds, or for ever without `ms`, unless the service stops or the signal is aborted. */

@@ -9,11 +9,18 @@ export function Satisfies(
   message: string,
   test: (value: unknown, config: never) => boolean,
 ): PropertyDecorator {
+  return HasNoFault((value, config) => (test(value, config) ? undefined : message));
+}
+
+/** A check whose message depends on the fault. The message must not contain a value, which may be a secret. */
+export function HasNoFault(
+  faultOf: (value: unknown, config: never) => string | undefined,
+): PropertyDecorator {
   return ValidateBy({
-    name: 'satisfies',
+    name: 'hasNoFault',
     validator: {
-      validate: (value, context) => test(value, context!.object as never),
-      defaultMessage: () => message,
+      validate: (value, context) => faultOf(value, context!.object as never) === undefined,
+      defaultMessage: (context) => faultOf(context!.value, context!.object as never)!,
     },
   });
 }

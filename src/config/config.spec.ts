@@ -343,28 +343,29 @@ describe('the configuration of callbacks', () => {
     const defaults = { CALLBACK_EVENTS: ['session.expired', 'session.ended'], CALLBACK_MAX_TRIES: 20 };
     const off = readConfig({});
     expect(off).toMatchObject({ CALLBACK_URL: undefined, ...defaults });
-    expect(off.wantedEvents).toEqual([]);
+    expect([off.receivers, off.subscriptions]).toEqual([[], [{ receiver: 'default', events: [] }]]);
     const on = readConfig({ CALLBACK_URL, CALLBACK_SECRET });
     expect(on).toMatchObject({ CALLBACK_URL, ...defaults, warnings: [] });
-    expect(on.wantedEvents).toEqual(defaults.CALLBACK_EVENTS);
+    const events = defaults.CALLBACK_EVENTS;
+    expect(on.receivers).toMatchObject([{ receiver: 'default', url: CALLBACK_URL, events }]);
   });
 
   it('posts the listed events, and none without a receiver', () => {
     const CALLBACK_EVENTS = ' session.refused , session.started';
     const config = readConfig({ CALLBACK_URL, CALLBACK_SECRET, CALLBACK_EVENTS });
-    expect(config.wantedEvents).toEqual(['session.refused', 'session.started']);
-    expect(readConfig({ CALLBACK_EVENTS }).wantedEvents).toEqual([]);
+    expect(config.subscriptions[0]!.events).toEqual(['session.refused', 'session.started']);
+    expect(readConfig({ CALLBACK_EVENTS }).subscriptions[0]!.events).toEqual([]);
   });
 
   it('signs with each of several secrets, in their order', () => {
     const secrets = [secretOf(24, 1), secretOf(32, 2), secretOf(64, 3)].join(' ');
-    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: secrets }).callbackKeys).toEqual([
+    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: secrets }).receivers[0]!.keys).toEqual([
       Buffer.alloc(24, 1),
       Buffer.alloc(32, 2),
       Buffer.alloc(64, 3),
     ]);
     const unpadded = secretOf(25).replace(/=+$/, '');
-    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: unpadded }).callbackKeys).toEqual([
+    expect(readConfig({ CALLBACK_URL, CALLBACK_SECRET: unpadded }).receivers[0]!.keys).toEqual([
       Buffer.alloc(25, 7),
     ]);
   });
@@ -395,8 +396,9 @@ describe('the configuration of callbacks', () => {
 
   it('generates a secret at each start outside production, and warns that receivers cannot check it', () => {
     const [one, another] = [readConfig({ CALLBACK_URL }), readConfig({ CALLBACK_URL })];
-    expect(one.callbackKeys[0]).toHaveLength(32);
-    expect(one.callbackKeys).not.toEqual(another.callbackKeys);
+    const [[key], [anotherKey]] = [one.receivers[0]!.keys, another.receivers[0]!.keys];
+    expect(key).toHaveLength(32);
+    expect(key).not.toEqual(anotherKey);
     expect(one.warnings).toEqual([
       'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',
     ]);
@@ -454,6 +456,89 @@ describe('the configuration of callbacks', () => {
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(23) })).toEqual(short);
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: `${secretOf(24)} ${secretOf(23)}` })).toEqual(short);
     expect(warnings({ CALLBACK_URL, CALLBACK_SECRET: secretOf(24) })).toEqual([]);
+  });
+});
+
+describe('the configuration of several receivers', () => {
+  const secretOf = (byte: number): string => `whsec_${Buffer.alloc(24, byte).toString('base64')}`;
+  const CALLBACK_SECRET = secretOf(7);
+  const list = (...receivers: object[]): string => JSON.stringify(receivers);
+  const receiver = (more: object = {}) => ({ name: 'crm', url: 'https://crm.example/hook', ...more });
+
+  it('is URLs, separated by white space; each is named by its host', () => {
+    const CALLBACK_URLS = ' https://a.example/x?y=1,2\nhttp://b.example:8080/ ';
+    const { receivers, subscriptions, warnings } = readConfig({ CALLBACK_URLS, CALLBACK_SECRET });
+    const events = ['session.expired', 'session.ended'];
+    expect(receivers).toEqual([
+      { receiver: 'a.example', url: 'https://a.example/x?y=1,2', events, keys: [Buffer.alloc(24, 7)] },
+      { receiver: 'b.example-8080', url: 'http://b.example:8080/', events, keys: [Buffer.alloc(24, 7)] },
+    ]);
+    expect([subscriptions, warnings]).toEqual([receivers, []]);
+  });
+
+  it('is JSON, where each receiver has its own events and secrets', () => {
+    const CALLBACK_URLS = list(
+      receiver({ events: ['session.started'], secret: `${secretOf(1)} ${secretOf(2)}` }),
+      { name: 'default', url: 'https://a.example' },
+    );
+    const config = readConfig({ CALLBACK_URLS, CALLBACK_SECRET, CALLBACK_EVENTS: 'session.moved' });
+    expect(config.receivers).toMatchObject([
+      { receiver: 'crm', events: ['session.started'], keys: [Buffer.alloc(24, 1), Buffer.alloc(24, 2)] },
+      { receiver: 'default', events: ['session.moved'], keys: [Buffer.alloc(24, 7)] },
+    ]);
+  });
+
+  it('needs a secret for each in production, and no common one if each has its own', () => {
+    const CALLBACK_URLS = list(receiver());
+    expect(faults({ ...PRODUCTION, CALLBACK_URLS })).toEqual(['CALLBACK_URLS']);
+    expect(faults({ ...PRODUCTION, CALLBACK_URLS, CALLBACK_SECRET })).toEqual([]);
+    const own = { CALLBACK_URLS: list(receiver({ secret: secretOf(1) })) };
+    expect(faults({ ...PRODUCTION, ...own })).toEqual([]);
+    expect(readConfig(own).warnings).toEqual([]);
+    expect(readConfig({ CALLBACK_URLS }).warnings).toEqual([
+      'CALLBACK_SECRET is not set: callbacks are signed with one made at start, which nobody can check',
+    ]);
+  });
+
+  it('keeps its secrets and URLs out of the log', () => {
+    const secret = secretOf(1);
+    const { secrets } = readConfig({ CALLBACK_URLS: list(receiver({ secret })), CALLBACK_SECRET });
+    expect(secrets).toEqual(expect.arrayContaining([secret, 'https://crm.example/hook']));
+  });
+
+  it('warns about a short secret of a receiver', () => {
+    const short = `whsec_${Buffer.alloc(23, 1).toString('base64')}`;
+    expect(readConfig({ CALLBACK_URLS: list(receiver({ secret: short })) }).warnings).toEqual([
+      'CALLBACK_URLS has a secret that is short: give at least 24 random bytes, in base64',
+    ]);
+  });
+
+  it('is refused beside CALLBACK_URL, which would be ambiguous', () => {
+    const both = { CALLBACK_URL: 'https://a.example', CALLBACK_URLS: list(receiver()), CALLBACK_SECRET };
+    expect(messageOf(both)).toMatch(/^CALLBACK_URLS: must not be set beside CALLBACK_URL/);
+  });
+
+  it.each([
+    ['not a URL', 'value.example', 'number 1 has no http(s):// URL'],
+    ['credentials', 'https://u:value@a.example', 'number 1 has no http(s):// URL'],
+    ['commas between URLs', 'https://a.example, https://value.example', 'number 1 has no name'],
+    ['one host twice', 'https://a.example/value https://a.example/b', 'another name'],
+    ['broken JSON', '[{"name":"value"', 'JSON list'],
+    ['JSON of texts', '["https://value.example"]', 'JSON list'],
+    ['an empty list', '[]', 'JSON list'],
+    ['no name', list({ url: 'https://value.example' }), 'number 1 has no name'],
+    ['a name that is no label', list(receiver({ name: 'The value' })), 'number 1 has no name'],
+    ['one name twice', list(receiver(), receiver()), 'another name'],
+    ['unknown events', list(receiver(), receiver({ name: 'b', events: ['value'] })), 'number 2 has events'],
+    ['no events', list(receiver({ events: [] })), 'number 1 has events'],
+    ['a secret of another form', list(receiver({ secret: 'value' })), 'number 1 has a secret'],
+    ['an unknown member', list(receiver({ secrets: 'value' })), 'number 1 has a member'],
+    ['too many', list(...Array.from({ length: 9 }, (_, n) => receiver({ name: `r${n}` }))), 'at most 8'],
+  ])('refuses %s, and says which receiver, without a value', (_, CALLBACK_URLS, reason) => {
+    const message = messageOf({ CALLBACK_URLS, CALLBACK_SECRET });
+    expect(message).toMatch(/^CALLBACK_URLS: must [^\n]+$/);
+    expect(message).toContain(reason);
+    expect(message).not.toMatch(/value|crm/);
   });
 });
 

@@ -40,7 +40,12 @@ export class Config extends join(SECTIONS) {
   get secrets(): readonly string[] {
     const values = this as unknown as Given;
     const escaped = URL.parse(this.REDIS_URL ?? '')?.password ?? '';
-    const whole = [...SECRETS.flatMap((name) => values[name] ?? []), escaped, this.redisUrlParts.password];
+    const whole = [
+      ...SECRETS.flatMap((name) => values[name] ?? []),
+      ...this.secretsOfReceivers,
+      escaped,
+      this.redisUrlParts.password,
+    ];
     const parts = whole.flatMap((secret) => secret.split(/\s+|\\n/));
     // The longest first, because one may be a part of another. Short texts are left out, or logs would be unreadable.
     return [...new Set([...whole, ...parts])]

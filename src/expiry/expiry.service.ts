@@ -5,7 +5,7 @@ import { Clock } from '../clock.js';
 import { instant } from '../http/fields.js';
 import { Metrics } from '../observability/metrics.js';
 import { type Pause, SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
-import { CallbackOutbox } from '../sessions/session-events.js';
+import { CallbackOutboxes } from '../sessions/session-events.js';
 
 /**
  * Bounds of one sweep: how many sessions it claims, and how long it runs. Such a sweep is about half a second of work for
@@ -42,7 +42,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
 
   constructor(
     private readonly sessions: SessionRepository,
-    private readonly outbox: CallbackOutbox,
+    private readonly outboxes: CallbackOutboxes,
     private readonly clock: Clock,
     metrics: Metrics,
   ) {
@@ -119,7 +119,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
     const { expired, more, paused } = await sweeping.finally(() => this.running.delete(sweeping));
     const tookMs = Math.round(this.clock.monotonic() - started);
     if (expired > 0) {
-      this.outbox.announceNewEvents();
+      this.outboxes.announceNewEvents();
       this.log.log({ expired, more, ms: tookMs, msg: 'idle sessions expired' });
     }
     return { expired, more, paused, tookMs };

@@ -11,6 +11,13 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
+/** Which events a receiver of callbacks gets. */
+export interface Subscription {
+  /** The name of the receiver: up to 63 of `a-z 0-9 . -`. */
+  readonly receiver: string;
+  readonly events: readonly EventType[];
+}
+
 /** A change of a session, as it is reported. The store records the event in the same atomic step as the change. */
 export interface SessionEvent {
   /** The position in the log, `milliseconds-number`. Later events of a user have greater ids. */
@@ -95,33 +102,49 @@ export interface OutboxState {
 }
 
 /**
- * The events that are to be posted to the receiver of callbacks. Each stays here until it is delivered or becomes a dead
- * letter. The events of a session are delivered in order, by one instance at a time. If an instance stops calling
- * `stillDelivering`, another instance takes over its events after about 20 s.
+ * The outboxes of all receivers of callbacks. Each receiver has one of its own, so that a receiver that is away delays no
+ * other.
  *
- * It also carries one signal inside this process, so that the code that fills the outbox does not depend on the code that
- * empties it. The signal only saves time: without it, the next regular poll finds new events.
+ * The class also carries one signal inside this process, so that the code that fills the outboxes does not depend on the
+ * code that empties them. The signal only saves time: without it, the next regular poll finds new events.
  */
-export abstract class CallbackOutbox {
+export class CallbackOutboxes {
   private readonly newEventsListeners: (() => void)[] = [];
+
+  /** By the name of the receiver. */
+  constructor(readonly byReceiver: ReadonlyMap<string, CallbackOutbox>) {}
+
+  /** The outbox of a receiver that is configured. */
+  of(receiver: string): CallbackOutbox {
+    const outbox = this.byReceiver.get(receiver);
+    if (outbox === undefined) throw new Error(`no receiver is called ${receiver}`);
+    return outbox;
+  }
 
   /** Calls `listener` each time that new events are announced in this process. */
   onNewEvents(listener: () => void): void {
     this.newEventsListeners.push(listener);
   }
 
-  /** Notifies the listeners of this process that the outbox has new events. */
+  /** Notifies the listeners of this process that the outboxes have new events. */
   announceNewEvents(): void {
     for (const listener of this.newEventsListeners) listener();
   }
+}
 
+/**
+ * The events that are to be posted to one receiver of callbacks. Each stays here until it is delivered or becomes a dead
+ * letter. The events of a session are delivered in order, by one instance at a time. If an instance stops calling
+ * `stillDelivering`, another instance takes over its events after about 20 s.
+ */
+export abstract class CallbackOutbox {
   /** Takes over events that this instance may deliver now: at most `room`. */
   abstract take(room: number): Promise<OutboxEntry[]>;
 
   /** The event was delivered: removes it. */
   abstract settle(event: SessionEvent): Promise<void>;
 
-  /** A try failed: stores the number of tries, in case another instance has to continue. */
+  /** A try failed: stores the number of failed tries, in case another instance has to continue. */
   abstract failed(event: SessionEvent, tries: number): Promise<void>;
 
   /** The event is given up: makes it a dead letter. */

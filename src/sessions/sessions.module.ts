@@ -13,7 +13,7 @@ import { Availability } from './redis/availability.js';
 import { connectRedis } from './redis/link.js';
 import { type Loss } from './redis/losses.js';
 import { openRedisStore } from './redis/redis-store.js';
-import { CallbackOutbox, SessionEvents } from './session-events.js';
+import { CallbackOutboxes, SessionEvents } from './session-events.js';
 import { registerSessionMetrics } from './session-metrics.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
@@ -23,7 +23,7 @@ import { Admissions } from './admissions.js';
 interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
-  readonly outbox: CallbackOutbox;
+  readonly outboxes: CallbackOutboxes;
   /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
   /** How many servers of the store have no connection to this instance now. */
@@ -32,7 +32,7 @@ interface Store {
 
 const STORE = Symbol('the session store');
 
-/** The sessions of users and their store. No other module names a store. */
+/** The sessions of users and their store. No other module depends on a particular store. */
 @Module({
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController, ActivityController],
@@ -42,10 +42,10 @@ const STORE = Symbol('the session store');
     { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
-    port(CallbackOutbox, ({ outbox }) => outbox),
+    port(CallbackOutboxes, ({ outboxes }) => outboxes),
     port(RateLimits, ({ limits }) => limits),
   ],
-  exports: [SessionRepository, Admissions, CallbackOutbox, RateLimits],
+  exports: [SessionRepository, Admissions, CallbackOutboxes, RateLimits],
 })
 export class SessionsModule {
   constructor(metrics: Metrics, sessions: SessionRepository, @Inject(STORE) { nodesAway }: Store) {
@@ -63,13 +63,13 @@ function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store)
 }
 
 function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
-  const { policy, wantedEvents } = config;
+  const { policy, subscriptions } = config;
   if (config.SESSION_STORE === 'memory') {
-    const events = new MemoryEventLog(policy, clock, wantedEvents);
+    const events = new MemoryEventLog(policy, clock, subscriptions);
     return {
       sessions: new MemorySessionRepository(policy, clock, events),
       events,
-      outbox: events.outbox,
+      outboxes: events.outboxes,
       limits: new RateLimits(config, clock),
       nodesAway: () => 0,
     };

@@ -1,7 +1,7 @@
 import addFormats from 'ajv-formats';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Webhook } from 'standardwebhooks';
-import { CallbackOutbox, EVENT_TYPES } from '../../src/sessions/session-events.js';
+import { CallbackOutboxes, EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { EVENT } from '../../src/sessions/sessions.schemas.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
@@ -60,7 +60,7 @@ function useUser(service: Service, authorization = '') {
     sweep,
     /** Makes the service look for events now. Without this a test would wait up to a second. */
     wake: () => {
-      service.app.get(CallbackOutbox).announceNewEvents();
+      service.app.get(CallbackOutboxes).announceNewEvents();
     },
     /** Lets all sessions expire, and claims them. */
     letExpire: async () => {
@@ -86,12 +86,10 @@ function useUser(service: Service, authorization = '') {
 }
 
 /** `GET /internal/callbacks` when every event was delivered. */
+const NOTHING = { waiting: 0, oldest_at: null, dead_letters: 0, lost: 0 };
 const NOTHING_WAITS = {
-  waiting: 0,
-  oldest_at: null,
-  dead_letters: 0,
-  lost: 0,
-  receiver: { state: 'working', since: null, failure: null },
+  ...NOTHING,
+  receivers: [{ name: 'default', ...NOTHING, state: 'working', since: null, failure: null }],
 };
 
 describe.each(STORES)('a callback, on %s,', (store) => {
@@ -251,6 +249,7 @@ describe.each(STORES)('a callback, on %s,', (store) => {
     expect(await deadLetters()).toEqual([
       {
         id,
+        receiver: 'default',
         event: first.event,
         tries: 2,
         failure: 'the receiver answered 503',
@@ -327,9 +326,9 @@ describe.each(STORES)('a callback, on %s,', (store) => {
     await ask('tv');
     await end('tv');
     wake();
-    await until(async () => (await outbox()).receiver.state === 'stopped');
+    await until(async () => (await outbox()).receivers[0].state === 'stopped');
     expect(await viewer.metrics()).toMatchObject({ callbacks_stopped: 1, callbacks_waiting: 1 });
-    expect((await outbox()).receiver).toEqual({
+    expect((await outbox()).receivers[0]).toMatchObject({
       state: 'stopped',
       since: expect.any(String),
       failure: 'the receiver answered 410',
@@ -375,6 +374,104 @@ describe.each(STORES)('a callback, on %s,', (store) => {
     receiver.letGo(204);
     await until(async () => (await outbox()).waiting === 0);
     expect(arrived()).toHaveLength(3);
+  });
+});
+
+describe.each(STORES)('two receivers, on %s,', (store) => {
+  const [common, crm] = [useReceiver(), useReceiver()];
+  const service = useServiceNow(store, () => ({
+    CALLBACK_URLS: JSON.stringify([
+      { name: 'common', url: common.url + SECRETIVE },
+      { name: 'crm', url: crm.url, events: ['session.started', 'session.ended'], secret: OLD_SECRET },
+    ]),
+    CALLBACK_SECRET: NEW_SECRET,
+    CALLBACK_MAX_TRIES: '1',
+  }));
+  const viewer = useUser(service);
+  const { user, ask, end, wake, outbox, deadLetters, replay } = viewer;
+  const typesAt = (receiver: CallbackReceiver): string[] =>
+    receiver.of(user.id).map(({ event }) => event.type.replace('session.', ''));
+  const stateOf = async (name: string) =>
+    (await outbox()).receivers.find((receiver: { name: string }) => receiver.name === name);
+  const arrive = async (receiver: CallbackReceiver, count: number): Promise<Delivery[]> => {
+    wake();
+    await until(() => receiver.of(user.id).length >= count);
+    return receiver.of(user.id);
+  };
+  beforeEach(async () => {
+    await viewer.post('/internal/callbacks/resume');
+    await replay();
+    wake();
+    await until(async () => {
+      const { waiting, dead_letters } = await outbox();
+      return waiting + dead_letters === 0;
+    });
+  });
+
+  it('get the events that each wants, with the same id, signed with the secret of each', async () => {
+    await ask('tv');
+    await end('tv');
+    const [, ended] = (await arrive(crm, 2)) as [Delivery, Delivery];
+    const [shared] = (await arrive(common, 1)) as [Delivery];
+    expect([typesAt(crm), typesAt(common)]).toEqual([['started', 'ended'], ['ended']]);
+    expect([ended.id, ended.body]).toEqual([shared.id, shared.body]);
+    expect(new Webhook(OLD_SECRET).verify(ended.body, ended.headers)).toEqual(ended.event);
+    expect(new Webhook(NEW_SECRET).verify(shared.body, shared.headers)).toEqual(shared.event);
+    expect(() => new Webhook(NEW_SECRET).verify(ended.body, ended.headers)).toThrow(
+      'No matching signature found',
+    );
+  });
+
+  it('do not delay each other: one that hangs keeps its events, and the other gets its own', async () => {
+    crm.answer = () => 'hold';
+    for (const session of ['tv', 'phone']) {
+      await ask(session);
+      await end(session);
+    }
+    await arrive(common, 2);
+    await until(async () => (await stateOf('common')).waiting === 0);
+    expect(await stateOf('crm')).toMatchObject({ waiting: 4 });
+    expect(await outbox()).toMatchObject({ waiting: 4, oldest_at: (await stateOf('crm')).oldest_at });
+    crm.answer = () => 204;
+    crm.letGo(204);
+    await until(async () => (await outbox()).waiting === 0);
+  });
+
+  it('have dead letters of their own, which can be replayed by receiver', async () => {
+    for (const receiver of [common, crm]) receiver.answer = () => 500;
+    await ask('tv');
+    await end('tv');
+    wake();
+    await until(async () => (await outbox()).dead_letters === 3);
+    const receivers = (await deadLetters()).map(({ receiver }: { receiver: string }) => receiver);
+    expect(receivers.toSorted()).toEqual(['common', 'crm', 'crm']);
+    expect(await viewer.metrics()).toMatchObject({ callbacks_dead_letters: 3 });
+    for (const receiver of [common, crm]) receiver.answer = () => 204;
+    expect((await replay({ receiver: 'crm' })).body).toEqual({ replayed: 2, more: false });
+    await until(async () => (await stateOf('crm')).waiting === 0);
+    expect([(await stateOf('common')).dead_letters, (await stateOf('crm')).dead_letters]).toEqual([1, 0]);
+    expect((await replay({ receiver: 'erp' })).body).toMatchObject({ errors: [{ field: 'receiver' }] });
+    expect((await outbox()).dead_letters).toBe(1);
+  });
+
+  it('are stopped by 410 one by one, and resumed by name', async () => {
+    crm.answer = () => 410;
+    await ask('tv');
+    await end('tv');
+    wake();
+    await until(async () => (await stateOf('crm')).state === 'stopped');
+    await arrive(common, 1);
+    expect(await stateOf('common')).toMatchObject({ state: 'working' });
+    expect(await viewer.metrics()).toMatchObject({ callbacks_stopped: 1 });
+    crm.answer = () => 204;
+    const resume = async (receiver: string) =>
+      (await viewer.post('/internal/callbacks/resume', { receiver })).body;
+    expect(await resume('common')).toEqual({ resumed: false });
+    expect(await resume('erp')).toMatchObject({ code: 'invalid-request', errors: [{ field: 'receiver' }] });
+    expect(await stateOf('crm')).toMatchObject({ state: 'stopped', waiting: 2 });
+    expect(await resume('crm')).toEqual({ resumed: true });
+    await until(async () => (await outbox()).waiting === 0);
+    expect(new Set(crm.of(user.id).map(({ id }) => id)).size).toBe(2);
   });
 });
 
@@ -467,7 +564,7 @@ describe.each(STORES)('callbacks for all types of events, on %s,', (store) => {
   });
 
   it('wait while the receiver is down without affecting requests, and arrive when it works again', async () => {
-    const failed = jest.spyOn(service.app.get(CallbackOutbox), 'failed');
+    const failed = jest.spyOn(service.app.get(CallbackOutboxes).of('default'), 'failed');
     await receiver.stop();
     try {
       expect((await ask('tv')).status).toBe(201);

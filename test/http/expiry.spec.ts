@@ -1,4 +1,4 @@
-import { CallbackOutbox } from '../../src/sessions/session-events.js';
+import { CallbackOutboxes } from '../../src/sessions/session-events.js';
 import { STORES, useService } from '../support/service.js';
 
 const TOKEN = 'a-token-of-some-length';
@@ -32,7 +32,7 @@ describe.each(STORES)('the scheduled job, on %s,', (store) => {
 
   it('announces claimed sessions to the outbox, so that callbacks are sent at once', async () => {
     let announced = 0;
-    service.app.get(CallbackOutbox).onNewEvents(() => announced++);
+    service.app.get(CallbackOutboxes).onNewEvents(() => announced++);
     await start('ana', 'tv');
     await sweep();
     expect(announced).toBe(0);

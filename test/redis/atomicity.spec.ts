@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
 import { type Place, admitted } from '../../src/sessions/session.js';
-import { EVENT_TYPES } from '../../src/sessions/session-events.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { type Layout } from '../../src/sessions/redis/layout/layout.js';
 import { type RedisLink } from '../../src/sessions/redis/link.js';
@@ -24,7 +23,7 @@ import { take } from '../../src/sessions/redis/scripts/take.js';
 import { withdraw } from '../../src/sessions/redis/scripts/withdraw.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
 import { readStoredRecords } from '../support/stored-records.js';
-import { POLICY } from '../support/stores.js';
+import { TWO_RECEIVERS, POLICY } from '../support/stores.js';
 import { filmOf } from '../support/windows.js';
 
 /**
@@ -117,12 +116,13 @@ async function snapshot(): Promise<Snapshot> {
   }
   const counts = await redis.hgetall(state);
   for (const [field, value] of Object.entries(counts))
-    if (value !== '0' && field !== 'lost') settled[field] = value;
+    if (value !== '0' && !field.startsWith('lost')) settled[field] = value;
   const texts = async (stream: string): Promise<string[]> =>
     (await redis.xrevrange(stream, '+', '-', 'COUNT', 9)).map(([, fields]) => fields.join(' '));
   settled.ring = await texts(ring);
   settled.outbox = await texts(outbox);
   settled.deadLetters = await texts(deadLetters);
+  settled.outboxOfCrm = await texts(`${outbox}:crm`);
   // A stream is trimmed after the step, so that only the sum of its entries and the lost ones must be the same.
   const [waiting, dead, lost] = [
     await redis.xlen(outbox),
@@ -130,6 +130,7 @@ async function snapshot(): Promise<Snapshot> {
     Number(counts.lost ?? 0),
   ];
   settled.everything = waiting + dead + lost;
+  settled.everythingOfCrm = (await redis.xlen(`${outbox}:crm`)) + Number(counts['lost:crm'] ?? 0);
   settled.aside = Object.fromEntries(
     Object.entries(await redis.hgetall(aside)).map(([field, raw]) => [field.replace(/\d+-\d+/, 'id'), raw]),
   );
@@ -475,7 +476,7 @@ const CASES: readonly Case[] = [
 
 describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout) => {
   const runnerOn = (link: RedisLink): Runner => ({
-    scripts: new ScriptRunner(link, { policy: POLICY, wanted: EVENT_TYPES, layout }),
+    scripts: new ScriptRunner(link, { policy: POLICY, subscriptions: TWO_RECEIVERS, layout }),
     now: START,
   });
   /** A link on which the call with this number fails in each script; 0 for no failure. */

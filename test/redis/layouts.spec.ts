@@ -31,7 +31,7 @@ describe('the layout that an instance writes', () => {
   async function start(STORE_LAYOUT?: '1' | '2'): Promise<{ layout: 1 | 2; lines: string[] }> {
     const lines: string[] = [];
     const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
-    const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT };
+    const settings = { policy: POLICY, subscriptions: [], STORE_LAYOUT };
     const { sessions } = open(link(), settings, new ManualClock(), new Availability(log));
     await sessions.onModuleInit();
     await sessions.admit(request('tv'));
@@ -63,7 +63,7 @@ describe('the layout that an instance writes', () => {
   it('stays the newest, with a new marker, after Redis lost all its data and an older release swept', async () => {
     const lines: string[] = [];
     const log = { log: () => undefined, warn: (line: string) => lines.push(line), error: () => undefined };
-    const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT: undefined };
+    const settings = { policy: POLICY, subscriptions: [], STORE_LAYOUT: undefined };
     const { sessions } = open(link(), settings, new ManualClock(), new Availability(log));
     await sessions.onModuleInit();
     await empty();

@@ -19,7 +19,7 @@ beforeEach(async () => {
   await empty();
   [lines, counted] = [[], []];
   const log = (line: string) => lines.push(line);
-  const settings = { policy: POLICY, wantedEvents: [], STORE_LAYOUT: '2' } as const;
+  const settings = { policy: POLICY, subscriptions: [], STORE_LAYOUT: '2' } as const;
   const availability = new Availability({ log, warn: log, error: log });
   const { sessions } = openRedisStore(link(), settings, clock, availability, (loss, partitions) =>
     counted.push([loss, partitions]),

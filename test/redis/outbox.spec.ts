@@ -4,7 +4,7 @@ import { type OutboxEntry } from '../../src/sessions/session-events.js';
 import { filmOf } from '../support/windows.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { useConnection, useRedisDatabase } from '../support/redis-database.js';
-import { POLICY, openRedisStore } from '../support/stores.js';
+import { POLICY, TWO_RECEIVERS, openRedisStore } from '../support/stores.js';
 
 /** The outbox of several instances on one Redis: which instance gets which events, silent instances, and the bounds. */
 
@@ -39,9 +39,9 @@ async function settle({ outbox }: Instance, entries: readonly OutboxEntry[]): Pr
   for (const { event } of entries) await outbox.settle(event);
 }
 /** Adds this number of events to the outbox. */
-async function fill(events: number): Promise<void> {
+async function fill(events: number, outbox = stream): Promise<void> {
   const pipeline = redis.pipeline();
-  for (let n = 0; n < events; n++) pipeline.xadd(stream, '*', 'e', `started 1 ana s${n} film 1 1 0 1 -`);
+  for (let n = 0; n < events; n++) pipeline.xadd(outbox, '*', 'e', `started 1 ana s${n} film 1 1 0 1 -`);
   await pipeline.exec();
 }
 
@@ -175,5 +175,55 @@ describe('the outbox', () => {
     expect(buried).toBe(401);
     expect(await redis.xlen(deadLetters)).toBe(400);
     expect(await redis.hget(state, 'lost')).toBe('1');
+  });
+});
+
+describe('the outboxes of two receivers', () => {
+  const ofCrm = `${stream}:crm`;
+  const openTwo = (clock = new Clock()) => {
+    const store = openRedisStore(connections[0]!(), POLICY, clock, { subscriptions: TWO_RECEIVERS });
+    return { ...store, crm: store.outboxes.of('crm') };
+  };
+
+  it('contain each event once for each receiver, and one that is not emptied delays no other', async () => {
+    const { crm, ...store } = openTwo();
+    for (const session of ['a', 'b']) await start(store, session);
+    const [first] = await store.outbox.take(32);
+    await settle(store, [first!]);
+    expect(sessionIdsOf(await store.outbox.take(32))).toEqual(['b']);
+    expect([(await store.outbox.state()).waiting, (await crm.state()).waiting]).toEqual([1, 2]);
+    const ofOther = await crm.take(32);
+    expect(ofOther.map(({ event }) => event)).toMatchObject([{ sessionId: 'a', at: first!.event.at }]);
+  });
+
+  it('have dead letters and bounds of their own', async () => {
+    const { crm, ...store } = openTwo();
+    await fill(4_096, ofCrm);
+    await start(store, 'a');
+    expect(await crm.state()).toMatchObject({ waiting: 4_096, lost: 1 });
+    expect(await store.outbox.state()).toMatchObject({ waiting: 1, lost: 0 });
+    const [entry] = await store.outbox.take(32);
+    await store.outbox.bury(entry!.event, 20, 'nobody listens');
+    expect([await store.outbox.deadLetters(9), await crm.deadLetters(9)]).toMatchObject([
+      [{ tries: 20 }],
+      [],
+    ]);
+    expect(await crm.replay(undefined)).toEqual({ replayed: 0, more: false });
+    expect(await store.outbox.replay(undefined)).toEqual({ replayed: 1, more: false });
+  });
+
+  it('make sweeps wait only if all of them are too full', async () => {
+    const clock = new ManualClock();
+    const store = openTwo(clock);
+    const sweep = async () => {
+      clock.advance(POLICY.expireAfterMs);
+      return store.sessions.expireIdle({ maxSessions: 10 });
+    };
+    await start(store, 'a');
+    await fill(3_072, ofCrm);
+    expect(await sweep()).toMatchObject({ expired: 1 });
+    await start(store, 'b');
+    await fill(3_072);
+    expect(await sweep()).toMatchObject({ expired: 0, more: true });
   });
 });

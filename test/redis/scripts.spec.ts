@@ -15,7 +15,7 @@ import { filmOf } from '../support/windows.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { startOwnRedis } from '../support/redis-server.js';
 import { connectPatiently, useRedisDatabase } from '../support/redis-database.js';
-import { POLICY, openRedisStore } from '../support/stores.js';
+import { ONE_RECEIVER, POLICY, openRedisStore } from '../support/stores.js';
 
 const { url, redis, empty } = useRedisDatabase();
 const link = connectPatiently(url);
@@ -53,8 +53,9 @@ describe('the scripts', () => {
   it.each(allScripts().flatMap((script) => LAYOUTS.map((layout) => [script.name, layout] as const)))(
     'include %s, which compiles for layout %i',
     async (name, layout) => {
-      const lua = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout });
-      const full = assembleScript(name, { policy: POLICY, wanted: ['session.ended'], layout }, true);
+      const constants = { policy: POLICY, subscriptions: ONE_RECEIVER, layout };
+      const lua = assembleScript(name, constants);
+      const full = assembleScript(name, constants, true);
       for (const text of [lua, full]) {
         expect(text).not.toContain('@include');
         expect(await redis.script('LOAD', text)).toMatch(/^[0-9a-f]{40}$/);

@@ -49,7 +49,7 @@ describe('a sweep', () => {
       await sessions.end(user, 'all', 'user');
     }
     clock.advance(POLICY.expireAfterMs);
-    const scripts = new ScriptRunner(link(), { policy: POLICY, wanted: [], layout: 2 });
+    const scripts = new ScriptRunner(link(), { policy: POLICY, subscriptions: [], layout: 2 });
     const left = async (): Promise<number> =>
       (await Promise.all(users.map((user) => redis.hexists(userKeys(user).records, user)))).filter(Boolean)
         .length;

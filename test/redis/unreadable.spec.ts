@@ -25,7 +25,7 @@ beforeEach(async () => {
   const log = { log: () => undefined, warn: () => undefined, error: (line: string) => lines.push(line) };
   const settings = {
     policy: POLICY,
-    wantedEvents: ['session.expired', 'session.started'],
+    subscriptions: [{ receiver: 'default', events: ['session.expired', 'session.started'] }],
     STORE_LAYOUT: '2',
   } as const;
   store = open(link(), settings, clock, new Availability(log));
@@ -221,10 +221,11 @@ describe('an event that cannot be read', () => {
     for (const [field, text] of BAD) await redis.xadd(outbox, '*', field, text);
     await watch('ana');
     const taken = [];
-    for (let n = 0; n < 10 && taken.length === 0; n++) taken.push(...(await store.outbox.take(1_000)));
+    for (let n = 0; n < 10 && taken.length === 0; n++)
+      taken.push(...(await store.outboxes.of('default').take(1_000)));
     expect(typesOf(taken.map(({ event }) => event))).toEqual(['session.started']);
-    for (const { event } of taken) await store.outbox.settle(event);
-    expect(await store.outbox.state()).toMatchObject({ waiting: 0, lost: 0 });
+    for (const { event } of taken) await store.outboxes.of('default').settle(event);
+    expect(await store.outboxes.of('default').state()).toMatchObject({ waiting: 0, lost: 0 });
     expect(await redis.hlen(aside)).toBe(BAD.length);
     expect(await store.sessions.ledger()).toMatchObject({ unreadable: BAD.length });
     expect((await redis.xpending(outbox, 'callbacks'))[0]).toBe(0);
@@ -235,9 +236,9 @@ describe('an event that cannot be read', () => {
     const { deadLetters } = userKeys('ana').ofPartition;
     await redis.xadd(deadLetters, '*', 'e', 'nonsense', 'tries', 1, 'failure', 'none');
     await redis.xadd(deadLetters, '*', 'e', 'ended 1 ana tv film 1 1 0 1 user', 'tries', 2, 'failure', 'no');
-    expect(await store.outbox.deadLetters(10)).toMatchObject([{ tries: 2, failure: 'no' }]);
-    expect(await store.outbox.replay(undefined)).toEqual({ replayed: 1, more: false });
-    expect(await store.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
+    expect(await store.outboxes.of('default').deadLetters(10)).toMatchObject([{ tries: 2, failure: 'no' }]);
+    expect(await store.outboxes.of('default').replay(undefined)).toEqual({ replayed: 1, more: false });
+    expect(await store.outboxes.of('default').state()).toMatchObject({ waiting: 1, deadLetters: 0 });
     expect(await store.sessions.ledger()).toMatchObject({ unreadable: 1 });
   });
 

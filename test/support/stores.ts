@@ -7,10 +7,11 @@ import { type RedisLink } from '../../src/sessions/redis/link.js';
 import { type RedisStore, openRedisStore as open } from '../../src/sessions/redis/redis-store.js';
 import {
   type CallbackOutbox,
+  type CallbackOutboxes,
   EVENT_TYPES,
-  type EventType,
   type SessionEvent,
   type SessionEvents,
+  type Subscription,
 } from '../../src/sessions/session-events.js';
 import { type SessionRepository } from '../../src/sessions/session.repository.js';
 import { QUIET } from './redis-database.js';
@@ -30,15 +31,25 @@ export const POLICY: Policy = {
 export interface Store {
   readonly sessions: SessionRepository;
   readonly events: SessionEvents;
+  readonly outboxes: CallbackOutboxes;
+  /** The outbox of the receiver `default`. */
   readonly outbox: CallbackOutbox;
 }
 
-/** The events that go to the outbox. */
-const ALL: readonly EventType[] = EVENT_TYPES;
+/** One receiver that wants all events. */
+export const ONE_RECEIVER: readonly Subscription[] = [{ receiver: 'default', events: EVENT_TYPES }];
 
-export function openMemoryStore(policy: Policy, clock: Clock, wanted = ALL): Store {
-  const events = new MemoryEventLog(policy, clock, wanted);
-  return { sessions: new MemorySessionRepository(policy, clock, events), events, outbox: events.outbox };
+/** Two receivers that want all events. */
+export const TWO_RECEIVERS: readonly Subscription[] = [
+  ...ONE_RECEIVER,
+  { receiver: 'crm', events: EVENT_TYPES },
+];
+
+export function openMemoryStore(policy: Policy, clock: Clock, subscriptions = ONE_RECEIVER): Store {
+  const events = new MemoryEventLog(policy, clock, subscriptions);
+  const { outboxes } = events;
+  const sessions = new MemorySessionRepository(policy, clock, events);
+  return { sessions, events, outboxes, outbox: outboxes.of('default') };
 }
 
 /** The Redis store of one process, which writes this layout, by default the newest. */
@@ -46,10 +57,14 @@ export function openRedisStore(
   link: RedisLink,
   policy: Policy,
   clock: Clock,
-  { wanted = ALL, layout = 2 }: { wanted?: readonly EventType[]; layout?: Layout } = {},
-): RedisStore {
-  const settings = { policy, wantedEvents: wanted, STORE_LAYOUT: layout === 1 ? '1' : '2' } as const;
-  return open(link, settings, clock, QUIET);
+  {
+    subscriptions = ONE_RECEIVER,
+    layout = 2,
+  }: { subscriptions?: readonly Subscription[]; layout?: Layout } = {},
+): RedisStore & { readonly outbox: CallbackOutbox } {
+  const settings = { policy, subscriptions, STORE_LAYOUT: layout === 1 ? '1' : '2' } as const;
+  const store = open(link, settings, clock, QUIET);
+  return { ...store, outbox: store.outboxes.of('default') };
 }
 
 /** All events of a user that the log still has. */

@@ -2,6 +2,7 @@ import { type Clock } from '../../clock.js';
 import { type Policy, type Replacement } from '../admission.js';
 import {
   CallbackOutbox,
+  CallbackOutboxes,
   type DeadLetter,
   type EventType,
   type OutboxEntry,
@@ -9,6 +10,7 @@ import {
   SessionEvents,
   type SessionEvent,
   type RecordInEvent,
+  type Subscription,
   type Watch,
   isAfter,
   messageId,
@@ -30,16 +32,26 @@ export class MemoryEventLog extends SessionEvents {
   private readonly startedAt: number;
   private number = 0;
   /** The events that are to be posted as callbacks. */
-  readonly outbox: MemoryCallbackOutbox;
+  readonly outboxes: CallbackOutboxes;
+  private readonly subscribed: readonly {
+    readonly events: readonly EventType[];
+    readonly outbox: MemoryCallbackOutbox;
+  }[];
 
   constructor(
     private readonly policy: Policy,
     private readonly clock: Clock,
-    private readonly wanted: readonly EventType[],
+    subscriptions: readonly Subscription[],
   ) {
     super();
     this.startedAt = clock.now();
-    this.outbox = new MemoryCallbackOutbox(clock);
+    this.subscribed = subscriptions.map(({ events }) => ({
+      events,
+      outbox: new MemoryCallbackOutbox(clock),
+    }));
+    this.outboxes = new CallbackOutboxes(
+      new Map(subscriptions.map(({ receiver }, index) => [receiver, this.subscribed[index]!.outbox])),
+    );
   }
 
   record(
@@ -52,7 +64,7 @@ export class MemoryEventLog extends SessionEvents {
   ): void {
     const id = `${this.startedAt}-${++this.number}`;
     const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
-    if (this.wanted.includes(type)) this.outbox.add(event);
+    for (const { events, outbox } of this.subscribed) if (events.includes(type)) outbox.add(event);
     if (type === 'session.refused') return;
     if (this.seen.push(event) > MAX_SEEN) this.seen.shift();
     for (const listener of this.listeners.get(userId) ?? []) listener(event);
@@ -88,7 +100,7 @@ export class MemoryEventLog extends SessionEvents {
   override async refresh(): Promise<void> {}
 }
 
-/** The outbox in this process. If too many events wait, the oldest is dropped and counted as lost. */
+/** The outbox of one receiver, in this process. If too many events wait, the oldest is dropped and counted as lost. */
 export class MemoryCallbackOutbox extends CallbackOutbox {
   private readonly waiting = new Map<string, SessionEvent>();
   private readonly taken = new Map<string, SessionEvent>();

@@ -8,7 +8,7 @@ import {
   type SessionEvent,
   messageId,
 } from '../session-events.js';
-import { ALL_PARTITIONS, PARTITIONS, type PartitionKeys, partitionKeys, partitionOf } from './keys.js';
+import { ALL_PARTITIONS, type OutboxKeys, PARTITIONS, outboxKeys, partitionOf } from './keys.js';
 import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, allOf } from './link.js';
 import { LastFigures, askPartitions, isAway } from './partitions.js';
@@ -22,20 +22,20 @@ import { type UnreadableValues } from './unreadable.js';
 
 /** GROUP of group.lua. */
 export const GROUP = 'callbacks';
-/** An instance that said nothing for so long is taken for dead: what it has goes to another. */
+/** An instance that gave no sign of life for this long counts as dead. Another one takes over its events. */
 const SILENCE_MS = 20_000;
-/** Unsettled of one partition; of all of them far more than an instance has hands for, as they fill unevenly. */
+/** Unsettled events per partition. In all partitions this is far more than an instance delivers at the same time. */
 const ROOM_PER_PARTITION = 256;
-/** How many partitions are asked at once. */
+/** How many partitions are asked at the same time. */
 const WIDTH = 32;
-/** A partition; with all of them 100,000. */
+/** Per partition; about 100,000 in all. */
 const MAX_DEAD_LETTERS = 400;
-/** How many dead letters one call puts back. */
+/** How many dead letters one call puts back at most. */
 const MAX_REPLAYED = 1_000;
 
-/** The outbox: a stream for each partition, read by one consumer group. take.lua says how order is kept. */
+/** The outbox of one receiver: a stream for each partition, read by one consumer group. take.lua keeps the order. */
 export class RedisCallbackOutbox extends CallbackOutbox {
-  /** The name of this instance in the consumer group; a process that starts anew has another. */
+  /** The name of this instance in the consumer group. Each process has a new one. */
   private readonly consumer = randomUUID();
   /** The entries of each partition that this instance has taken and not settled. */
   private readonly unsettled = new Map<number, Set<string>>();
@@ -46,19 +46,26 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     readonly lost: number;
   }>();
 
+  private readonly keys: readonly OutboxKeys[];
+  /** The field of a partition's state that counts what this outbox lost: see bounds.lua. */
+  private readonly lostField: string;
+
   constructor(
+    receiver: string,
     private readonly link: RedisLink,
     private readonly scripts: ScriptRunner,
     private readonly policy: Policy,
     private readonly unreadable: UnreadableValues,
   ) {
     super();
+    this.keys = ALL_PARTITIONS.map((partition) => outboxKeys(partition, receiver));
+    this.lostField = receiver === 'default' ? 'lost' : `lost:${receiver}`;
   }
 
   override async take(room: number): Promise<OutboxEntry[]> {
     const first = Math.floor(Math.random() * PARTITIONS);
     const entries: OutboxEntry[] = [];
-    /** The servers that did not answer in this round: nobody waits for them a second time. */
+    /** The servers that did not answer in this call. They are not asked again, which would take another time-out. */
     const silent = new Set<string>();
     let failure: unknown;
     let answered = false;
@@ -77,7 +84,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
         failure = some.reason;
         if (isAway(some.reason)) silent.add(this.holderOf(asked[index]!));
       }
-      // What was given must be delivered, whatever failed beside it; the next call meets the failure again.
+      // Taken events must be delivered, even if other partitions failed. The next call meets the failure again.
       if (failure !== undefined && !isAway(failure)) break;
     }
     if (failure !== undefined && entries.length === 0 && !(answered && isAway(failure))) throw failure;
@@ -93,8 +100,8 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
-    const { outbox } = partitionKeys(partitionOf(userId));
-    // As often as it was given, the try to come included: see take.lua.
+    const { outbox } = this.keysOf(partitionOf(userId));
+    // The delivery count includes the next try: see take.lua.
     await this.link.xclaim(outbox, GROUP, this.consumer, [id], tries + 1);
   }
 
@@ -102,8 +109,8 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     const holding = [...this.unsettled].filter(([, ids]) => ids.size > 0);
     await allOf(
       holding.map(async ([partition, ids]) =>
-        this.link.xclaim(partitionKeys(partition).outbox, GROUP, this.consumer, [...ids]).catch(
-          // A Redis that lost everything has nothing to claim; what was taken is delivered all the same.
+        this.link.xclaim(this.keysOf(partition).outbox, GROUP, this.consumer, [...ids]).catch(
+          // A Redis that lost its data has nothing to claim. The taken events are delivered all the same.
           (error: Error) => {
             if (!error.message.startsWith('NOGROUP')) throw error;
           },
@@ -114,9 +121,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
 
   override async release(): Promise<void> {
     const args = { consumer: this.consumer, silence: SILENCE_MS };
-    await allOf(
-      ALL_PARTITIONS.map(async (partition) => release(this.scripts, partitionKeys(partition), args)),
-    );
+    await allOf(ALL_PARTITIONS.map(async (partition) => release(this.scripts, this.keysOf(partition), args)));
     this.unsettled.clear();
   }
 
@@ -132,7 +137,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return letters;
   }
 
-  /** One partition after the other: there may be very many, and requests want their turn. */
+  /** Handles one partition after the other: there may be very many letters, and requests must run in between. */
   override async replay(
     messageIds: readonly string[] | undefined,
   ): Promise<{ replayed: number; more: boolean }> {
@@ -152,12 +157,13 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   override async state(): Promise<OutboxState> {
-    const states = await this.figures.ask(async ({ outbox, deadLetters, state }) => {
+    const states = await this.figures.ask(async ({ partition }) => {
+      const { outbox, deadLetters, state } = this.keysOf(partition);
       const [waiting, oldest, dead, lost] = await Promise.all([
         this.link.xlen(outbox),
         this.link.xrange(outbox, '-', 1),
         this.link.xlen(deadLetters),
-        this.link.hget(state, 'lost'),
+        this.link.hget(state, this.lostField),
       ]);
       return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
     });
@@ -175,7 +181,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   }
 
   private async takeSome(partition: number, share: number): Promise<OutboxEntry[]> {
-    const keys = partitionKeys(partition);
+    const keys = this.keysOf(partition);
     const unsettled = this.unsettled.get(partition) ?? new Set<string>();
     const given = await take(this.scripts, keys, {
       consumer: this.consumer,
@@ -191,14 +197,14 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return readable;
   }
 
-  private async readGiven(keys: PartitionKeys, [entry, times]: GivenEntry): Promise<OutboxEntry | undefined> {
+  private async readGiven(keys: OutboxKeys, [entry, times]: GivenEntry): Promise<OutboxEntry | undefined> {
     const event = readEvent(entry, this.policy);
     if (event) return { event, tries: times - 1 };
     await this.setAside(keys, 'outbox', entry);
     return undefined;
   }
 
-  private async readDeadLetter(keys: PartitionKeys, entry: StreamEntry): Promise<DeadLetter | undefined> {
+  private async readDeadLetter(keys: OutboxKeys, entry: StreamEntry): Promise<DeadLetter | undefined> {
     const [id, [, , , tries, , failure = '']] = entry;
     const event = readEvent(entry, this.policy);
     if (event) return { event, tries: Number(tries), failure, buriedAt: Number.parseInt(id) };
@@ -206,9 +212,9 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return undefined;
   }
 
-  /** An event that cannot be read must not hold up the others. If Redis fails here, the next look finds it again. */
+  /** Sets an unreadable event aside, so that it does not block others. If Redis fails here, a later call does it. */
   private async setAside(
-    keys: PartitionKeys,
+    keys: OutboxKeys,
     stream: 'outbox' | 'dead_letters',
     [entry]: StreamEntry,
   ): Promise<void> {
@@ -223,17 +229,25 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   ): Promise<void> {
     const partition = partitionOf(userId);
     const settled = { entry: id, failure, tries, maxLetters: MAX_DEAD_LETTERS };
-    await settle(this.scripts, partitionKeys(partition), settled);
+    await settle(this.scripts, this.keysOf(partition), settled);
     this.unsettled.get(partition)?.delete(id);
   }
 
-  private holderOf(partition: number): string {
-    return this.link.holderOf(partitionKeys(partition).state);
+  private keysOf(partition: number): OutboxKeys {
+    return this.keys[partition]!;
   }
 
-  /** Without those of a server that is away. */
-  private async withDeadLetters(): Promise<PartitionKeys[]> {
-    const { given } = await askPartitions(({ deadLetters }) => this.link.xlen(deadLetters));
-    return ALL_PARTITIONS.filter((partition) => (given.get(partition) ?? 0) > 0).map(partitionKeys);
+  private holderOf(partition: number): string {
+    return this.link.holderOf(this.keysOf(partition).state);
+  }
+
+  /** The keys of all partitions with dead letters, without those of a server that is unavailable. */
+  private async withDeadLetters(): Promise<OutboxKeys[]> {
+    const { given } = await askPartitions(({ partition }) =>
+      this.link.xlen(this.keysOf(partition).deadLetters),
+    );
+    return ALL_PARTITIONS.filter((partition) => (given.get(partition) ?? 0) > 0).map((partition) =>
+      this.keysOf(partition),
+    );
   }
 }

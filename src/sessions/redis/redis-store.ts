@@ -5,6 +5,7 @@ import { LayoutChoice } from './layout/layout-choice.js';
 import { type Layout } from './layout/layout.js';
 import { type RedisLink } from './link.js';
 import { type Loss, Losses } from './losses.js';
+import { CallbackOutboxes } from '../session-events.js';
 import { RedisCallbackOutbox } from './redis-callback-outbox.js';
 import { RedisRateTally } from './redis-rate-tally.js';
 import { RedisSessionEvents } from './redis-session-events.js';
@@ -15,25 +16,26 @@ import { UnreadableValues } from './unreadable.js';
 export interface RedisStore {
   readonly sessions: RedisSessionRepository;
   readonly events: RedisSessionEvents;
-  readonly outbox: RedisCallbackOutbox;
+  readonly outboxes: CallbackOutboxes;
   readonly tally: RedisRateTally;
   readonly nodesAway: () => number;
 }
 
-type StoreConfig = Pick<Config, 'policy' | 'wantedEvents' | 'STORE_LAYOUT'>;
+type StoreConfig = Pick<Config, 'policy' | 'subscriptions' | 'STORE_LAYOUT'>;
 
 /** The store of one process, on one connection. */
 export function openRedisStore(
   link: RedisLink,
-  { policy, wantedEvents: wanted, STORE_LAYOUT }: StoreConfig,
+  { policy, subscriptions, STORE_LAYOUT }: StoreConfig,
   clock: Clock,
   availability: Availability,
   countLoss: (loss: Loss, partitions: number) => void = () => undefined,
 ): RedisStore {
   const { log } = availability;
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
-  // Until it is decided whether others can read the newest layout, the older one is written. No older release ran on a cluster.
-  const scripts = new ScriptRunner(link, { policy, wanted, layout: layout ?? (link.sharded ? 2 : 1) });
+  // The older layout is written until it is known that all instances can read the newest. On a cluster, no older
+  // release has run.
+  const scripts = new ScriptRunner(link, { policy, subscriptions, layout: layout ?? (link.sharded ? 2 : 1) });
   const unreadable = new UnreadableValues(log);
   const losses = new Losses(log, countLoss);
   const layouts = new LayoutChoice(link, scripts, layout, log);
@@ -49,7 +51,14 @@ export function openRedisStore(
       availability,
     ),
     events: new RedisSessionEvents(link, policy, unreadable),
-    outbox: new RedisCallbackOutbox(link, scripts, policy, unreadable),
+    outboxes: new CallbackOutboxes(
+      new Map(
+        subscriptions.map(({ receiver }) => [
+          receiver,
+          new RedisCallbackOutbox(receiver, link, scripts, policy, unreadable),
+        ]),
+      ),
+    ),
     tally: new RedisRateTally(scripts, log),
     nodesAway: () => link.serversAway(),
   };

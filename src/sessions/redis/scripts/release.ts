@@ -1,12 +1,12 @@
-import { type PartitionKeys } from '../keys.js';
+import { type OutboxKeys } from '../keys.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const RELEASE = defineScript({ name: 'release', subject: 'partition', args: ['consumer', 'silence'] });
 
-/** Gives back what an instance has not settled: see release.lua. `silence` is in milliseconds. */
+/** Gives back the unsettled events of an instance: see release.lua. `silence` is in milliseconds. */
 export async function release(
   scripts: ScriptRunner,
-  keys: PartitionKeys,
+  keys: OutboxKeys,
   args: { readonly consumer: string; readonly silence: number },
 ): Promise<void> {
   await scripts.run(RELEASE, keys.script, args);

@@ -1,4 +1,4 @@
-import { type PartitionKeys } from '../keys.js';
+import { type OutboxKeys } from '../keys.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const SETTLE = defineScript({
@@ -7,10 +7,10 @@ const SETTLE = defineScript({
   args: ['entry', 'failure', 'tries', 'max_letters'],
 });
 
-/** Takes an event out of the outbox, delivered (no `failure`) or given up: see settle.lua. */
+/** Removes an event from the outbox. It was delivered, or with a `failure` becomes a dead letter: see settle.lua. */
 export async function settle(
   scripts: ScriptRunner,
-  keys: PartitionKeys,
+  keys: OutboxKeys,
   settled: {
     readonly entry: string;
     readonly failure: string | undefined;

@@ -1,4 +1,4 @@
-import { type PartitionKeys } from '../keys.js';
+import { type OutboxKeys } from '../keys.js';
 import { type StreamEntry } from '../link.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
@@ -8,13 +8,13 @@ const TAKE = defineScript({
   args: ['consumer', 'known', 'room', 'silence'],
 });
 
-/** An entry of the outbox, and how often it was given to somebody, this time included. */
+/** An entry of the outbox and its delivery count, which includes this delivery. */
 export type GivenEntry = readonly [entry: StreamEntry, times: number];
 
-/** Hands the next events of a partition to one instance: see take.lua. */
+/** Gives the next events of a partition to one instance: see take.lua. */
 export async function take(
   scripts: ScriptRunner,
-  keys: PartitionKeys,
+  keys: OutboxKeys,
   args: {
     readonly consumer: string;
     readonly known: number;

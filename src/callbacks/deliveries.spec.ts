@@ -1,12 +1,16 @@
 import { Logger } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { readConfig } from '../config/config.js';
-import { Metrics } from '../observability/metrics.js';
 import { MemoryEventLog } from '../sessions/memory/memory-event-log.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
-import { EVENT_TYPES, type EventType, type SessionEvent } from '../sessions/session-events.js';
-import { type CallbackSender, type Failed, type Sent } from './callback-sender.js';
-import { CallbacksService } from './callbacks.service.js';
+import {
+  type CallbackOutbox,
+  EVENT_TYPES,
+  type EventType,
+  type SessionEvent,
+} from '../sessions/session-events.js';
+import { type Failed, type Sent } from './callback-sender.js';
+import { Deliveries } from './deliveries.js';
 import { backOffMs } from './receiver.js';
 
 // Jest does not fake the timers of this module, so that it is replaced by one on fake timers.
@@ -80,7 +84,8 @@ describe('delivery', () => {
   });
 
   let events: MemoryEventLog;
-  let service: CallbacksService;
+  let outbox: CallbackOutbox;
+  let service: Deliveries;
   let answer: (event: SessionEvent, signal: AbortSignal) => Sent | Promise<Sent>;
   /** All tries, with their instants. */
   let tries: { type: EventType; sessionId: string; at: number }[];
@@ -91,19 +96,19 @@ describe('delivery', () => {
       ...environment,
     });
     const clock = new Clock();
-    events = new MemoryEventLog(config.policy, clock, config.wantedEvents);
-    const sender: Pick<CallbackSender, 'enabled' | 'send'> = {
-      enabled: config.CALLBACK_URL !== undefined,
-      async send(event, signal) {
+    events = new MemoryEventLog(config.policy, clock, config.subscriptions);
+    outbox = events.outboxes.of('default');
+    const sender = {
+      async send(event: SessionEvent, signal: AbortSignal) {
         tries.push({ type: event.type, sessionId: event.sessionId, at: Date.now() });
         return answer(event, signal);
       },
     };
-    service = new CallbacksService(events.outbox, sender as CallbackSender, clock, config, new Metrics());
-    service.onApplicationBootstrap();
+    service = new Deliveries('default', outbox, sender, clock, config.CALLBACK_MAX_TRIES);
+    service.start();
   };
   const stop = async (): Promise<void> => {
-    const stopped = service.beforeApplicationShutdown();
+    const stopped = service.stop();
     await jest.advanceTimersByTimeAsync(2_000);
     await stopped;
   };
@@ -135,17 +140,17 @@ describe('delivery', () => {
     await pass(1_000);
     expect(tries).toHaveLength(1);
     happen('phone');
-    events.outbox.announceNewEvents();
+    service.wake();
     await pass(5);
     expect(tries).toHaveLength(2);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
   });
 
   it('is retried within 2 s, then at growing intervals, and given up after CALLBACK_MAX_TRIES', async () => {
     answer = () => FAILED;
     start();
     happen('tv');
-    events.outbox.announceNewEvents();
+    service.wake();
     await pass(0);
     await pass(2_000);
     expect(tries.length).toBeGreaterThanOrEqual(2);
@@ -157,8 +162,8 @@ describe('delivery', () => {
       expect(gap).toBeGreaterThanOrEqual(Math.floor(longest / 2));
       expect(gap).toBeLessThanOrEqual(longest + 1);
     }
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
-    expect(await events.outbox.deadLetters(9)).toMatchObject([
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+    expect(await outbox.deadLetters(9)).toMatchObject([
       { tries: 20, failure: 'the receiver answered 500', event: { sessionId: 'tv' } },
     ]);
     expect(said(log.error)).toContain('given up after 20 tries: see GET /internal/callbacks/dead-letters');
@@ -189,9 +194,9 @@ describe('delivery', () => {
     answer = () => DELIVERED;
     happen('probe');
     await pass(MINUTE);
-    expect([tried('tv').length, await events.outbox.state()]).toMatchObject([1, { waiting: 1 }]);
+    expect([tried('tv').length, await outbox.state()]).toMatchObject([1, { waiting: 1 }]);
     await pass(5 * MINUTE);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
   });
 
   it('pauses for a receiver that answers 429, then sends one event, and the others after it was accepted', async () => {
@@ -211,7 +216,7 @@ describe('delivery', () => {
     expect(tries).toHaveLength(3);
     answer = () => DELIVERED;
     await pass(3 * MINUTE);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
     expect(service.receiverView()).toEqual({ state: 'working', since: undefined, failure: undefined });
     expect(said(log.warn)).toEqual(['the receiver of callbacks asks for fewer requests: events wait']);
   });
@@ -234,7 +239,7 @@ describe('delivery', () => {
       happen(`s-${n}`);
       await pass(10_000);
     }
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
   });
 
   it('stops after a 410 until it is resumed, logs it once, and loses no event', async () => {
@@ -246,7 +251,7 @@ describe('delivery', () => {
     await pass(1_500);
     const triedBefore = tries.length;
     happen('later');
-    const progress = jest.spyOn(events.outbox, 'stillDelivering');
+    const progress = jest.spyOn(outbox, 'stillDelivering');
     await pass(5 * 60 * MINUTE);
     expect(tries).toHaveLength(triedBefore);
     // Without reports of progress, another instance takes over the events of this one.
@@ -266,7 +271,7 @@ describe('delivery', () => {
     answer = () => DELIVERED;
     expect([service.resume(), service.resume()]).toEqual([true, false]);
     await pass(5_000);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
     expect(service.receiverView().state).toBe('working');
   });
 
@@ -277,12 +282,12 @@ describe('delivery', () => {
     for (let n = 0; n < 300; n++) happen(`s-${n}`);
     await pass(5 * MINUTE);
     expect(said(log.error)).not.toContain(DOWN);
-    const { waiting } = await events.outbox.state();
+    const { waiting } = await outbox.state();
     expect(waiting).toBeGreaterThan(5);
     answer = () => DELIVERED;
     for (let n = 0; n < 25; n++) happen(`t-${n}`);
     await pass(5_000);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
   });
 
   it('keeps the tries of a refused event while others are delivered', async () => {
@@ -296,21 +301,21 @@ describe('delivery', () => {
     await pass(10_000);
     // 5 tries by its own back-off within a minute, and 4 early retries.
     expect(tried('poison').length).toBeLessThanOrEqual(9);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
   it('counts the tries of other instances, and tries at least once', async () => {
     answer = () => FAILED;
     start({ CALLBACK_MAX_TRIES: '3' });
-    const take = events.outbox.take.bind(events.outbox);
-    jest.spyOn(events.outbox, 'take').mockImplementation(async (room) => {
+    const take = outbox.take.bind(outbox);
+    jest.spyOn(outbox, 'take').mockImplementation(async (room) => {
       const before: Record<string, number> = { twice: 2, often: 30 };
       return (await take(room)).map(({ event }) => ({ event, tries: before[event.sessionId] ?? 0 }));
     });
     for (const session of ['never', 'twice', 'often']) happen(session);
     await pass(MINUTE);
     expect(['never', 'twice', 'often'].map((session) => tried(session).length)).toEqual([3, 1, 1]);
-    expect((await events.outbox.deadLetters(9)).map((letter) => letter.tries)).toEqual([3, 3, 3]);
+    expect((await outbox.deadLetters(9)).map((letter) => letter.tries)).toEqual([3, 3, 3]);
   });
 
   it('keeps the order within a session, and does not delay other sessions', async () => {
@@ -358,7 +363,7 @@ describe('delivery', () => {
     happen('tv', 'session.moved');
     await pass(3_000);
     expect(tries.map(({ type }) => type)).toEqual(['session.started', 'session.started', 'session.moved']);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 1 });
   });
 
   it('sends at most 64 requests at once', async () => {
@@ -387,16 +392,16 @@ describe('delivery', () => {
     const dead = Promise.withResolvers<Sent>();
     answer = async () => dead.promise;
     start();
-    const take = jest.spyOn(events.outbox, 'take');
+    const take = jest.spyOn(outbox, 'take');
     for (let n = 0; n < 1_500; n++) happen(`s-${n}`);
     await pass(10_000);
     const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
     expect(taken.flat()).toHaveLength(512);
-    expect((await events.outbox.state()).waiting).toBe(1_500);
+    expect((await outbox.state()).waiting).toBe(1_500);
     answer = () => DELIVERED;
     dead.resolve(DELIVERED);
     await pass(5_000);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
   });
 
   it('delivers new events while the receiver refuses thousands of others', async () => {
@@ -408,13 +413,13 @@ describe('delivery', () => {
     // The receiver seemed to be down. After the first success all waiting events are retried once, before the new ones.
     await pass(15_000);
     expect(tries.filter(({ sessionId }) => sessionId.startsWith('s-'))).toHaveLength(50);
-    expect((await events.outbox.state()).waiting).toBe(4_000);
+    expect((await outbox.state()).waiting).toBe(4_000);
   });
 
   it('keeps at most 4,096 failed events in memory', async () => {
     answer = ({ sessionId }) => (sessionId.startsWith('poison') ? FAILED : DELIVERED);
     start();
-    const take = jest.spyOn(events.outbox, 'take');
+    const take = jest.spyOn(outbox, 'take');
     for (let n = 0; n < 6_000; n++) happen(n % 1_000 === 0 ? `s-${n}` : `poison-${n}`);
     await pass(2 * MINUTE);
     const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
@@ -428,7 +433,7 @@ describe('delivery', () => {
     for (let n = 0; n < 12; n++) happen(`s-${n}`);
     await pass(2 * MINUTE);
     expect(said(log.error)).toEqual([DOWN]);
-    const take = jest.spyOn(events.outbox, 'take');
+    const take = jest.spyOn(outbox, 'take');
     for (let n = 0; n < 100; n++) happen(`t-${n}`);
     await pass(10_000);
     const taken = await Promise.all(take.mock.results.map(({ value }) => value as Promise<unknown[]>));
@@ -444,7 +449,7 @@ describe('delivery', () => {
     answer = () => DELIVERED;
     happen('probe');
     await pass(1_100);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
     expect(said(log.error)).toEqual([DOWN]);
     expect(said(log.log)).toEqual(['the receiver of callbacks works again']);
   });
@@ -464,7 +469,7 @@ describe('delivery', () => {
     await pass(20_000);
     answer = () => DELIVERED;
     await pass(5 * MINUTE);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
     expect(said(log.error)).not.toContain(DOWN);
   });
 
@@ -486,23 +491,23 @@ describe('delivery', () => {
     happen('tv', 'session.expired');
     await pass(1_000);
     expect(tries.map(({ type }) => type)).toEqual(['session.expired']);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
   });
 
   it('is not repeated if the store was unavailable when it succeeded', async () => {
     start();
-    jest.spyOn(events.outbox, 'settle').mockRejectedValueOnce(new StoreUnavailableError('away'));
+    jest.spyOn(outbox, 'settle').mockRejectedValueOnce(new StoreUnavailableError('away'));
     happen('tv');
     await pass(1_000);
-    expect((await events.outbox.state()).waiting).toBe(1);
+    expect((await outbox.state()).waiting).toBe(1);
     await pass(10 * MINUTE);
-    expect((await events.outbox.state()).waiting).toBe(0);
+    expect((await outbox.state()).waiting).toBe(0);
     expect(tries).toHaveLength(1);
   });
 
   it('continues when the outbox works again, and logs the failure and the recovery once', async () => {
     start();
-    jest.spyOn(events.outbox, 'take').mockRejectedValue(new Error('WRONGTYPE'));
+    jest.spyOn(outbox, 'take').mockRejectedValue(new Error('WRONGTYPE'));
     happen('tv');
     await pass(10_000);
     expect([said(log.error), tries]).toEqual([['the outbox fails from now on'], []]);
@@ -515,7 +520,7 @@ describe('delivery', () => {
   it('does not log that the store is unavailable, because the store logs it itself', async () => {
     start();
     const away = new StoreUnavailableError('away', { announced: true });
-    jest.spyOn(events.outbox, 'take').mockRejectedValue(away);
+    jest.spyOn(outbox, 'take').mockRejectedValue(away);
     await pass(10_000);
     expect(said(log.error)).toEqual([]);
   });
@@ -525,7 +530,7 @@ describe('delivery', () => {
     answer = async () => dead.promise;
     start();
     const reports: number[] = [Date.now()];
-    jest.spyOn(events.outbox, 'stillDelivering').mockImplementation(async () => {
+    jest.spyOn(outbox, 'stillDelivering').mockImplementation(async () => {
       reports.push(Date.now());
     });
     happen('tv');
@@ -546,11 +551,11 @@ describe('delivery', () => {
     };
     start();
     for (const session of ['slow', 'hanging', 'failing']) happen(session);
-    events.outbox.announceNewEvents();
+    service.wake();
     await pass(100); // the failing one waits for its next try
-    const release = jest.spyOn(events.outbox, 'release');
-    const settle = jest.spyOn(events.outbox, 'settle');
-    const stopped = service.beforeApplicationShutdown();
+    const release = jest.spyOn(outbox, 'release');
+    const settle = jest.spyOn(outbox, 'settle');
+    const stopped = service.stop();
     await pass(1_999);
     expect([settle.mock.calls.map(([event]) => event.sessionId), broken]).toEqual([['slow'], []]);
     expect(release).not.toHaveBeenCalled();
@@ -559,7 +564,7 @@ describe('delivery', () => {
     expect(broken).toEqual(['hanging']);
     expect(release).toHaveBeenCalledTimes(1);
     expect(tried('failing')).toHaveLength(1);
-    expect(await events.outbox.state()).toMatchObject({ waiting: 2, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 2, deadLetters: 0 });
     happen('later');
     await pass(10 * MINUTE);
     expect(tried('later')).toEqual([]);
@@ -574,13 +579,13 @@ describe('delivery', () => {
     happen('tv');
     await pass(1_000);
     await stop();
-    expect(await events.outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
+    expect(await outbox.state()).toMatchObject({ waiting: 1, deadLetters: 0 });
   });
 
   it('does not delay a shutdown without pending requests', async () => {
     start();
     await pass(3_000);
-    const stopped = service.beforeApplicationShutdown().then(() => 'stopped');
+    const stopped = service.stop().then(() => 'stopped');
     await pass(0);
     expect(await Promise.race([stopped, Promise.resolve().then(() => 'still running')])).toBe('stopped');
   });
