@@ -30,12 +30,12 @@ function longestTurn(): { wall: number; cpu: number } {
 
 function time(wallBefore: number, cpuBefore: number): void {
   setImmediate(() => {
-    const [wall, cpu] = [performance.now(), threadMillis()];
+    const [wall, computed] = [performance.now(), threadMillis()];
     longest = {
       wall: Math.max(longest?.wall ?? 0, wall - wallBefore),
-      cpu: Math.max(longest?.cpu ?? 0, cpu - cpuBefore),
+      cpu: Math.max(longest?.cpu ?? 0, computed - cpuBefore),
     };
-    time(wall, cpu);
+    time(wall, computed);
   });
 }
 
