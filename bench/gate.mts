@@ -1,5 +1,6 @@
 import { measureCalls } from './gate/calls.mts';
 import { measureCost } from './gate/cost.mts';
+import { measureLong } from './gate/long.mts';
 import { measureMemory } from './gate/memory.mts';
 import { measureRewrite } from './gate/rewrite.mts';
 import { runParts } from './parts.mts';
@@ -10,4 +11,10 @@ import { leaveLastCpu } from './servers.mts';
  * answer was wrong, never because of a figure.
  */
 leaveLastCpu();
-await runParts({ calls: measureCalls, cost: measureCost, rewrite: measureRewrite, memory: measureMemory });
+await runParts({
+  calls: measureCalls,
+  cost: measureCost,
+  rewrite: measureRewrite,
+  long: measureLong,
+  memory: measureMemory,
+});

@@ -11,6 +11,14 @@ export interface Server extends AsyncDisposable {
   /** Microseconds of CPU that the process has used so far. */
   cpu(): Promise<number>;
   memory(): Promise<Memory>;
+  /** The longest turn of its event loop since the last question. */
+  longestTurn(): Promise<Turn>;
+}
+
+/** Milliseconds that passed, and those that the thread was computing. */
+export interface Turn {
+  readonly wall: number;
+  readonly cpu: number;
 }
 
 /** Bytes, after a garbage collection. */
@@ -48,7 +56,7 @@ export async function startServer(
   const exited = once(child, 'exit');
   setPriority(child.pid!, priority);
   const url = `http://127.0.0.1:${port}`;
-  const request = async <T,>(what: 'cpu' | 'memory'): Promise<T> => {
+  const request = async <T,>(what: 'cpu' | 'memory' | 'turn'): Promise<T> => {
     child.send(what);
     const [answer] = (await once(child, 'message')) as [T];
     return answer;
@@ -58,6 +66,7 @@ export async function startServer(
     pid: child.pid!,
     cpu: async () => request<number>('cpu'),
     memory: async () => request<Memory>('memory'),
+    longestTurn: async () => request<Turn>('turn'),
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL');
       await exited;

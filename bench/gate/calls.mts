@@ -1,6 +1,6 @@
 import { type Figure, show } from '../figures.mts';
 import { type RedisUnderTest, countCommands } from '../redis.mts';
-import { keyIn } from './playlist.mts';
+import { namesIn } from './playlist.mts';
 import {
   type Gate,
   type Judge,
@@ -24,7 +24,7 @@ export async function measureCalls(server: RedisUnderTest): Promise<void> {
   await using gate = await startGate({ REDIS_URL: server.url });
   const viewer = { userId: 'ana', sessionId: 'tv' };
   const { body } = await startWatching(gate, STREAM, viewer);
-  const key = keyIn(body);
+  const { key } = namesIn(body);
   const segment = 'segment-00001.ts';
   // The second segment belongs to the first phase, like the first segment.
   const samePhase = { unit: '', digits: 2, aim: { below: 1.01, by: 'median' } } as const;

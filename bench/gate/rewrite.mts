@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
 import { quantile, show } from '../figures.mts';
-import { ORIGINAL, SEGMENTS, keyIn, rewritten } from './playlist.mts';
+import { ORIGINAL, SEGMENTS, namesIn, rewritten } from './playlist.mts';
 
 const built = createRequire(import.meta.url);
 const { readPlaylist } = built(
-  '../../dist/streams/playlist.js',
+  '../../dist/streams/hls/playlist.js',
 ) as typeof import('../../src/streams/hls/playlist.ts');
 
 const RUNS = 5;
@@ -15,13 +15,13 @@ const QUERY = `?user_id=${'u'.repeat(36)}&session_id=${'s'.repeat(36)}`;
 /** Measures the time to write a playlist in memory for one viewer, and to read it, which happens once for all viewers. */
 export async function measureRewrite(): Promise<void> {
   const { template } = read();
-  const key = keyIn(template.write('', ''));
+  const names = namesIn(template.write('', ''));
   const runs = Array.from({ length: RUNS }, () =>
     // Converts to bytes too, because V8 keeps the text in pieces until then.
     millis(
       TIMES,
       () => Buffer.from(template.write('', QUERY)),
-      (bytes) => bytes.toString() === rewritten(key, QUERY),
+      (bytes) => bytes.toString() === rewritten(names, QUERY),
     ),
   );
   const reads = millis(READS, read, ({ segments }) => segments.size === SEGMENTS);

@@ -1,5 +1,5 @@
 import { ENVIRONMENT, type Server, giveLastCpu, startServer } from '../servers.mts';
-import { keyIn, rewritten } from './playlist.mts';
+import { namesIn, rewritten } from './playlist.mts';
 
 /** The built service as in production, without a log line per request, with an origin of the benchmark. */
 export interface Gate extends AsyncDisposable {
@@ -61,7 +61,7 @@ export const isPlaylist =
   (viewer: Viewer): Judge =>
   ({ status, body }) => {
     if (status !== 200) return `status ${status}`;
-    return body === rewritten(keyIn(body), queryOf(viewer)) ? undefined : 'another playlist';
+    return body === rewritten(namesIn(body), queryOf(viewer)) ? undefined : 'another playlist';
   };
 
 /** `path`: the path of the media, below the origin. */

@@ -129,6 +129,8 @@ class WatchedStream implements Viewing {
   #refused = false;
   #ended: Ended | undefined;
   #watchedLast = false;
+  /** True while the next phase is the one behind a phase that was admitted, which will exist even if it does not yet. */
+  #follows = false;
   #stopped = false;
   /** Aborted when the consumer returns for the next result. */
   #given = new AbortController();
@@ -177,7 +179,7 @@ class WatchedStream implements Viewing {
 
   seek(phase: number): void {
     this.#phase = phase;
-    this.#watchedLast = false;
+    this.#watchedLast = this.#follows = false;
     this.#askAtOnce();
   }
 
@@ -324,7 +326,7 @@ class WatchedStream implements Viewing {
         return reply;
       } catch (error) {
         if (turn.aborted) return undefined;
-        if (!(error instanceof StreamgateError && error.transient)) throw error;
+        if (!(error instanceof StreamgateError && (error.transient || this.#isEarly(error)))) throw error;
         const waitMs = Math.max(error.retryAfterSeconds * 1_000, backOff(failures, keptMs));
         if (since(begun) + waitMs >= patienceMs) throw error;
         await wait(waitMs, turn);
@@ -346,10 +348,16 @@ class WatchedStream implements Viewing {
     // The request names its phase, so that a retry after a lost reply does not skip one.
     this.#phase = phase.index + 1;
     this.#watchedLast = phase.last;
+    this.#follows = !phase.last;
     const early = phase.last ? 0 : JITTER * Math.random();
     this.#due = { from: askedAt, ms: nextRequestInSeconds * 1_000 * (1 - early) };
     if (this.#pausedAt) this.#pausedAt = now();
     return { ...reply, readmitted };
+  }
+
+  /** Whether the next phase of a live stream was asked for before it was whole, as jitter or an encoder's delay cause. */
+  #isEarly({ code }: StreamgateError): boolean {
+    return this.#follows && code === 'phase-not-found';
   }
 
   #lose(refusal: Refused | Ended): void {

@@ -175,6 +175,8 @@ describe('the configuration', () => {
     ['STREAM_ORIGIN_REDIRECTS', 'other.example'],
     ['STREAM_ORIGIN_REDIRECTS', 'https://other.example/vod'],
     ['STREAM_ORIGIN_REDIRECTS', 'https://other.example,file:///etc'],
+    ['STREAM_ORIGIN_ALIASES', 'cdn.example'],
+    ['STREAM_ORIGIN_ALIASES', 'https://cdn.example/vod,https://user:password@cdn.example/'],
     ['STREAM_ORIGIN', __filename],
     ['INTERNAL_API_TOKEN', 'a token with spaces'],
     ['RATE_LIMIT_PER_USER', '-1'],

@@ -61,6 +61,21 @@ export class StreamsSection extends Section {
 
   @Variable(
     {
+      meaning:
+        "other addresses of the origin's root, such as those of a CDN: playlists may name media by them. Separated by commas; `MEDIA_BASE_URL` is always one",
+      default: [],
+      defaultText: 'none',
+      shared: true,
+    },
+    List(
+      'must be http(s):// URLs without credentials or query, separated by commas, at which playlists name the media of STREAM_ORIGIN',
+      isPlainUrl,
+    ),
+  )
+  readonly STREAM_ORIGIN_ALIASES: readonly string[];
+
+  @Variable(
+    {
       meaning: 'the beginning of segment URLs; `secure-link` and `cloudfront` need it for a folder',
       defaultText: 'this service for a folder, the origin for a URL template',
     },
@@ -71,7 +86,7 @@ export class StreamsSection extends Section {
     Satisfies(
       'must be an http(s):// URL without credentials or query; ' +
         'secure-link and cloudfront need it where STREAM_ORIGIN is a folder, because another server must check their URLs',
-      (value) => isUrl(value, HTTP, 'refused') && !/[?#]/.test(value),
+      isPlainUrl,
     ),
   )
   readonly MEDIA_BASE_URL?: string;
@@ -149,4 +164,8 @@ function isCloudFrontKey(value: unknown): boolean {
   } catch {
     return false;
   }
+}
+
+function isPlainUrl(value: unknown): boolean {
+  return isUrl(value, HTTP, 'refused') && !/[?#]/.test(value);
 }

@@ -8,6 +8,7 @@ import { readConfig } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
 import { Catalogue } from './catalogue.js';
 import { type Format, type MediaManifest, type MultivariantManifest } from './format.js';
+import { LongList } from './long-list.js';
 import { OriginFailures } from './origin-failures.js';
 import { PhasedStream } from './phases.js';
 
@@ -28,12 +29,15 @@ const LINES: Format = {
           first: 0,
         };
       case 'film':
-        return { kind: 'media', stream: new PhasedStream(streamId, segments(words), phaseSeconds) };
+        return {
+          kind: 'media',
+          stream: new PhasedStream(streamId, LongList.from(segments(words)), phaseSeconds),
+        };
       case 'live': {
         const options = { first: Number(words[0]), growing: true };
         return {
           kind: 'media',
-          stream: new PhasedStream(streamId, segments(words.slice(1)), phaseSeconds, options),
+          stream: new PhasedStream(streamId, LongList.from(segments(words.slice(1))), phaseSeconds, options),
         };
       }
       default:

@@ -120,7 +120,7 @@ export class Catalogue<
   ) {
     this.origin = openOrigin(config);
     const base = mediaBaseOf(config);
-    this.ownBases = base === undefined ? [] : [base];
+    this.ownBases = [...(base === undefined ? [] : [base]), ...config.STREAM_ORIGIN_ALIASES];
     this.manifests = new LRUCache({
       maxSize: MAX_CACHED_BYTES,
       sizeCalculation: (kept) => ENTRY_BYTES + (kept.outcome === 'found' ? format.bytesOf(kept.manifest) : 0),

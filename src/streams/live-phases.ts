@@ -1,3 +1,4 @@
+import { type LongList } from './long-list.js';
 import { BEHIND_EDGE, MICROSECONDS, type Phase, type Segment, type Stream } from './phases.js';
 
 /** A segment with its place on the time axis of its stream, in microseconds. */
@@ -11,7 +12,7 @@ export interface PlacedSegment {
 
 /** What is known of a live stream: the segments that its playlist lists, and before them those that left it lately. */
 export interface LiveWindow {
-  readonly placed: readonly PlacedSegment[];
+  readonly placed: LongList<PlacedSegment>;
   /** How many of `placed` the playlist no longer lists. */
   readonly left: number;
   /** The phase that starts at 0 on the axis. */
@@ -44,7 +45,7 @@ export class LiveStream implements Stream {
   readonly live: { readonly oldest: number; readonly start: number };
   readonly ended: boolean;
   private readonly phaseMicros: number;
-  private readonly placed: readonly PlacedSegment[];
+  private readonly placed: LongList<PlacedSegment>;
 
   constructor(
     readonly streamId: string,
@@ -55,7 +56,7 @@ export class LiveStream implements Stream {
     const { placed, ended, left, nextAt, headIsWhole } = window;
     this.placed = placed;
     this.ended = ended;
-    const [first, last] = [placed[0], placed.at(-1)];
+    const [first, last] = [placed.get(0), placed.last];
     if (first === undefined || last === undefined) {
       this.phases = this.edge = 0;
       this.live = { oldest: 0, start: 0 };
@@ -76,7 +77,7 @@ export class LiveStream implements Stream {
     const there = Math.min(intact, newest);
     this.live = {
       oldest: there,
-      start: ended ? this.phaseAt((placed[left] ?? first).at) : Math.max(there, this.joinedAt(newest)),
+      start: ended ? this.phaseAt((placed.get(left) ?? first).at) : Math.max(there, this.joinedAt(newest)),
     };
   }
 
@@ -102,24 +103,24 @@ export class LiveStream implements Stream {
   phaseOf(sequence: number): number {
     const position = this.positionOf(sequence);
     if (position !== undefined) return this.phaseAtPosition(position);
-    const newest = this.placed.at(-1)?.segment.sequence ?? 0;
+    const newest = this.placed.last?.segment.sequence ?? 0;
     return sequence > newest ? Math.max(0, this.edge - 1) : this.live.oldest;
   }
 
   segmentAt(position: number): Segment {
-    return this.placed[position]!.segment;
+    return this.placed.get(position)!.segment;
   }
 
   phaseAtPosition(position: number): number {
-    return Math.max(this.live.oldest, this.phaseAt(this.placed[position]!.at));
+    return Math.max(this.live.oldest, this.phaseAt(this.placed.get(position)!.at));
   }
 
   /** The position of the newest segment with this media sequence number that fits. */
   positionOf(sequence: number, fits: (segment: Segment) => boolean = () => true): number | undefined {
-    const newest = this.placed.at(-1)?.segment.sequence ?? 0;
+    const newest = this.placed.last?.segment.sequence ?? 0;
     const near = this.placed.length - 1 - (newest - sequence);
     const has = (position: number): boolean => {
-      const segment = this.placed[position]?.segment;
+      const segment = this.placed.get(position)?.segment;
       return segment?.sequence === sequence && fits(segment);
     };
     if (has(near)) return near;
@@ -131,7 +132,7 @@ export class LiveStream implements Stream {
   landing(index: number): number {
     const from = this.startOf(index);
     if (index < this.live.oldest || index >= this.phases || this.mediaSecondsIn(from) > 0) return index;
-    const next = this.placed[this.firstStartingAt(from)];
+    const next = this.placed.get(this.firstStartingAt(from));
     if (next === undefined) return index;
     const target = this.phaseAt(next.at);
     return target < this.phases ? target : Math.max(index, this.phases - 1);
@@ -140,7 +141,7 @@ export class LiveStream implements Stream {
   nextPhaseIn(index: number, now?: number): number {
     const { placed, ended, nextAt, targetSeconds, readAt = now ?? 0 } = this.window;
     if (ended || index + 1 < this.phases) return 0;
-    const recent = placed.slice(-RECENT_SEGMENTS);
+    const recent = placed.slice(Math.max(0, placed.length - RECENT_SEGMENTS));
     const mean = (of: (one: PlacedSegment) => number, otherwise: number): number =>
       recent.reduce((sum, one) => sum + of(one), 0) / recent.length || otherwise;
     const seconds = mean(({ segment }) => segment.durationSeconds, targetSeconds);
@@ -153,13 +154,13 @@ export class LiveStream implements Stream {
 
   /** Three segments from the end (RFC 8216, 6.3.3), or the newest phase that is whole. */
   private joinedAt(newest: number): number {
-    const joined = this.placed[Math.max(0, this.placed.length - BEHIND_EDGE)]!;
+    const joined = this.placed.get(Math.max(0, this.placed.length - BEHIND_EDGE))!;
     return Math.min(newest, this.phaseAt(joined.at));
   }
 
   /** The newest phase that exists and in which a segment starts. */
   private newestWithMedia(): number | undefined {
-    const newest = this.placed[this.firstStartingAt(this.startOf(this.phases)) - 1];
+    const newest = this.placed.get(this.firstStartingAt(this.startOf(this.phases)) - 1);
     return newest && this.phaseAt(newest.at);
   }
 
@@ -169,8 +170,8 @@ export class LiveStream implements Stream {
     let position = this.firstStartingAt(from);
     while (position > 0 && this.endOf(position - 1) > from) position--;
     let seconds = 0;
-    for (; position < this.placed.length && this.placed[position]!.at < to; position++) {
-      const { at, length, segment } = this.placed[position]!;
+    for (; position < this.placed.length && this.placed.get(position)!.at < to; position++) {
+      const { at, length, segment } = this.placed.get(position)!;
       const overlap = Math.min(to, at + length) - Math.max(from, at);
       seconds += length > 0 ? (segment.durationSeconds * Math.max(0, overlap)) / length : 0;
     }
@@ -178,7 +179,7 @@ export class LiveStream implements Stream {
   }
 
   private endOf(position: number): number {
-    const { at, length } = this.placed[position]!;
+    const { at, length } = this.placed.get(position)!;
     return at + length;
   }
 
@@ -192,13 +193,6 @@ export class LiveStream implements Stream {
 
   /** Position of the first segment that starts at or after this microsecond. */
   private firstStartingAt(micros: number): number {
-    let low = 0;
-    let high = this.placed.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.placed[middle]!.at < micros) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return this.placed.firstWhere(({ at }) => at >= micros);
   }
 }

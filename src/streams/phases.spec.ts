@@ -1,10 +1,11 @@
 import fc from 'fast-check';
+import { LongList } from './long-list.js';
 import { PhasedStream } from './phases.js';
 
 const stream = (durations: number[], phaseSeconds: number): PhasedStream =>
   new PhasedStream(
     'film',
-    durations.map((durationSeconds, at) => ({ path: `${at}.ts`, durationSeconds })),
+    LongList.from(durations.map((durationSeconds, at) => ({ path: `${at}.ts`, durationSeconds }))),
     phaseSeconds,
   );
 const names = (from: PhasedStream, index: number): string[] =>

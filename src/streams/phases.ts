@@ -1,3 +1,5 @@
+import { LongList } from './long-list.js';
+
 /**
  * How a stream is cut into phases: phase k of a stream covers its seconds [k·X, (k+1)·X) and is delivered as the
  * segments that start in it. `live-phases.ts` has the streams of which only a window is there.
@@ -110,8 +112,8 @@ export const BEHIND_EDGE = 3;
 export const MICROSECONDS = 1_000_000;
 
 /** Where each segment starts behind the first, in microseconds. */
-export function startsOf(segments: readonly Segment[]): readonly number[] {
-  const starts: number[] = [];
+export function startsOf(segments: Iterable<Segment>): LongList<number> {
+  const starts = new LongList<number>();
   let end = 0;
   for (const { durationSeconds } of segments) {
     starts.push(end);
@@ -126,7 +128,7 @@ interface PhasedOptions {
   /** Segments may be added. */
   readonly growing: boolean;
   /** Where each segment starts, in microseconds, where that is known already. */
-  readonly starts?: readonly number[];
+  readonly starts?: LongList<number>;
   /** The playlist says that it will not change, although it has no end: its last phase is whole. */
   readonly complete?: boolean;
   /** When it was read, in Unix milliseconds. */
@@ -146,18 +148,18 @@ export class PhasedStream implements Stream {
   readonly ended: boolean;
   private readonly phaseMicros: number;
   /** For each segment the microsecond at which it starts. */
-  private readonly starts: readonly number[];
+  private readonly starts: LongList<number>;
   private readonly durationMicros: number;
 
   constructor(
     readonly streamId: string,
-    private readonly segments: readonly Segment[],
+    private readonly segments: LongList<Segment>,
     readonly phaseSeconds: number,
     private readonly options: PhasedOptions = { first: 0, growing: false },
   ) {
     const { growing, first, complete = !growing, starts = startsOf(segments) } = this.options;
     this.starts = starts;
-    const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
+    const end = (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
     this.durationMicros = end;
     this.phaseMicros = Math.round(phaseSeconds * MICROSECONDS);
     this.edge = Math.ceil(end / this.phaseMicros);
@@ -192,7 +194,7 @@ export class PhasedStream implements Stream {
   }
 
   phaseOf(sequence: number): number {
-    const start = this.starts[sequence - this.options.first] ?? 0;
+    const start = this.starts.get(sequence - this.options.first) ?? 0;
     return Math.max(0, Math.min(this.edge - 1, Math.floor(start / this.phaseMicros)));
   }
 
@@ -218,13 +220,6 @@ export class PhasedStream implements Stream {
 
   /** Position of the first segment that starts at or after this microsecond. */
   private firstStartingAt(micros: number): number {
-    let low = 0;
-    let high = this.starts.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.starts[middle]! < micros) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return this.starts.firstWhere((start) => start >= micros);
   }
 }

@@ -245,6 +245,18 @@ describe('a viewing with phases of 0.3 s, kept for 3 s', () => {
     expect(stage.requests).toEqual([PHASES, PHASES]);
   });
 
+  it('asks again for the next phase if it came before the phase was whole, but not after a seek', async () => {
+    const viewing = stage.watch();
+    const results = viewing[Symbol.asyncIterator]();
+    await nextResult(results);
+    const admit = jest.spyOn(stage.sessions, 'admit').mockResolvedValueOnce({ outcome: 'phase-not-found' });
+    expect(await nextResult(results)).toBe('test-pattern 1');
+    expect(stage.requests).toEqual([PHASES, PHASES, PHASES]);
+    admit.mockResolvedValueOnce({ outcome: 'phase-not-found' });
+    viewing.seek(5);
+    await expect(results.next()).rejects.toMatchObject({ code: 'phase-not-found' });
+  });
+
   it('throws the problem when retries last longer than its place', async () => {
     const results = stage.watch()[Symbol.asyncIterator]();
     await nextResult(results);

@@ -270,6 +270,8 @@ describe('streams of a folder', () => {
     );
     for (const rendition of ['en', 'mid', 'low'])
       put(`choice/${rendition}/index.m3u8`, '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts', '#EXT-X-ENDLIST');
+    const ofCdn = ['https://cdn.example/films/plain/a.ts', 'http://old.example/plain/a.ts'];
+    put('named/index.m3u8', ...ofCdn.flatMap((uri) => ['#EXTINF:5,', uri]), '#EXT-X-ENDLIST');
     put('lost/index.m3u8', '#EXT-X-STREAM-INF:BANDWIDTH=1', 'nowhere/index.m3u8');
     put('climbs/index.m3u8', '#EXTINF:10,', 'file:///etc/passwd', '#EXT-X-ENDLIST');
     put('odd:name@1/index.m3u8', '#EXTINF:10,', 'a.ts', '#EXT-X-ENDLIST');
@@ -280,7 +282,10 @@ describe('streams of a folder', () => {
   afterAll(() => {
     rmSync(folder, { recursive: true });
   });
-  const service = useService('the embedded store', () => ({ STREAM_ORIGIN: relative('.', folder) }));
+  const service = useService('the embedded store', () => ({
+    STREAM_ORIGIN: relative('.', folder),
+    STREAM_ORIGIN_ALIASES: 'https://cdn.example/films, http://old.example/',
+  }));
   const phase = async (stream_id: string, index = 0) =>
     (await service.ask({ user_id: `of-${stream_id}`, session_id: 'tv', stream_id, phase: index })).body;
 
@@ -290,6 +295,7 @@ describe('streams of a folder', () => {
       'choice',
       'live',
       'mp4',
+      'named',
       'odd:name@1',
       'plain',
     ]);
@@ -298,6 +304,12 @@ describe('streams of a folder', () => {
   it('are served from the folder', async () => {
     const [{ url }] = (await phase('plain')).phase.segments;
     expect(await (await fetch(url as string)).text()).toBe('bytes');
+  });
+
+  it('are signed where their playlist names them by another address of the origin', async () => {
+    const urls = (await phase('named')).phase.segments.map(({ url }: { url: string }) => url);
+    expect(urls).toHaveLength(2);
+    for (const url of urls) expect(await (await fetch(url as string)).text()).toBe('bytes');
   });
 
   it('keep the query of a segment in its signed URL', async () => {

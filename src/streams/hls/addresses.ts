@@ -10,7 +10,8 @@ const PLAIN = /^(?![./?])(?!.*\/[./?])[\w\-~/.]*[\w\-~](\?[\w\-~/.=&%*,+]*)?$/;
 
 /**
  * Where the URIs of one playlist lead to. What lies below the origin's root, or below one of its public names, is the
- * origin's own: it is signed and served through the gate. Everything else is foreign: it stays an absolute URI.
+ * origin's own: it is signed and served through the gate. http and https are the same there, because packagers behind a
+ * proxy do not know which one players use. Everything else is foreign: it stays an absolute URI.
  *
  * A relative URI that climbs out of the root of an HTTP origin becomes an absolute URI of the origin's host. So a
  * playlist that names such a file shows viewers the address of the origin.
@@ -25,7 +26,7 @@ export class Addresses {
     root: URL,
     ownBases: readonly string[] = [],
   ) {
-    this.roots = [root.href, ...ownBases.map((own) => new URL(own).href.replace(/\/*$/, '/'))];
+    this.roots = [root, ...ownBases.map((own) => new URL(own))].flatMap(hrefsOf);
     const path = base.href.split(/[?#]/, 1)[0]!;
     this.folder = path.startsWith(root.href)
       ? path.slice(root.href.length, path.lastIndexOf('/') + 1)
@@ -46,4 +47,12 @@ export class Addresses {
     if (ABSOLUTE.test(uri)) return { path: uri, foreign: true };
     return { path: url?.href ?? NOWHERE, foreign: true };
   }
+}
+
+/** The base of an origin's own URIs, with a slash at its end: by http and by https, unless it names a port. */
+function hrefsOf({ href, protocol, port }: URL): string[] {
+  const base = href.replace(/\/*$/, '/');
+  if (port !== '' || protocol === 'file:') return [base];
+  const rest = base.slice(base.indexOf(':'));
+  return [base, (protocol === 'https:' ? 'http' : 'https') + rest];
 }

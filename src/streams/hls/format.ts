@@ -17,12 +17,10 @@ export const HLS: HlsFormat = {
     ),
   // The addresses of segments may well be the most of it.
   bytesOf(playlist) {
-    let bytes = playlist.template.length;
-    if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
+    const { length } = playlist.template;
+    if (playlist.kind === 'multivariant') return length + playlist.renditions.length * SEGMENT_BYTES;
     // An address is kept twice: where the playlist was cut, and as a path.
-    for (const { path, init } of playlist.segments.values())
-      bytes += SEGMENT_BYTES + 2 * (path.length + (init?.path.length ?? 0));
-    return bytes;
+    return length + playlist.segments.size * SEGMENT_BYTES + 2 * playlist.state.listed.addressLength;
   },
   renewsAfterMs(playlist) {
     if (playlist.kind === 'multivariant' || playlist.stream.ended) return undefined;

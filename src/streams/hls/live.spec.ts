@@ -324,6 +324,23 @@ describe('a live stream with dates', () => {
     expect(read(none, read(some)).stream.phases).toBe(read(dated(104, 12, 4)).stream.phases);
   });
 
+  it('reads dates in the forms of ISO 8601 that packagers write', () => {
+    const forms = ['Z', '+00:00', '+0000', '+00', ''].map((zone) => `2026-01-01T00:00:08.500${zone}`);
+    for (const date of [
+      ...forms,
+      '2026-01-01T00:00:08,5Z',
+      '2026-01-01 01:00:08.5+01',
+      '2025-12-31T19:30:08.5-0430',
+    ]) {
+      const { segments } = read({
+        first: 100,
+        durations: [4],
+        before: () => [`#EXT-X-PROGRAM-DATE-TIME:${date}`],
+      });
+      expect(segments.get(100)?.programDateTime).toBe('2026-01-01T00:00:08.500Z');
+    }
+  });
+
   it('ignores invalid dates', () => {
     for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
       expect(

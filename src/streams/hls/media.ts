@@ -1,4 +1,5 @@
 import { LiveStream } from '../live-phases.js';
+import { LongList } from '../long-list.js';
 import {
   type ByteRange,
   MICROSECONDS,
@@ -29,7 +30,7 @@ const MAX_SEGMENT_SECONDS = 86_400;
 /** A date beyond this, in Unix milliseconds, is a mistake: its microseconds could not be counted exactly. */
 const MAX_DATE_MS = Number.MAX_SAFE_INTEGER / 2_000;
 
-const LINES_A_STEP = 512;
+const LINES_A_STEP = 128;
 
 /** Characters of two texts that are compared in one step. */
 const COMPARED_AT_ONCE = 262_144;
@@ -51,7 +52,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   const listed = reader.listed();
   const targetSeconds = reader.targetSeconds();
   // In a break for advertisements, all that a live playlist lists may be foreign.
-  const mayBeBreak = !ended && (former !== undefined || listed.discontinuities.at(-1) !== 0);
+  const mayBeBreak = !ended && (former !== undefined || listed.discontinuities.last !== 0);
   if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
     throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
 
@@ -64,7 +65,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
   if (keepsBeginning && segments.length > 0) {
-    if (ended && segments.every(({ durationSeconds }) => durationSeconds === 0))
+    if (ended && segments.findIndex(({ durationSeconds }) => durationSeconds > 0) < 0)
       throw new PlaylistError('the playlist has ended, and no segment has a duration');
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
       first: base,
@@ -77,7 +78,8 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
     });
   } else {
     if (ended && segments.length === 0) throw new PlaylistError('the playlist has ended without a segment');
-    const before = live?.timeline ?? (live && timelineFromBeginning(live.listed, { targetSeconds, readAt }));
+    const before =
+      live?.timeline ?? (live && (yield* timelineFromBeginning(live.listed, { targetSeconds, readAt })));
     timeline = yield* placeSegments(listed, {
       phaseSeconds: source.phaseSeconds,
       targetSeconds,
@@ -113,13 +115,13 @@ function goesOnFromBeginning(former: MediaState | undefined, listed: ListedSegme
   if (former === undefined) return true;
   if (former.timeline !== undefined) return false;
   const newest = former.listed.segments.length - 1;
-  const [here, before] = [listed.segments[newest], former.listed.segments[newest]];
+  const [here, before] = [listed.segments.get(newest), former.listed.segments.get(newest)];
   return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
 }
 
 function firstDateOf({ dates, starts }: ListedSegments): number | undefined {
   const dated = dates.findIndex((date) => !Number.isNaN(date));
-  return dated < 0 ? undefined : dates[dated]! - starts[dated]!;
+  return dated < 0 ? undefined : dates.get(dated)! - starts.get(dated)!;
 }
 
 function findSegment(
@@ -135,7 +137,7 @@ function findSegment(
     if (position !== undefined)
       return { segment: stream.segmentAt(position), phase: stream.phaseAtPosition(position) };
   }
-  const segment = segments[sequence - base];
+  const segment = segments.get(sequence - base);
   return segment && fits(segment) ? { segment, phase: stream.phaseOf(sequence) } : undefined;
 }
 
@@ -164,15 +166,16 @@ class MediaReader {
   private discontinuity = 0;
   private scattered = false;
 
-  private readonly segments: Segment[] = [];
-  private readonly discontinuities: number[] = [];
-  private readonly dates: number[] = [];
-  private readonly starts: number[] = [];
+  private readonly segments = new LongList<Segment>();
+  private readonly discontinuities = new LongList<number>();
+  private readonly dates = new LongList<number>();
+  private readonly starts = new LongList<number>();
   private endMicros = 0;
+  private addressLength = 0;
   private dated = false;
-  private readonly ends: number[] = [];
-  private readonly cuts: number[] = [];
-  private readonly contexts: string[] = [];
+  private readonly ends = new LongList<number>();
+  private readonly cuts = new LongList<number>();
+  private readonly contexts = new LongList<string>();
   /** Positions of segments whose EXTINF has no duration that can be. */
   private readonly untimed: number[] = [];
 
@@ -211,12 +214,24 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const { base, segments, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
     const target = this.targetSeconds();
-    for (const at of this.untimed) segments[at] = { ...segments[at]!, durationSeconds: target };
+    for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
     const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
-    return { base, segments, starts, discontinuities, dates, dated, ends, cuts, contexts, scattered };
+    return {
+      base,
+      segments,
+      addressLength,
+      starts,
+      discontinuities,
+      dates,
+      dated,
+      ends,
+      cuts,
+      contexts,
+      scattered,
+    };
   }
 
   /** Seconds. What the playlist says where that can be, else its longest segment. */
@@ -316,7 +331,8 @@ class MediaReader {
   /** Keys of several formats in a row are for the same segments; a client of phases is told the plainest. */
   private readKey(attributes: AttributeList): void {
     this.writer.writeAttributes(this.line, attributes);
-    const method = attributes.get('METHOD') ?? 'NONE';
+    const written = attributes.get('METHOD') ?? 'NONE';
+    const method = /^none$/i.test(written) ? 'NONE' : written;
     const [uri, iv, format] = ['URI', 'IV', 'KEYFORMAT'].map((name) => attributes.get(name));
     const key: SegmentKey = {
       method,
@@ -391,6 +407,7 @@ class MediaReader {
     this.segments.push(segment);
     this.starts.push(this.endMicros);
     this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
+    this.addressLength += segment.path.length + (segment.init?.path.length ?? 0);
     if (segment.foreign) this.firstForeign ??= segment.path;
     else this.hasOwn = true;
   }
@@ -424,9 +441,9 @@ class MediaReader {
    * thousands of segments is read again each few seconds. The texts are compared from the end of the first segment on.
    */
   private *takeOver({ template, assets, state: { listed } }: MediaPlaylist): Generator<void, void> {
-    const first = this.segments[0]!;
+    const first = this.segments.get(0)!;
     const position = this.base - listed.base;
-    const same = listed.segments[position];
+    const same = listed.segments.get(position);
     const last = listed.segments.length - 1;
     if (same === undefined || position >= last || listed.scattered || this.scattered) return;
     // Where keys rotate, a full reading now and then tells which assets are still named.
@@ -435,40 +452,42 @@ class MediaReader {
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      listed.contexts[position] !== this.contexts[0] ||
-      listed.discontinuities[position] !== this.discontinuities[0]
+      listed.contexts.get(position) !== this.contexts.get(0) ||
+      listed.discontinuities.get(position) !== this.discontinuities.get(0)
     )
       return;
-    const [from, to] = [listed.ends[position]!, listed.ends[last]!];
+    const [from, to] = [listed.ends.get(position)!, listed.ends.get(last)!];
     const shift = this.line.to - from;
+    // The former text may have ended within a line, because the origin was writing it.
+    if (!/^[\r\n]?$/.test(this.text.charAt(to + shift))) return;
     for (let at = from; at < to; at += COMPARED_AT_ONCE) {
       const end = Math.min(to, at + COMPARED_AT_ONCE);
       if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
       yield;
     }
     const { builder } = this.writer;
-    const cutsBefore = builder.cuts.length - listed.cuts[position]!;
+    const cutsBefore = builder.cuts.length - listed.cuts.get(position)!;
     for (let index = position + 1; index <= last; index++) {
-      this.add(listed.segments[index]!);
-      this.discontinuities.push(listed.discontinuities[index]!);
-      this.addDate(listed.dates[index]!);
-      for (let cut = listed.cuts[index - 1]!; cut < listed.cuts[index]!; cut++)
-        builder.shift(template.cuts[cut]!, shift);
-      this.ends.push(listed.ends[index]! + shift);
-      this.cuts.push(listed.cuts[index]! + cutsBefore);
-      this.contexts.push(listed.contexts[index]!);
+      this.add(listed.segments.get(index)!);
+      this.discontinuities.push(listed.discontinuities.get(index)!);
+      this.addDate(listed.dates.get(index)!);
+      for (let cut = listed.cuts.get(index - 1)!; cut < listed.cuts.get(index)!; cut++)
+        builder.takeOver(template, cut, shift);
+      this.ends.push(listed.ends.get(index)! + shift);
+      this.cuts.push(listed.cuts.get(index)! + cutsBefore);
+      this.contexts.push(listed.contexts.get(index)!);
       if (index % LINES_A_STEP === 0) yield;
     }
     for (const [name, asset] of assets) this.writer.assets.set(name, asset);
-    this.resumeBehind(listed.segments[last]!, listed.contexts[last]!);
+    this.resumeBehind(listed.segments.get(last)!, listed.contexts.get(last)!);
   }
 
   /** Goes on reading behind a segment that was taken over. */
   private resumeBehind(segment: Segment, context: string): void {
     const { path, sequence = 0, key, init, byteRange } = segment;
-    this.line.next = this.ends.at(-1)!;
+    this.line.next = this.ends.last!;
     this.names.of(sequence, path);
-    this.discontinuity = this.discontinuities.at(-1)!;
+    this.discontinuity = this.discontinuities.last!;
     this.keys = key === undefined ? [] : [key];
     [this.keyText, this.mapText] = [
       context.slice(0, context.lastIndexOf('\n')),
@@ -479,9 +498,14 @@ class MediaReader {
   }
 }
 
-/** A date in Unix milliseconds; NaN where it is none. One without a zone is taken for UTC. */
+/**
+ * A date in Unix milliseconds; NaN where it is none. Beside RFC 3339, the forms of ISO 8601 that packagers write: a comma in
+ * front of the fraction, and zones such as +0100 and +01. A date without a zone is taken for UTC.
+ */
 function readDate(value: string): number {
-  const zoned = /(Z|[+-]\d{2}:?\d{2})$/i.test(value) ? value : `${value}Z`;
-  const date = Date.parse(zoned.replace(/([+-]\d{2})(\d{2})$/, '$1:$2'));
+  const [, time = value, sign, hours, minutes = '00'] =
+    /^(.*?:.*?)(?:Z|([+-])(\d{2}):?(\d{2})?)?$/i.exec(value) ?? [];
+  const zone = sign === undefined ? 'Z' : `${sign}${hours}:${minutes}`;
+  const date = Date.parse(time.replace(',', '.') + zone);
   return date >= 0 && date <= MAX_DATE_MS ? date : NaN;
 }

@@ -175,6 +175,17 @@ describe('a playlist of the gate', () => {
     expect(media(['#EXT-X-DEFINE:IMPORT="unused"', '#EXTINF:4,', 'a.ts']).kind).toBe('media');
   });
 
+  it('has expanded variables in hexadecimal values, which have no quotes', () => {
+    const { template, segments } = media([
+      '#EXT-X-DEFINE:NAME="iv",VALUE="0xAB"',
+      '#EXT-X-KEY:METHOD=AES-128,URI="k.key",IV={$iv}',
+      '#EXTINF:4,',
+      'a.ts',
+    ]);
+    expect(template.write('', '')).toMatch(/IV=0xAB$/m);
+    expect(segments.get(0)?.key).toMatchObject({ iv: '0xAB' });
+  });
+
   it('resolves variables from the query of its own URL', () => {
     const playlist = readPlaylist(
       ['#EXTM3U', '#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts?t={$token}', ''].join('\n'),
@@ -218,6 +229,19 @@ describe('a playlist of the gate', () => {
 });
 
 describe('URIs of other hosts', () => {
+  it('are not those that differ in http and https, where neither names a port', () => {
+    const { segments } = media([
+      '#EXTINF:4,',
+      'http://origin.example/vod/film/720p/a.ts',
+      '#EXTINF:4,',
+      'http://origin.example:8080/vod/film/720p/b.ts',
+    ]);
+    expect([...segments.values()].map(({ path, foreign }) => [path, foreign])).toEqual([
+      ['film/720p/a.ts', undefined],
+      ['http://origin.example:8080/vod/film/720p/b.ts', true],
+    ]);
+  });
+
   const AD = 'https://ads.example/1.ts';
 
   it('stay absolute, next to segments of the origin', () => {
@@ -376,6 +400,14 @@ describe('a live playlist', () => {
     expect(live(13, 6, first)).toBe(first);
     expect(live(14, 6, first)).not.toBe(first);
     expect(live(12, 6, first)).toBe(first); // an older version from a cache
+  });
+
+  it('is read anew where the former text ended within a line, because the origin was writing it', () => {
+    const begin = '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:4\n#EXTINF:4,\n4.ts\n#EXTINF:4,\n';
+    const half = read(`${begin}fi`) as MediaPlaylist;
+    const whole = read(`${begin}five.ts\n`, half) as MediaPlaylist;
+    expect([...whole.segments.values()].map(({ path }) => path)).toContain('film/720p/five.ts');
+    expect(whole.template.write('', '').match(/^\d+-/gm)).toEqual(['4-', '5-']);
   });
 
   it('gives each segment a name that never leads to other media', () => {

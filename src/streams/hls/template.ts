@@ -1,20 +1,49 @@
+import { LongList } from '../long-list.js';
+
 /** Characters of a chunk that a long playlist is written in. */
 const CHUNK_LENGTH = 65_536;
 
-/** A place in a text where something else stands when the playlist is written. */
-interface Cut {
-  readonly from: number;
-  readonly to: number;
-  readonly by: string;
-  /** A name of ours, which gets the folder and the query around it; other text is written as it is. */
-  readonly named: boolean;
+/**
+ * The places in a text where something else stands when the playlist is written, in order. They are kept as lists of
+ * numbers, because collecting 100,000 objects as garbage holds up other requests.
+ */
+class Cuts {
+  private readonly froms = new LongList<number>();
+  private readonly tos = new LongList<number>();
+  private readonly texts = new LongList<string>();
+  private readonly names = new LongList<boolean>();
+
+  get length(): number {
+    return this.froms.length;
+  }
+
+  /** `isName`: the text is a name of ours, which gets the folder and the query around it. */
+  get(index: number): readonly [from: number, to: number, by: string, isName: boolean] {
+    return [this.froms.get(index)!, this.tos.get(index)!, this.texts.get(index)!, this.names.get(index)!];
+  }
+
+  add(...cut: ReturnType<Cuts['get']>): void {
+    this.put(this.length, cut);
+    // Nearly all come in order. The value of a tag may be known only when its segment is.
+    for (let at = this.length - 1; at > 0 && this.froms.get(at - 1)! > cut[0]; at--) {
+      this.put(at, this.get(at - 1));
+      this.put(at - 1, cut);
+    }
+  }
+
+  private put(index: number, [from, to, by, isName]: ReturnType<Cuts['get']>): void {
+    this.froms.put(index, from);
+    this.tos.put(index, to);
+    this.texts.put(index, by);
+    this.names.put(index, isName);
+  }
 }
 
 /** The text of a playlist with its URIs taken out. */
 export class Template {
   /** Of the text, without what goes around the names, in characters. */
   readonly length: number;
-  readonly cuts: readonly Cut[];
+  readonly cuts: Cuts;
 
   constructor(
     readonly text: string,
@@ -35,9 +64,10 @@ export class Template {
   *chunks(before: string, after: string): Generator<string, void> {
     let rest = 0;
     let chunk = '';
-    for (const { from, to, by, named } of this.cuts) {
+    for (let cut = 0; cut < this.cuts.length; cut++) {
+      const [from, to, by, isName] = this.cuts.get(cut);
       chunk += this.text.slice(rest, from);
-      chunk += named ? before + by + after : by;
+      chunk += isName ? before + by + after : by;
       rest = to;
       if (chunk.length < CHUNK_LENGTH) continue;
       yield chunk;
@@ -49,18 +79,18 @@ export class Template {
 
 /** Collects the cuts of a text. */
 export class TemplateBuilder {
-  readonly cuts: Cut[] = [];
+  readonly cuts = new Cuts();
   /** How many characters the text grows by. */
   added = 0;
 
   /** Puts a name of ours in the place of a URI. */
   name(from: number, to: number, by: string): void {
-    this.add({ from, to, by, named: true });
+    this.add(from, to, by, true);
   }
 
   /** Puts other text in the place of a URI or a value. */
   replace(from: number, to: number, by: string): void {
-    this.add({ from, to, by, named: false });
+    this.add(from, to, by, false);
   }
 
   leaveOut(from: number, to: number): void {
@@ -68,15 +98,13 @@ export class TemplateBuilder {
   }
 
   /** Takes over a cut of an earlier text that stands `further` characters further on in this one. */
-  shift({ from, to, by, named }: Cut, further: number): void {
-    this.add({ from: from + further, to: to + further, by, named });
+  takeOver({ cuts }: Template, index: number, further: number): void {
+    const [from, to, by, isName] = cuts.get(index);
+    this.add(from + further, to + further, by, isName);
   }
 
-  private add(cut: Cut): void {
-    // Nearly all come in order. The value of a tag may be known only when its segment is.
-    let position = this.cuts.length;
-    while (position > 0 && this.cuts[position - 1]!.from > cut.from) position--;
-    this.cuts.splice(position, 0, cut);
-    this.added += cut.by.length - (cut.to - cut.from);
+  private add(from: number, to: number, by: string, isName: boolean): void {
+    this.cuts.add(from, to, by, isName);
+    this.added += by.length - (to - from);
   }
 }

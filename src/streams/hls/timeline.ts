@@ -1,4 +1,5 @@
 import { type LiveWindow, type PlacedSegment } from '../live-phases.js';
+import { LongList } from '../long-list.js';
 import { MICROSECONDS, type Segment } from '../phases.js';
 import { fileNameOf } from './names.js';
 import { type ListedSegments } from './segments.js';
@@ -22,7 +23,7 @@ import { type ListedSegments } from './segments.js';
  * again, it follows them. An instance that starts between the two numbers phases by what its window tells.
  */
 export interface Timeline extends LiveWindow {
-  readonly placed: readonly TimedSegment[];
+  readonly placed: LongList<TimedSegment>;
   readonly axis: 'dates' | 'reference' | 'sequence';
   /** What the origin's times lack to the axis, in microseconds. */
   readonly offset: number;
@@ -48,7 +49,7 @@ interface TimelineOptions {
   readonly reference: Timeline | undefined;
 }
 
-const SEGMENTS_A_STEP = 2_048;
+const SEGMENTS_A_STEP = 256;
 
 /** So many segments that left a window are remembered at most. */
 const MAX_REMEMBERED = 500;
@@ -61,17 +62,17 @@ export function* placeSegments(
   const { former, ended } = options;
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
-  const known = former?.placed.at(-1);
+  const known = former?.placed.last;
   const { from = ended ? segments.length : undefined, numberedAnew } = firstNew(listed, former);
   if (from === undefined) return undefined;
   const clock = clockOf(listed, from, phaseMicros, numberedAnew, options);
 
-  const placed: TimedSegment[] = former ? former.placed.slice() : [];
+  const placed = former ? former.placed.from(0) : new LongList<TimedSegment>();
   let last: TimedSegment | undefined = known;
   let offset = former?.offset ?? 0;
   const backwardLimit = numberedAnew ? 0 : 2 * Math.max(phaseMicros, clock.sequenceMicros);
   for (let index = from; index < segments.length; index++) {
-    const segment = segments[index]!;
+    const segment = segments.get(index)!;
     const told = clock.told(index, last);
     const since = clock.sinceEpoch(told);
     const durationMicros = Math.round(segment.durationSeconds * MICROSECONDS);
@@ -89,15 +90,15 @@ export function* placeSegments(
       length: clock.axis === 'sequence' ? clock.sequenceMicros : durationMicros,
       told,
       played: last ? last.played + Math.round(last.segment.durationSeconds * MICROSECONDS) : 0,
-      discontinuity: segment.discontinuity ? listed.discontinuities[index] : undefined,
+      discontinuity: segment.discontinuity ? listed.discontinuities.get(index) : undefined,
     };
     placed.push(last);
     if (index % SEGMENTS_A_STEP === 0) yield;
   }
   const nextAt = last === undefined ? 0 : clock.nextAt(last, offset);
   const kept = trim(placed, segments.length, clock.epoch, phaseMicros, nextAt);
-  const first = kept[0];
-  const cut = placed[placed.length - kept.length - 1];
+  const first = kept.get(0);
+  const cut = placed.get(placed.length - kept.length - 1);
   return {
     placed: kept,
     left: Math.max(0, kept.length - segments.length),
@@ -118,20 +119,22 @@ export function* placeSegments(
 }
 
 /** The axis of a stream whose playlist has kept its beginning so far, for the case that it begins to slide. */
-export function timelineFromBeginning(
+export function* timelineFromBeginning(
   { base, segments, discontinuities }: ListedSegments,
   { targetSeconds, readAt }: Pick<TimelineOptions, 'targetSeconds' | 'readAt'>,
-): Timeline {
+): Generator<void, Timeline> {
   const sequenceMicros = Math.round(targetSeconds * MICROSECONDS);
+  const placed = new LongList<TimedSegment>();
   let end = 0;
-  const placed = segments.map((segment, index): TimedSegment => {
+  for (const segment of segments) {
     const at = end;
     const length = Math.round(segment.durationSeconds * MICROSECONDS);
     end += length;
-    const discontinuity = segment.discontinuity ? discontinuities[index] : undefined;
-    const told = (base + index) * sequenceMicros;
-    return { segment, at, length, told, played: at, discontinuity };
-  });
+    const discontinuity = segment.discontinuity ? discontinuities.get(placed.length) : undefined;
+    const told = (base + placed.length) * sequenceMicros;
+    placed.push({ segment, at, length, told, played: at, discontinuity });
+    if (placed.length % SEGMENTS_A_STEP === 0) yield;
+  }
   return {
     placed,
     left: 0,
@@ -152,21 +155,21 @@ function firstNew(
   { base, segments }: ListedSegments,
   former: Timeline | undefined,
 ): { readonly from: number | undefined; readonly numberedAnew: boolean } {
-  const known = former?.placed.at(-1);
+  const known = former?.placed.last;
   if (!former || known?.segment.sequence === undefined || segments.length === 0)
     return { from: 0, numberedAnew: false };
   const position = known.segment.sequence - base;
   if (position < 0) return { from: 0, numberedAnew: false };
-  const same = segments[position];
+  const same = segments.get(position);
   if (same !== undefined)
     return isSameFile(same, known.segment)
       ? { from: position + 1, numberedAnew: false }
       : { from: 0, numberedAnew: true };
-  const newest = segments.at(-1)!;
-  const older = former.placed.some(
+  const newest = segments.last!;
+  const older = former.placed.findLastIndex(
     ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
   );
-  return older ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
+  return older >= 0 ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
 }
 
 /** Folders and queries may hold tokens that change with each reload. */
@@ -264,15 +267,16 @@ function datesOf(
   former: Timeline | undefined,
   from: number,
 ): ((index: number, last: TimedSegment | undefined) => number) | undefined {
-  const known = former?.axis === 'dates' ? former.placed.at(-1) : undefined;
+  const known = former?.axis === 'dates' ? former.placed.last : undefined;
   if (!dated && known === undefined) return undefined;
-  const near = dates.findLastIndex((date, index) => index < from && !Number.isNaN(date));
+  const near = dates.findLastIndex((date) => !Number.isNaN(date), from);
   return (index, last) => {
-    if (!Number.isNaN(dates[index]!)) return dates[index]!;
+    const own = dates.get(index)!;
+    if (!Number.isNaN(own)) return own;
     if (last !== undefined && (index > from || (last === known && near < 0)))
       return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
     const other = near >= 0 ? near : dates.findIndex((date) => !Number.isNaN(date));
-    return dates[other]! + starts[index]! - starts[other]!;
+    return dates.get(other)! + starts.get(index)! - starts.get(other)!;
   };
 }
 
@@ -284,47 +288,42 @@ function alignTo(
   ahead: number,
 ): (index: number) => number {
   const { starts, segments } = listed;
-  const end = (starts.at(-1) ?? 0) + Math.round((segments.at(-1)?.durationSeconds ?? 0) * MICROSECONDS);
+  const end = (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
   const there = reference.placed;
-  const last = there.at(-1)!;
+  const last = there.last!;
   const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);
   let shift = endThere - end;
-  const shared = listed.segments.findIndex(
-    ({ discontinuity }, index) =>
-      discontinuity && there.some((one) => one.discontinuity === listed.discontinuities[index]),
+  const marks = new Map<number, TimedSegment>();
+  for (const one of there)
+    if (one.discontinuity !== undefined && !marks.has(one.discontinuity)) marks.set(one.discontinuity, one);
+  const shared = segments.findIndex(
+    ({ discontinuity }, index) => discontinuity === true && marks.has(listed.discontinuities.get(index)!),
   );
-  if (shared >= 0) {
-    const match = there.find((one) => one.discontinuity === listed.discontinuities[shared])!;
-    shift = match.played - starts[shared]!;
-  } else if (former?.axis === 'reference') {
+  if (shared >= 0) shift = marks.get(listed.discontinuities.get(shared)!)!.played - starts.get(shared)!;
+  else if (former?.axis === 'reference') {
     // What was found before still holds, unless the windows have drifted apart.
-    const known = former.placed.find(({ segment }) => segment.sequence === listed.segments[0]?.sequence);
-    const before = known && playedAt(there, known.at - ahead) - starts[0]!;
+    const sequence = segments.get(0)?.sequence;
+    const known = former.placed.get(former.placed.findIndex(({ segment }) => segment.sequence === sequence));
+    const before = known && playedAt(there, known.at - ahead) - starts.get(0)!;
     if (before !== undefined && Math.abs(before - shift) < 3 * reference.targetSeconds * MICROSECONDS)
       shift = before;
   }
-  return (index) => atPlayed(there, starts[index]! + shift);
+  return (index) => atPlayed(there, starts.get(index)! + shift);
 }
 
 /** The place on the axis at which so much media has played. */
-function atPlayed(placed: readonly TimedSegment[], played: number): number {
-  const position = Math.max(
-    0,
-    placed.findLastIndex((one) => one.played <= played),
-  );
-  const { at, length, segment, played: begun } = placed[position]!;
+function atPlayed(placed: LongList<TimedSegment>, played: number): number {
+  const position = Math.max(0, placed.firstWhere((one) => one.played > played) - 1);
+  const { at, length, segment, played: begun } = placed.get(position)!;
   return Math.round(
     at + ((played - begun) * length) / (segment.durationSeconds * MICROSECONDS || length || 1),
   );
 }
 
 /** The media that has played up to a place on the axis: the inverse of `atPlayed`. */
-function playedAt(placed: readonly TimedSegment[], place: number): number {
-  const position = Math.max(
-    0,
-    placed.findLastIndex((one) => one.at <= place),
-  );
-  const { at, length, segment, played } = placed[position]!;
+function playedAt(placed: LongList<TimedSegment>, place: number): number {
+  const position = Math.max(0, placed.firstWhere((one) => one.at > place) - 1);
+  const { at, length, segment, played } = placed.get(position)!;
   return Math.round(played + ((place - at) * segment.durationSeconds * MICROSECONDS) / (length || 1));
 }
 
@@ -333,15 +332,15 @@ function playedAt(placed: readonly TimedSegment[], place: number): number {
  * that are needed to have the newest whole phase whole.
  */
 function trim(
-  placed: readonly TimedSegment[],
+  placed: LongList<TimedSegment>,
   listed: number,
   epoch: number,
   phaseMicros: number,
   nextAt: number,
-): readonly TimedSegment[] {
+): LongList<TimedSegment> {
   if (listed === 0) return placed;
   const newestWhole = (Math.floor(nextAt / phaseMicros) - 1) * phaseMicros;
   let from = Math.max(0, placed.length - listed - Math.min(listed, MAX_REMEMBERED));
-  while (from > 0 && placed[from - 1]!.at >= newestWhole) from--;
-  return placed.slice(from);
+  while (from > 0 && placed.get(from - 1)!.at >= newestWhole) from--;
+  return placed.from(from);
 }

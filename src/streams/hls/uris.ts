@@ -70,9 +70,9 @@ export class UriWriter {
     return name;
   }
 
-  /** Variables count in quoted strings, and in nothing else of a tag (RFC 8216bis, 4.3). */
-  private expand({ value, quoted, from, to }: Attribute): void {
-    if (!quoted || !value.includes('{$')) return;
+  /** Variables count in quoted strings and in hexadecimal values, such as an IV (RFC 8216bis, 4.3). */
+  private expand({ value, from, to }: Attribute): void {
+    if (!value.includes('{$')) return;
     const expanded = this.scope.expand(value);
     if (expanded !== undefined) this.builder.replace(from, to, expanded);
   }
