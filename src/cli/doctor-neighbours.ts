@@ -117,7 +117,9 @@ async function faultOfKeys(url: string): Promise<string | undefined> {
     const fit = keys.filter(({ kty, use = 'sig' }) => kty !== undefined && kty !== 'oct' && use === 'sig');
     return fit.length > 0 ? undefined : 'has no public key for signatures';
   } catch (error) {
-    return error instanceof SyntaxError ? 'is no JSON' : `cannot be read (${reasonOf(error as Error)})`;
+    return (error as Error).name === 'SyntaxError'
+      ? 'is no JSON'
+      : `cannot be read (${reasonOf(error as Error)})`;
   }
 }
 

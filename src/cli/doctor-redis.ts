@@ -1,12 +1,17 @@
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
 import { type RedisExamination, adviceFor, examineRedis } from '../sessions/redis/examination.js';
+import { failureToConnect } from './doctor-neighbours.js';
 import { type Finding } from './doctor.js';
 
 /** Signed URLs end by the clock of this machine, and sessions by that of Redis: a phase lasts seconds. */
 const MAX_CLOCK_DIFFERENCE_MS = 2_000;
 const OLDEST_MAJOR_VERSION = 7;
+const REDIS_PORT = 6_379;
 const FULL_SHARE = 0.75;
+
+const NO_TLS =
+  'Write redis:// instead of rediss:// in REDIS_URL, or turn on TLS in Redis: it does not speak TLS on this port.';
 
 /** How to mend what the network says, by the code of the error or a part of its message. */
 const NETWORK_ADVICE: readonly (readonly [error: RegExp, advice: string])[] = [
@@ -16,10 +21,7 @@ const NETWORK_ADVICE: readonly (readonly [error: RegExp, advice: string])[] = [
     /TIMEDOUT|time(d )?out/i,
     'Open the way to Redis: a firewall or a security group swallows the connection, or the host is away.',
   ],
-  [
-    /wrong version number|packet length|EPROTO/i,
-    'Write redis:// instead of rediss:// in REDIS_URL, or turn on TLS in Redis: it does not speak TLS on this port.',
-  ],
+  [/wrong version number|packet length|EPROTO/i, NO_TLS],
   [
     /certificate|self.signed|ALTNAME/i,
     'Give Redis a certificate for the host in REDIS_URL of an authority that Node trusts; NODE_EXTRA_CA_CERTS adds one.',
@@ -53,7 +55,7 @@ export async function checkRedis(config: Config, clock: Clock): Promise<readonly
         check: 'redis.connection',
         level: 'fault',
         finding: `Redis does not answer (${unreachable}).`,
-        remedy: mend(unreachable),
+        remedy: (await speaksNoTls(config, unreachable)) ? NO_TLS : mend(unreachable),
       },
     ];
   return [
@@ -62,6 +64,13 @@ export async function checkRedis(config: Config, clock: Clock): Promise<readonly
     ...checkClock(examination),
     ...checkRequests(examination),
   ];
+}
+
+/** A Redis without TLS waits in silence for the rest of what it takes for a command. */
+async function speaksNoTls({ redisEndpoint }: Config, unreachable: string): Promise<boolean> {
+  const url = new URL(redisEndpoint.url);
+  if (url.protocol !== 'rediss:' || !/TIMEDOUT/.test(unreachable)) return false;
+  return (await failureToConnect(new URL(`tcp://${url.hostname}:${url.port || REDIS_PORT}`))) === undefined;
 }
 
 function mend(error: string): string {

@@ -18,6 +18,7 @@ const TOKEN_SPARE_SECONDS = 600;
 interface SimulateOptions {
   readonly users: number;
   readonly minutes: number;
+  readonly screens?: number;
   readonly stream?: readonly string[];
 }
 
@@ -29,6 +30,11 @@ export function addSimulate(program: Command, context: Context): void {
     )
     .option('--users <number>', 'how many users', wholeNumber, 100)
     .option('--minutes <number>', 'for how long; fractions are allowed', minutes, 1)
+    .option(
+      '--screens <number>',
+      'how many screens each user opens; default: mostly one, up to five',
+      wholeNumber,
+    )
     .option('--stream <ids...>', 'the streams to watch; default: all that the service lists')
     .action(async (options: SimulateOptions) => {
       const result = await simulate(context, options);
@@ -63,7 +69,17 @@ async function simulate(
       Array.from({ length: options.users }, async (_, at) => {
         const userId = `${run}-${at}`;
         const token = await tokenFor(userId);
-        return new SimulatedUser({ userId, token, streams, api, report, clock, random: Math.random });
+        const { screens } = options;
+        return new SimulatedUser({
+          userId,
+          screens,
+          token,
+          streams,
+          api,
+          report,
+          clock,
+          random: Math.random,
+        });
       }),
     );
     const rampMs = Math.min(RAMP_SHARE * durationMs, LONGEST_RAMP_MS);

@@ -51,6 +51,8 @@ interface Screen {
 interface UserSettings {
   readonly userId: string;
   readonly token: string | undefined;
+  /** How many screens the user opens; undefined: as many as users do. */
+  readonly screens: number | undefined;
   readonly streams: readonly WatchedStream[];
   readonly api: SimulationApi;
   readonly report: SimulationReport;
@@ -65,10 +67,8 @@ export class SimulatedUser {
   private longestSpanMs = 0;
 
   constructor(private readonly settings: UserSettings) {
-    const count = this.choose(
-      SCREENS.map(({ screens, percent }) => [screens, percent] as const),
-      1,
-    );
+    const usual = SCREENS.map(({ screens, percent }) => [screens, percent] as const);
+    const count = settings.screens ?? this.choose<number>(usual, 1);
     this.screens = Array.from({ length: count }, () => this.newScreen());
   }
 

@@ -65,7 +65,7 @@ export class SimulationApi {
       return { ...(text === '' ? {} : (JSON.parse(text) as object)), status } as SimulatedReply;
     } catch (error) {
       if (giveUp?.aborted) return 'aborted';
-      return error instanceof SyntaxError
+      return (error as Error).name === 'SyntaxError'
         ? 'not JSON'
         : ((error as { code?: string }).code ?? reasonOf(error as Error));
     }

@@ -1,5 +1,6 @@
 import { type Clock } from '../../clock.js';
 import { type Config } from '../../config/config.js';
+import { StoreUnavailableError } from '../session.repository.js';
 import { Availability } from './availability.js';
 import { faultOf } from './faults.js';
 import { ALL_PARTITIONS, partitionKeys } from './keys.js';
@@ -43,7 +44,7 @@ export async function examineRedis(
       unreachable: undefined,
       servers,
       clockAheadMs: await aheadOf(link, clock).catch(() => undefined),
-      ...(await tryOut(link, config)),
+      ...(await tryOut(link, config, losses)),
     };
   } catch (error) {
     const unreachable = losses.reason ?? (error as Error).message;
@@ -62,6 +63,7 @@ async function aheadOf(link: RedisLink, clock: Clock): Promise<number> {
 async function tryOut(
   link: RedisLink,
   { policy, subscriptions }: Pick<Config, 'policy' | 'subscriptions'>,
+  losses: Losses,
 ): Promise<Pick<RedisExamination, 'missingRights' | 'refusal'>> {
   const scripts = new ScriptRunner(link, { policy, subscriptions, layout: 2 });
   const held = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => link.holderOf(state));
@@ -70,7 +72,10 @@ async function tryOut(
     const missing = (await allOf(ends.map(async (keys) => probe(scripts, keys, link.sharded)))).flat();
     return { missingRights: [...new Set(missing)], refusal: undefined };
   } catch (error) {
-    return { missingRights: [], refusal: (error as Error).message };
+    // A replica counts as away, and so do servers that send this service away as a whole.
+    const isAway = error instanceof StoreUnavailableError && error.away;
+    const message = (error as Error).message;
+    return { missingRights: [], refusal: isAway ? (losses.reason ?? message) : message };
   }
 }
 
