@@ -64,7 +64,9 @@ async function simulate(
   const ended = new AbortController();
   const signal = AbortSignal.any([ended.signal, interrupted]);
   try {
-    const streams = await findStreams(api, url, await tokenFor(`${run}-0`), options.stream);
+    const first = `${run}-0`;
+    await checkToken(api, first, await tokenFor(first));
+    const streams = await findStreams(api, url, options.stream);
     const users = await Promise.all(
       Array.from({ length: options.users }, async (_, at) => {
         const userId = `${run}-${at}`;
@@ -104,6 +106,15 @@ function tokens(context: Context, durationMs: number): (userId: string) => Promi
   return async (userId) => viewerToken(config, userId, expiresAt);
 }
 
+async function checkToken(api: SimulationApi, userId: string, token: string | undefined): Promise<void> {
+  const reply = await api.send('GET', `/v1/users/${userId}/sessions`, token);
+  if (typeof reply !== 'string' && reply.status === 401)
+    throw new CliError(
+      'The service wants tokens of viewers: set AUTH_MODE=jwt, AUTH_JWT_SECRET, AUTH_ISSUER and AUTH_AUDIENCE as ' +
+        'it has them, or simulate where AUTH_MODE is none.',
+    );
+}
+
 interface StreamJson {
   readonly stream_id: string;
   readonly phase_seconds: number;
@@ -113,18 +124,13 @@ interface StreamJson {
 async function findStreams(
   api: SimulationApi,
   url: string,
-  token: string | undefined,
   ids: readonly string[] | undefined,
 ): Promise<readonly WatchedStream[]> {
   const paths = ids?.map((id) => `/v1/streams/${encodeURIComponent(id)}`) ?? ['/v1/streams'];
   const replies = await Promise.all(
     paths.map(async (path) => {
-      const reply = await api.send('GET', path, token);
+      const reply = await api.send('GET', path, undefined);
       if (typeof reply === 'string') throw new CliError(`${url} cannot be reached (${reply}).`);
-      if (reply.status === 401)
-        throw new CliError(
-          'The service wants tokens of viewers: set AUTH_MODE=jwt, AUTH_JWT_SECRET, AUTH_ISSUER and AUTH_AUDIENCE as it has them, or simulate where AUTH_MODE is none.',
-        );
       if (reply.status !== 200) throw new CliError(`${path} answered ${reply.status} ${reply.code ?? ''}.`);
       return reply as unknown as StreamJson & { readonly streams?: readonly StreamJson[] };
     }),

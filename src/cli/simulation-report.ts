@@ -2,6 +2,14 @@ import { CALLS, type SimulatedCall, type SimulatedReply } from './simulation-api
 import { table } from './terminal.js';
 
 const LISTED_WRONG = 20;
+/** The answers that viewers get where everything works. */
+const USUAL = new Set([
+  'session-limit-reached',
+  'session-ended',
+  'session-not-found',
+  'phase-not-found',
+  'too-far-ahead',
+]);
 
 interface WrongAnswer {
   readonly user_id: string;
@@ -15,7 +23,7 @@ export class SimulationReport {
   private readonly wrongAnswers: WrongAnswer[] = [];
   requests = 0;
   wrongs = 0;
-  /** Replies 5xx, and requests that got no reply and were not aborted. */
+  /** Unusual replies such as 401, 429 `rate-limited` and 503, and requests that got none and were not aborted. */
   failures = 0;
 
   /** `reply`: a text is the reason why there is none. */
@@ -27,7 +35,8 @@ export class SimulationReport {
         ? `no reply: ${reply}`
         : `${reply.status} ${reply.code ?? DECISIONS[reply.status] ?? ''}`;
     this.decisions.set(decision.trim(), (this.decisions.get(decision.trim()) ?? 0) + 1);
-    const failed = typeof reply === 'string' ? reply !== 'aborted' : reply.status >= 500;
+    const failed =
+      typeof reply === 'string' ? reply !== 'aborted' : reply.status >= 300 && !USUAL.has(reply.code ?? '');
     if (failed) this.failures++;
   }
 
