@@ -97,7 +97,7 @@ export class ServiceClient {
     return new CliError(
       `${problem.title ?? 'The service refused'} (${reply.status} ${problem.code}).` +
         `${problem.detail === undefined ? '' : ` ${problem.detail}`}${fields}${advice}` +
-        `${problem.instance === undefined ? '' : ` Request ${problem.instance}.`}`,
+        (problem.instance === undefined ? '' : ` Request ${problem.instance}.`),
     );
   }
 }

@@ -62,7 +62,8 @@ export class SimulationApi {
         signal: giveUp ?? null,
       });
       const text = await reply.text();
-      return { ...(text === '' ? {} : (JSON.parse(text) as object)), status } as SimulatedReply;
+      const fields = text === '' ? {} : (JSON.parse(text) as Omit<SimulatedReply, 'status'>);
+      return { ...fields, status };
     } catch (error) {
       if (giveUp?.aborted) return 'aborted';
       return (error as Error).name === 'SyntaxError'

@@ -57,7 +57,7 @@ describe('the commands that ask a service', () => {
     expect(listed.out).toContain('ana holds 3 of 3 places.\n');
     expect(listed.out).toMatch(/^tv +active +test-pattern +Living\uFFFD\[31m room +0 s +30 s$/m);
     expect(
-      (await run('sessions', 'list', 'ana', '--json')).json<{ sessions: unknown[] }>().sessions,
+      ((await run('sessions', 'list', 'ana', '--json')).json() as { sessions: unknown[] }).sessions,
     ).toHaveLength(3);
 
     expect(await run('sessions', 'end', 'ana', 'tv')).toMatchObject({ code: 0, out: 'Ended tv of ana.\n' });
@@ -141,9 +141,9 @@ describe('the commands that ask a service', () => {
       }[];
     }
     const ofEve = async (): Promise<string | undefined> =>
-      (await run('callbacks', 'list', '--json'))
-        .json<Outbox>()
-        .listed_dead_letters.find(({ event }) => event.data.user_id === 'eve')?.id;
+      ((await run('callbacks', 'list', '--json')).json() as Outbox).listed_dead_letters.find(
+        ({ event }) => event.data.user_id === 'eve',
+      )?.id;
     await until(async () => (await ofEve()) !== undefined);
     const id = (await ofEve())!;
     expect((await run('callbacks', 'list')).out).toContain(id);
@@ -269,7 +269,7 @@ describe('the commands on this machine', () => {
       out,
       '--json',
     ]);
-    const { entry } = made.json<{ entry: string }>();
+    const { entry } = made.json() as { entry: string };
     const token = readFileSync(out, 'utf8').trim();
     expect(made.out).not.toContain(token);
     expect(statSync(out).mode & 0o777).toBe(0o600);

@@ -8,7 +8,7 @@ export interface CommandOutcome {
   readonly out: string;
   readonly err: string;
   /** The output of a command with --json. */
-  json<T>(): T;
+  json(): unknown;
 }
 
 /** Runs a command of `streamgate` in this process, without the variables of this machine. */
@@ -46,5 +46,5 @@ export async function streamgate(
     clock,
     interrupted,
   });
-  return { code, out, err, json: <T>() => JSON.parse(out) as T };
+  return { code, out, err, json: () => JSON.parse(out) as unknown };
 }
