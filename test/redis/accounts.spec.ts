@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { Clock } from '../../src/clock.js';
@@ -7,6 +7,8 @@ import { Availability } from '../../src/sessions/redis/availability.js';
 import { RIGHTS } from '../../src/sessions/redis/faults.js';
 import { type RedisLink, connectRedis } from '../../src/sessions/redis/link.js';
 import { type RedisStore, openRedisStore } from '../../src/sessions/redis/redis-store.js';
+import { ScriptRunner } from '../../src/sessions/redis/script.js';
+import { probe } from '../../src/sessions/redis/scripts/probe.js';
 import { CallbackReceiver } from '../support/callback-receiver.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { type AdmissionRequest } from '../../src/sessions/session.js';
@@ -271,5 +273,46 @@ describe('the ACL user of the guide', () => {
     expect(service.output()).not.toContain('NOPERM');
     expect(await admin.call('ACL', 'LOG')).toEqual([]);
     await receiver.stop();
+  });
+});
+
+describe('the probe of readiness', () => {
+  /** The commands of scripts, and those that the service sends by itself. A single server has no sharded messages. */
+  const commandsOf = async (admin: Redis): Promise<string[]> => {
+    const folder = join(__dirname, '../../src/sessions/redis');
+    const lua = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.lua') && !file.endsWith('probe.lua'))
+      .map((file) => readFileSync(join(folder, file), 'utf8'))
+      .join('\n');
+    const known = new Set((await admin.call('COMMAND', 'LIST')) as string[]);
+    const quoted = [...lua.matchAll(/'([A-Z]+)'/g)].map(([, word]) => word!);
+    const own = ['EVAL', 'EVALSHA', 'SUBSCRIBE', 'UNSUBSCRIBE', 'XCLAIM', 'XLEN', 'XRANGE', 'HGET'];
+    return [...new Set([...quoted, ...own])]
+      .filter((word) => known.has(word.toLowerCase()) && word !== 'SPUBLISH')
+      .toSorted();
+  };
+
+  it('names each command that the service runs and its ACL user may not', async () => {
+    const { server, admin } = await start();
+    const commands = await commandsOf(admin);
+    expect(commands).toEqual(expect.arrayContaining(['HSET', 'PUBLISH', 'XACK', 'XREADGROUP', 'ZADD']));
+    await admin.call('ACL', 'SETUSER', 'app', 'on', 'nopass', '~*', '&*', '+@all');
+    const quiet = new Availability({ log: jest.fn(), warn: jest.fn(), error: jest.fn() });
+    const link = connectRedis({ url: server.url, username: 'app', password: 'any' }, quiet, 15_000);
+    open.push(link);
+    await link.attempted();
+    const scripts = new ScriptRunner(link, { policy: POLICY, subscriptions: [], layout: 2 });
+    const missing = async (): Promise<readonly string[]> =>
+      probe(scripts, userKeys('ana').ofPartition, false).catch((error: Error) => [error.message]);
+    expect(await missing()).toEqual([]);
+    const unnoticed: string[] = [];
+    for (const command of commands) {
+      await admin.call('ACL', 'SETUSER', 'app', `-${command}`);
+      const named = await missing();
+      if (!named.some((text) => text.startsWith(command) || text.startsWith('NOPERM')))
+        unnoticed.push(command);
+      await admin.call('ACL', 'SETUSER', 'app', `+${command}`);
+    }
+    expect(unnoticed).toEqual([]);
   });
 });

@@ -133,6 +133,8 @@ export function connectRedis(
     ...(username === undefined ? {} : { username, password: '' }),
     ...(password === undefined ? {} : { password }),
     connectionName: 'streamgate',
+    // CLIENT SETINFO, of Redis 7.2 and later, would be a further right that an ACL user needs.
+    disableClientInfo: true,
     commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENT_FOR * commandTimeoutMs,

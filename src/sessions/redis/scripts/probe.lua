@@ -15,7 +15,9 @@ local records, index, rate, layout, channel = unpack(ARGV)
 local missing = {}
 local function need(...)
   -- Redis-like servers without this function refuse the command itself.
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then missing[#missing + 1] = table.concat({ ... }, ' ', 1, 2) end
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    missing[#missing + 1] = table.concat({ ... }, ' ', 1, math.min(2, select('#', ...)))
+  end
 end
 
 for _, key in ipairs({ records, state_key, aside_key }) do
