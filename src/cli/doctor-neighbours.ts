@@ -8,7 +8,7 @@ import { Catalogue } from '../streams/catalogue.js';
 import { HLS } from '../streams/hls/format.js';
 import { OriginFailures } from '../streams/origin-failures.js';
 import { openOrigin } from '../streams/origin.js';
-import { type Finding } from './doctor.js';
+import { type Finding } from './finding.js';
 import { reasonOf } from './service-client.js';
 
 const TIMEOUT_MS = 5_000;

@@ -2,7 +2,7 @@ import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
 import { type RedisExamination, adviceFor, examineRedis } from '../sessions/redis/examination.js';
 import { failureToConnect } from './doctor-neighbours.js';
-import { type Finding } from './doctor.js';
+import { type Finding } from './finding.js';
 
 /** Signed URLs end by the clock of this machine, and sessions by that of Redis: a phase lasts seconds. */
 const MAX_CLOCK_DIFFERENCE_MS = 2_000;

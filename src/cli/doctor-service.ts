@@ -1,8 +1,8 @@
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
 import { HTTP, isUrl } from '../config/checks.js';
-import { type Context } from './cli.js';
-import { type Finding } from './doctor.js';
+import { type Context } from './context.js';
+import { type Finding } from './finding.js';
 import { viewerToken } from './local.js';
 import { reasonOf } from './service-client.js';
 import { CliError } from './terminal.js';

@@ -1,26 +1,13 @@
 import { type Command } from 'commander';
 import { type Config, ConfigError } from '../config/config.js';
-import { type Context } from './cli.js';
+import { type Context } from './context.js';
 import { checkKeys, checkOrigin, checkReceivers } from './doctor-neighbours.js';
 import { checkPublicUrl, checkTarget } from './doctor-service.js';
 import { checkRedis } from './doctor-redis.js';
+import { type Finding, type Level } from './finding.js';
 import { EXIT } from './terminal.js';
 
-/** `fault`: requests fail or will. `warning`: probably a mistake. `skipped`: this could not be checked. */
-export type Level = 'ok' | 'warning' | 'fault' | 'skipped';
-
-/** One result of a check. */
-export interface Finding {
-  /** The name of the check, such as `redis.role`. */
-  readonly check: string;
-  readonly level: Level;
-  /** One sentence, without secrets. */
-  readonly finding: string;
-  /** How to mend it; for each fault and each warning. */
-  readonly remedy?: string;
-}
-
-export interface DoctorOptions {
+interface DoctorOptions {
   readonly stream?: string;
   readonly publicUrl?: string;
   readonly strict?: true;

@@ -9,7 +9,7 @@ import { type Config, ConfigError, SCOPES, type Scope } from '../config/config.j
 import { effectiveValues } from '../config/effective.js';
 import { Problem } from '../http/problem.js';
 import { userNaming } from '../observability/pseudonym.js';
-import { type Context } from './cli.js';
+import { type Context } from './context.js';
 import { wholeNumber } from './operate.js';
 import { CliError, EXIT, readAll, table } from './terminal.js';
 

@@ -8,7 +8,7 @@ import {
   type ResumedJson,
 } from '../callbacks/callbacks.schemas.js';
 import { type EventJson, type SessionJson, type SessionListJson } from '../sessions/sessions.schemas.js';
-import { type Context } from './cli.js';
+import { type Context } from './context.js';
 import { Unreachable } from './service-client.js';
 import { CliError, table } from './terminal.js';
 
@@ -117,7 +117,8 @@ async function watchUser(context: Context, user: string, count: number): Promise
     onRetry: (ms) => (retryMs = ms),
   });
   err.write(`Watching ${user}; Ctrl+C ends this.\n`);
-  while (!interrupted.aborted && shown < count) {
+  const isDone = (): boolean => interrupted.aborted || shown >= count;
+  while (!isDone()) {
     const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
     const path = `/v1/users/${encodeURIComponent(user)}/events`;
     try {
@@ -125,7 +126,7 @@ async function watchUser(context: Context, user: string, count: number): Promise
       isOpened = true;
       for await (const chunk of reply.body!.pipeThrough(new TextDecoderStream())) {
         parser.feed(chunk);
-        if (shown >= count) return;
+        if (isDone()) return;
       }
     } catch (error) {
       if (error instanceof CliError && !(error instanceof Unreachable && isOpened) && !interrupted.aborted)

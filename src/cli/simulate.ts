@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command } from 'commander';
-import { type Context } from './cli.js';
+import { type Context } from './context.js';
 import { viewerToken } from './local.js';
 import { wholeNumber } from './operate.js';
 import { SimulatedUser, type WatchedStream } from './simulated-user.js';

@@ -1,7 +1,7 @@
 import { type Server, createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { Redis } from 'ioredis';
-import { type Finding } from '../../src/cli/doctor.js';
+import { type Finding } from '../../src/cli/finding.js';
 import { streamgate } from '../support/command-line.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, freePort, startOwnRedis } from '../support/redis-server.js';
