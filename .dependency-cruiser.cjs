@@ -17,7 +17,13 @@ module.exports = {
       severity: 'error',
       from: {
         orphan: true,
-        pathNot: ['^src/main\\.ts$', '\\.spec\\.ts$', '^test/support/global-', '^bench/', '\\.d\\.ts$'],
+        pathNot: [
+          '^src/(cli/)?main\\.ts$',
+          '\\.spec\\.ts$',
+          '^test/support/global-',
+          '^bench/',
+          '\\.d\\.ts$',
+        ],
       },
       to: {},
     },
@@ -90,7 +96,12 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^src/',
-        pathNot: ['\\.spec\\.ts$', '^src/sessions/sessions\\.module\\.ts$', '^src/sessions/(memory|redis)/'],
+        pathNot: [
+          '\\.spec\\.ts$',
+          '^src/sessions/sessions\\.module\\.ts$',
+          '^src/sessions/(memory|redis)/',
+          '^src/cli/',
+        ],
       },
       to: { path: '^src/sessions/(memory|redis)/' },
     },

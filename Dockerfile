@@ -32,6 +32,8 @@ COPY --from=build /app/client/dist client/dist
 COPY samples/streams samples/streams
 COPY LICENSE ./
 COPY package.json ./
+# The command line: docker exec CONTAINER streamgate doctor
+RUN chmod +x dist/cli/main.js && ln -s /app/dist/cli/main.js /usr/local/bin/streamgate
 # The number as well as the name: an orchestrator that forbids root has to see that it is not.
 USER 1000:1000
 EXPOSE 3000

@@ -29,6 +29,7 @@ module.exports = {
     { ...onRedis, ...specs('stories') },
     { ...base, ...specs('client'), globalSetup: '<rootDir>/test/support/global-client.ts' },
     { ...onBuiltService, ...specs('http') },
+    { ...onBuiltService, ...specs('cli') },
     { ...onBuiltService, ...specs('redis') },
     { ...base, ...specs('players'), globalSetup: '<rootDir>/test/support/global-client.ts' },
     {

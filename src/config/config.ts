@@ -61,7 +61,7 @@ export class ConfigError extends Error {
   /** `unknown`: warnings about misspelt variables, which may be the cause of an error. */
   constructor(
     readonly faults: readonly string[],
-    unknown: readonly string[],
+    readonly unknown: readonly string[],
   ) {
     super(
       `The configuration is not valid:\n${[...faults, ...unknown].map((line) => `  ${line}`).join('\n')}`,
