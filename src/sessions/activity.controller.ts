@@ -50,7 +50,7 @@ interface Sighting {
   readonly at: number;
 }
 
-/** Takes in what others saw of players, such as the log of a CDN whose requests do not pass the gate. */
+/** Accepts reports of the activity of players, such as from the log of a CDN whose requests do not pass the gate. */
 @ApiTags('internal')
 @Controller('internal/activity')
 @NeedsScope('activity:write')
@@ -100,7 +100,7 @@ export class ActivityController {
   }
 }
 
-/** Throws the problem 422 with all entries whose texts have the right form and still mean nothing. */
+/** Throws the problem 422 that lists all entries whose texts match the schema but are not valid. */
 function readSightings(activity: Static<typeof ACTIVITY_REPORT>['activity']): Sighting[] {
   const errors: FieldError[] = [];
   const sightings = activity.map(({ user_id: name, session_id: sessionId, at: text }, index) => {
@@ -108,7 +108,7 @@ function readSightings(activity: Static<typeof ACTIVITY_REPORT>['activity']): Si
     if (userId === undefined)
       errors.push({ field: `activity.${index}.user_id`, message: 'must be an id or a subject' });
     const at = Date.parse(text);
-    // The format allows a leap second, which Date.parse does not.
+    // The format allows a leap second, but Date.parse does not.
     if (Number.isNaN(at))
       errors.push({ field: `activity.${index}.at`, message: 'must be an instant without a leap second' });
     return { userId: userId ?? '', sessionId, at };

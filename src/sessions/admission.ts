@@ -12,7 +12,7 @@ import { type Device } from './device.js';
 import { type Quota } from './quota.js';
 
 export interface Policy {
-  /** What a user may hold if neither a token nor a ticket gives a quota. */
+  /** The quota of a user without one in a token or a ticket. */
   readonly quota: Quota;
   /** X: a session without a request for this long is idle. */
   readonly idleAfterMs: number;
@@ -28,7 +28,7 @@ export interface Policy {
   readonly pacedAheadMs: number;
 }
 
-/** `left`: its own player quit. Only such a session may come back at once, because nobody else ended it. */
+/** `left`: its own player quit. Only such a session may start again at once, because no other party ended it. */
 export type EndReason = 'user' | 'operator' | 'replaced' | 'left';
 
 /** The session that took the place of another one. */
@@ -48,13 +48,13 @@ export interface HeldRecord {
   /** Index of the phase that the session requested last, of its current stream. */
   readonly phase: number;
   /**
-   * When everything that the session was given would have been played at normal speed. A paused player plays nothing, so
-   * that a keepalive moves this instant together with the last activity.
+   * When everything that the session received would have been played at normal speed. A paused player plays nothing,
+   * so a keepalive moves this instant together with the last activity.
    */
   readonly playsUntil: number;
-  /** How many phases after `phase` the session was given already. It is above 0 while a player fetches phases again. */
+  /** How many phases after `phase` the session has received already. It is above 0 while a player refetches phases. */
   readonly ahead: number;
-  /** How many phases in a row the session was given, counted back from `phase + ahead`; 0 before the first. */
+  /** How many consecutive phases the session has received, up to `phase + ahead`; 0 before the first. */
   readonly run: number;
   /** The user's quota when the session was last admitted. */
   readonly quota: Quota;
@@ -114,7 +114,7 @@ export interface Ask {
   readonly window: PhaseWindow | undefined;
   /** Sessions of the same user that are ended if, and only if, this one is admitted. */
   readonly endSessionIds: readonly string[];
-  /** What the user may hold. */
+  /** The quota of the user. */
   readonly quota: Quota;
   readonly device?: Device | undefined;
   readonly client?: string | undefined;
@@ -188,8 +188,8 @@ export function live(records: readonly SessionRecord[], policy: Policy, now: num
 }
 
 /**
- * The quota that the latest phase of these sessions was admitted at, the greater of two that are equally late; undefined
- * without sessions.
+ * The quota at which the latest phase of these sessions was admitted; of two equally late ones, the greater. Undefined
+ * if there are no sessions.
  */
 export function latestQuota(records: readonly HeldRecord[]): Quota | undefined {
   const phaseAt = (record: HeldRecord): number => record.lastActivityAt - record.pausedMs;
@@ -282,7 +282,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   };
 }
 
-/** A player that quit may start again, as after a reload. It starts a new life, which begins later than the former one. */
+/** A player that quit may start again, as after a reload. Its new life must begin later than the former one ended. */
 function mayComeBack({ reason, endedAt }: EndedRecord, now: number): boolean {
   return reason === 'left' && now > endedAt;
 }
@@ -317,9 +317,9 @@ function renamed(device: Device | undefined, given: Device | undefined): Device 
 }
 
 /**
- * The phase that a request is for. A number is taken as it is, and may not exist. Otherwise it is the next phase. In a live
- * stream, a session behind the window continues at the start phase, and a session at its end gets the newest phase again,
- * which may have grown.
+ * The phase that a request is for. A requested number is returned unchanged, even if the phase does not exist.
+ * Otherwise it is the next phase, or the current one for `same`. In a live stream, a session behind the window
+ * continues at the start phase. A session at the end of the window gets the newest phase again, which may have grown.
  */
 function wantedPhase(wanted: Ask['phase'], window: PhaseWindow, playing: HeldRecord | undefined): number {
   if (typeof wanted === 'number') return wanted;
@@ -406,7 +406,7 @@ export interface Outcome {
   readonly records: readonly SessionRecord[];
 }
 
-/** The first phase was delivered: the session becomes permanent. Nothing changes if it has lost its place meanwhile. */
+/** The first phase was delivered: makes the session permanent. Nothing changes if it has lost its place since. */
 export function confirm(records: readonly SessionRecord[], grant: Grant): Outcome {
   const own = records.find((record) => record.sessionId === grant.sessionId);
   if (own?.status !== 'reserved' || own.startedAt !== grant.startedAt) return { changes: [], records };
@@ -414,7 +414,7 @@ export function confirm(records: readonly SessionRecord[], grant: Grant): Outcom
   return { changes: [{ type: 'started', record }], records: replace(records, own, record) };
 }
 
-/** The phase was not delivered: the admission is undone, unless the session has changed since. */
+/** The phase was not delivered: undoes the admission, unless the session has changed since. */
 export function withdraw(records: readonly SessionRecord[], grant: Grant): Outcome {
   const own = records.find((record) => record.sessionId === grant.sessionId);
   const untouched = { changes: [], records };
@@ -533,8 +533,9 @@ export function expire(records: readonly SessionRecord[], policy: Policy, now: n
 export const SHORTEST_OUTAGE_MS = 5_000;
 
 /**
- * Until when sweeps claim nothing. If no instance has swept for longer than n·X, the service or the store was down, and
- * clients could not send requests: each session gets X to ask again. `graceUntil` is the previous result.
+ * The instant until which sweeps claim nothing. If no instance has swept for longer than n·X, the service or the store
+ * was down, and clients could not send requests. So each client gets X to send one. `graceUntil` is the previous
+ * result.
  */
 export function graceAfterOutage(
   lastSweepAt: number | undefined,
@@ -552,7 +553,7 @@ function claim(record: SessionRecord): Change {
   return { type: held.status === 'reserved' ? 'undone' : 'expired', record: held };
 }
 
-/** The `moved` change, if the stream changed. A reservation has none: it starts with the stream that it plays by then. */
+/** The `moved` change, if the stream changed. A reservation has none: its `started` change names the stream. */
 function moved(from: string, record: HeldRecord): Change[] {
   return record.streamId === from || record.status === 'reserved' ? [] : [{ type: 'moved', record }];
 }

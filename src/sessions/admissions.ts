@@ -5,7 +5,7 @@ import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Admission, type AdmissionRequest, type Place } from './session.js';
 import { SessionRepository } from './session.repository.js';
 
-/** Together less than a lease: after it there is nothing left to confirm. */
+/** Together shorter than a lease, because after the lease there is nothing left to confirm. */
 const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
 
 /** A request for a phase. Without a session id it starts a new session. */
@@ -69,7 +69,7 @@ export class Admissions {
   }
 }
 
-/** Notes the answer of the store, or one that is remembered, for the line of the request in the log. */
+/** Notes the answer, from the store or a remembered one, for the log line of the request. */
 export function noteAdmission(
   { sessionId, streamId, device, quota }: AdmissionRequest,
   admission: Admission,

@@ -26,7 +26,7 @@ export class EventStreamsController {
 
   @Get()
   @ForViewersOrServices('sessions:read', { ticket: 'events' })
-  // No form of a last event id is refused: EventSource would never ask again.
+  // A malformed last event id is not refused, because EventSource would never reconnect after an error.
   @RouteSchema({
     params: USER_PARAMS,
     querystring: { type: 'object', properties: { ticket: TEXT } },
@@ -72,7 +72,7 @@ export class EventStreamsController {
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
       .header('cache-control', 'no-store')
-      // nginx would hold events back until there are enough of them.
+      // Otherwise nginx buffers events until its buffer is full.
       .header('x-accel-buffering', 'no');
     if (request.method === 'HEAD') return void reply.send();
     const viewer = viewerOrService(request);
@@ -94,7 +94,7 @@ export class EventStreamsController {
   }
 }
 
-/** The header, or the query parameter where there is no header. One that is sent twice is no id of ours. */
+/** The header, or else the query parameter. A parameter that is sent twice becomes a text that is no valid id. */
 function lastEventIdOf({ headers, query }: FastifyRequest): string | undefined {
   const given = headers['last-event-id'] ?? (query as EventsQuery).lastEventId;
   return given === undefined ? undefined : String(given);

@@ -5,7 +5,7 @@ import { Metrics } from '../observability/metrics.js';
 import { EventStreams } from './event-streams.js';
 import { SessionEvents, type Watch } from './session-events.js';
 
-/** Answers a watch when the test says so. */
+/** Answers `watch` when the test calls `letGo`. */
 class HeldEvents extends SessionEvents {
   readonly answer = Promise.withResolvers<Watch>();
   watching = 0;

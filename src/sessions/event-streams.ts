@@ -10,11 +10,11 @@ import { eventDataJson } from './sessions.schemas.js';
 
 const MAX_STREAMS = 10_000;
 const MAX_STREAMS_PER_USER = 10;
-/** A reader that leaves so many bytes waiting is dropped; it can resume where it was. */
+/** A client with more unread bytes than this is disconnected. It can resume where it was. */
 const MAX_UNREAD_BYTES = 64 * 1024;
-/** With more than these, somebody who comes back does better to look at the list. */
+/** A client that missed more events than this gets `resync` instead, and then lists the sessions. */
 const MAX_MISSED_EVENTS = 100;
-/** Keeps proxies from taking the silence for the end; many cut a connection after 60 s of it. */
+/** Keeps proxies from closing quiet connections. Many proxies do so after 60 s. */
 export const HEARTBEAT_MS = 15_000;
 /** The delay, in milliseconds, after which a client whose connection broke reconnects. */
 const RETRY_MS = 2_000;
@@ -43,16 +43,16 @@ type UnavailableCode = keyof typeof UNAVAILABLE;
 interface EventStream {
   readonly userId: string;
   readonly response: ServerResponse;
-  /** The end of the caller's token or ticket, Unix milliseconds. The stream ends then. */
+  /** When the token or ticket of the caller expires (Unix milliseconds). The stream ends then. */
   readonly until: number;
-  /** The id of the event from which the client would resume. */
+  /** The id of the event after which the client would resume. */
   last: string;
 }
 
-/** The open streams of events (Server-Sent Events): a bounded number, none of which is ever waited for. */
+/** The open event streams (Server-Sent Events). Their number is bounded, and no client makes the service wait. */
 @Injectable()
 export class EventStreams implements BeforeApplicationShutdown {
-  /** Those of each user, oldest first. */
+  /** The streams of each user, oldest first. */
   private readonly byUser = new Map<string, EventStream[]>();
   private open = 0;
   private stopping = false;
@@ -78,15 +78,16 @@ export class EventStreams implements BeforeApplicationShutdown {
 
   /**
    * Sends the user's events to `response`: the events after `lastEventId`, if there is one, and all new ones. The stream
-   * ends when the client disconnects, or at `until` (Unix milliseconds). An id that is not one of ours, an empty one
-   * included, gets the event `resync`, since nobody can tell which events the client missed.
+   * ends when the client disconnects, or at `until` (Unix milliseconds). An invalid id, such as an empty one, gets the
+   * event `resync`, because the events that the client missed are unknown.
    *
    * Never rejects. A standard EventSource gives up for good at any status but 200, so every fault of the service is a
    * short stream with status 200 (see `answerUnavailable`), after which the client reconnects by itself.
    *
-   * A user has at most ten streams. A new one ends the oldest, because that client has most likely gone without a word.
-   * A client that resumes ends none: it may be the one whose stream was just ended, and two clients would otherwise push
-   * each other out for ever. It is told to come back in a minute or two, and finds room once another stream has closed.
+   * A user has at most ten streams. A new one ends the oldest, because its client has most likely disconnected without
+   * notice. A client that resumes ends none: it may be the one whose stream was just ended, and two clients would
+   * otherwise end each other's streams for ever. It gets a delay of one to two minutes, and can reconnect once another
+   * stream has closed.
    */
   async stream(
     userId: string,
@@ -111,7 +112,7 @@ export class EventStreams implements BeforeApplicationShutdown {
       this.open--;
       return this.refuse(response, this.codeOf(error as Error));
     }
-    // The client may disconnect while the store is asked. Its `close` event is over then, and nothing would end the stream.
+    // The client may disconnect while the store is asked. Its `close` event is past then, and cannot end the stream.
     const late = response.destroyed ? undefined : this.refusalOf(userId, resumes);
     if (response.destroyed || late !== undefined) {
       watch.stop();
@@ -125,7 +126,7 @@ export class EventStreams implements BeforeApplicationShutdown {
     early = undefined;
   }
 
-  /** Streams hardly end by themselves, and a shutdown would wait for all of them. */
+  /** Ends all streams. They seldom end by themselves, and a shutdown would wait for them. */
   beforeApplicationShutdown(): void {
     this.stopping = true;
     for (const stream of [...this.byUser.values()].flat()) this.end(stream, 'not-ready');
@@ -168,13 +169,13 @@ export class EventStreams implements BeforeApplicationShutdown {
   }
 
   /**
-   * Sends a heartbeat on each stream. It moves the id to resume from forward on a quiet stream too, so that its client is
-   * not taken for one that missed many events. Ends the streams whose token or ticket has expired.
+   * Sends a heartbeat on each stream. It carries the newest position, so that the client of a quiet stream does not
+   * seem to have missed many events when it resumes. Ends the streams whose token or ticket has expired.
    */
   @Interval('event-streams-heartbeat', HEARTBEAT_MS)
   async beat(): Promise<void> {
     if (this.open === 0) return;
-    await this.events.refresh().catch(() => undefined); // the store says itself that it is away
+    await this.events.refresh().catch(() => undefined); // the store logs its outages itself
     for (const stream of [...this.byUser.values()].flat()) {
       if (stream.until <= this.clock.now() && !stream.response.writableEnded) {
         this.cuts.inc({ reason: 'token-expired' });
@@ -214,7 +215,7 @@ export class EventStreams implements BeforeApplicationShutdown {
   }
 }
 
-/** A whole reply with status 200, so that a standard EventSource comes back from it. */
+/** Sends a whole reply with status 200, so that a standard EventSource reconnects after it. */
 export function answerUnavailable(response: ServerResponse, code: UnavailableCode): void {
   if (response.destroyed) return;
   response.writeHead(200);

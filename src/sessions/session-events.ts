@@ -144,7 +144,7 @@ export abstract class CallbackOutbox {
   /** The event was delivered: removes it. */
   abstract settle(event: SessionEvent): Promise<void>;
 
-  /** A try failed: stores the number of tries, in case another instance has to continue. */
+  /** A try failed: stores the number of failed tries, in case another instance has to continue. */
   abstract failed(event: SessionEvent, tries: number): Promise<void>;
 
   /** The event is given up: makes it a dead letter. */

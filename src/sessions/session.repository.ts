@@ -48,7 +48,7 @@ export abstract class SessionRepository {
   /** Pauses the sweeps of all instances, until `until` or until they are resumed. */
   abstract pauseExpiry(pause: { by: string | undefined; until: number | undefined }): Promise<Pause>;
 
-  /** Resolves to true if all of the store is resumed, to false if a part of it did not answer and is paused still. */
+  /** Resolves to true if the whole store is resumed, and to false if a part did not answer and is still paused. */
   abstract resumeExpiry(): Promise<boolean>;
 
   /** The current pause; undefined if sweeps run. */
@@ -58,8 +58,8 @@ export abstract class SessionRepository {
   abstract ledger(): Promise<Ledger>;
 
   /**
-   * Resolves if the store does everything that a request needs: to `degraded` if only a part of it does, so that it serves
-   * the users of that part. Rejects, with the reason for the log, if it serves nobody.
+   * Checks that the store does everything that requests need. Resolves to `degraded` if only a part of it does, which
+   * serves the users of that part. Rejects, with the reason for the log, if it serves no user.
    */
   abstract check(): Promise<'ok' | 'degraded'>;
 
@@ -68,7 +68,7 @@ export abstract class SessionRepository {
 }
 
 export interface UserSessions {
-  /** Undefined where no session is live, or the store does not know. */
+  /** Undefined if no session is live, or if the store does not know the quota. */
   readonly quota: Quota | undefined;
   /** Oldest first. */
   readonly sessions: readonly Session[];

@@ -33,7 +33,7 @@ interface SessionParams {
   readonly session_id: string;
 }
 
-/** Checked by Fastify, since pipes run after the caller is identified and 422 comes before 401. */
+/** Fastify checks these, because 422 comes before 401, and pipes run only after the caller is identified. */
 export const USER_PARAMS = { type: 'object', properties: { user_id: USER_NAME } };
 const SESSION_PARAMS = { type: 'object', properties: { user_id: USER_NAME, session_id: SESSION_ID } };
 const OWN_REASON = oneOfTexts(['user', 'left']);
@@ -166,8 +166,8 @@ export class SessionsController {
   }
 
   /**
-   * The reason of an end: the caller is the user, or a service or operator. Only requests of the user count for the user's
-   * rate limit.
+   * The reason of an end, which depends on the caller: the user, or a service or operator. Only requests of the user
+   * count for the user's rate limit.
    */
   private async endReason(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<EndReason> {
     if (viewerOrService(request) === undefined) return 'operator';

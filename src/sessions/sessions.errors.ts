@@ -16,7 +16,7 @@ const STORE_RETRY_SECONDS = 1;
 /** The refusals that concern the session or its user, and not the stream. */
 export type Refusal = Extract<Admission, { outcome: 'session-ended' | 'limit-reached' | 'too-far-ahead' }>;
 
-/** The problem of a request that was refused because of the session or of its user, whom the issuer names `subject`. */
+/** The problem of a refused request. `subject` is the user's name at the issuer. */
 export function refusal(
   admission: Refusal,
   { maxSessions: limit }: Quota,

@@ -34,7 +34,7 @@ interface Store {
 
 const STORE = Symbol('the session store');
 
-/** The sessions of users and their store. No other module names a store. */
+/** The sessions of users and their store. No other module depends on a particular store. */
 @Module({
   imports: [AuthModule],
   controllers: [SessionsController, EventStreamsController, ActivityController],

@@ -92,8 +92,8 @@ export const SESSION = component('Session', {
 export type SessionJson = Static<typeof SESSION>;
 
 /**
- * The session of a reply. The store answers with live sessions only; expired ones appear in events alone. `subject`: of
- * the viewer to whom the session belongs, where the request tells it.
+ * The session of a reply. The store answers with live sessions only; expired ones appear only in events. `subject` is
+ * that of the viewer who owns the session, if the request names it.
  */
 export function sessionJson(session: Session, subject: string | undefined): SessionJson {
   return sessionMembers(session as Session & { readonly state: SessionJson['state'] }, subject);

@@ -1,6 +1,6 @@
 import { Availability } from './availability.js';
 
-/** The log of outages and faults, on fake timers: 3 s of patience, and 3 s until Redis is back. */
+/** The log of outages and faults, with fake timers: a loss is logged after 3 s, and an outage ends after 3 s. */
 describe('the log of Redis', () => {
   let lines: string[];
   let redis: Availability;
@@ -13,7 +13,7 @@ describe('the log of Redis', () => {
   afterEach(() => jest.useRealTimers());
   const pass = (ms: number): void => {
     jest.advanceTimersByTime(ms);
-    jest.advanceTimersByTime(1); // what setImmediate was given
+    jest.advanceTimersByTime(1); // runs the callbacks of setImmediate
   };
 
   it('has an outage once, however often the connection works for a moment: a failover takes several tries', () => {

@@ -7,28 +7,28 @@ interface AvailabilityLog {
   error(message: string): void;
 }
 
-/** A loss that may be over before anybody can do anything is logged only if it lasts this long. */
+/** A loss that may end before an operator can act is logged only if it lasts this long. */
 const PATIENCE_MS = 3_000;
-/** A connection that works again and is lost again within this time has not been back: a failover takes several tries. */
+/** An outage ends when the connection has worked for this long, because a failover takes several tries. */
 const STEADY_MS = 3_000;
-/** A fault that Redis did not mention for this long was mended, although nobody asked for the readiness meanwhile. */
+/** A fault that did not occur for this long counts as fixed, even if no readiness check confirmed that. */
 const FORGET_MS = 60_000;
-/** A busy machine loses time as well: these say nothing about Redis yet. The others do, such as ECONNREFUSED. */
+/** Reasons that a busy machine of this service can cause, too. All others, such as ECONNREFUSED, are about Redis. */
 const MAY_BE_THIS_MACHINE = /time|writeable|closed|the connection was lost/i;
 
 /**
- * Logs what Redis does not do, each thing once, however often that is noticed.
+ * Logs outages and faults of Redis, each once, however often requests meet them.
  *
- * An outage is a time in which Redis is away or sends this service away. The log has its beginning, each further reason that
- * an operator can mend, and its end. A fault is a refusal of a Redis that works otherwise, such as a full one.
+ * In an outage, Redis does not answer or refuses this service as a whole. The log has its start, each further reason
+ * that an operator can fix, and its end. A fault is a refusal by a Redis that works otherwise, such as a full one.
  */
 export class Availability {
-  /** The reasons that the log has of this outage; undefined without one. */
+  /** The logged reasons of the current outage; undefined if there is no outage. */
   private outage: Set<string> | undefined;
   private announcement: { readonly timer: NodeJS.Timeout; readonly since: number } | undefined;
   private worked = false;
   private recovery: NodeJS.Timeout | undefined;
-  /** The names of the faults that the log has, and when Redis mentioned each last (monotonic ms). */
+  /** The names of the logged faults, and when each of them occurred last (monotonic ms). */
   private readonly faults = new Map<string, number>();
 
   constructor(
@@ -56,7 +56,7 @@ export class Availability {
       const ms = Math.round(this.clock.monotonic() - this.announcement.since);
       clearTimeout(this.announcement.timer);
       this.announcement = undefined;
-      // While a service starts, its machine is busy with that.
+      // Before the first answer, the delay may come from the start of the service, which keeps its machine busy.
       if (this.worked) this.log.warn(`Redis did not answer for ${ms} ms; requests got 503`);
     }
     this.worked = true;
@@ -68,7 +68,7 @@ export class Availability {
     }, this.steadyMs).unref();
   }
 
-  /** Redis refused a command. Returns whether the log says why; otherwise the caller is to log it. */
+  /** Redis refused a command. Returns true if the log says why; if it returns false, the caller logs the refusal. */
   refused(message: string): boolean {
     const fault = faultOf(message);
     if (fault === undefined) return false;
@@ -89,7 +89,7 @@ export class Availability {
 
   private announceLater(reason: string): NodeJS.Timeout {
     return setTimeout(() => {
-      // Node runs timers that are due before it reads its sockets: the reply may be there.
+      // Node runs due timers before it reads its sockets, so the reply may have arrived already.
       setImmediate(() => {
         if (this.announcement !== undefined) this.announce(reason);
       });

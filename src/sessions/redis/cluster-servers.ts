@@ -6,14 +6,14 @@ import { Availability } from './availability.js';
 import { type Server, type Servers, attempted, openServer, quit } from './servers.js';
 
 const SLOTS = 16_384;
-/** How often the nodes are asked who holds what although nothing failed: shards may have been added. */
+/** How often the slots are read although nothing failed, because shards may have been added. */
 const CALM_MS = 10_000;
-/** The same while a node is away: a replica may have taken its place. */
+/** The same while a node is unavailable, because a replica may have taken its place. */
 const TROUBLED_MS = 1_000;
-/** Failures ask no more often than this. */
+/** The shortest time between two reads of the slots, however many commands fail. */
 const SPACING_MS = 200;
 
-/** Of CLUSTER SLOTS: the range, its primary, then its replicas. A host may be missing: then it is that of the node asked. */
+/** Of CLUSTER SLOTS: the range, its primary, then its replicas. A missing host is that of the node that answered. */
 type SlotRange = readonly [
   first: number,
   last: number,
@@ -21,16 +21,17 @@ type SlotRange = readonly [
 ];
 
 /**
- * The primaries of a Redis Cluster, one connection for each, and a map of who holds which slot.
+ * The primaries of a Redis Cluster, with one connection to each, and the map from slots to primaries.
  *
- * This is not the Cluster class of ioredis, for three reasons (docs/decisions/0016-cluster.md). A failure belongs to one
- * node here: it has its own line in the log, and nobody else waits for it. A command whose reply was lost is never sent
- * again, because it may have run. And the map is known here, so that a clock can be asked of the node that holds a key.
+ * It replaces the Cluster class of ioredis, for three reasons (docs/decisions/0016-cluster.md). First, a failure
+ * concerns one node only: it has its own line in the log, and commands for other nodes do not wait for it. Second, a
+ * command whose reply was lost is never sent again, because it may have run. Third, the store can use the map, for
+ * example to read the time of the node that holds a key.
  */
 export class ClusterServers implements Servers {
   readonly sharded = true;
   private readonly servers = new Map<string, Server>();
-  /** By slot. */
+  /** The server of each slot. The slot is the index. */
   private holders: readonly (Server | undefined)[] = [];
   private refreshing: Promise<void> | undefined;
   private spacing: Promise<unknown> = Promise.resolve();
@@ -39,7 +40,7 @@ export class ClusterServers implements Servers {
   private readonly readyListeners: (() => void)[] = [];
   private readonly movedListeners: (() => void)[] = [];
 
-  /** `url` names any node, or an address that leads to any: it is asked only while no known node answers. */
+  /** `url` is the address of a node, or one that leads to any node. It is used only while no known node answers. */
   constructor(
     private readonly url: string,
     private readonly options: RedisOptions,
@@ -85,7 +86,7 @@ export class ClusterServers implements Servers {
 
   private async ask(suspect: Server | undefined): Promise<void> {
     clearTimeout(this.timer);
-    // Failures come in crowds, and one answer serves all.
+    // Many commands fail at the same time, and one answer serves all of them.
     await this.spacing;
     this.spacing = sleep(SPACING_MS, undefined, { ref: false });
     try {
@@ -102,8 +103,8 @@ export class ClusterServers implements Servers {
   }
 
   /**
-   * The first answer of the nodes that work. The suspect comes last: cut off from the others it may go on to call itself
-   * the holder of what is another's by now. If no node answers, the address that was configured leads to one.
+   * The first answer of the nodes that work. The suspect is asked last: if it is cut off from the others, it may still
+   * claim slots that another node holds by now. If no node answers, the configured address leads to one.
    */
   private async slots(suspect: Server | undefined): Promise<Slots> {
     const working = this.all().filter(({ redis }) => redis.status === 'ready');
@@ -124,7 +125,7 @@ export class ClusterServers implements Servers {
     }
   }
 
-  /** Connects to the nodes that are new, and only then sends commands to them. */
+  /** Replaces the map. It connects to new nodes first, so that commands find a connection. */
   private async apply({ ranges, askedHost }: Slots): Promise<void> {
     if (ranges.length === 0) throw new Error('no node of the cluster holds any slot');
     const holders: (Server | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
@@ -151,7 +152,7 @@ export class ClusterServers implements Servers {
       void quit(server.redis);
     }
     if (moved) for (const listener of this.movedListeners) listener();
-    if (opened.length > 0) this.tellReady();
+    if (opened.length > 0) this.notifyReady();
   }
 
   private open(name: string): Server {
@@ -164,18 +165,18 @@ export class ClusterServers implements Servers {
     url.host = name;
     const server = openServer(name, url.href, this.options, availability);
     server.redis.on('ready', () => {
-      if (this.servers.get(name) === server) this.tellReady();
+      if (this.servers.get(name) === server) this.notifyReady();
     });
     server.redis.on('reconnecting', () => void this.refresh(server));
     return server;
   }
 
-  private tellReady(): void {
+  private notifyReady(): void {
     for (const listener of this.readyListeners) listener();
   }
 }
 
-/** As in a URL. */
+/** The host and port, as in a URL. */
 function nameOf(host: string, port: number): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }

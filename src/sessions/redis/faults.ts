@@ -1,16 +1,16 @@
-/** The rights of the ACL user that this service is in Redis, without its name and password, as ACL SETUSER takes them. */
+/** The rights that the ACL user of this service needs, as ACL SETUSER takes them, without name and password. */
 export const RIGHTS =
   'resetkeys ~sg:* resetchannels &sg:* +@hash +@sortedset +@stream +get +set +incrby +exists +time +eval +evalsha +publish +subscribe ' +
   '+unsubscribe +spublish +ssubscribe +sunsubscribe +cluster|slots +ping +select +client|setname +info';
 
-/** What Redis means by an error that lasts until somebody mends it. */
+/** The cause of an error of Redis that lasts until an operator fixes it. */
 export interface Fault {
   readonly name: string;
-  /** What is wrong, and how to mend it. */
+  /** What is wrong, and how to fix it. */
   readonly advice: string;
 }
 
-/** By the beginning of the error of Redis. Redis 7.0 has no such beginning for a right that is missing within a script. */
+/** The faults by the start of the error message. For a missing right within a script, Redis 7.0 has no error code. */
 const FAULTS: readonly (readonly [error: RegExp, Fault])[] = [
   [
     /^WRONGPASS/,

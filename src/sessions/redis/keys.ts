@@ -2,18 +2,18 @@ import keySlot from 'cluster-key-slot';
 import { wireOf } from './link.js';
 
 /**
- * Every key of the store. What one script changes together must lie in one slot of Redis Cluster: so all keys of a
- * partition carry one hash tag, and 256 partitions, evenly spaced over the 16,384 slots, leave any number of shards
- * within one partition of each other. Within a partition users are spread over buckets, which keeps hashes and indexes
- * small: an index of up to 128 users takes a third of the memory (docs/decisions/0006-memory.md). Both numbers are
- * fixed for life: with others, users would be looked for elsewhere.
+ * This file names all keys of the store. All keys that one script changes must lie in one slot of Redis Cluster, so
+ * the keys of a partition have the same hash tag. The 256 partitions are evenly spaced over the 16,384 slots, so that
+ * with any number of shards the shards differ by one partition at most. Within a partition, users are spread over
+ * buckets to keep hashes and indexes small: an index of up to 128 users takes a third of the memory
+ * (docs/decisions/0006-memory.md). Neither number may ever change: existing users would be looked up under other keys.
  */
 export const PARTITIONS = 256;
 const BUCKETS = 64;
 
 /**
- * The keys that a script is given, in the order of its KEYS. All scripts about a user are given the same, and so are all
- * about a partition: no call can name them in another order, and their text in Redis's protocol is made once.
+ * The keys of a script, in the order of its KEYS. All scripts about a user have the same keys, and so have all scripts
+ * about a partition. So no call can pass them in another order, and they are encoded in Redis's protocol only once.
  */
 export const SCRIPT_KEYS = {
   user: ['records', 'index', 'ring', 'state', 'buckets', 'outbox', 'aside'],
@@ -25,10 +25,10 @@ type Subject = keyof typeof SCRIPT_KEYS;
 
 /** The keys of one subject. */
 export class ScriptKeys<S extends Subject = Subject> {
-  /** Any of them: all are in one slot. */
+  /** One of the keys. It stands for all, because all are in the same slot. */
   readonly first: string;
   readonly count: number;
-  /** Their number and they themselves, in Redis's protocol. */
+  /** The number of keys and the keys, in Redis's protocol. */
   readonly wire: string;
 
   constructor(
@@ -43,9 +43,9 @@ export class ScriptKeys<S extends Subject = Subject> {
 }
 
 export class PartitionKeys {
-  /** HASH: counts of sessions, how the sweep stands, the pause: see events.lua. */
+  /** HASH: counts of sessions, the state of the sweep, and the pause: see events.lua. */
   readonly state: string;
-  /** STREAM: the last events, for watchers: see events.lua. */
+  /** STREAM: the latest events, for watchers: see events.lua. */
   readonly ring: string;
   /** STREAM: the events for the receiver of CALLBACK_URL. The outboxes of other receivers are `OUTBOX:RECEIVER`. */
   readonly outbox: string;
@@ -53,13 +53,13 @@ export class PartitionKeys {
   readonly deadLetters: string;
   /** ZSET: bucket -> a lower bound of when its earliest record is due. */
   readonly buckets: string;
-  /** HASH: values that could not be read: see quarantine.lua. */
+  /** HASH: the quarantine of unreadable values: see quarantine.lua. */
   readonly aside: string;
-  /** What the keys of the buckets begin with: HASH user -> records, as layout/ has them. */
+  /** The prefix of the records of a bucket: HASH user -> records, in the layouts of layout/. */
   readonly recordsPrefix: string;
-  /** What the indexes of the buckets begin with: ZSET user -> a lower bound of when its earliest record is due. */
+  /** The prefix of the index of a bucket: ZSET user -> a lower bound of when its earliest record is due. */
   readonly indexPrefix: string;
-  /** What the channels of its users begin with in a cluster: they lie in the slot of the partition, as a sharded message must. */
+  /** The prefix of its users' channels in a cluster. A sharded channel must lie in the slot of the partition. */
   readonly channelPrefix: string;
   readonly script: ScriptKeys<'partition'>;
 
@@ -106,7 +106,7 @@ export function bucketKeys(
 export class UserKeys {
   readonly records: string;
   readonly index: string;
-  /** Made when it is asked for: of 16,384 buckets a small service needs few. */
+  /** Created on first use, because a small service uses few of the 16,384 buckets. */
   private made: ScriptKeys<'user'> | undefined;
 
   constructor(
@@ -129,7 +129,7 @@ export class UserKeys {
   }
 }
 
-/** For each partition the smallest number whose hash tag falls on the partition's first slot. */
+/** For each partition, the smallest number that is a hash tag of the partition's first slot. */
 function findTags(): readonly number[] {
   const tags: number[] = Array.from({ length: PARTITIONS }, () => -1);
   for (let candidate = 0, missing = PARTITIONS; missing > 0; candidate++) {
@@ -148,7 +148,7 @@ const partitions: readonly PartitionKeys[] = findTags().map(
 );
 export const ALL_PARTITIONS: readonly number[] = partitions.map((_, partition) => partition);
 
-/** Every pair of partition and bucket, once: the slot of a user's id is as good a number as any to choose it by. */
+/** All pairs of a partition and a bucket. The slot of a user's id is the index of the user's pair. */
 const buckets: readonly UserKeys[] = partitions.flatMap((keys) =>
   Array.from({ length: BUCKETS }, (_, bucket) => new UserKeys(keys, bucket)),
 );
@@ -165,14 +165,14 @@ export function partitionOf(userId: string): number {
   return Math.floor(keySlot(userId) / BUCKETS);
 }
 
-/** STRING: how often somebody asked within a second: see count.lua. It meets no other key, so any slot will do. */
+/** STRING: the requests of a client within a second: see count.lua. No script combines it with other keys. */
 export function rateKeys(key: string): ScriptKeys<'rate'> {
   return new ScriptKeys('rate', { count: `sg:r:${key}` });
 }
 
 /**
- * The channel on which watchers are told of a user's events; `sharded` in a cluster. On a single server it keeps the name of
- * release 0.1.0, whose instances may run beside this one (docs/decisions/0016-cluster.md).
+ * The channel that notifies watchers of a user's events; `sharded` is true in a cluster. On a single server it has the
+ * same name as in release 0.1.0, whose instances may run beside this one (docs/decisions/0016-cluster.md).
  */
 export function userChannel(userId: string, sharded: boolean): string {
   return (sharded ? userKeys(userId).ofPartition.channelPrefix : 'sg:u:') + userId;
@@ -183,7 +183,7 @@ export function userOfChannel(channel: string): string {
   return channel.replace(/^sg:(?:u|\{\d+\}:c):/, '');
 }
 
-/** A channel like those of users that nobody listens on, because no user has such an id. */
+/** A channel of the same form as those of users, but without subscribers, because `.` is no id of a user. */
 export function probeChannel({ channelPrefix }: PartitionKeys, sharded: boolean): string {
   return `${sharded ? channelPrefix : 'sg:u:'}.`;
 }

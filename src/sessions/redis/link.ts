@@ -9,22 +9,22 @@ import { ClusterServers } from './cluster-servers.js';
 import { type Server, type Servers, SingleServer } from './servers.js';
 
 /**
- * How long a command may take before the store counts as unavailable. A viewer's player has a phase in hand to bridge
- * a short refusal with; a request that hangs helps nobody and piles up.
+ * How long a command may take before the store counts as unavailable. A player survives a short refusal, because it
+ * has a phase in its buffer. Requests that hang would only pile up.
  */
 const COMMAND_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 /**
- * A connection that owes replies and brings none for so many command time-outs is given up. A lost host closes nothing:
- * its connections stay open and swallow everything for a quarter of an hour, until the kernel gives up, while a failover
- * is done in seconds. By then nobody waits for any of the replies.
+ * A connection is closed if outstanding replies do not arrive within this many command time-outs. Connections to a
+ * lost host would stay open for a quarter of an hour, until the kernel gives up, but a failover takes only seconds. By
+ * then all outstanding commands have timed out.
  */
 const SILENT_FOR = 2;
 
-/** While a cluster moves a slot, its commands are sent again: the first time after this, later after up to ten times that. */
+/** The delay before commands of a slot that a cluster moves are first retried. It grows to ten times this value. */
 const MOVING_MS = 20;
 
-/** An entry of a stream: its id, then names and values in turn. */
+/** An entry of a stream: its id, and its field names and values alternately. */
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
 /** One argument in Redis's protocol. */
@@ -32,7 +32,7 @@ export function wireOf(argument: string | number): string {
   return `$${Buffer.byteLength(String(argument))}\r\n${argument}\r\n`;
 }
 
-/** A call of a script: `key` says which server it is for, `count` how many arguments `wire` holds in Redis's protocol. */
+/** A call of a script. `key` selects the server. `wire` contains `count` arguments, in Redis's protocol. */
 interface ScriptCall {
   /** For what is measured. */
   readonly name: string;
@@ -56,13 +56,14 @@ interface LinkMeter {
 const UNMETERED: LinkMeter = { started: () => 0, ended: () => undefined, failed: () => undefined };
 
 /**
- * The connection to Redis, as the rest of the store sees it. Each call rejects with StoreUnavailableError, whose message is
- * that of Redis if Redis refused the command. Commands of one turn of the event loop go out in one write.
+ * The connection to Redis, as the rest of the store sees it. Each call can reject with StoreUnavailableError. If Redis
+ * refused the command, the error has the message of Redis. Commands of one turn of the event loop are sent in one
+ * write.
  */
 export interface RedisLink {
   /** Whether messages are sharded: true in a cluster. */
   readonly sharded: boolean;
-  /** Runs a script by its hash; a server that does not know it gets the whole text, and has not run it before. */
+  /** Runs a script by its hash. A server that does not know the hash has run nothing, and gets the whole text. */
   run(call: ScriptCall): Promise<unknown>;
   get(key: string): Promise<string | null>;
   set(key: string, value: string): Promise<void>;
@@ -70,9 +71,9 @@ export interface RedisLink {
   hmget(key: string, fields: readonly string[]): Promise<(string | null)[]>;
   hdel(key: string, fields: readonly string[]): Promise<void>;
   xlen(stream: string): Promise<number>;
-  /** Entries from `from` on, `(id` for after it, at most `count`. */
+  /** The entries from the id `from` on, at most `count`. With `(` before the id, the entries after it. */
   xrange(stream: string, from: string, count?: number): Promise<StreamEntry[]>;
-  /** Makes a consumer the holder of these entries; `tries` sets how often each was given. */
+  /** Makes a consumer the owner of these entries. `tries` sets their delivery count. */
   xclaim(
     stream: string,
     group: string,
@@ -82,19 +83,19 @@ export interface RedisLink {
   ): Promise<void>;
   /** The time of the server that holds this key, in Unix milliseconds. */
   time(key: string): Promise<number>;
-  /** A section of INFO by name, of each server that answers; empty where the user may not ask for it. */
+  /** A section of INFO by name, from each server that answers; empty if the ACL user lacks the right. */
   info(section: string): Promise<readonly ReadonlyMap<string, string>[]>;
-  /** A name of the server that holds this key, to tell apart keys of different servers. */
+  /** The name of the server that holds this key. Keys of different servers have different names. */
   holderOf(key: string): string;
   /** How many servers have no connection now. */
   serversAway(): number;
-  /** Resolves when the connection is ready or failed for the first time: a service may start without its store. */
+  /** Resolves when the first attempt to connect has succeeded or failed. A service may start without its store. */
   attempted(): Promise<void>;
-  /** Calls back each time that a connection is ready, from now on, and soon if one is ready already. */
+  /** Calls `listener` each time that a connection becomes ready, and also soon if one is ready already. */
   onReady(listener: () => void): void;
   /** Opens a second connection, for messages. */
   subscribe(listeners: SubscriberListeners): Subscriber;
-  /** Waits for the replies that are due, then disconnects; subscribers are cut at once. */
+  /** Waits for outstanding replies, then disconnects. Subscribers are disconnected at once. */
   close(): Promise<void>;
 }
 
@@ -103,21 +104,21 @@ interface SubscriberListeners {
   readonly ready: () => void;
 }
 
-/** A connection for messages. Its commands wait for the connection; the main one logs that Redis is away. */
+/** A connection for messages. It queues commands until it is connected. Outages are logged by the main connection. */
 export interface Subscriber {
   subscribe(channels: readonly string[]): Promise<void>;
   unsubscribe(channel: string): void;
-  /** Opens each connection anew on which nothing comes back, as on one to a lost host. Never rejects. */
+  /** Reconnects each connection that does not answer a ping, such as one to a lost host. Never rejects. */
   reconnectSilent(): Promise<void>;
-  /** Disconnects at once: nobody waits for what it would still tell. */
+  /** Disconnects at once, without waiting for outstanding messages. */
   close(): void;
 }
 
-/** Errors of a server that is not the one to ask now: a replica after a failover, or one that still loads its data. */
+/** Errors of a server that cannot serve now: a replica after a failover, or a server that still loads its data. */
 const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
-/** Errors of a cluster whose slot is with another node, or on its way there. The command was not run. */
+/** Errors of a cluster node whose slot is on another node, or is being moved there. The command was not run. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN) /;
-/** Errors of a node that serves nothing now, because it sees too few of the others. */
+/** Errors of a cluster node that serves no commands now, because it reaches too few of the other nodes. */
 const OUT_OF_SERVICE = /^CLUSTERDOWN/;
 
 /** The error of a server that does not know a script by its hash. */
@@ -125,7 +126,7 @@ const UNKNOWN_SCRIPT = 'NOSCRIPT';
 /** Errors of a server that lets this service do nothing at all. */
 const NOT_US = /^(WRONGPASS|NOAUTH)/;
 
-/** Whether an error means that the server refused this command, rather than that it is away. */
+/** Whether the server refused this command. Otherwise the server is unavailable. */
 function isRefusal(error: Error): boolean {
   const { message } = error;
   return (
@@ -137,8 +138,8 @@ function isRefusal(error: Error): boolean {
 }
 
 /**
- * A link that fails fast: it never queues commands while offline and never repeats a script. `commandTimeoutMs` is longer
- * in tests that are not about time, since the machine that they run on may be busy.
+ * Opens a link that fails fast: it never queues commands while offline, and never repeats a script. Tests that are not
+ * about time pass a longer `commandTimeoutMs`, because their machine may be busy.
  */
 export function connectRedis(
   { url, username, password, isCluster = false }: RedisEndpoint,
@@ -156,9 +157,9 @@ export function connectRedis(
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENT_FOR * commandTimeoutMs,
     enableOfflineQueue: false,
-    // A command that was under way when the connection was lost has failed: it need not wait for its time-out.
+    // When the connection is lost, outstanding commands fail at once, before their time-out.
     maxRetriesPerRequest: 0,
-    // A script whose reply was lost may have run: sending it again would count a phase twice.
+    // A script whose reply was lost may have run. If it were sent again, it would count a phase twice.
     autoResendUnfulfilledCommands: false,
     // After a failover the old primary is a replica: reconnect to find the new one.
     reconnectOnError: (error) => NOT_NOW.test(error.message),
@@ -168,7 +169,7 @@ export function connectRedis(
   return new IoredisLink(new Kind(url, options, availability), commandTimeoutMs, meter);
 }
 
-/** What each of these gives; rejects when all are settled and any failed. */
+/** Resolves to all values. If any promise rejects, rejects when all are settled. */
 export async function allOf<T>(replies: readonly Promise<T>[]): Promise<T[]> {
   return (await Promise.allSettled(replies)).map((reply) => {
     if (reply.status === 'rejected') throw reply.reason;
@@ -262,7 +263,7 @@ class IoredisLink implements RedisLink {
   async info(section: string): Promise<readonly ReadonlyMap<string, string>[]> {
     const asked = this.servers.all().map(async ({ redis, availability }) => {
       const text = await redis.info(section).catch((error: Error) => {
-        // A right that no request needs.
+        // No request needs this right.
         if (error.message.startsWith('NOPERM')) return '';
         throw failureOf(error, availability);
       });
@@ -318,7 +319,7 @@ class IoredisLink implements RedisLink {
     const server = this.servers.of(key);
     try {
       const reply = await this.sendTo(server, made());
-      // Not after a command without a key: a node that is cut off from its cluster answers those.
+      // Only a command with a key proves this. A node that is cut off from its cluster answers commands without a key.
       server?.availability.works();
       return reply;
     } catch (error) {
@@ -364,7 +365,7 @@ class IoredisLink implements RedisLink {
   }
 }
 
-/** A refusal that `availability` does not explain in the log is logged with its request; that Redis is away is logged once. */
+/** The error for the caller. It is `announced` if the log has the reason, so that requests do not log it again. */
 function failureOf(cause: Error, availability?: Availability): StoreUnavailableError {
   if (!isRefusal(cause)) return unavailable(cause);
   const announced = availability?.refused(cause.message) ?? false;
@@ -376,9 +377,10 @@ function unavailable(cause: Error | undefined): StoreUnavailableError {
 }
 
 /**
- * Commands of one turn of the event loop go out in one write, because a write costs more than the command: it took a
- * tenth off the CPU of a renewal, and nearly a third off Redis's (docs/decisions/0004-hot-path.md). ioredis's own
- * auto-pipelining gained next to nothing. A reply waits for the end of the turn, a fraction of a millisecond.
+ * Sends the commands of one turn of the event loop in one write, because a write costs more than a command. This saves
+ * a tenth of the CPU of a renewal, and nearly a third of Redis's CPU (docs/decisions/0004-hot-path.md). The
+ * auto-pipelining of ioredis saves next to nothing. A command waits for the end of the turn, a fraction of a
+ * millisecond.
  */
 function writeTogether({ stream }: Redis): void {
   // Undefined before the first connection.
@@ -389,7 +391,7 @@ function writeTogether({ stream }: Redis): void {
   });
 }
 
-/** The connections for messages: one for each server on which somebody is watched, each opened when it is needed. */
+/** The connections for messages: one for each server that holds a subscribed channel. Each is opened on first use. */
 class SubscriberConnections {
   private readonly connections = new Map<string, Redis>();
   private closed = false;
@@ -405,16 +407,16 @@ class SubscriberConnections {
     });
   }
 
-  /** Rejects if any of the channels could not be subscribed to; the others are. */
+  /** Rejects if a channel could not be subscribed to. The other channels are subscribed to all the same. */
   async subscribe(channels: readonly string[]): Promise<void> {
     if (!this.servers.sharded) {
-      await told(this.connectionTo(channels[0]!)?.subscribe(...channels));
+      await done(this.connectionTo(channels[0]!)?.subscribe(...channels));
       return;
     }
-    // Channels of one slot at a time: a cluster refuses others.
+    // One command for each slot, because a cluster refuses channels of several slots in one command.
     const slots = Map.groupBy(channels, (channel) => keySlot(channel));
     await allOf(
-      [...slots.values()].map(async (ofSlot) => told(this.connectionTo(ofSlot[0]!)?.ssubscribe(...ofSlot))),
+      [...slots.values()].map(async (ofSlot) => done(this.connectionTo(ofSlot[0]!)?.ssubscribe(...ofSlot))),
     );
   }
 
@@ -444,19 +446,19 @@ class SubscriberConnections {
     return this.connections.get(server.name) ?? this.connect(server);
   }
 
-  /** Its commands wait for the connection; the one for commands logs that Redis is away. */
+  /** The new connection queues commands until it is ready. Outages are logged by the connection for commands. */
   private connect({ name, redis }: Server): Redis {
     const connection = redis.duplicate({ enableOfflineQueue: true, autoResubscribe: false });
     this.connections.set(name, connection);
     connection.on('error', () => undefined);
     connection.on(this.servers.sharded ? 'smessage' : 'message', this.listeners.message);
     connection.on('ready', this.listeners.ready);
-    // The slot of a channel went to another node.
+    // The slot of a channel has moved to another node.
     connection.on('moved', () => void this.servers.refresh());
     return connection;
   }
 
-  /** Closes the connections to nodes that hold nothing any more. */
+  /** Closes the connections to nodes that hold no slots any more. */
   private leaveFormer(): void {
     const names = new Set(this.servers.all().map(({ name }) => name));
     for (const [name, connection] of this.connections) {
@@ -467,7 +469,8 @@ class SubscriberConnections {
   }
 }
 
-async function told(reply: Promise<unknown> | undefined): Promise<void> {
+/** Waits for a reply. Rejects with StoreUnavailableError if it is an error, or if no server was asked. */
+async function done(reply: Promise<unknown> | undefined): Promise<void> {
   try {
     if (reply === undefined) throw new Error('no server holds the channel');
     await reply;
@@ -476,7 +479,7 @@ async function told(reply: Promise<unknown> | undefined): Promise<void> {
   }
 }
 
-/** What ioredis keeps to itself of a command, as of the version that is pinned. */
+/** The private members of a command of ioredis, in the pinned version. */
 interface Internals {
   isSettled: boolean;
   transformed: boolean;
@@ -490,13 +493,14 @@ interface Internals {
 }
 
 /**
- * A command that is garbage as soon as it is answered.
+ * A command that the garbage collector can free as soon as it is answered.
  *
- * V8 takes a function that is written as the value of a property (`this.reject = (err) => …`) for a method, which lives long,
- * and puts it where old objects are. ioredis writes one such for each command. It is dead a millisecond later, but stays
- * until the next collection of old objects, and so does all that it leads to, which is the request that waits for the
- * command: each collection of young objects has to carry them over, and takes ten times as long
- * (docs/decisions/0012-young-garbage.md). Here the same is written so that it stays young.
+ * V8 treats a function that is assigned to a property (`this.reject = (err) => …`) as a long-lived method, and
+ * allocates it in the old generation. ioredis creates one such function for each command. The function is garbage a
+ * millisecond later, but it stays until the next collection of the old generation, together with everything that it
+ * references, such as the request that waits for the command. So each collection of the young generation has to copy
+ * these objects, and takes ten times as long (docs/decisions/0012-young-garbage.md). This class creates the function
+ * in the young generation.
  */
 class ShortLivedCommand extends Command {}
 
@@ -509,13 +513,13 @@ const YOUNG: Pick<Internals, '_clearTimers'> & { initPromise(): void } & ThisTyp
     this.reject = rejecting(this, reject);
     this.promise = promise;
   },
-  // Without `delete`, which makes a dictionary of the object.
+  // Without the `delete` of ioredis, which would turn the object into a slow dictionary.
   _clearTimers() {
     clearTimeout(this._commandTimeoutTimer);
     this._commandTimeoutTimer = undefined;
   },
 };
-// Not in the class: its types call them private.
+// Not declared in the class, because the types of ioredis declare these members as private.
 Object.assign(ShortLivedCommand.prototype, YOUNG);
 
 function rejecting(command: Internals, reject: (error: Error) => void): Internals['reject'] {
@@ -526,7 +530,7 @@ function rejecting(command: Internals, reject: (error: Error) => void): Internal
   };
 }
 
-/** A command whose text in Redis's protocol is made already: most of a script's call is the same each time. */
+/** A command that is already encoded in Redis's protocol, because most of a script's call is the same each time. */
 class WiredCommand extends ShortLivedCommand {
   constructor(
     name: string,

@@ -1,18 +1,19 @@
 import { type ExpireAnswer } from './scripts/expire.js';
 
-/** What this instance saw of a partition in its last sweep of it. */
+/** What this instance saw in its last sweep of a partition. */
 interface Seen {
   readonly epoch: number;
   readonly sweptAt: number;
 }
 
-/** How a partition came back: without anything, or as it was some time ago. */
+/** How a partition came back: empty, or in an older state. */
 export type Loss = 'empty' | 'older';
 
 /**
- * Notices that Redis lost what it held: by a FLUSHALL, a restart without persistence, or a failover to a replica that had not
- * received the last writes. Each sweep reads the epoch of the partition, which is set once, and when the partition was swept
- * before. Neither changes back by itself. Of a loss that is shorter than the second between two sweeps, it may notice nothing.
+ * Detects that Redis lost data: by a FLUSHALL, a restart without persistence, or a failover to a replica that had not
+ * received the last writes. Each sweep reads the epoch of the partition, which is set once, and the time of the
+ * previous sweep. Without a loss, the epoch stays the same, and that time never goes back. A loss of less than the
+ * second between two sweeps may stay undetected.
  */
 export class Losses {
   private readonly seen = new Map<number, Seen>();
@@ -21,24 +22,24 @@ export class Losses {
 
   constructor(
     private readonly log: { error(message: string): void },
-    /** Counts partitions. */
+    /** Adds to the count of lost partitions. */
     private readonly count: (loss: Loss, partitions: number) => void,
   ) {}
 
-  /** Compares a sweep of a partition with the one that this instance did before. */
+  /** Compares a sweep of a partition with the previous one by this instance. */
   saw(partition: number, { epoch, sweptBefore, sweptAt }: ExpireAnswer): void {
     const last = this.seen.get(partition);
     this.seen.set(partition, { epoch, sweptAt });
     if (last === undefined) return;
     if (last.epoch !== epoch) this.find('empty');
-    // Where the clock was set back, a sweep may be earlier than the one before it.
+    // If the clock was set back, a sweep may be earlier than the previous one.
     else if (sweptBefore < last.sweptAt && sweptAt >= last.sweptAt) {
       this.find('older');
       this.oldestMs = Math.max(this.oldestMs, last.sweptAt - sweptBefore);
     }
   }
 
-  /** At the end of a sweep: logs and counts what it noticed. */
+  /** Logs and counts the losses that a sweep found. Call it at the end of the sweep. */
   report(): void {
     if (this.found.size === 0) return;
     const [empty, older] = [this.found.get('empty') ?? 0, this.found.get('older') ?? 0];

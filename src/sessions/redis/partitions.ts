@@ -1,13 +1,16 @@
 import { StoreUnavailableError } from '../session.repository.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys } from './keys.js';
 
-/** What the partitions answered, by partition, and those whose server is away. */
+/** The answers by partition, and the partitions whose server is unavailable. */
 interface Answers<T> {
   readonly given: ReadonlyMap<number, T>;
   readonly missing: readonly number[];
 }
 
-/** Asks every partition at once. Rejects if none answered, or if any refused; a server that is away costs its own only. */
+/**
+ * Asks all partitions at the same time. Rejects if none answered, or if one refused. If a server is unavailable, only
+ * its own partitions are missing.
+ */
 export async function askPartitions<T>(ask: (keys: PartitionKeys) => Promise<T>): Promise<Answers<T>> {
   const settled = await Promise.allSettled(
     ALL_PARTITIONS.map(async (partition) => ask(partitionKeys(partition))),
@@ -24,13 +27,13 @@ export async function askPartitions<T>(ask: (keys: PartitionKeys) => Promise<T>)
 }
 
 /**
- * Figures of all partitions. Those of a server that is away stay as they were: a sum without them would fall, and rise
- * again when it is back, which Prometheus reads as a restart.
+ * Figures of all partitions. While a server is unavailable, its partitions keep their last figures. Otherwise a sum
+ * would fall and rise again, which Prometheus takes for a restart of the counter.
  */
 export class LastFigures<T> {
   private readonly known = new Map<number, T>();
 
-  /** Rejects if none answered, or if one is missing that never answered this process. */
+  /** Rejects if no partition answered, or if one is missing that has never answered this process. */
   async ask(ask: (keys: PartitionKeys) => Promise<T>): Promise<readonly T[]> {
     const { given, missing } = await askPartitions(ask);
     for (const [partition, figures] of given) this.known.set(partition, figures);
@@ -39,7 +42,7 @@ export class LastFigures<T> {
   }
 }
 
-/** Whether an error means that the server is away, rather than that it refused. */
+/** Whether an error means that the server did not answer. Otherwise the server refused the command. */
 export function isAway(error: unknown): boolean {
   return error instanceof StoreUnavailableError && error.away;
 }

@@ -22,20 +22,20 @@ import { type UnreadableValues } from './unreadable.js';
 
 /** GROUP of group.lua. */
 export const GROUP = 'callbacks';
-/** An instance that said nothing for so long is taken for dead: what it has goes to another. */
+/** An instance that gave no sign of life for this long counts as dead. Another one takes over its events. */
 const SILENCE_MS = 20_000;
-/** Unsettled of one partition; of all of them far more than an instance has hands for, as they fill unevenly. */
+/** Unsettled events per partition. In all partitions this is far more than an instance delivers at the same time. */
 const ROOM_PER_PARTITION = 256;
-/** How many partitions are asked at once. */
+/** How many partitions are asked at the same time. */
 const WIDTH = 32;
-/** A partition; with all of them 100,000. */
+/** Per partition; about 100,000 in all. */
 const MAX_DEAD_LETTERS = 400;
-/** How many dead letters one call puts back. */
+/** How many dead letters one call puts back at most. */
 const MAX_REPLAYED = 1_000;
 
-/** The outbox of one receiver: a stream for each partition, read by one consumer group. take.lua says how order is kept. */
+/** The outbox of one receiver: a stream for each partition, read by one consumer group. take.lua keeps the order. */
 export class RedisCallbackOutbox extends CallbackOutbox {
-  /** The name of this instance in the consumer group; a process that starts anew has another. */
+  /** The name of this instance in the consumer group. Each process has a new one. */
   private readonly consumer = randomUUID();
   /** The entries of each partition that this instance has taken and not settled. */
   private readonly unsettled = new Map<number, Set<string>>();
@@ -65,7 +65,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   override async take(room: number): Promise<OutboxEntry[]> {
     const first = Math.floor(Math.random() * PARTITIONS);
     const entries: OutboxEntry[] = [];
-    /** The servers that did not answer in this round: nobody waits for them a second time. */
+    /** The servers that did not answer in this call. They are not asked again, which would take another time-out. */
     const silent = new Set<string>();
     let failure: unknown;
     let answered = false;
@@ -84,7 +84,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
         failure = some.reason;
         if (isAway(some.reason)) silent.add(this.holderOf(asked[index]!));
       }
-      // What was given must be delivered, whatever failed beside it; the next call meets the failure again.
+      // Taken events must be delivered, even if other partitions failed. The next call meets the failure again.
       if (failure !== undefined && !isAway(failure)) break;
     }
     if (failure !== undefined && entries.length === 0 && !(answered && isAway(failure))) throw failure;
@@ -101,7 +101,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
 
   override async failed({ userId, id }: SessionEvent, tries: number): Promise<void> {
     const { outbox } = this.keysOf(partitionOf(userId));
-    // As often as it was given, the try to come included: see take.lua.
+    // The delivery count includes the next try: see take.lua.
     await this.link.xclaim(outbox, GROUP, this.consumer, [id], tries + 1);
   }
 
@@ -110,7 +110,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     await allOf(
       holding.map(async ([partition, ids]) =>
         this.link.xclaim(this.keysOf(partition).outbox, GROUP, this.consumer, [...ids]).catch(
-          // A Redis that lost everything has nothing to claim; what was taken is delivered all the same.
+          // A Redis that lost its data has nothing to claim. The taken events are delivered all the same.
           (error: Error) => {
             if (!error.message.startsWith('NOGROUP')) throw error;
           },
@@ -137,7 +137,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return letters;
   }
 
-  /** One partition after the other: there may be very many, and requests want their turn. */
+  /** Handles one partition after the other: there may be very many letters, and requests must run in between. */
   override async replay(
     messageIds: readonly string[] | undefined,
   ): Promise<{ replayed: number; more: boolean }> {
@@ -212,7 +212,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return undefined;
   }
 
-  /** An event that cannot be read must not hold up the others. If Redis fails here, the next look finds it again. */
+  /** Sets an unreadable event aside, so that it does not block others. If Redis fails here, a later call does it. */
   private async setAside(
     keys: OutboxKeys,
     stream: 'outbox' | 'dead_letters',
@@ -241,7 +241,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
     return this.link.holderOf(this.keysOf(partition).state);
   }
 
-  /** Without those of a server that is away. */
+  /** The keys of all partitions with dead letters, without those of a server that is unavailable. */
   private async withDeadLetters(): Promise<OutboxKeys[]> {
     const { given } = await askPartitions(({ partition }) =>
       this.link.xlen(this.keysOf(partition).deadLetters),

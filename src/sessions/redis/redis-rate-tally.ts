@@ -2,10 +2,10 @@ import { RateTally } from '../../http/rate-limits.js';
 import { type ScriptRunner } from './script.js';
 import { count } from './scripts/count.js';
 
-/** Longer than the second that is counted, by what the clocks of instances may differ. */
+/** How long a count is kept. It is longer than the counted second, because the clocks of instances may differ. */
 const KEEP_MS = 2_000;
 
-/** Counts that all instances share. Without Redis there are none: nobody is refused for that. */
+/** Counts of requests that all instances share. Without Redis there are none, and no request is refused for that. */
 export class RedisRateTally extends RateTally {
   private failed = false;
 

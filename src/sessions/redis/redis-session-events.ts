@@ -6,32 +6,32 @@ import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, type Subscriber } from './link.js';
 import { type UnreadableValues } from './unreadable.js';
 
-/** MAX_SEEN of events.lua: a ring that is shorter has lost nothing. */
+/** MAX_SEEN of events.lua. A ring with fewer entries has not dropped any. */
 export const KEPT_EVENTS = 256;
 const BEFORE_ALL = '0-0';
-/** How soon a look is repeated that failed. */
+/** The delay before a failed read of the ring is repeated. */
 const RETRY_MS = 1_000;
 
 interface Watcher {
   readonly listener: (event: SessionEvent) => void;
-  /** The last event that it was told; undefined until it is known where it begins. */
+  /** The id of the last event that the listener got; undefined until its start is known. */
   last: string | undefined;
 }
 
-/** What this process knows of a partition that somebody watches. */
+/** The state of a partition that has watchers. */
 interface Watched {
   readonly users: Map<string, Set<Watcher>>;
-  /** The last event of its ring that everybody has been told who watches. */
+  /** The id of the last event of the ring that all watchers have got. */
   cursor: string;
-  /** The look that is under way, and whether another is to follow. */
+  /** The read of the ring that is in progress, and whether another one must follow. */
   looking: Promise<void> | undefined;
   again: boolean;
 }
 
 /**
- * Live events: a message on the user's channel says that there is something new, and the partition's ring is read from
- * where this process has read it before. What a message says is not believed, and a message that was lost does not
- * matter: the next look, at the latest that of `refresh`, finds all that is new.
+ * Live events. A message on the user's channel says that there is a new event. This process then reads the ring of the
+ * partition, from the position that it has reached before. It does not trust the content of a message. A lost message
+ * does no harm: the next read of the ring, at the latest by `refresh`, finds all new events.
  */
 export class RedisSessionEvents extends SessionEvents implements OnApplicationShutdown {
   private readonly partitions = new Map<number, Watched>();
@@ -45,7 +45,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     super();
   }
 
-  /** Disconnected, not quit: nobody waits for what it would still tell. */
+  /** Disconnects at once, without waiting for outstanding messages. */
   onApplicationShutdown(): void {
     this.subscriber?.close();
     this.partitions.clear();
@@ -63,7 +63,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     };
     try {
       await this.connectSubscriber().subscribe([this.channelOf(userId)]);
-      // Whatever happens from here on is in a message, or in the ring that is read now.
+      // Each event from here on has a message, or is in the ring that is read now.
       const entries = await this.readRing(partitionOf(userId), BEFORE_ALL);
       const newest = entries.at(-1)?.[0] ?? BEFORE_ALL;
       watcher.last = newest;
@@ -72,7 +72,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       const reachesBack = entries.length < KEPT_EVENTS || !isAfter(entries[0]![0], after);
       return {
         missed: this.eventsOf(userId, entries).filter(({ id }) => isAfter(id, after)),
-        // An id that is yet to come is one of another life of this Redis.
+        // An id later than the newest one is from before Redis lost its data.
         complete: reachesBack && !isAfter(after, newest),
         position: newest,
         stop,
@@ -115,7 +115,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     this.subscriber?.unsubscribe(this.channelOf(userId));
   }
 
-  /** The first who watches a partition has nothing behind them. */
+  /** The first watcher of a partition starts at its newest event. */
   private advance(userId: string, newest: string): void {
     const watched = this.partitions.get(partitionOf(userId));
     if (watched?.cursor === BEFORE_ALL) watched.cursor = newest;
@@ -140,7 +140,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     await this.refresh();
   }
 
-  /** Reads what is new in a partition and tells it; one look at a time, and another where one was asked for meanwhile. */
+  /** Delivers the new events of a partition. One read runs at a time; a call meanwhile makes another follow. */
   private async look(partition: number): Promise<void> {
     const watched = this.partitions.get(partition);
     if (!watched) return;
@@ -148,18 +148,18 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       watched.again = true;
       return watched.looking;
     }
-    watched.looking = this.tellNew(partition, watched).finally(() => {
+    watched.looking = this.deliverNew(partition, watched).finally(() => {
       watched.looking = undefined;
     });
     return watched.looking;
   }
 
-  private async tellNew(partition: number, watched: Watched): Promise<void> {
+  private async deliverNew(partition: number, watched: Watched): Promise<void> {
     do {
       watched.again = false;
       try {
         const entries = await this.readRing(partition, watched.cursor);
-        for (const event of this.read(entries)) this.tell(watched, event);
+        for (const event of this.read(entries)) this.deliver(watched, event);
         watched.cursor = entries.at(-1)?.[0] ?? watched.cursor;
       } catch {
         setTimeout(() => void this.look(partition), RETRY_MS).unref();
@@ -168,9 +168,9 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     } while (watched.again);
   }
 
-  private tell({ users }: Watched, event: SessionEvent): void {
+  private deliver({ users }: Watched, event: SessionEvent): void {
     for (const watcher of users.get(event.userId) ?? []) {
-      // One that does not know where it begins yet reads the ring itself.
+      // A watcher whose start is not known yet reads the ring itself.
       if (watcher.last === undefined || !isAfter(event.id, watcher.last)) continue;
       watcher.last = event.id;
       watcher.listener(event);
@@ -185,7 +185,7 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
     return this.read(entries).filter((event) => event.userId === userId);
   }
 
-  /** Without those that cannot be read, which the ring soon forgets. */
+  /** The events of these entries, without unreadable ones, which the ring soon drops. */
   private read(entries: readonly StreamEntry[]): SessionEvent[] {
     return entries.flatMap((entry) => {
       const event = readEvent(entry, this.policy);

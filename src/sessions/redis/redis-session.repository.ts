@@ -44,10 +44,11 @@ import { withdraw } from './scripts/withdraw.js';
 import { type UnreadableValues } from './unreadable.js';
 
 /**
- * A sweep first asks every partition for a little, many at once: Redis runs what comes in one go without a pause, and
- * these together hold it up for less than a millisecond. From the first that has more on, it goes by steps, one at a
- * time, so that requests get in between: in a backlog all would have something to claim, and sixteen at once were felt
- * by one request in fifty. A step takes Redis half a millisecond, and a fifth of one where it shares Redis with viewers.
+ * A sweep starts with short steps, on many partitions at the same time. Redis runs the commands of one write without a
+ * pause, and these steps together block it for less than a millisecond. From the first partition on that has more to
+ * claim, the sweep runs one step at a time, so that requests get through in between. In a backlog all partitions have
+ * something to claim, and sixteen steps at once delayed one request in fifty. A step takes Redis half a millisecond,
+ * or a fifth of one in a shared sweep, which runs beside viewers.
  */
 const FIRST_WIDTH = 16;
 const FIRST_USERS = 4;
@@ -61,7 +62,7 @@ export const REST_MS = 800;
 const PAUSE_FIELDS = ['pause', 'pause_since', 'pause_by', 'pause_until'] as const;
 const LEDGER_FIELDS = ['started', 'expired', 'ended', 'undone', 'unreadable'] as const;
 
-/** The same rule as one atomic script per verb, on the clock of the Redis server that has the user. */
+/** The Redis store: one atomic script for each method, on the clock of the Redis server that holds the user. */
 export class RedisSessionRepository extends SessionRepository implements OnModuleInit, OnApplicationShutdown {
   private readonly figures = new LastFigures<readonly (string | null)[]>();
   private checking: Promise<'ok' | 'degraded'> | undefined;
@@ -86,7 +87,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     this.link.onReady(() => void this.inspect());
   }
 
-  /** Last of all: the server has drained, so that every confirmation is on its way already. */
+  /** Runs last: the HTTP server has drained, so all confirmations were sent already. */
   async onApplicationShutdown(): Promise<void> {
     this.layouts.stop();
     await this.link.close();
@@ -147,8 +148,9 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   /**
-   * Starts at a random partition, so that sweepers of many instances meet seldom; where they meet, one claims. A server that
-   * does not answer is not asked again in this sweep, so that those of the others are swept in time.
+   * Starts at a random partition, so that sweeps of several instances seldom meet. Where they meet, one claims. A
+   * server that does not answer is not asked again in this sweep, so that the partitions of other servers are swept in
+   * time.
    */
   override async expireIdle({ maxSessions, signal, shared = false }: SweepOptions): Promise<SweepResult> {
     const first = Math.floor(Math.random() * ALL_PARTITIONS.length);
@@ -160,7 +162,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     let isPaused = false;
     let held = false;
     const stopped = (): boolean => expired >= maxSessions || signal?.aborted === true;
-    /** Asks these and gives those that have more to claim now. */
+    /** Runs one step on each of these partitions. Returns those that have more to claim now. */
     const step = async (asked: readonly PartitionKeys[], users: number): Promise<PartitionKeys[]> => {
       const answers = await this.expireSome(asked, users, silent);
       for (const answer of answers) {
@@ -172,7 +174,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       return asked.filter((_, at) => answers[at]?.more === 'now');
     };
     let rested = 0;
-    /** Other work gets in between as well; and where nobody waits for the sweep and it claims much, as much as it likes. */
+    /** Lets other work run between two steps. A shared sweep that claims much also sleeps: no caller waits for it. */
     const giveWay = async (): Promise<void> => {
       if (!shared || expired - rested < REST_AFTER) return nextTurn();
       rested = expired;
@@ -203,7 +205,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     return missing.length === 0;
   }
 
-  /** Any partition tells: a pause that Redis lost half of is one still, until it is resumed. */
+  /** The pause of any partition: if Redis lost the pause of some, it still counts until sweeps are resumed. */
   override async expiryPause(): Promise<Pause | undefined> {
     const { given } = await askPartitions((keys) => paused(this.scripts, keys, this.now()));
     const pauses = [...given.values()].filter((one) => one !== undefined);
@@ -224,7 +226,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     };
   }
 
-  /** Callers at the same time share one look: anybody may ask for the readiness. */
+  /** Concurrent calls share one check, because every client may ask for the readiness. */
   override async check(): Promise<'ok' | 'degraded'> {
     this.checking ??= this.tryOut().finally(() => {
       this.checking = undefined;
@@ -234,14 +236,17 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
 
   override async mayEvict(): Promise<boolean> {
     const memories = await this.link.info('memory');
-    // The other policies drop only keys that expire, and sessions are none.
+    // The other policies drop only keys with an expiry, and the keys of sessions have none.
     return memories.some(
       (memory) =>
         memory.get('maxmemory') !== '0' && memory.get('maxmemory_policy')?.startsWith('allkeys') === true,
     );
   }
 
-  /** Probes the first and the last partition of each server: no single node of a cluster has both of all partitions. */
+  /**
+   * Probes the first and the last partition of each server. No single node of a cluster holds the first and the last
+   * of all partitions. So the check also fails if such a node is configured as the only server.
+   */
   private async tryOut(): Promise<'ok' | 'degraded'> {
     const asked = this.byServer(ALL_PARTITIONS.map(partitionKeys)).map(async (held) => {
       const ends = [...new Set([held[0]!, held.at(-1)!])];
@@ -263,7 +268,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     return 'ok';
   }
 
-  /** Has the log say what is wrong with this Redis before a request meets it. */
+  /** Logs problems of this Redis before requests meet them. */
   private async inspect(): Promise<void> {
     await this.check().catch(() => undefined);
     const mayEvict = await this.mayEvict().catch(() => false);
@@ -279,7 +284,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     return [...Map.groupBy(partitions, ({ state }) => this.link.holderOf(state)).values()];
   }
 
-  /** Without those that anybody swept to the end just now: to ask is a quarter of the work of a sweep. */
+  /** The partitions that no instance has just swept completely. To read this costs a quarter of a sweep. */
   private async leaveResting(
     partitions: readonly PartitionKeys[],
     silent: SilentServers,
@@ -289,14 +294,14 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       this.byServer(partitions).map(async (held) => {
         const [one] = held;
         try {
-          // The clock of the server that wrote the rests: clocks of different servers may differ.
+          // Use the clock of the server that wrote the rests, because the clocks of servers may differ.
           const [now, rests] = await Promise.all([
             this.clock.storeNow() ?? this.link.time(one!.state),
             Promise.all(held.map(({ state }) => this.link.hget(state, 'rest'))),
           ]);
           for (const [at, keys] of held.entries()) {
             const left = Number(rests[at]) - now;
-            // A clock that was set back must not make a rest of hours.
+            // If the clock was set back, a rest must not last for hours.
             if (left > 0 && left <= REST_MS) resting.add(keys);
           }
         } catch (error) {
@@ -308,8 +313,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   /**
-   * One step of each of these partitions. One that Redis refuses, because a key of it has a wrong type, is logged and gives
-   * undefined: it must not hold up the others. So do those of a server that does not answer.
+   * Runs one step on each of these partitions. The answer is undefined if a key of the partition has a wrong type,
+   * which is logged, or if its server does not answer. Neither blocks the other partitions.
    */
   private async expireSome(
     partitions: readonly PartitionKeys[],
@@ -337,7 +342,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     });
   }
 
-  /** '' leaves the time to the server. */
+  /** '' makes the Redis server read its own clock. */
   private now(): number | '' {
     return this.clock.storeNow() ?? '';
   }
@@ -362,7 +367,7 @@ class SilentServers {
     return this.failures.size > 0 && this.failures.has(this.link.holderOf(state));
   }
 
-  /** Throws what is not the failure of a server that is away. */
+  /** Notes a server that did not answer. Throws every other failure. */
   failed({ state }: PartitionKeys, reason: unknown): void {
     if (!isAway(reason)) throw reason;
     this.failures.set(this.link.holderOf(state), reason);

@@ -35,7 +35,8 @@ export function openRedisStore(
 ): RedisStore {
   const { log } = availability;
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
-  // Until it is decided whether others can read the newest layout, the older one is written. No older release ran on a cluster.
+  // The older layout is written until it is known that all instances can read the newest. On a cluster, no older
+  // release has run.
   const scripts = new ScriptRunner(link, { policy, subscriptions, layout: layout ?? (link.sharded ? 2 : 1) });
   const unreadable = new UnreadableValues(log);
   const losses = new Losses(log, countLoss);

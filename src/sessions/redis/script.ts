@@ -9,20 +9,20 @@ import { type RedisLink, wireOf } from './link.js';
 import { type Layout } from './layout/layout.js';
 
 /**
- * A Lua script and how it is called. Each is a pair of files under scripts/: the Lua, whose first lines name its KEYS and
- * ARGV, and a function that takes the same by name and returns what it answered as a type of ours.
+ * A Lua script and its interface. Each script is a pair of files in scripts/. The Lua file names its KEYS and ARGV in
+ * the first lines. The TypeScript file has a function that takes the same arguments by name and returns a typed reply.
  */
 export interface Script<S extends string = string, A extends string = string> {
   readonly name: string;
-  /** What it is about, which says what keys it is given. */
+  /** What the script is about. This determines its keys. */
   readonly subject: S;
   /** The names of its arguments, in the order of its ARGV. */
   readonly args: readonly A[];
-  /** A full Redis gets it once more, with FULL: then it goes on with what Redis holds already. */
+  /** True if a full Redis runs it again with FULL, in which case it only continues sessions that have a record. */
   readonly goesOnWhenFull?: true;
 }
 
-/** Every script; filled as the files that define one are loaded. */
+/** All scripts. Each file that defines one adds it when it is loaded. */
 const SCRIPTS = new Map<string, Script>();
 
 export function defineScript<const S extends ScriptKeys['subject'], const A extends string>(
@@ -36,18 +36,18 @@ export function allScripts(): readonly Script[] {
   return [...SCRIPTS.values()];
 }
 
-/** What is the same in each call of a process. It is part of the script's text, so that it costs nothing in a call. */
+/** Values that never change in a process. They are part of a script's text, so that calls do not carry them. */
 export interface ScriptConstants {
   readonly policy: Omit<Policy, 'quota'>;
   /** The receivers of callbacks, each with an outbox. */
   readonly subscriptions: readonly Subscription[];
-  /** The layout that is written. */
+  /** The layout in which values are written. */
   readonly layout: Layout;
   /** Whether messages are sharded, as in a cluster. */
   readonly sharded?: boolean;
 }
 
-/** The text of a script with all that it includes, and its constants first. `full`: for a Redis whose memory is full. */
+/** The text of a script: its constants, then its file with all includes. `full`: for a Redis whose memory is full. */
 export function assembleScript(
   name: string,
   { policy, subscriptions, layout, sharded = false }: ScriptConstants,
@@ -56,7 +56,7 @@ export function assembleScript(
   const body = include(`scripts/${name}`, layout);
   const flags = full ? 'allow-oom' : /^-- Flags +([a-z-]+)/m.exec(body)?.[1];
   const constants = [
-    // How many arguments have a name: those after them are a list.
+    // The number of named arguments. The arguments after them are a list.
     SCRIPTS.get(name)!.args.length,
     policy.expireAfterMs,
     policy.leaseMs,
@@ -69,22 +69,22 @@ export function assembleScript(
     full,
     sharded,
   ];
-  // The shebang makes Redis Cluster refuse a key of another slot, rather than answer from an empty one. It also makes a
-  // full Redis refuse the script, unless its flags say otherwise.
+  // Because of the shebang, Redis Cluster refuses a key of another slot and does not treat it as empty. Also because
+  // of it, a full Redis refuses the script unless its flags allow it.
   return (
     `#!lua${flags === undefined ? '' : ` flags=${flags}`}\n` +
     `local NAMED, TTL, LEASE, X, MAX_PAUSE, MAX_AHEAD, PACED_AHEAD, LAYOUT, OUTBOXES, FULL, SHARDED = ${constants.join(', ')}\n${body}`
   );
 }
 
-/** For OUTBOXES of bounds.lua: what the key of the outbox ends in, and the types of its events. */
+/** A receiver in OUTBOXES of events.lua: the suffix of the key of its outbox, and the types of its events. */
 function outboxText({ receiver, events }: Subscription): string {
   const suffix = receiver === 'default' ? '' : `:${receiver}`;
   const types = events.map((type) => type.replace('session.', ''));
   return types.length === 0 ? '' : `${suffix} ${types.join(' ')} ;`;
 }
 
-/** A file, or one section of it, with what it includes in turn. LAYOUT in a name stands for the layout that is written. */
+/** A file, or one section of it, with all includes. LAYOUT in a file name stands for the layout that is written. */
 function include(file: string, layout: Layout, section?: string): string {
   const whole = readFileSync(join(__dirname, `${file}.lua`), 'utf8');
   const text =
@@ -106,7 +106,7 @@ interface ScriptText {
   readonly sha: string;
 }
 
-/** Calls the scripts of one process: with its constants, on its connection. */
+/** Runs the scripts of one process, with its constants and on its connection. */
 export class ScriptRunner {
   private readonly assembled = new Map<Script, ScriptText>();
   private readonly assembledForFull = new Map<Script, ScriptText>();
@@ -120,7 +120,7 @@ export class ScriptRunner {
     return this.constants.layout;
   }
 
-  /** From now on this layout is written. */
+  /** Sets the layout in which values are written from now on. */
   write(layout: Layout): void {
     if (layout === this.constants.layout) return;
     this.constants = { ...this.constants, layout };
@@ -128,7 +128,7 @@ export class ScriptRunner {
     this.assembledForFull.clear();
   }
 
-  /** `more`: what follows the named arguments. The reply is as Redis gave it; whoever defines a script knows its type. */
+  /** `more`: the arguments after the named ones. Returns the raw reply; the file of the script knows its type. */
   async run<S extends ScriptKeys['subject'], A extends string>(
     script: Script<S, A>,
     keys: ScriptKeys<S>,
@@ -146,7 +146,7 @@ export class ScriptRunner {
     try {
       return await call(false);
     } catch (error) {
-      // Redis has looked at the memory before it ran anything of the script.
+      // Redis checks its memory before it runs a script, so nothing of the script has run yet.
       if (script.goesOnWhenFull && error instanceof StoreUnavailableError && error.message.startsWith('OOM'))
         return call(true);
       throw error;

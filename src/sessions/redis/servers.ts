@@ -1,9 +1,9 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { type Availability } from './availability.js';
 
-/** A Redis server, the connection to it, and what the log says of it. */
+/** A Redis server, the connection to it, and the log of its outages and faults. */
 export interface Server {
-  /** Its host and port in a cluster; the empty text for the only server there is. */
+  /** Its host and port in a cluster; empty if there is only one server. */
   readonly name: string;
   readonly redis: Redis;
   readonly availability: Availability;
@@ -11,24 +11,24 @@ export interface Server {
 
 /** The servers that together hold all keys: one server, or the primaries of a cluster. */
 export interface Servers {
-  /** Whether these are the nodes of a cluster, where a message goes to the watchers on one node only. */
+  /** True for the nodes of a cluster, where a message reaches only the subscribers of one node. */
   readonly sharded: boolean;
-  /** The server that holds a key; undefined while that is not known. */
+  /** The server that holds a key; undefined while it is unknown. */
   of(key: string): Server | undefined;
   all(): readonly Server[];
-  /** Asks who holds what, because `suspect` failed or holds something else. Never rejects. */
+  /** Reads the slots of all nodes again, because `suspect` failed or does not hold a key. Never rejects. */
   refresh(suspect?: Server): Promise<void>;
-  /** Resolves when each connection is ready or failed for the first time. */
+  /** Resolves when the first attempt of each connection has succeeded or failed. */
   attempted(): Promise<void>;
-  /** Calls back each time that a connection is ready, from now on, and soon if one is ready already. */
+  /** Calls `listener` each time that a connection becomes ready, and also soon if one is ready already. */
   onReady(listener: () => void): void;
-  /** Calls back each time that keys have another server than before. */
+  /** Calls `listener` each time that keys have moved to another server. */
   onMoved(listener: () => void): void;
-  /** Waits for the replies that are due, then disconnects. */
+  /** Waits for outstanding replies, then disconnects. */
   close(): Promise<void>;
 }
 
-/** Opens a connection whose losses the log tells. */
+/** Opens a connection, and reports its losses to `availability`. */
 export function openServer(
   name: string,
   url: string,
@@ -39,14 +39,14 @@ export function openServer(
   redis.on('error', (error: Error & { code?: string }) => {
     availability.lost(error.code ?? error.message);
   });
-  // Not `close`, which tells of an orderly end as well.
+  // Not `close`, which an orderly end emits as well.
   redis.on('reconnecting', () => {
     availability.lost('the connection was lost');
   });
   return { name, redis, availability };
 }
 
-/** Resolves when a connection is ready, or failed. */
+/** Resolves when a connection is ready, or has failed. */
 export async function attempted(redis: Redis): Promise<void> {
   if (redis.status === 'ready') return;
   await new Promise<void>((resolve) => {
@@ -55,7 +55,7 @@ export async function attempted(redis: Redis): Promise<void> {
   });
 }
 
-/** Closes a connection when it has brought the replies that are due. */
+/** Closes a connection when its outstanding replies have arrived. */
 export async function quit(redis: Redis): Promise<void> {
   await redis.quit().catch(() => redis.disconnect());
 }
@@ -77,7 +77,7 @@ export class SingleServer implements Servers {
   }
 
   async refresh(): Promise<void> {
-    // There is no other.
+    // The only server holds all keys.
   }
 
   async attempted(): Promise<void> {
@@ -91,7 +91,7 @@ export class SingleServer implements Servers {
   }
 
   onMoved(): void {
-    // Nothing moves.
+    // Keys never move.
   }
 
   async close(): Promise<void> {

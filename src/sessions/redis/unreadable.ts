@@ -5,7 +5,7 @@ export class UnreadableValues {
 
   constructor(private readonly log: { error(message: string): void }) {}
 
-  /** A look at a partition: how many were set aside by this process just now, and by anybody so far. */
+  /** A sweep of a partition set `now` values aside, and all instances so far `total`. */
   saw(partition: number, now: number, total: number): void {
     const before = this.totals.get(partition) ?? total;
     this.totals.set(partition, total);

@@ -1,11 +1,11 @@
 import { type Replacement } from '../../admission.js';
 import { type Device } from '../../device.js';
 
-/** Devices as the store keeps them: JSON, '' for none. Scripts decode it only where they compare devices. */
+/** A device as the store keeps it: JSON, or '' for none. Scripts decode it only to compare devices. */
 export function deviceText(device: Device | undefined): string {
   if (device === undefined) return '';
   const { id, name, type, shared } = device;
-  // Always in this order: the same device has the same text.
+  // The fields are always in this order, so that equal devices have equal texts.
   return JSON.stringify({ id, name, type, shared });
 }
 
@@ -13,7 +13,7 @@ export function readDevice(text: string): Device | undefined {
   return text === '' ? undefined : (JSON.parse(text) as Device);
 }
 
-/** Of `replaced_by`, as admit.lua writes it; undefined where nothing replaced the session, or the store does not know. */
+/** Reads `replaced_by` of admit.lua; undefined if no session replaced this one, or if the store does not know it. */
 export function readReplacement(text: string): Replacement | undefined {
   return text === '' ? undefined : replacementOf(JSON.parse(text) as StoredReplacement);
 }

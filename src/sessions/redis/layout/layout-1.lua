@@ -1,16 +1,17 @@
--- Layout 1, of release 0.1.0: records in a row, big-endian, without a word about their layout. The first byte of a value is
--- 0 (an ended record) or the first byte of an instant, 0x20 and more from 2024 on: a later layout begins with a byte
--- between.
+-- Layout 1, of release 0.1.0: consecutive records, big-endian, without a byte that names the layout. The first byte of
+-- a value is 0 (an ended record) or the first byte of an instant, which is 0x20 or more from 2024 on. Later layouts
+-- begin with a byte between these two.
 --   5  started   ms since EPOCH: when it was admitted (ended: 0)
 --   5  active    ms since EPOCH: last activity        (ended: when it ended)
 --   4  phase     the phase issued last                (ended: 0)
---   2  version   counts what happened to it           (ended: 0)
+--   2  version   counts the changes of the session    (ended: 0)
 --   4  paused    2 bits: status; 30 bits: ms from its last phase to its last activity
 --   *  id        session id, its length before it
 --   *  stream    stream id, its length before it      (ended: the reason)
--- It has no place for the limit, the phases handed out ahead, the time left to play, the device and the client of a session,
--- none for the session that replaced another, and none for the subject of a user: what is written in layout 1 loses them.
--- A session that is read from it has one phase and X to play, which makes it due when release 0.1.0 says.
+-- Layout 1 cannot store the limit, the phases handed out ahead, the time left to play, the device and the client of a
+-- session, nor the session that replaced another, nor the subject of a user. Records lose these when they are written
+-- in layout 1. A session that is read from layout 1 has one phase and X left to play, so that it is due at the same
+-- instant as in release 0.1.0.
 
 -- @section read
 local FRAME_1 = '>I5I5I4I2I4Bc0Bc0'
@@ -38,7 +39,7 @@ local function read_1(value)
 end
 
 -- @section write
--- A phase of more than four bytes, which release 0.1.0 does not know, is cut to the greatest that fits.
+-- Release 0.1.0 knows no phase of more than four bytes. Such a phase is written as the greatest number that fits.
 local function pack(r)
   return struct.pack(FRAME_1, math.max(0, r.started - EPOCH), r.active - EPOCH, math.min(r.phase, 4294967295), r.version,
     r.status * STATUS_1 + r.paused, #r.id, r.id, #r.stream, r.stream)
@@ -49,7 +50,7 @@ local function head()
 end
 
 -- @section event
--- An event is a text of words with spaces between, under the field name `e`:
+-- An event is a text of words that are separated by spaces. Its field name is `e`:
 --   type at user session stream started active phase version reason|-
 local EVENT_FIELD = 'e'
 

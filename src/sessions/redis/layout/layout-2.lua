@@ -1,10 +1,10 @@
--- Layout 2: one byte that names the layout, then records in a row, big-endian.
+-- Layout 2: one byte that names the layout, then consecutive records, big-endian.
 --   1  layout        4 low bits: 2; bit 4: the subject of the user follows, its length (1 byte) before it
 --   4  status        2 bits: status; 27 bits: ms from its last phase to its last activity; 3 bits: WIDE, CLIENT, EXTRA
 --   5  started       ms since EPOCH: when it was admitted                  (ended: 0)
 --   5  active        ms since EPOCH: last activity                         (ended: when it ended)
 --   4  phase         the phase issued last, its 32 low bits                (ended: 0)
---   2  version       counts what happened to it                            (ended: 0)
+--   2  version       counts the changes of the session                     (ended: 0)
 --   6  10 bits: the limit that it was last admitted at, 0 if unknown; 4 bits: phases handed out ahead; 4 bits: phases
 --      handed out in a row; 30 bits: ms to play after `active`         (ended: 0)
 --   *  id            session id, its length (1 byte) before it
@@ -13,7 +13,7 @@
 --   *  client        CLIENT: a text, its length (1 byte) before it
 --   *  extra         EXTRA: JSON, its length (2 bytes) before it: the device of a session, or of an ended one the session
 --                    that replaced it
--- A session takes 6 bytes more than in layout 1, and a user 1.
+-- A session takes 6 bytes more than in layout 1, and a user takes 1 byte more.
 
 -- @section read
 local FRAME_2 = '>I4I5I5I4I2I6Bc0Bc0'
@@ -75,8 +75,8 @@ local function head(subject)
 end
 
 -- @section event
--- An event is JSON under the field name `e2`. Its texts are ids, which need no escape, or JSON already. Not by cjson, which
--- takes as long and rounds a phase of 16 digits.
+-- An event is JSON with the field name `e2`. Its texts are ids, which need no escaping, or are JSON already. It is not
+-- written by cjson, which is no faster and rounds a phase of 16 digits.
 local EVENT_FIELD = 'e2'
 
 local function event_text(type, user, record, now, reason, replaced_by)

@@ -2,7 +2,7 @@ import { type Device } from '../../device.js';
 import { type StoredReplacement, replacementOf } from './device-text.js';
 import { type StoredEvent } from './stored-event.js';
 
-/** An event as layout-2.lua writes it; undefined for what is no JSON object. */
+/** An event as layout-2.lua writes it; undefined if the text is no JSON object. */
 export function readEvent2(text: string): StoredEvent | undefined {
   let json: Record<string, unknown> | null;
   try {

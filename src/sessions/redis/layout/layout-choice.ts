@@ -4,13 +4,14 @@ import { type ScriptRunner } from '../script.js';
 import { type Layout } from './layout.js';
 
 const NEWEST: Layout = 2;
-/** How soon a decision is tried again that Redis did not answer. */
+/** The delay before a failed decision is retried. */
 const RETRY_MS = 1_000;
 
 /**
- * Decides which layout this instance writes, each time that a connection is ready. An older release may run beside it on
- * the same Redis and cannot read the newest layout, so that is written only if the operator says so (STORE_LAYOUT), if a
- * marker in Redis says that all instances can, or if no older release has ever swept this Redis.
+ * Decides which layout this instance writes, each time that a connection becomes ready. An older release on the same
+ * Redis cannot read the newest layout. So the newest layout is written only in three cases: the operator sets it
+ * (STORE_LAYOUT), a marker in Redis says that all instances can read it, or no older release has ever swept this
+ * Redis.
  */
 export class LayoutChoice {
   private warned = false;
@@ -23,7 +24,7 @@ export class LayoutChoice {
     private readonly log: { warn(message: string): void },
   ) {}
 
-  /** Resolves when it has been decided for the first time, or could not be. */
+  /** Resolves after the first attempt to decide, whether it succeeds or fails. */
   async start(): Promise<void> {
     this.link.onReady(() => void this.tryToDecide());
     await this.tryToDecide();
@@ -42,9 +43,9 @@ export class LayoutChoice {
 
   private async decide(): Promise<void> {
     const layout = this.configured ?? (await this.find());
-    // Also where it was decided before: a Redis that lost everything has lost the marker.
+    // Also after an earlier decision, because a Redis that lost its data has lost the marker.
     if (layout === NEWEST) {
-      // Asked first, because a full Redis takes no new value.
+      // Read first, because a full Redis accepts no new value.
       if ((await this.link.get(LAYOUT_KEY)) !== String(NEWEST))
         await this.link.set(LAYOUT_KEY, String(NEWEST));
     } else if (this.configured === undefined && !this.warned) {
@@ -58,7 +59,7 @@ export class LayoutChoice {
   }
 
   private async find(): Promise<Layout> {
-    // What was decided stays: a newer release has been writing, and has left nothing that others cannot read.
+    // A decision for the newest layout stays, because values may have been written in it since.
     if (this.scripts.layout === NEWEST) return NEWEST;
     if (Number(await this.link.get(LAYOUT_KEY)) >= NEWEST) return NEWEST;
     const states = await allOf(

@@ -5,11 +5,11 @@ import { readEvent1 } from './layout-1.js';
 import { readEvent2 } from './layout-2.js';
 import { type StoredEvent } from './stored-event.js';
 
-/** The layouts of stored values that this release reads; it writes either: see docs/decisions/0015-layouts.md. */
+/** The layouts of stored values that this release can read and write: see docs/decisions/0015-layouts.md. */
 export const LAYOUTS = [1, 2] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
-/** The event of an entry, by the name of its first field; undefined for an entry that cannot be read. */
+/** The event of an entry, whose first field names the layout; undefined if the entry is unreadable. */
 export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy): SessionEvent | undefined {
   const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
   if (stored === undefined || !isWhole(stored)) return undefined;

@@ -3,7 +3,7 @@ import { type Device } from '../../device.js';
 
 /** An event as it is stored. */
 export interface StoredEvent {
-  /** Without `session.`. */
+  /** The type of the event without its prefix `session.`. */
   readonly type: string;
   readonly at: number;
   readonly userId: string;
@@ -11,7 +11,7 @@ export interface StoredEvent {
   readonly streamId: string;
   readonly startedAt: number;
   readonly lastActivityAt: number;
-  /** Milliseconds left to play at the last activity; undefined where the layout does not say. */
+  /** Milliseconds left to play at the last activity; undefined if the layout does not store it. */
   readonly plays: number | undefined;
   readonly device: Device | undefined;
   readonly phase: number;

@@ -1,28 +1,29 @@
--- admit: decides on a phase and, if it admits, takes or renews the place. The rule is admit() of admission.ts.
--- A full Redis refuses it, and runs it again with FULL: then a session of which there is a record goes on, in the place of
--- that record, and no other is admitted (docs/decisions/0018-full-redis.md).
--- One step, because between a count and an add ten other requests of the same user could see the same free place.
+-- admit: decides on a request for a phase. If it admits the request, it takes or renews the place in the same step.
+-- The rule is admit() of admission.ts.
+-- A full Redis refuses this script. The service then runs it with FULL: a session that has a record continues, and its
+-- new record replaces the old one. No other session is admitted (docs/decisions/0018-full-redis.md).
+-- Counting and adding are one step. Otherwise concurrent requests of a user could all find the same place free.
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session, stream
---         wanted        the phase: an index, '' for the next, 'same' for the one that the session has
---         window_end    phases from here on do not exist; 0 where the stream has none
+--         wanted        the requested phase: an index, '' for the next phase, 'same' for the session's current phase
+--         window_end    phases from this index on do not exist; 0 if the stream has no phases
 --         limit         how many sessions the user may hold
---         oldest        the oldest phase of a live stream; '' for one that is not live
---         start         the phase that a newcomer to a live stream starts with
---         phase_ms      how long a phase of the stream plays
---         last_phase_ms  how long the last phase of its window plays
---         paced         1 for a player that fetches ahead on its own and waits for its turn, else ''
---         client        tells players without a device apart, or ''
+--         oldest        the oldest phase of a live stream; '' for a stream that is not live
+--         start         the phase that a new session of a live stream starts with
+--         phase_ms      the duration of a phase
+--         last_phase_ms  the duration of the last phase of the window
+--         paced         1 for a player that fetches ahead by itself and whose reply can be held back, else ''
+--         client        identifies a player without a device, or ''
 --         device        JSON, or ''
---         ...           sessions to end if this one is admitted
+--         ...           the ids of sessions to end if this one is admitted
 -- Returns {1, now, created, live, reserved, started, phase, version, ms to play, device}              admitted
---         the same and {active, phase, stream, paused, ms to play, ahead, run} of the session as it was before, in the
---         same row, if it goes on
+--         if the session continues, followed by seven values of the session before this request: active, phase,
+--         stream, paused, ms to play, ahead, run
 --         {2, ended at, reason, replaced by}   this session was ended
---         {3, now, retry at, {holders ...}}    the limit is reached; a holder is seven values
---         {4}                                  no such phase
---         {5, now, retry at}                   too much is left to play
+--         {3, now, retry at, {holders ...}}    the limit is reached; each holder is seven values
+--         {4}                                  the phase does not exist
+--         {5, now, retry at}                   the session has too much left to play
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, stream, wanted, window_end, limit, oldest, start, phase_ms, last_phase_ms, paced, client, device = unpack(ARGV)
 -- @include shared/records
@@ -77,14 +78,15 @@ if not phase then
 end
 if not refused and (phase < (oldest or 0) or phase >= window_end) then return { 4 } end
 
--- How long the session has left to play. Its player may have gone on for up to X before it was first kept alive as a paused
--- one. A clock that was set back makes nothing longer.
+-- How many ms the session has left to play. The player may have played for up to X before its first keepalive of a
+-- pause. If the clock was set back, the result does not grow.
 local plays, ahead, run = 0, 0, 0
 if former then
   plays = math.max(0, former.plays - math.min(former.paused, X) - math.max(0, now - former.active))
 end
 if wanted == 'same' then
-  -- A playlist or a key is no phase. A live window that has moved on took the phases of the run with it.
+  -- This request is for a playlist or a key, which is no phase. If the live window has moved past the session, the
+  -- phases of its run have left the window.
   if playing and playing.phase == phase then ahead, run = playing.ahead, playing.run end
 else
   local last = playing and playing.phase or phase
@@ -92,7 +94,7 @@ else
   local furthest = last + ahead
   local unplayed = math.min(run, math.ceil(plays / tonumber(phase_ms)))
   if run > 0 and (phase == last or (phase <= furthest and phase > furthest - unplayed)) then
-    -- It still holds this phase and fetches it again.
+    -- The session has this phase already and fetches it again.
     ahead = math.min(MAX_RUN, furthest - phase)
   else
     local in_row = run > 0 and phase == furthest + 1
@@ -103,7 +105,7 @@ else
   end
 end
 
--- Layout 1 has no place for these: what it cannot hold is not promised.
+-- Layout 1 cannot store these. So the reply has the values that later requests will read from a record in layout 1.
 if LAYOUT == 1 then plays, ahead, run = X, 0, 1 end
 
 local record = {
@@ -130,13 +132,13 @@ if former then
   reply[15], reply[16], reply[17] = former.plays, former.ahead, former.run
 end
 
--- At most `limit` records may ever be confirmed or resumed, so just enough of the overdue give way.
+-- An admission leaves at most `limit` records that hold a place or can resume one: it claims just enough overdue ones.
 local surplus = math.min(staying + #overdue + 1 - limit, #overdue)
--- A pause is taken off what was left to play, so that a session may be due earlier than it was.
+-- A pause reduces what is left to play, so the session may now be due earlier than before.
 local due = due_at(record.status, now, plays)
 
--- A renewal changes its own record and nothing else. Indexes and counts stay as they are: the scores remain lower bounds,
--- and the sweep corrects them.
+-- A renewal changes only its own record. The indexes and counts stay as they are: the scores remain lower bounds, and
+-- the sweep corrects them.
 if former and former.stream == stream and surplus <= 0 and #ending == 0 and due >= former.due then
   others[#others + 1] = record
   redis.call('HSET', records_key, user, encode(others, subject, value))
@@ -198,7 +200,7 @@ others[#others + 1] = record
 if #ending > 0 then others = forget_oldest_ended(others) end
 
 atomically(function()
-  -- First the lower bounds, which do no harm without the record.
+  -- Write the scores of the indexes first. Without the record they do no harm.
   if not former or due < former.due then
     redis.call('ZADD', index_key, 'LT', due, user)
     redis.call('ZADD', buckets_key, 'LT', due, string.match(records_key, '%d+$'))

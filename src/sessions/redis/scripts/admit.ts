@@ -62,7 +62,7 @@ type Former = [
   run: number,
 ];
 
-/** Decides on a phase: see admit.lua. */
+/** Decides on a request for a phase: see admit.lua. */
 export async function admit(
   scripts: ScriptRunner,
   keys: UserKeys,

@@ -1,10 +1,11 @@
--- confirm: the first phase arrived, so the session becomes permanent.
--- Nothing happens if the place is gone: it lapsed and was claimed, or it was ended, or it is another life of the id.
+-- confirm: makes a session permanent when its first phase was delivered.
+-- Nothing changes if the session has lost its place: its reservation was claimed, it was ended, or a later session has
+-- the same id.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
---         started       which life of the session: when it was admitted
+--         started       when it was admitted, which distinguishes this life of the session id from others
 -- Returns 1 if this call made the session permanent, else 0
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, started = unpack(ARGV)

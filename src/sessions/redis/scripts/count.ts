@@ -3,7 +3,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const COUNT = defineScript({ name: 'count', subject: 'rate', args: ['more', 'keep_ms'] });
 
-/** Adds to a count of requests and tells how many there are now: see count.lua. */
+/** Adds to a count of requests and returns the new count: see count.lua. */
 export async function count(
   scripts: ScriptRunner,
   key: string,

@@ -1,9 +1,9 @@
--- discard: an event that cannot be read leaves its stream for the quarantine, so that it holds up no other.
+-- discard: moves an unreadable event from its stream to the quarantine, so that it does not block other events.
 -- Flags   allow-oom: it moves what is there already
 -- KEYS    of the partition
 -- ARGV    stream        outbox | dead_letters
---         entry         its id
--- Returns 1 if this call set it aside, else 0
+--         entry         the id of the event
+-- Returns 1 if this call moved the event, else 0
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local stream, entry = unpack(ARGV)
 -- @include shared/group

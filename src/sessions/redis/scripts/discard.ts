@@ -3,7 +3,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const DISCARD = defineScript({ name: 'discard', subject: 'partition', args: ['stream', 'entry'] });
 
-/** Sets an event aside that cannot be read: see discard.lua. */
+/** Moves an unreadable event to the quarantine: see discard.lua. */
 export async function discard(
   scripts: ScriptRunner,
   keys: OutboxKeys,

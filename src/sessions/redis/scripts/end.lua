@@ -1,13 +1,14 @@
--- end: closes sessions on purpose. Their places are free at once; each is remembered as ended until it is due.
--- The indexes stay as they are: an ended record is due later than the session was, or than a session renewed now.
+-- end: ends sessions on purpose. Their places are free at once. Each ended record is kept until it is due.
+-- The indexes stay as they are, because an ended record is usually due later than its session was. The exception is a
+-- session with more than X left to play: a sweep may remove its ended record late, which does no harm.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user
---         reason        user | operator
---         all           1 for every session of the user, 0 for those named
---         ...           their ids
--- Returns {now, {sessions ended now ...}, {ids ended before ...}}; a session is seven values
+--         reason        user | operator | left
+--         all           1 for all sessions of the user, 0 for the listed ones
+--         ...           the ids of the listed sessions
+-- Returns {now, {sessions ended now ...}, {ids ended before ...}}; each session is seven values
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, reason, all = unpack(ARGV)
 -- @include shared/records

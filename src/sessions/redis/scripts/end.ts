@@ -12,7 +12,7 @@ export interface EndAnswer {
   readonly endedBefore: readonly string[];
 }
 
-/** Closes sessions on purpose: see end.lua. */
+/** Ends sessions on purpose: see end.lua. */
 export async function end(
   scripts: ScriptRunner,
   keys: UserKeys,

@@ -1,13 +1,14 @@
--- expire: claims what is due in one partition. A session is deleted and its event written in one step, so of any
--- number of sweepers exactly one reports it. Bounded by users and by records, so that a call is short.
--- The buckets' records and indexes are keys of the same slot, named in here because only the partition's index knows which
--- of them are due. A key of a wrong type is left alone, and holds up no other bucket.
+-- expire: claims the due records of one partition. It deletes a session and writes its event in one step, so that of
+-- any number of sweepers exactly one reports it. A call is short, because it is bounded by users and by records.
+-- The script builds the keys of the buckets itself, because only the index of the partition says which
+-- buckets are due. These keys are in the same slot. A bucket with a key of a wrong type is skipped, so that it does
+-- not block other buckets.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the partition
 -- ARGV    now           ms, or '' for the time of this server
 --         records_prefix, index_prefix
---                       what the keys of the buckets begin with
---         max_users     how many users this call looks at
+--                       the prefixes of the keys of the buckets
+--         max_users     how many users this call visits at most
 -- Returns {sessions expired, 0 | 1 if more is due | 2 if more is due and must wait, 1 if sweeps are paused,
 --          values set aside by this call, values set aside so far,
 --          epoch of the partition, when it was swept before in ms | 0, now,
@@ -15,10 +16,10 @@
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local now, records_prefix, index_prefix, max_users = unpack(ARGV)
 local SHORTEST_OUTAGE = 5000 -- SHORTEST_OUTAGE_MS of admission.ts
-local REST = 800 -- REST_MS of redis-session.repository.ts: so long others may leave alone what was swept to the end
-local HELD_BACK = 3072 -- with so many events to deliver, sessions wait in their records rather than as events
-local MAX_RECORDS = 200 -- an ended session is a record as well, and a user may have a hundred
-local records_key -- of no bucket
+local REST = 800 -- REST_MS of redis-session.repository.ts: timed sweeps skip a fully swept partition for this time
+local HELD_BACK = 3072 -- events in an outbox from which on due sessions stay records and do not become more events
+local MAX_RECORDS = 200 -- in addition to max_users, because one user may have a hundred records of ended sessions
+local records_key -- nil, because this script does not call load_records()
 -- @include shared/records
 -- @include shared/journal
 -- @include shared/quarantine
@@ -27,18 +28,19 @@ local records_key -- of no bucket
 now, max_users = read_clock(now), tonumber(max_users)
 local state = redis.call('HMGET', state_key, 'swept', 'grace', 'pause', 'pause_until', 'unreadable', 'epoch')
 local swept, grace, unreadable = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[5]) or 0
--- Set once: where it is another, the partition was lost in between (losses.ts).
+-- Set once. If an instance sees another epoch than before, Redis lost the partition in between (losses.ts).
 local epoch = tonumber(state[6]) or now
 local paused = state[3] and (state[4] == '' or now < tonumber(state[4]))
 
--- Nobody looked for longer than n·X: service or store were away, and clients get one X to ask again. While paused
--- somebody looks, so that a pause is no outage.
+-- If no sweep ran for longer than n·X, the service or the store was down. Clients then get X to send a request. Paused
+-- sweeps run as well and note their time, so that a pause does not count as an outage.
 if swept and now - swept > math.max(TTL, SHORTEST_OUTAGE) then grace = now + X end
 if paused then
   redis.call('HSET', state_key, 'swept', now, 'grace', grace, 'epoch', epoch)
   return { 0, 2, 1, 0, unreadable, epoch, swept or 0, now, {} }
 end
--- Whether every receiver of expiries has too many events waiting. One that is away delays no other: it loses its oldest.
+-- Whether the outboxes of all receivers of expiries are too full. If only some are, sweeps claim all the same, and
+-- these outboxes lose their oldest events: a receiver that is down does not delay the others.
 local function receivers_are_behind()
   local outboxes = outboxes_for('expired')
   for _, outbox in ipairs(outboxes) do
@@ -46,25 +48,25 @@ local function receivers_are_behind()
   end
   return #outboxes > 0
 end
--- While that lasts, or receivers are behind, nothing is claimed; users who turn out not to be due are re-scored all the same.
+-- In a grace period, or while receivers are behind, nothing is claimed. Users that are not due are still re-scored.
 local holding = now < grace or receivers_are_behind()
 
 -- The plan: for each bucket the users whose records are gone, left in part, or to be re-scored.
 local plan, visited, seen, expired, undone, aside, more, held, lateness = {}, 0, 0, 0, 0, 0, false, false, {}
 
--- The reply; nil if the key is of a wrong type.
+-- Returns the reply, or nil if the key has a wrong type.
 local function list_of(reply)
   if not reply.err then return reply end
   if not string.find(reply.err, '^WRONGTYPE') then error(reply) end
 end
 
--- Plans one bucket; false if one of its keys has a wrong type.
+-- Plans one bucket, or skips it if one of its keys has a wrong type.
 local function plan_bucket(bucket)
   local todo = {
     bucket = bucket, records = records_prefix .. bucket, index = index_prefix .. bucket,
     gone = {}, left = {}, rescored = {}, undo = {}, aside = {},
   }
-  -- One more than there is room for tells that there is more.
+  -- Read one user more than there is room for, to know whether more users are due.
   local users = list_of(redis.pcall('ZRANGE', todo.index, '-inf', now, 'BYSCORE', 'LIMIT', 0, max_users - visited + 1))
   if not users then return end
   local beyond = #users > max_users - visited
@@ -142,7 +144,7 @@ atomically(function()
 end)
 
 announce_events()
--- Only now the scores go up: until here they were lower bounds of the records as they were.
+-- Raise the scores last, so that they are lower bounds for the former records, too, if the step fails.
 for _, todo in ipairs(plan) do
   if #todo.gone > 0 then redis.pcall('ZREM', todo.index, unpack(todo.gone)) end
   if #todo.rescored > 0 then redis.pcall('ZADD', todo.index, unpack(todo.rescored)) end

@@ -7,19 +7,19 @@ const EXPIRE = defineScript({
   args: ['now', 'records_prefix', 'index_prefix', 'max_users'],
 });
 
-/** What one step of a sweep came to. */
+/** The result of one step of a sweep. */
 export interface ExpireAnswer {
   /** How many expiries it claimed. */
   readonly expired: number;
-  /** Whether more is due: `now` for another step, `later` where all of it must wait. */
+  /** Whether more records are due: `now` if another step can claim them, `later` if they must wait. */
   readonly more: 'no' | 'now' | 'later';
   /** Whether the partition's sweeps are paused; then nothing was claimed. */
   readonly paused: boolean;
-  /** How many values could not be read and were set aside, by this step and in all. */
+  /** How many unreadable values were set aside, by this step and in all. */
   readonly unreadable: { readonly now: number; readonly total: number };
-  /** When the partition was swept for the first time since it was created (Unix ms); another value is another life. */
+  /** The first sweep since the partition was created (Unix ms). If it changes, Redis lost the partition. */
   readonly epoch: number;
-  /** When it was swept before (Unix ms), or 0. */
+  /** The previous sweep (Unix ms), or 0. */
   readonly sweptBefore: number;
   /** When this step ran (Unix ms). */
   readonly sweptAt: number;
@@ -41,7 +41,7 @@ type Expired = [
 
 const MORE = ['no', 'now', 'later'] as const;
 
-/** Claims what is due in a partition, of at most so many users: see expire.lua. */
+/** Claims the due records of at most `maxUsers` users of a partition: see expire.lua. */
 export async function expire(
   scripts: ScriptRunner,
   keys: PartitionKeys,

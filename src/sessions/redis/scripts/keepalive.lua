@@ -1,9 +1,9 @@
--- keepalive: a paused player keeps its place without a phase. The rule is keepAlive() of admission.ts.
+-- keepalive: keeps the place of a paused player without a phase. The rule is keepAlive() of admission.ts.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
--- Returns {1, now, session (7 values)}   it keeps its place; its activity moved, unless it paused for too long
+-- Returns {1, now, session (7 values)}   it has its place; its last activity moved, unless it has paused for too long
 --         {2, ended at, reason, replaced by}  this session was ended
 --         {3}                            the user holds no such session
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)

@@ -1,9 +1,9 @@
--- list: the sessions that hold a place now, in no order, and the limit that the latest of their phases was admitted at.
+-- list: returns the sessions that hold a place now, unsorted, and the limit at which the latest phase was admitted.
 -- Flags   no-writes
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user
--- Returns {now, limit, {sessions ...}}; the limit is 0 if it is unknown, a session is seven values
+-- Returns {now, limit, {sessions ...}}; the limit is 0 if it is unknown, and each session is seven values
 local records_key = KEYS[1]
 local now, user = unpack(ARGV)
 -- @include shared/records

@@ -1,10 +1,11 @@
--- note-activity: a player that plays gave a sign of life elsewhere. The rule is noteActivity() of admission.ts.
--- The indexes stay as they are: the session is due no earlier than it was.
+-- note-activity: moves the last activity of a session forward, because a report says that its player was active. The
+-- rule is noteActivity() of admission.ts.
+-- The indexes stay as they are, because the session is due no earlier than before.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
---         seen_at       ms: when it gave the sign
+--         seen_at       ms: when the player was active
 -- Returns {1, now, session (7 values)}        its last activity moved forward, never past now and never back
 --         {2, ended at, reason, replaced by}  this session was ended
 --         {3}                                 the user holds no such session

@@ -1,10 +1,10 @@
--- pause: stops the sweeps of one partition. A pause that holds already keeps when it began.
+-- pause: pauses the sweeps of one partition. If they are paused already, the start of the pause stays the same.
 -- Flags   allow-oom: it is small, and a full Redis may be why somebody pauses
 -- KEYS    of the partition
 -- ARGV    now           ms, or '' for the time of this server
---         by            who pauses, or ''
---         until_ms      when the sweeps go on by themselves, in ms, or ''
--- Returns since when they are paused, in ms
+--         by            the person or system that pauses them, or ''
+--         until_ms      when the sweeps resume by themselves, in ms, or ''
+-- Returns the start of the pause, in ms
 local state_key = KEYS[1]
 local now, by, until_ms = unpack(ARGV)
 -- @include shared/clock

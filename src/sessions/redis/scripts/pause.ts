@@ -4,7 +4,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const PAUSE = defineScript({ name: 'pause', subject: 'partition', args: ['now', 'by', 'until_ms'] });
 
-/** Stops the sweeps of a partition, and tells since when they are stopped: see pause.lua. */
+/** Pauses the sweeps of a partition, and returns the start of the pause (Unix ms): see pause.lua. */
 export async function pause(
   scripts: ScriptRunner,
   keys: PartitionKeys,

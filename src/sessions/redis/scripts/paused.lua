@@ -1,8 +1,8 @@
--- paused: the pause of one partition, if one holds.
+-- paused: returns the pause of one partition, if its sweeps are paused.
 -- Flags   no-writes
 -- KEYS    of the partition
 -- ARGV    now           ms, or '' for the time of this server
--- Returns {since ms, by | '', until ms | ''}, or {} if its sweeps run
+-- Returns {since ms, by | '', until ms | ''}, or {} if its sweeps are not paused
 local state_key = KEYS[1]
 local now = unpack(ARGV)
 -- @include shared/clock

@@ -4,7 +4,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const PAUSED = defineScript({ name: 'paused', subject: 'partition', args: ['now'] });
 
-/** The pause of a partition, if one holds: see paused.lua. */
+/** The pause of a partition, if its sweeps are paused: see paused.lua. */
 export async function paused(
   scripts: ScriptRunner,
   keys: PartitionKeys,

@@ -1,11 +1,12 @@
--- probe: tries what requests need, and leaves nothing behind. A replica, a full Redis and a node without this slot refuse it.
--- Rights are asked for rather than used: a command that a user may not run would end the script at the first.
+-- probe: tests everything that requests need, and leaves no data. A replica, a full Redis and a node without this slot
+-- refuse it.
+-- It asks Redis for each right and does not run the command: a script ends at the first command that lacks a right.
 -- KEYS    of the partition
 -- ARGV    records, index
 --                       keys of a bucket
---         rate          the key of a rate
+--         rate          the key of a count of requests
 --         layout        the key of the layout
---         channel       on which nobody listens
+--         channel       a channel without subscribers
 -- Returns the commands that the ACL user of this connection may not run on these keys or this channel
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local records, index, rate, layout, channel = unpack(ARGV)
@@ -14,7 +15,7 @@ local records, index, rate, layout, channel = unpack(ARGV)
 
 local missing = {}
 local function need(...)
-  -- Redis-like servers without this function refuse the command itself.
+  -- Some servers that are compatible with Redis lack this function. They refuse the command itself when it runs.
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
     missing[#missing + 1] = table.concat({ ... }, ' ', 1, math.min(2, select('#', ...)))
   end

@@ -7,7 +7,7 @@ const PROBE = defineScript({
   args: ['records', 'index', 'rate', 'layout', 'channel'],
 });
 
-/** Tries what requests need, and tells the commands that the ACL user may not run: see probe.lua. */
+/** Tests everything that requests need, and returns the commands that the ACL user may not run: see probe.lua. */
 export async function probe(
   scripts: ScriptRunner,
   keys: PartitionKeys,

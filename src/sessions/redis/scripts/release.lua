@@ -1,15 +1,15 @@
--- release: an instance stops. What it has not settled belongs to nobody then, so that another is given it at once; and
--- consumers that are gone are forgotten, which every reader of the group would have to look at.
+-- release: gives back the unsettled events of an instance that stops, so that another instance can take them at once.
+-- It also deletes consumers of former instances, because every reader of the group would have to visit them.
 -- Flags   allow-oom: it is small, and frees memory
 -- KEYS    of the partition
 -- ARGV    consumer      the instance
---         silence       ms after which an instance that said nothing is taken for dead
+--         silence       ms without a sign of life after which an instance counts as dead
 -- Returns how many events it gave back
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local consumer, silence = unpack(ARGV)
 -- @include shared/group
 -- @include shared/journal
-local LONG = 3600000 -- ms: a consumer without events that said nothing for so long is gone
+local LONG = 3600000 -- ms: a consumer that has no events and was idle for this long is deleted
 
 local consumers = redis.pcall('XINFO', 'CONSUMERS', outbox_key, GROUP)
 if consumers.err then

@@ -3,7 +3,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const RELEASE = defineScript({ name: 'release', subject: 'partition', args: ['consumer', 'silence'] });
 
-/** Gives back what an instance has not settled: see release.lua. `silence` is in milliseconds. */
+/** Gives back the unsettled events of an instance: see release.lua. `silence` is in milliseconds. */
 export async function release(
   scripts: ScriptRunner,
   keys: OutboxKeys,

@@ -1,8 +1,8 @@
 -- replay: puts dead letters back into the outbox, in one step, so that two operators do not put them back twice.
 -- Flags   allow-oom: it moves what is there already
 -- KEYS    of the partition
--- ARGV    ...           the ids of the dead letters, one at least
--- Returns how many were put back by this call
+-- ARGV    ...           the ids of the dead letters, at least one
+-- Returns how many dead letters this call put back
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 -- @include shared/journal
 

@@ -3,7 +3,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 
 const REPLAY = defineScript({ name: 'replay', subject: 'partition', args: [] });
 
-/** Puts dead letters back into the outbox, and tells how many: see replay.lua. */
+/** Puts dead letters back into the outbox, and returns their number: see replay.lua. */
 export async function replay(
   scripts: ScriptRunner,
   keys: OutboxKeys,

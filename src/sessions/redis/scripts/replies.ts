@@ -2,7 +2,7 @@ import { type EndReason, type SessionEnded } from '../../admission.js';
 import { type ShownRecord } from '../../session.js';
 import { readDevice, readReplacement } from '../layout/device-text.js';
 
-/** The answers that several scripts give. */
+/** The replies that several scripts have in common. */
 
 /** `{2, ended at, reason, replaced by}`: the session was ended. */
 export function readEnded([, endedAt, reason, replacedBy]: readonly unknown[]): SessionEnded {
@@ -14,7 +14,7 @@ export function readEnded([, endedAt, reason, replacedBy]: readonly unknown[]): 
   };
 }
 
-/** `{1, now, session}` and others: a session that keeps its place. */
+/** The answer to a keepalive or to a report of activity. */
 export type KeepingAnswer =
   | { readonly outcome: 'kept'; readonly now: number; readonly record: ShownRecord }
   | SessionEnded
@@ -33,10 +33,10 @@ export function readKeeping(reply: readonly unknown[]): KeepingAnswer {
   }
 }
 
-/** How many values append() of replies.lua gives of a session. */
+/** How many values append() of replies.lua writes for a session. */
 const VALUES = 7;
 
-/** Sessions as append() of replies.lua puts them into a reply: so many values in a row. */
+/** Reads the sessions of a reply, which append() of replies.lua writes as consecutive values. */
 export function readSessions(flat: readonly unknown[]): ShownRecord[] {
   const records: ShownRecord[] = [];
   for (let at = 0; at < flat.length; at += VALUES) {

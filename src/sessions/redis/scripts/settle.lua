@@ -1,12 +1,12 @@
--- settle: an event is delivered, or becomes a dead letter. It leaves the outbox in one step: a part of it would leave an
--- event that nobody is given and that waits for ever.
+-- settle: removes an event from the outbox when it was delivered or becomes a dead letter. This is one step, because
+-- half of it could leave an event that waits for ever: no instance would get it.
 -- Flags   allow-oom: it is small, and without it the outbox would not move
 -- KEYS    of the partition
 -- ARGV    entry         the id of the event
 --         failure       why the last try failed, or '' for a delivered event
---         tries         how many there were
---         max_letters   dead letters at most
--- Returns 1 if this call settled it, else 0
+--         tries         the number of failed tries
+--         max_letters   how many dead letters are kept
+-- Returns 1 if this call settled the event, else 0
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local entry, failure, tries, max_letters = unpack(ARGV)
 -- @include shared/group
@@ -22,7 +22,7 @@ if found then
     redis.call('XDEL', outbox_key, entry)
   end)
 end
--- An entry that is deleted and not acknowledged is forgotten by the next that claims it.
+-- If this fails: an entry that is deleted but not acknowledged leaves the group when an instance next claims it.
 redis.pcall('XACK', outbox_key, GROUP, entry)
 if found and failure ~= '' then keep_within(dead_letters_key, tonumber(max_letters)) end
 return found and 1 or 0

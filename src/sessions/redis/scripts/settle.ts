@@ -7,7 +7,7 @@ const SETTLE = defineScript({
   args: ['entry', 'failure', 'tries', 'max_letters'],
 });
 
-/** Takes an event out of the outbox, delivered (no `failure`) or given up: see settle.lua. */
+/** Removes an event from the outbox. It was delivered, or with a `failure` becomes a dead letter: see settle.lua. */
 export async function settle(
   scripts: ScriptRunner,
   keys: OutboxKeys,

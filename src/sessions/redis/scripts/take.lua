@@ -1,13 +1,13 @@
--- take: hands a partition's next events to one instance. As long as an instance has events of it that are not settled,
--- nobody is given newer ones, and what a silent instance had goes to one other, all of it: so the events of a session are
--- delivered in order, whoever delivers them.
+-- take: gives the next events of a partition to one instance. While an instance has unsettled events of the partition,
+-- no other instance gets newer ones. If an instance is silent for too long, one other instance takes over all of its
+-- events. So the events of a session are always delivered in order.
 -- Flags   allow-oom: without it a full Redis would not be drained
 -- KEYS    of the partition
 -- ARGV    consumer      the instance that asks
---         known         how many of its unsettled events it knows of
---         room          how many events it takes
---         silence       ms after which an instance that said nothing is taken for dead
--- Returns {{entry, times given} ...}
+--         known         the number of its unsettled events of this partition that the instance knows of
+--         room          how many events it takes at most
+--         silence       ms without a sign of life after which an instance counts as dead
+-- Returns {{entry, delivery count} ...}
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local consumer, known, room, silence = unpack(ARGV)
 -- @include shared/group
@@ -34,7 +34,8 @@ if pending[1] == mine and mine <= known then
   return given
 end
 
--- Another's, or of this instance what got lost on its way to it: it speaks of what it knows, so that the rest falls silent.
+-- Some events belong to another instance, or this instance never received them because the reply was lost. An instance
+-- renews its claim only on events that it knows of. So the idle time of lost ones grows until they count as silent.
 local silent = {}
 for _, entry in ipairs(redis.call('XPENDING', outbox_key, GROUP, '-', '+', pending[1])) do
   local id, holder, idle, times = unpack(entry)
@@ -46,7 +47,7 @@ for _, entry in ipairs(redis.call('XPENDING', outbox_key, GROUP, '-', '+', pendi
 end
 atomically(function()
   for _, one in ipairs(silent) do
-    -- Nobody tried what was given back. What fell silent may have been the death of its instance: that counts as a try.
+    -- An event that was given back was not tried. A silent one may have crashed its instance, so that counts as a try.
     local times = one.holder == RELEASED and one.times or one.times + 1
     local inverse =
       { 'XCLAIM', outbox_key, GROUP, one.holder, 0, one.id, 'IDLE', one.idle, 'RETRYCOUNT', one.times, 'JUSTID' }

@@ -8,10 +8,10 @@ const TAKE = defineScript({
   args: ['consumer', 'known', 'room', 'silence'],
 });
 
-/** An entry of the outbox, and how often it was given to somebody, this time included. */
+/** An entry of the outbox and its delivery count, which includes this delivery. */
 export type GivenEntry = readonly [entry: StreamEntry, times: number];
 
-/** Hands the next events of a partition to one instance: see take.lua. */
+/** Gives the next events of a partition to one instance: see take.lua. */
 export async function take(
   scripts: ScriptRunner,
   keys: OutboxKeys,

@@ -1,14 +1,14 @@
--- withdraw: the phase did not arrive, so its admission is undone, unless something happened to the session since.
--- Compared by version in the same step: a plain read and write could undo a newer request of the same session.
+-- withdraw: undoes an admission whose phase was not delivered, unless the session has changed since.
+-- It compares the version in the same step. Otherwise it could undo a newer request of the same session.
 -- Flags   allow-oom: it frees memory, or takes next to none
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
---         started       which life of the session: when it was admitted
---         version       that of the admission
+--         started       when it was admitted, which distinguishes this life of the session id from others
+--         version       the version of the session that the admission wrote
 --         former_active, former_phase, former_stream, former_paused, former_plays, former_ahead, former_run
---                       the session as it was before; '' for a session that is new with this admission
--- Returns 1 if it undid something, else 0
+--                       the session before the admission; '' if the admission created the session
+-- Returns 1 if this call undid the admission, else 0
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, started, version, former_active, former_phase, former_stream, former_paused, former_plays, former_ahead, former_run = unpack(ARGV)
 -- @include shared/records
@@ -30,7 +30,7 @@ if active then
   if moved then plan_event('moved', user, record, read_clock(now)) end
   local due = due_at(record.status, active, record.plays)
   atomically(function()
-    -- The sweep may have re-scored the user by the activity that is taken back.
+    -- A sweep may have raised the scores because of the activity that is undone now.
     redis.call('ZADD', index_key, 'LT', due, user)
     redis.call('ZADD', buckets_key, 'LT', due, bucket)
     write_events()
@@ -45,7 +45,7 @@ atomically(function()
   count('undone', 1)
   save_records(user, records, subject, value)
 end)
--- Only now: a user without records in the index does no harm, the sweep removes it.
+-- This comes last and may fail: a user without records in the index does no harm, and the sweep removes it.
 if #records == 0 then
   redis.pcall('ZREM', index_key, user)
   if redis.pcall('EXISTS', index_key) == 0 then redis.pcall('ZREM', buckets_key, bucket) end

@@ -21,7 +21,7 @@ const WITHDRAW = defineScript({
   ],
 });
 
-/** Undoes an admission whose phase did not arrive: see withdraw.lua. */
+/** Undoes an admission whose phase was not delivered: see withdraw.lua. */
 export async function withdraw(
   scripts: ScriptRunner,
   keys: UserKeys,

@@ -1,6 +1,6 @@
 -- Shared by the scripts that change the sessions of a user.
 
--- Writes these records in place of `value`. It is the last write of its step, so that nothing need take it back.
+-- Writes these records in place of `value`. It must be the last write of its step, because it has no inverse.
 local function save_records(user, records, subject, value)
   if #records == 0 then
     redis.call('HDEL', records_key, user)

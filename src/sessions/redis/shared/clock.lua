@@ -1,4 +1,4 @@
--- Shared: the time is read once, so that a script sees one instant. Only tests give another.
+-- Shared: reads the time once, so that the whole script works with one instant. Only tests pass a time.
 local function read_clock(given)
   if given ~= '' then return tonumber(given) end
   local time = redis.call('TIME')

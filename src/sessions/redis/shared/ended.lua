@@ -11,7 +11,7 @@ end
 
 -- @include shared/order
 
--- Without the oldest of the ended ones beyond MAX_ENDED.
+-- Returns the records without the oldest ended ones, so that at most MAX_ENDED ended records are left.
 local function forget_oldest_ended(records)
   local ended, forgotten, kept = {}, {}, {}
   for _, record in ipairs(records) do

@@ -1,9 +1,10 @@
--- Shared by every script that changes sessions: each event is written in the same step as the change that it tells.
+-- Shared by every script that changes sessions: writes each event in the same step as the change that it reports.
 --
--- A partition has two streams of events. The ring holds the last few for watchers: a message on the user's channel tells
--- them that there is something new, and they read the ring, so that a message from another database tells nothing. In a
--- cluster (SHARDED) the channel is in the slot of the partition, so that the message stays on the node that holds it. The
--- outbox of a receiver holds the events that it wants (OUTBOXES), each until it is delivered.
+-- A partition has two kinds of event streams. The ring keeps the latest events for watchers. A message on the user's
+-- channel says that there is a new event, and watchers then read the ring. They do not trust the message itself, which
+-- can come from another database of the same Redis. In a cluster (SHARDED) the channel is in the slot of the
+-- partition, so that the message stays on one node. The outbox of a receiver keeps the events that this receiver wants
+-- (OUTBOXES), each until it is delivered.
 --
 -- The state of a partition is a hash: started, expired, ended, undone (counts of sessions); lost, lost:RECEIVER (see
 -- bounds.lua); unreadable (values set aside); layout (the newest that was written); swept, rest, grace, epoch (ms: see
@@ -11,8 +12,8 @@
 -- @include shared/bounds
 -- @include layout/layout-LAYOUT event
 
-local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts; at least so many, as trimming by whole nodes costs less
-local MAX_WAITING = 4096 -- a partition: with 256 of them about a million, 200 MB at the worst
+local MAX_SEEN = 256 -- KEPT_EVENTS of redis-session-events.ts. A few more may stay: trimming whole nodes is cheaper
+local MAX_WAITING = 4096 -- per partition; about a million events in all 256 partitions, which take at most 200 MB
 
 local planned, in_ring, filled = {}, false, {}
 
@@ -25,8 +26,8 @@ local function outboxes_for(type)
   return found
 end
 
--- Plans an event: `type` is started | moved | ended | expired | refused. A refusal changes nothing, so it is not in the ring.
--- Call it before the record changes any further: the text is made here.
+-- Plans an event: `type` is started | moved | ended | expired | refused. A refusal changes no session, so it is not in
+-- the ring. Call this before the record changes again, because it formats the record now.
 local function plan_event(type, user, record, now, reason, replaced_by)
   local event = { user = user, text = event_text(type, user, record, now, reason, replaced_by) }
   event.ring, event.outboxes = type ~= 'refused', outboxes_for(type)
@@ -34,7 +35,7 @@ local function plan_event(type, user, record, now, reason, replaced_by)
   planned[#planned + 1] = event
 end
 
--- Writes the planned events, within `atomically`.
+-- Writes the planned events. Call this within `atomically`.
 local function write_events()
   for _, event in ipairs(planned) do
     if event.ring then event.id = add_to_stream(ring_key, EVENT_FIELD, event.text) end
@@ -45,7 +46,7 @@ local function write_events()
   end
 end
 
--- After the step: tells watchers, and cuts the streams to their bounds. Nothing here can fail the step.
+-- Call this after the step: it notifies watchers and trims the streams. An error here does not fail the step.
 local function announce_events()
   for _, event in ipairs(planned) do
     if event.id and SHARDED then

@@ -1,6 +1,7 @@
--- Shared: several writes as one step. Redis does not roll back a script that fails half-way, so each write notes the
--- command that takes it back, and `atomically` runs those in reverse order when a write fails. The failure then goes on to
--- the caller. What needs no inverse (a lower bound in an index, the last write of a step) calls redis.call as usual.
+-- Shared: makes several writes one atomic step. Redis does not roll back a script that fails half-way. Therefore each
+-- write registers its inverse command. When a write fails, `atomically` runs the inverse commands in reverse order and
+-- raises the error again. Writes that need no inverse (a lower bound in an index, the last write of a step) use
+-- redis.call directly.
 local undo = {}
 
 local function write(inverse, ...)

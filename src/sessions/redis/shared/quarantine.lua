@@ -1,5 +1,6 @@
--- Shared: the quarantine of a partition, a hash of what could not be read: field = user id, or stream and entry id; value =
--- the raw bytes. It is bounded in values and in the bytes of each. What finds no room is dropped, and counted all the same.
+-- Shared: the quarantine of a partition, a hash of unreadable values. The field is the user id, or the stream and the
+-- entry id; the value is the raw bytes. It keeps at most MAX_ASIDE values, each cut to MAX_ASIDE_BYTES. Further values
+-- are dropped, but still counted.
 local MAX_ASIDE = 64
 local MAX_ASIDE_BYTES = 4096
 

@@ -1,8 +1,8 @@
-    -- Of admit: the name that the device of this session has now. Everything else about the device stays.
+    -- Part of admit: gives the device of this session its new name. All other properties of the device stay.
     local is, given = cjson.decode(former.extra), cjson.decode(device)
     if given.name and given.id == is.id then
-      -- Written in the order of deviceText() of device-text.ts and without escaped slashes, so that the same device has the
-      -- same text.
+      -- The order of the fields is that of deviceText() in device-text.ts, and slashes are not escaped, so that equal
+      -- devices have equal texts.
       local function text_of(field, text)
         return text and ',"' .. field .. '":' .. string.gsub(cjson.encode(text), '\\/', '/') or ''
       end

@@ -1,4 +1,4 @@
--- Shared: how a session travels in a reply: seven values in a row (readSessions of replies.ts).
+-- Shared: appends a session to a reply, as seven consecutive values (readSessions of replies.ts).
 local function append(reply, record)
   local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = record.id, record.stream, record.started, record.active

@@ -1,4 +1,4 @@
-  -- Of admit: the holders whose places this session takes (`ending`). The rule is makeRoom() of admission.ts.
+  -- Part of admit: finds the holders whose places this session takes (`ending`), by makeRoom() of admission.ts.
   -- @include shared/order
   local named, device_id = {}, nil
   for i = NAMED + 1, #ARGV do named[ARGV[i]] = true end
