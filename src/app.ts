@@ -22,6 +22,7 @@ import { VERSION } from './config/effective.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
+  CUT_REASONS,
   type CutReason,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
@@ -95,6 +96,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   cuts = metrics.counter('connections_cut_total', 'Connections that this instance closed, by the reason.', [
     'reason',
   ]);
+  for (const reason of CUT_REASONS) cuts.inc({ reason }, 0);
   app.get(AccessControl).register(fastify, DOCS);
   acceptJsonOnly(fastify);
   answerInTurn(fastify, countCut);

@@ -22,8 +22,14 @@ const MAX_PIPELINED = 10;
 export const DRAIN_MS = 5_000;
 
 /** Why the service closes a connection that its client would have kept. */
-export type CutReason =
-  'malformed-request' | 'headers-too-large' | 'request-timeout' | 'pipelining' | 'stalled';
+export const CUT_REASONS = [
+  'malformed-request',
+  'headers-too-large',
+  'request-timeout',
+  'pipelining',
+  'stalled',
+] as const;
+export type CutReason = (typeof CUT_REASONS)[number];
 
 /** Counts connections that the service closes. */
 export type CountCut = (reason: CutReason) => void;
