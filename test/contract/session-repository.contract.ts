@@ -468,8 +468,8 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       clock.advance(400);
       await watch('b');
       clock.advance(30_007);
-      const { expired, latenessMs } = await store.expireIdle({ maxSessions: 1_000 });
-      expect([expired, latenessMs.toSorted((x, y) => x - y)]).toEqual([2, [7, 407]]);
+      const { expired: claimed, latenessMs } = await store.expireIdle({ maxSessions: 1_000 });
+      expect([claimed, latenessMs.toSorted((x, y) => x - y)]).toEqual([2, [7, 407]]);
       expect((await store.expireIdle({ maxSessions: 1_000 })).latenessMs).toEqual([]);
     });
 
