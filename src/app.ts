@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage } from 'node:http';
+import { type Socket } from 'node:net';
 import fastifyStatic from '@fastify/static';
 import { ValidationPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -12,6 +13,7 @@ import {
   type FastifyRequest,
 } from 'fastify';
 import { Logger } from 'nestjs-pino';
+import { type Counter } from 'prom-client';
 import { AppModule } from './app.module.js';
 import { AccessControl } from './auth/access-control.js';
 import { Clock } from './clock.js';
@@ -20,6 +22,8 @@ import { VERSION } from './config/effective.js';
 import { CALLBACKS } from './callbacks/callbacks.schemas.js';
 import {
   CHECK_CONNECTIONS_MS,
+  CUT_REASONS,
+  type CutReason,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
   answerInTurn,
@@ -32,6 +36,7 @@ import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js'
 import { DOCS, useDocs } from './http/docs.js';
 import { HealthController } from './observability/health.controller.js';
 import { requestIdOf, useHttpLog } from './observability/log.js';
+import { useHttpMetrics } from './observability/http-metrics.js';
 import { Metrics } from './observability/metrics.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
@@ -57,6 +62,8 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     forReports([CMCD_ROUTE.slice(1)], CORS_ALLOWED_HEADERS),
     forClients(CONTROL_PATHS, CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS),
   ]);
+  let cuts: Counter<'reason'> | undefined;
+  const countCut = (reason: CutReason): void => cuts?.inc({ reason });
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // The service has no Express middleware; the layer for it would cost CPU for every request.
@@ -66,7 +73,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     genReqId: (request: IncomingMessage) => requestIdOf(request) ?? randomUUID(),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    clientErrorHandler: refuseConnection,
+    clientErrorHandler: (error: Error, socket: Socket) => refuseConnection(error, socket, countCut),
     // `addressOf` answers a missing Host with a problem, on the routes that need the host.
     http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
     return503OnClosing: false,
@@ -86,17 +93,23 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     bufferLogs: true,
   });
   const fastify: FastifyInstance = adapter.getInstance();
+  const metrics = app.get(Metrics);
+  cuts = metrics.counter('connections_cut_total', 'Connections that this instance closed, by the reason.', [
+    'reason',
+  ]);
+  for (const reason of CUT_REASONS) cuts.inc({ reason }, 0);
   app.get(AccessControl).register(fastify, DOCS);
   acceptJsonOnly(fastify);
-  answerInTurn(fastify);
-  cutStalled(fastify);
-  refuseUnanswered(fastify);
+  answerInTurn(fastify, countCut);
+  cutStalled(fastify, countCut);
+  refuseUnanswered(fastify, countCut);
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify, config, clock);
+  useHttpMetrics(fastify, metrics, config);
   const health = app.get(HealthController);
   drainOnClose(fastify, () => health.isDraining);
   crossOrigin.register(fastify);
-  await app.get(RateLimits).register(fastify, app.get(Metrics));
+  await app.get(RateLimits).register(fastify, metrics);
   await protectPages(fastify);
   refuseUnknownRoutes(fastify);
   // Adds `sendFile` to replies, for MediaController. It registers no route.

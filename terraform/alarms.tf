@@ -51,8 +51,7 @@ locals {
     }
   }]...)
 
-  # The metrics that the main README tells operators to watch. Each instance reports the same figures of the shared store,
-  # so that the statistic is a maximum, not a sum.
+  # The metrics that docs/operations.md tells operators to watch. One task at a time reports those of the shared store.
   metrics_namespace  = "Streamgate/${var.name}"
   metrics_dimensions = { stack = var.name }
   streamgate_alarms = {

@@ -35,6 +35,7 @@ describe('a callback', () => {
   /** The outcome of a failed delivery, whose text contains nothing that the receiver sent. */
   const failed = (failure: string, retryAfterMs = 0, asks = 'retry') => ({
     delivered: false,
+    answered: failure.startsWith('the receiver answered'),
     failure,
     asks,
     retryAfterMs,

@@ -14,6 +14,8 @@ const ANSWER_TIMEOUT_MS = 1_000;
 /** A try that failed. */
 export interface Failed {
   readonly delivered: false;
+  /** Whether the receiver answered at all. */
+  readonly answered: boolean;
   /** The reason, for the log. It contains neither the URL nor text from the receiver. */
   readonly failure: string;
   /**
@@ -67,7 +69,7 @@ export class CallbackSender {
       if (status >= 200 && status < 300) return { delivered: true };
       const retryAfterMs = readRetryAfter(retryAfter, this.clock.now());
       const failure = `the receiver answered ${status}`;
-      return { delivered: false, failure, asks: askedBy(status, retryAfterMs), retryAfterMs };
+      return { delivered: false, answered: true, failure, asks: askedBy(status, retryAfterMs), retryAfterMs };
     } catch (error) {
       const { name, code } = error as Error & { code?: string };
       const failure =
@@ -80,7 +82,7 @@ export class CallbackSender {
 }
 
 function notAnswered(failure: string): Failed {
-  return { delivered: false, failure, asks: 'retry', retryAfterMs: 0 };
+  return { delivered: false, answered: false, failure, asks: 'retry', retryAfterMs: 0 };
 }
 
 /** What a status asks for, by the specification of Standard Webhooks. */

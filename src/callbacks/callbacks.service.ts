@@ -2,8 +2,9 @@ import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
+import { type SeriesMetric, type TimedSeries } from '../observability/series.js';
 import { CallbackOutboxes, type DeadLetter, type OutboxState } from '../sessions/session-events.js';
-import { CallbackSender } from './callback-sender.js';
+import { CallbackSender, type Sent } from './callback-sender.js';
 import { Deliveries } from './deliveries.js';
 import { type ReceiverView } from './receiver.js';
 
@@ -23,13 +24,17 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     config: Config,
     metrics: Metrics,
   ) {
+    const tries = metrics.histogram<'receiver' | 'result'>(
+      'callback_duration_seconds',
+      'Tries of this instance to deliver an event, by the receiver and the result.',
+    );
     this.deliveries = new Map(
       config.receivers.map((receiver) => [
         receiver.receiver,
         new Deliveries(
           receiver.receiver,
           outboxes.of(receiver.receiver),
-          new CallbackSender(receiver, clock),
+          this.measured(receiver.receiver, new CallbackSender(receiver, clock), tries),
           clock,
           config.CALLBACK_MAX_TRIES,
         ),
@@ -108,6 +113,22 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     return named.map(([, deliveries]) => deliveries.resume()).includes(true);
   }
 
+  private measured(
+    receiver: string,
+    sender: CallbackSender,
+    tries: SeriesMetric<'receiver' | 'result', TimedSeries>,
+  ): Pick<CallbackSender, 'send'> {
+    return {
+      send: async (event, signal) => {
+        const started = this.clock.monotonic();
+        const sent = await sender.send(event, signal);
+        const seconds = (this.clock.monotonic() - started) / 1_000;
+        tries.series({ receiver, result: resultOf(sent) }).observe(seconds);
+        return sent;
+      },
+    };
+  }
+
   private register(metrics: Metrics): void {
     metrics.gauge(
       'callbacks_stopped',
@@ -133,6 +154,13 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
       },
     );
   }
+}
+
+/** The name of a result in the metrics: `no-answer` is a time-out or a broken connection, `busy` 429 or 503, `gone` 410. */
+function resultOf(sent: Sent): 'delivered' | 'refused' | 'no-answer' | 'busy' | 'gone' {
+  if (sent.delivered) return 'delivered';
+  if (sent.asks !== 'retry') return sent.asks === 'rest' ? 'busy' : 'gone';
+  return sent.answered ? 'refused' : 'no-answer';
 }
 
 const WORKING: ReceiverView = { state: 'working', since: undefined, failure: undefined };

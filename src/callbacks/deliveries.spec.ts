@@ -30,6 +30,7 @@ jest.mock('node:timers/promises', () => ({
 const DELIVERED: Sent = { delivered: true };
 const FAILED: Failed = {
   delivered: false,
+  answered: true,
   failure: 'the receiver answered 500',
   asks: 'retry',
   retryAfterMs: 0,

@@ -4,6 +4,7 @@ import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
 import { instant } from '../http/fields.js';
 import { Metrics } from '../observability/metrics.js';
+import { type CountedSeries, type TimedSeries } from '../observability/series.js';
 import { type Pause, SessionRepository, StoreUnavailableError } from '../sessions/session.repository.js';
 import { CallbackOutboxes } from '../sessions/session-events.js';
 
@@ -38,6 +39,10 @@ export class ExpiryService implements BeforeApplicationShutdown {
   /** Fixed for the life of the process, so that the sweeps of one instance are one second apart. */
   private readonly offsetMs = Math.random() * SPREAD_MS;
   private failing = false;
+  private backlog = 0;
+  private readonly durations: TimedSeries;
+  private readonly lateness: TimedSeries;
+  private readonly failures: CountedSeries;
   private remindedAt: number | undefined;
 
   constructor(
@@ -46,6 +51,20 @@ export class ExpiryService implements BeforeApplicationShutdown {
     private readonly clock: Clock,
     metrics: Metrics,
   ) {
+    this.durations = metrics
+      .histogram('sweep_duration_seconds', 'How long the sweeps of this instance took.')
+      .series({});
+    this.lateness = metrics
+      .histogram('expiry_lateness_seconds', 'From the instant of an expiry to the sweep that claimed it.')
+      .series({});
+    this.failures = metrics
+      .seriesCounter('sweep_failures_total', 'Sweeps of this instance that failed.')
+      .series({});
+    metrics.gauge(
+      'expiry_backlog',
+      'Whether the last sweep of this instance left sessions that are due.',
+      () => this.backlog,
+    );
     metrics.fromStore(
       {
         expiry_paused: { type: 'gauge', help: 'Whether the sweeps are paused.' },
@@ -116,8 +135,16 @@ export class ExpiryService implements BeforeApplicationShutdown {
     const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(MAX_MS)]);
     const sweeping = this.sessions.expireIdle({ maxSessions: MAX_SESSIONS, signal, shared });
     this.running.add(sweeping);
-    const { expired, more, paused } = await sweeping.finally(() => this.running.delete(sweeping));
+    const { expired, latenessMs, more, paused } = await sweeping
+      .catch((error: unknown) => {
+        this.failures.count++;
+        throw error;
+      })
+      .finally(() => this.running.delete(sweeping));
     const tookMs = Math.round(this.clock.monotonic() - started);
+    this.durations.observe(tookMs / 1_000);
+    for (const lateMs of latenessMs) this.lateness.observe(lateMs / 1_000);
+    this.backlog = more ? 1 : 0;
     if (expired > 0) {
       this.outboxes.announceNewEvents();
       this.log.log({ expired, more, ms: tookMs, msg: 'idle sessions expired' });

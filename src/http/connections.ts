@@ -24,8 +24,21 @@ const MAX_LAST_TURNS = 1_000;
 /** How long a graceful shutdown waits for requests in progress after it stopped listening. */
 export const DRAIN_MS = 5_000;
 
+/** Why the service closes a connection that its client would have kept. */
+export const CUT_REASONS = [
+  'malformed-request',
+  'headers-too-large',
+  'request-timeout',
+  'pipelining',
+  'stalled',
+] as const;
+export type CutReason = (typeof CUT_REASONS)[number];
+
+/** Counts connections that the service closes. */
+export type CountCut = (reason: CutReason) => void;
+
 /** Answers when Node refuses a request before Fastify sees it: malformed HTTP, headers too large, or a time-out. */
-export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+export function refuseConnection(error: Error & { code?: string }, socket: Socket, countCut: CountCut): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
@@ -36,6 +49,7 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? new Problem('headers-too-large', 'Send a shorter path and fewer or shorter headers.')
         : new Problem('malformed-request', 'Send well-formed HTTP/1.1.');
+  countCut(problem.code as CutReason);
   const requestId = randomUUID();
   const body = problemBody(problem, requestId);
   const status = problem.getStatus();
@@ -48,7 +62,7 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
 }
 
 /** Answers the requests that Node would answer by itself, before Fastify and without a body: an `Expect`, and `CONNECT`. */
-export function refuseUnanswered({ server }: FastifyInstance): void {
+export function refuseUnanswered({ server }: FastifyInstance, countCut: CountCut): void {
   server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
     const problem = new Problem('expectation-failed', 'Send no Expect header, or Expect: 100-continue.');
     const requestId = randomUUID();
@@ -64,7 +78,7 @@ export function refuseUnanswered({ server }: FastifyInstance): void {
     response.end(body);
   });
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {
-    refuseConnection(new Error('CONNECT is for proxies'), socket);
+    refuseConnection(new Error('CONNECT is for proxies'), socket, countCut);
   });
 }
 
@@ -72,13 +86,14 @@ export function refuseUnanswered({ server }: FastifyInstance): void {
  * Handles pipelined requests of one connection one after the other, and closes a connection with too many of them.
  * Node would start all of them at once, hundreds from a single packet, and buffer the replies for a client that reads none.
  */
-export function answerInTurn(fastify: FastifyInstance): void {
+export function answerInTurn(fastify: FastifyInstance, countCut: CountCut): void {
   const waiting = new WeakMap<Socket, number>();
   fastify.addHook('onRequest', ({ raw: { socket } }, { raw: response }, done) => {
     // A response gets its socket when the responses before it are written.
     if (response.socket !== null) return done();
     const ahead = waiting.get(socket) ?? 0;
     if (ahead >= MAX_PIPELINED) {
+      countCut('pipelining');
       socket.destroy();
       return;
     }
@@ -94,7 +109,7 @@ export function answerInTurn(fastify: FastifyInstance): void {
  * Closes connections whose client does not read its reply. It checks all connections at intervals, because Node's socket
  * time-out, which each write resets, costs 10 µs of CPU per request: a fifth of the total.
  */
-export function cutStalled(fastify: FastifyInstance): void {
+export function cutStalled(fastify: FastifyInstance, countCut: CountCut): void {
   /** For each connection, how many bytes had been sent at the last check. */
   const sent = new Map<Socket, number>();
   fastify.server.on('connection', (socket: Socket) => {
@@ -105,7 +120,9 @@ export function cutStalled(fastify: FastifyInstance): void {
     for (const [socket, before] of sent) {
       const now = socket.bytesWritten - socket.writableLength;
       sent.set(socket, now);
-      if (socket.writableLength > 0 && now === before) socket.destroy();
+      if (socket.writableLength === 0 || now !== before) continue;
+      countCut('stalled');
+      socket.destroy();
     }
   }, STALLED_MS).unref();
   fastify.addHook('onClose', (_instance, done) => {

@@ -14,8 +14,8 @@ export class MetricsController {
   @ApiOperation({ operationId: 'getMetrics', summary: 'Metrics for Prometheus' })
   @ApiOkResponse({
     description:
-      'The metrics of event streams and of rate limits are those of this instance. All others are those of the whole ' +
-      'system, and every instance reports the same values.',
+      'Those of this instance, and those of the whole system if this instance is the one that reports them: scrape every ' +
+      'instance. docs/operations.md describes each metric.',
     content: { 'text/plain': { schema: { type: 'string' } } },
   })
   async showMetrics(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {

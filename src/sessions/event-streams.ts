@@ -1,6 +1,7 @@
 import { type ServerResponse } from 'node:http';
 import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
+import { type Counter } from 'prom-client';
 import { Clock } from '../clock.js';
 import { Metrics } from '../observability/metrics.js';
 import { StoreUnavailableError } from './session.repository.js';
@@ -57,6 +58,7 @@ export class EventStreams implements BeforeApplicationShutdown {
   private readonly byUser = new Map<string, EventStream[]>();
   private open = 0;
   private stopping = false;
+  private readonly cuts: Counter<'reason'>;
   private readonly log = new Logger(EventStreams.name);
 
   constructor(
@@ -65,6 +67,11 @@ export class EventStreams implements BeforeApplicationShutdown {
     metrics: Metrics,
   ) {
     metrics.gauge('event_streams', 'Streams of events open on this instance.', () => this.open);
+    this.cuts = metrics.counter(
+      'event_streams_cut_total',
+      'Streams of events that this instance refused or ended, by the reason.',
+      ['reason'],
+    );
   }
 
   get size(): number {
@@ -92,7 +99,7 @@ export class EventStreams implements BeforeApplicationShutdown {
   ): Promise<void> {
     const resumes = lastEventId !== undefined;
     const refusal = this.open >= MAX_STREAMS ? 'too-many-streams' : this.refusalOf(userId, resumes);
-    if (refusal !== undefined) return answerUnavailable(response, refusal);
+    if (refusal !== undefined) return this.refuse(response, refusal);
     this.open++;
     const after = resumes && EVENT_ID.test(lastEventId) ? lastEventId : undefined;
     const stream: EventStream = { userId, response, until, last: '' };
@@ -101,30 +108,30 @@ export class EventStreams implements BeforeApplicationShutdown {
     try {
       watch = await this.events.watch(userId, after, (event) => {
         if (early) early.push(event);
-        else send(stream, event);
+        else this.send(stream, event);
       });
     } catch (error) {
       this.open--;
-      return answerUnavailable(response, this.codeOf(error as Error));
+      return this.refuse(response, this.codeOf(error as Error));
     }
     // The client may disconnect while the store is asked. Its `close` event is past then, and cannot end the stream.
     const late = response.destroyed ? undefined : this.refusalOf(userId, resumes);
     if (response.destroyed || late !== undefined) {
       watch.stop();
       this.open--;
-      if (late !== undefined) answerUnavailable(response, late);
+      if (late !== undefined) this.refuse(response, late);
       return;
     }
     stream.last = after ?? watch.position;
     this.begin(stream, after === lastEventId ? watch : { ...watch, complete: false });
-    for (const event of early) send(stream, event);
+    for (const event of early) this.send(stream, event);
     early = undefined;
   }
 
   /** Ends all streams. They seldom end by themselves, and a shutdown would wait for them. */
   beforeApplicationShutdown(): void {
     this.stopping = true;
-    for (const stream of [...this.byUser.values()].flat()) end(stream, 'not-ready');
+    for (const stream of [...this.byUser.values()].flat()) this.end(stream, 'not-ready');
   }
 
   private refusalOf(userId: string, resumes: boolean): UnavailableCode | undefined {
@@ -151,15 +158,15 @@ export class EventStreams implements BeforeApplicationShutdown {
       if (at >= 0) streams.splice(at, 1);
       if (streams.length === 0 && this.byUser.get(userId) === streams) this.byUser.delete(userId);
     });
-    while (streams.length > MAX_STREAMS_PER_USER) end(streams.shift()!, 'too-many-streams-of-user');
+    while (streams.length > MAX_STREAMS_PER_USER) this.end(streams.shift()!, 'too-many-streams-of-user');
     response.writeHead(200);
     // The empty event tells EventSource where to resume from, before there was any.
-    write(response, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
+    this.write(response, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
     if (complete && missed.length <= MAX_MISSED_EVENTS) {
-      for (const event of missed) send(stream, event);
+      for (const event of missed) this.send(stream, event);
     } else {
       stream.last = position;
-      write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
+      this.write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
     }
   }
 
@@ -172,24 +179,42 @@ export class EventStreams implements BeforeApplicationShutdown {
     if (this.open === 0) return;
     await this.events.refresh().catch(() => undefined); // the store logs its outages itself
     for (const stream of [...this.byUser.values()].flat()) {
-      if (stream.until <= this.clock.now()) stream.response.end();
+      if (stream.until <= this.clock.now() && !stream.response.writableEnded) {
+        this.cuts.inc({ reason: 'token-expired' });
+        stream.response.end();
+      }
       const position = this.events.position(stream.userId);
       if (isAfter(position, stream.last)) stream.last = position;
-      write(stream.response, `:\nid: ${stream.last}\n\n`);
+      this.write(stream.response, `:\nid: ${stream.last}\n\n`);
     }
   }
-}
 
-function send(stream: EventStream, event: SessionEvent): void {
-  stream.last = event.id;
-  const data = JSON.stringify(eventDataJson(event));
-  write(stream.response, `id: ${event.id}\nevent: ${event.type}\ndata: ${data}\n\n`);
-}
+  private send(stream: EventStream, event: SessionEvent): void {
+    stream.last = event.id;
+    const data = JSON.stringify(eventDataJson(event));
+    this.write(stream.response, `id: ${event.id}\nevent: ${event.type}\ndata: ${data}\n\n`);
+  }
 
-/** Ends an open stream and says why. */
-function end({ response }: EventStream, code: UnavailableCode): void {
-  write(response, unavailable(code));
-  response.end();
+  private refuse(response: ServerResponse, code: UnavailableCode): void {
+    this.cuts.inc({ reason: code });
+    answerUnavailable(response, code);
+  }
+
+  /** Ends an open stream and says why. */
+  private end({ response }: EventStream, code: UnavailableCode): void {
+    this.cuts.inc({ reason: code });
+    this.write(response, unavailable(code));
+    response.end();
+  }
+
+  /** Never waits. A client that reads too slowly is cut off, and resumes from the last event that it has read. */
+  private write(response: ServerResponse, text: string): void {
+    if (response.writableEnded || response.destroyed) return;
+    response.write(text);
+    if (response.writableLength <= MAX_UNREAD_BYTES) return;
+    this.cuts.inc({ reason: 'slow-reader' });
+    response.destroy();
+  }
 }
 
 /** Sends a whole reply with status 200, so that a standard EventSource reconnects after it. */
@@ -205,11 +230,4 @@ function unavailable(code: UnavailableCode): string {
   const { fromMs, toMs = 2 * fromMs }: { fromMs: number; toMs?: number } = delay;
   const retryMs = Math.round(fromMs + (toMs - fromMs) * Math.random());
   return `: ${detail}\nretry: ${retryMs}\nevent: unavailable\ndata: ${JSON.stringify({ code, detail })}\n\n`;
-}
-
-/** Never waits. A client that reads too slowly is cut off, and resumes from the last event that it has read. */
-function write(response: ServerResponse, text: string): void {
-  if (response.writableEnded || response.destroyed) return;
-  response.write(text);
-  if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
 }

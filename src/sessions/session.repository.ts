@@ -90,6 +90,8 @@ export interface SweepOptions {
 export interface SweepResult {
   /** How many expiries were claimed. */
   readonly expired: number;
+  /** For each of the expiries, how long ago it was due, in milliseconds. */
+  readonly latenessMs: readonly number[];
   /** True if more records are due. */
   readonly more: boolean;
   /** True if sweeps are paused. Then nothing was claimed. */

@@ -1,4 +1,4 @@
-import { Inject, Logger, Module, type Provider } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Inject, Logger, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
@@ -15,7 +15,7 @@ import { connectRedis } from './redis/link.js';
 import { type Loss } from './redis/losses.js';
 import { openRedisStore } from './redis/redis-store.js';
 import { CallbackOutboxes, SessionEvents } from './session-events.js';
-import { registerSessionMetrics } from './session-metrics.js';
+import { StoreMeter, registerSessionMetrics } from './session-metrics.js';
 import { SessionRepository } from './session.repository.js';
 import { SessionsController } from './sessions.controller.js';
 import { Admissions } from './admissions.js';
@@ -29,6 +29,8 @@ interface Store {
   readonly limits: RateLimits;
   /** How many servers of the store have no connection to this instance now. */
   readonly nodesAway: () => number;
+  /** Elects one of the instances on this store to report the metrics of the whole system. */
+  readonly reporter: { elect(): Promise<boolean>; stop(): Promise<void> };
 }
 
 const STORE = Symbol('the session store');
@@ -48,14 +50,25 @@ const STORE = Symbol('the session store');
   ],
   exports: [SessionRepository, Admissions, CallbackOutboxes, RateLimits],
 })
-export class SessionsModule {
-  constructor(metrics: Metrics, sessions: SessionRepository, @Inject(STORE) { nodesAway }: Store) {
+export class SessionsModule implements BeforeApplicationShutdown {
+  constructor(
+    metrics: Metrics,
+    sessions: SessionRepository,
+    @Inject(STORE) private readonly store: Store,
+  ) {
+    const { nodesAway, reporter } = store;
     registerSessionMetrics(metrics, sessions);
+    metrics.electReporterBy(async () => reporter.elect());
     metrics.gauge(
       'store_nodes_away',
       'Nodes of the store that this instance has no connection to; their users get 503.',
       nodesAway,
     );
+  }
+
+  /** Before the connection to the store is closed. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.store.reporter.stop();
   }
 }
 
@@ -83,6 +96,7 @@ function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
       outboxes: events.outboxes,
       limits: new RateLimits(config, clock),
       nodesAway: () => 0,
+      reporter: { elect: async () => true, stop: async () => undefined },
     };
   }
   const availability = new Availability(new Logger('Redis'));
@@ -92,7 +106,9 @@ function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
     ['loss'],
   );
   const countLoss = (loss: Loss, partitions: number): void => lost.inc({ loss }, partitions);
-  const link = connectRedis(config.redisEndpoint, availability);
+  const meter = new StoreMeter(metrics, clock);
+  const link = connectRedis(config.redisEndpoint, availability, undefined, meter);
+  link.onReady(() => meter.connected());
   const redis = openRedisStore(link, config, clock, availability, countLoss);
   return { ...redis, limits: new RateLimits(config, clock, redis.tally) };
 }

@@ -463,6 +463,16 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(await sweep()).toEqual([]);
     });
 
+    it('says how long ago each session that it claims was due', async () => {
+      await watch('a');
+      clock.advance(400);
+      await watch('b');
+      clock.advance(30_007);
+      const { expired: claimed, latenessMs } = await store.expireIdle({ maxSessions: 1_000 });
+      expect([claimed, latenessMs.toSorted((x, y) => x - y)]).toEqual([2, [7, 407]]);
+      expect((await store.expireIdle({ maxSessions: 1_000 })).latenessMs).toEqual([]);
+    });
+
     it('claims a session that was renewed many times', async () => {
       await watch('a');
       for (let n = 0; n < 10; n++) {
@@ -555,7 +565,12 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       });
       for (let seconds = 0; seconds < 60; seconds++) {
         clock.advance(1_000);
-        expect(await store.expireIdle({ maxSessions: 10 })).toEqual({ expired: 0, more: true, paused: true });
+        expect(await store.expireIdle({ maxSessions: 10 })).toEqual({
+          expired: 0,
+          latenessMs: [],
+          more: true,
+          paused: true,
+        });
       }
       expect(await store.expiryPause()).toEqual({ since, by: 'ops', until: undefined });
       // The limit is still exact, and a session that is removed for a new one is reported.

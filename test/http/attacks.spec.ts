@@ -525,7 +525,23 @@ describe('the information that strangers can get', () => {
     const { text: metrics } = await service.send('get', '/metrics');
     expect(metrics).toContain('streamgate_sessions_live 1');
     expect(metrics).not.toMatch(/SECRET|test-pattern/);
-    const labels = [...metrics.matchAll(/\{(\w+)=/g)].map(([, label]) => label);
-    expect(new Set(labels)).toEqual(new Set(['limit', 'bridged']));
+    const labels = [...metrics.matchAll(/^(?:streamgate|http)_\w+\{(.*)\} /gm)].flatMap(([, all]) =>
+      [...all!.matchAll(/(\w+)="/g)].map(([, label]) => label!),
+    );
+    expect([...new Set(labels)].toSorted()).toEqual([
+      'bridged',
+      'commit',
+      'http_request_method',
+      'http_response_status_code',
+      'http_route',
+      'le',
+      'level',
+      'limit',
+      'node',
+      'outcome',
+      'reason',
+      'source',
+      'version',
+    ]);
   });
 });

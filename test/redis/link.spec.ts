@@ -40,7 +40,7 @@ async function works(): Promise<boolean> {
 
 async function answer(error: string): Promise<unknown> {
   const lua = `#!lua\nreturn redis.error_reply('${error}')`;
-  return link.run({ lua, sha: hash('sha1', lua), key: 'any', count: 1, wire: '$1\r\n0\r\n' });
+  return link.run({ name: 'test', lua, sha: hash('sha1', lua), key: 'any', count: 1, wire: '$1\r\n0\r\n' });
 }
 
 describe('the link to a server', () => {

@@ -11,6 +11,7 @@ import {
   confirm,
   end,
   expire,
+  expiresAt,
   graceAfterOutage,
   keepAlive,
   latestQuota,
@@ -138,16 +139,18 @@ export class MemorySessionRepository extends SessionRepository {
     const paused = this.pauseAt(now) !== undefined;
     this.graceUntil = graceAfterOutage(this.lastSweepAt, this.graceUntil, this.policy, now);
     this.lastSweepAt = now;
-    if (paused) return { expired: 0, more: true, paused };
-    const before = this.counts.expired;
+    const latenessMs: number[] = [];
+    if (paused) return { expired: 0, latenessMs, more: true, paused };
     for (const [userId, records] of this.users) {
       const due = expire(records, this.policy, now);
       if (due.records.length === records.length) continue;
-      const expired = this.counts.expired - before;
-      if (now < this.graceUntil || expired >= maxSessions) return { expired, more: true, paused };
+      if (now < this.graceUntil || latenessMs.length >= maxSessions)
+        return { expired: latenessMs.length, latenessMs, more: true, paused };
+      for (const { type, record } of due.changes)
+        if (type === 'expired') latenessMs.push(now - expiresAt(record, this.policy));
       this.keep(userId, due, now);
     }
-    return { expired: this.counts.expired - before, more: false, paused };
+    return { expired: latenessMs.length, latenessMs, more: false, paused };
   }
 
   override async pauseExpiry({ by, until }: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {

@@ -19,6 +19,7 @@ export const SCRIPT_KEYS = {
   user: ['records', 'index', 'ring', 'state', 'buckets', 'outbox', 'aside'],
   partition: ['state', 'ring', 'buckets', 'outbox', 'deadLetters', 'aside'],
   rate: ['count'],
+  reporter: ['holder'],
 } as const;
 type Subject = keyof typeof SCRIPT_KEYS;
 
@@ -186,6 +187,9 @@ export function userOfChannel(channel: string): string {
 export function probeChannel({ channelPrefix }: PartitionKeys, sharded: boolean): string {
   return `${sharded ? channelPrefix : 'sg:u:'}.`;
 }
+
+/** STRING: the instance that reports the metrics of the whole system: see elect.lua. It meets no other key. */
+export const REPORTER_KEYS = new ScriptKeys('reporter', { holder: 'sg:reporter' });
 
 /** STRING: the newest layout that any instance may write: see layout-choice.ts. */
 export const LAYOUT_KEY = 'sg:layout';

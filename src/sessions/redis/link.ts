@@ -34,12 +34,26 @@ export function wireOf(argument: string | number): string {
 
 /** A call of a script. `key` selects the server. `wire` contains `count` arguments, in Redis's protocol. */
 interface ScriptCall {
+  /** For what is measured. */
+  readonly name: string;
   readonly lua: string;
   readonly sha: string;
   readonly key: string;
   readonly count: number;
   readonly wire: string;
 }
+
+/** What is measured of a link. */
+interface LinkMeter {
+  /** A command or a script is sent. Returns its start, for `ended`. */
+  started(): number;
+  /** It was answered, refused or given up. */
+  ended(name: string, start: number): void;
+  /** `away`: no answer in time, or no connection. `refused`: Redis answered with an error. */
+  failed(kind: 'away' | 'refused'): void;
+}
+
+const UNMETERED: LinkMeter = { started: () => 0, ended: () => undefined, failed: () => undefined };
 
 /**
  * The connection to Redis, as the rest of the store sees it. Each call can reject with StoreUnavailableError. If Redis
@@ -107,6 +121,8 @@ const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN) /;
 /** Errors of a cluster node that serves no commands now, because it reaches too few of the other nodes. */
 const OUT_OF_SERVICE = /^CLUSTERDOWN/;
 
+/** The error of a server that does not know a script by its hash. */
+const UNKNOWN_SCRIPT = 'NOSCRIPT';
 /** Errors of a server that lets this service do nothing at all. */
 const NOT_US = /^(WRONGPASS|NOAUTH)/;
 
@@ -129,6 +145,7 @@ export function connectRedis(
   { url, username, password, isCluster = false }: RedisEndpoint,
   availability: Availability,
   commandTimeoutMs = COMMAND_TIMEOUT_MS,
+  meter = UNMETERED,
 ): RedisLink {
   const options: RedisOptions = {
     ...(username === undefined ? {} : { username, password: '' }),
@@ -149,7 +166,7 @@ export function connectRedis(
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
   };
   const Kind = isCluster ? ClusterServers : SingleServer;
-  return new IoredisLink(new Kind(url, options, availability), commandTimeoutMs);
+  return new IoredisLink(new Kind(url, options, availability), commandTimeoutMs, meter);
 }
 
 /** Resolves to all values. If any promise rejects, rejects when all are settled. */
@@ -167,20 +184,24 @@ class IoredisLink implements RedisLink {
   constructor(
     private readonly servers: Servers,
     private readonly patienceMs: number,
+    private readonly meter: LinkMeter,
   ) {
     this.sharded = servers.sharded;
   }
 
-  async run({ lua, sha, key, count, wire }: ScriptCall): Promise<unknown> {
+  async run({ name, lua, sha, key, count, wire }: ScriptCall): Promise<unknown> {
     const head = `*${count + 2}\r\n`;
+    const start = this.meter.started();
     try {
       const byHash = `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`;
       return await this.ask(key, () => new WiredCommand('evalsha', byHash));
     } catch (error) {
-      if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
+      if (!(error as Error).message.startsWith(UNKNOWN_SCRIPT)) throw error;
+      const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
+      return await this.ask(key, () => new WiredCommand('eval', whole));
+    } finally {
+      this.meter.ended(name, start);
     }
-    const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
-    return this.ask(key, () => new WiredCommand('eval', whole));
   }
 
   async get(key: string): Promise<string | null> {
@@ -285,7 +306,12 @@ class IoredisLink implements RedisLink {
   /** The first of the arguments is the key. */
   private async command<T>(name: string, args: readonly [key: string, ...(string | number)[]]): Promise<T> {
     const made = (): Command => new ShortLivedCommand(name, [...args], { replyEncoding: 'utf8' });
-    return this.ask(args[0], made) as Promise<T>;
+    const start = this.meter.started();
+    try {
+      return (await this.ask(args[0], made)) as T;
+    } finally {
+      this.meter.ended(name, start);
+    }
   }
 
   /** Sends a command to the server that holds the key. While a cluster moves the key's slot, that takes several tries. */
@@ -319,6 +345,7 @@ class IoredisLink implements RedisLink {
   private async sendTo(server: Server | undefined, command: Command): Promise<unknown> {
     if (server === undefined) {
       void this.servers.refresh();
+      this.meter.failed('away');
       throw unavailable(undefined);
     }
     try {
@@ -326,6 +353,9 @@ class IoredisLink implements RedisLink {
       return await server.redis.sendCommand(command);
     } catch (error) {
       const cause = error as Error;
+      if (!isRefusal(cause)) this.meter.failed('away');
+      else if (!ELSEWHERE.test(cause.message) && !cause.message.startsWith(UNKNOWN_SCRIPT))
+        this.meter.failed('refused');
       if (!isRefusal(cause)) {
         server.availability.lost(cause.message);
         void this.servers.refresh(server);

@@ -158,6 +158,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     const silent = new SilentServers(this.link);
     const partitions = shared ? await this.leaveResting(all, silent) : all;
     let expired = 0;
+    const latenessMs: number[] = [];
     let isPaused = false;
     let held = false;
     const stopped = (): boolean => expired >= maxSessions || signal?.aborted === true;
@@ -166,6 +167,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       const answers = await this.expireSome(asked, users, silent);
       for (const answer of answers) {
         expired += answer?.expired ?? 0;
+        latenessMs.push(...(answer?.latenessMs ?? []));
         held ||= answer?.more === 'later';
         isPaused ||= answer?.paused === true;
       }
@@ -189,7 +191,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     }
     this.losses.report();
     silent.throwIfAll(all);
-    return { expired, more: held || waiting.length > 0, paused: isPaused };
+    return { expired, latenessMs, more: held || waiting.length > 0, paused: isPaused };
   }
 
   override async pauseExpiry(wanted: Parameters<SessionRepository['pauseExpiry']>[0]): Promise<Pause> {

@@ -7,6 +7,7 @@ import { type RedisLink } from './link.js';
 import { type Loss, Losses } from './losses.js';
 import { CallbackOutboxes } from '../session-events.js';
 import { RedisCallbackOutbox } from './redis-callback-outbox.js';
+import { RedisReporter } from './redis-reporter.js';
 import { RedisRateTally } from './redis-rate-tally.js';
 import { RedisSessionEvents } from './redis-session-events.js';
 import { RedisSessionRepository } from './redis-session.repository.js';
@@ -18,6 +19,7 @@ export interface RedisStore {
   readonly events: RedisSessionEvents;
   readonly outboxes: CallbackOutboxes;
   readonly tally: RedisRateTally;
+  readonly reporter: RedisReporter;
   readonly nodesAway: () => number;
 }
 
@@ -60,6 +62,7 @@ export function openRedisStore(
       ),
     ),
     tally: new RedisRateTally(scripts, log),
+    reporter: new RedisReporter(scripts, clock),
     nodesAway: () => link.serversAway(),
   };
 }

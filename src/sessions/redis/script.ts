@@ -141,7 +141,7 @@ export class ScriptRunner {
     const count = 1 + keys.count + script.args.length + more.length;
     const call = (full: boolean): Promise<unknown> => {
       const { lua, sha } = this.textOf(script, full);
-      return this.link.run({ lua, sha, key: keys.first, count, wire });
+      return this.link.run({ name: script.name, lua, sha, key: keys.first, count, wire });
     };
     try {
       return await call(false);

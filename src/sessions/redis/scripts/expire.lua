@@ -11,7 +11,8 @@
 --         max_users     how many users this call visits at most
 -- Returns {sessions expired, 0 | 1 if more is due | 2 if more is due and must wait, 1 if sweeps are paused,
 --          values set aside by this call, values set aside so far,
---          epoch of the partition, when it was swept before in ms | 0, now}
+--          epoch of the partition, when it was swept before in ms | 0, now,
+--          {for each expiry the ms since it was due}}
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
 local now, records_prefix, index_prefix, max_users = unpack(ARGV)
 local SHORTEST_OUTAGE = 5000 -- SHORTEST_OUTAGE_MS of admission.ts
@@ -36,7 +37,7 @@ local paused = state[3] and (state[4] == '' or now < tonumber(state[4]))
 if swept and now - swept > math.max(TTL, SHORTEST_OUTAGE) then grace = now + X end
 if paused then
   redis.call('HSET', state_key, 'swept', now, 'grace', grace, 'epoch', epoch)
-  return { 0, 2, 1, 0, unreadable, epoch, swept or 0, now }
+  return { 0, 2, 1, 0, unreadable, epoch, swept or 0, now, {} }
 end
 -- Whether the outboxes of all receivers of expiries are too full. If only some are, sweeps claim all the same, and
 -- these outboxes lose their oldest events: a receiver that is down does not delay the others.
@@ -51,7 +52,7 @@ end
 local holding = now < grace or receivers_are_behind()
 
 -- The plan: for each bucket the users whose records are gone, left in part, or to be re-scored.
-local plan, visited, seen, expired, undone, aside, more, held = {}, 0, 0, 0, 0, 0, false, false
+local plan, visited, seen, expired, undone, aside, more, held, lateness = {}, 0, 0, 0, 0, 0, false, false, {}
 
 -- Returns the reply, or nil if the key has a wrong type.
 local function list_of(reply)
@@ -95,6 +96,7 @@ local function plan_bucket(bucket)
         held = true
       elseif record.status == PERMANENT then
         expired = expired + 1
+        lateness[expired] = now - record.due
         plan_event('expired', user, record, now)
       elseif record.status == RESERVED then
         undone = undone + 1
@@ -153,4 +155,4 @@ for _, todo in ipairs(plan) do
     redis.pcall('ZREM', buckets_key, todo.bucket)
   end
 end
-return { expired, held and 2 or (more and 1 or 0), 0, aside, unreadable + aside, epoch, swept or 0, now }
+return { expired, held and 2 or (more and 1 or 0), 0, aside, unreadable + aside, epoch, swept or 0, now, lateness }

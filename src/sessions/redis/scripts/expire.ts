@@ -23,6 +23,8 @@ export interface ExpireAnswer {
   readonly sweptBefore: number;
   /** When this step ran (Unix ms). */
   readonly sweptAt: number;
+  /** For each expiry, how long ago it was due. */
+  readonly latenessMs: readonly number[];
 }
 
 type Expired = [
@@ -34,6 +36,7 @@ type Expired = [
   epoch: number,
   sweptBefore: number,
   sweptAt: number,
+  latenessMs: number[],
 ];
 
 const MORE = ['no', 'now', 'later'] as const;
@@ -52,7 +55,7 @@ export async function expire(
     max_users: maxUsers,
   };
   const reply = (await scripts.run(EXPIRE, keys.script, args)) as Expired;
-  const [expired, more, paused, setAside, total, epoch, sweptBefore, sweptAt] = reply;
+  const [expired, more, paused, setAside, total, epoch, sweptBefore, sweptAt, latenessMs] = reply;
   return {
     expired,
     more: MORE[more],
@@ -61,5 +64,6 @@ export async function expire(
     epoch,
     sweptBefore,
     sweptAt,
+    latenessMs,
   };
 }

@@ -1,0 +1,42 @@
+import { randomUUID } from 'node:crypto';
+import { type Clock } from '../../clock.js';
+import { type ScriptRunner } from './script.js';
+import { elect } from './scripts/elect.js';
+
+/** More than two scrapes apart, which are a minute at most in common set-ups. */
+const LEASE_MS = 150_000;
+
+/** Elects the instance that reports the metrics of the whole system, by a lease that each scrape renews. */
+export class RedisReporter {
+  private readonly instance = randomUUID();
+  private electedAt: number | undefined;
+  /** The time between the last two scrapes. */
+  private intervalMs = 1;
+  private stopped = false;
+
+  constructor(
+    private readonly scripts: ScriptRunner,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Whether this instance is to report. Rejects with StoreUnavailableError. */
+  async elect(): Promise<boolean> {
+    if (this.stopped) return false;
+    const isElected = await elect(this.scripts, this.instance, LEASE_MS);
+    const now = this.clock.monotonic();
+    if (isElected && this.electedAt !== undefined)
+      this.intervalMs = Math.min(Math.max(1, Math.ceil(now - this.electedAt)), LEASE_MS);
+    this.electedAt = isElected ? now : undefined;
+    return isElected;
+  }
+
+  /**
+   * Leaves the role to another instance, but not before Prometheus has found, at its next scrape, that this one reports no
+   * more: a sum would count both. Half an interval more is for scrapes that come late.
+   */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    if (this.electedAt !== undefined)
+      await elect(this.scripts, this.instance, Math.ceil(1.5 * this.intervalMs)).catch(() => undefined);
+  }
+}
