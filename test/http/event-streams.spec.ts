@@ -188,7 +188,9 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
       });
     await until(() => service.app.get(EventStreams).size === 1);
     await ask('tv');
-    await until(() => got.length === 1);
+    // On a busy machine the first connection may already have met a store that answered too late.
+    await until(() => got.includes('tv'));
+    got.length = 0;
     const watch = jest
       .spyOn(service.app.get(SessionEvents), 'watch')
       .mockRejectedValueOnce(new StoreUnavailableError('away'));
@@ -197,7 +199,7 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     Object.assign(service.app.get(EventStreams), { stopping: false });
     await ask('phone');
     await until(() => got.includes('phone'), 25_000);
-    expect(got).toEqual(['tv', 'not-ready', 'store-unavailable', 'phone']);
+    expect(got).toEqual(['not-ready', 'store-unavailable', 'phone']);
     expect(watch).toHaveBeenCalledTimes(2);
     expect(source.readyState).toBe(EventSource.OPEN);
     jest.restoreAllMocks();

@@ -207,6 +207,8 @@ describe('a full Redis', () => {
     }
     expect((await usedMemory()) - before).toBeLessThan(100_000);
     expect(await isReady(store)).toBe(false);
+    // Operators need the metrics of a full Redis.
+    expect(await store.reporter.elect()).toBe(true);
     expect(store.lines).toEqual([expect.stringMatching(/\(OOM .*Redis is full: raise maxmemory/)]);
     // One that starts now keeps writing what the others write.
     const other = await connect({ REDIS_URL: server.url });

@@ -8,6 +8,7 @@ import { admit } from '../../src/sessions/redis/scripts/admit.js';
 import { confirm } from '../../src/sessions/redis/scripts/confirm.js';
 import { count } from '../../src/sessions/redis/scripts/count.js';
 import { discard } from '../../src/sessions/redis/scripts/discard.js';
+import { elect } from '../../src/sessions/redis/scripts/elect.js';
 import { end } from '../../src/sessions/redis/scripts/end.js';
 import { expire } from '../../src/sessions/redis/scripts/expire.js';
 import { keepAlive } from '../../src/sessions/redis/scripts/keepalive.js';
@@ -135,6 +136,7 @@ async function snapshot(): Promise<Snapshot> {
     Object.entries(await redis.hgetall(aside)).map(([field, raw]) => [field.replace(/\d+-\d+/, 'id'), raw]),
   );
   settled.count = Number(await redis.get('sg:r:key'));
+  settled.reporter = await redis.get('sg:reporter');
   const pending = await redis.xpending(outbox, 'callbacks').catch(() => [0]);
   return { settled, records, pending: [pending[0], pending[3]] };
 }
@@ -471,6 +473,13 @@ const CASES: readonly Case[] = [
     title: 'requests of a second',
     prepare: nothing,
     act: (runner) => count(runner.scripts, 'key', { more: 3, keepMs: 60_000 }),
+  },
+  {
+    script: 'elect',
+    title: 'the instance that reports the metrics of the system',
+    prepare: nothing,
+    act: (runner) => elect(runner.scripts, 'instance', 60_000),
+    idempotent: true,
   },
 ];
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { ManualClock } from '../support/manual-clock.js';
 import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
@@ -146,6 +147,8 @@ describe('the service, if Redis fails,', () => {
   });
 
   it('continues a known session while Redis is down, if the policy is open, and starts no other', async () => {
+    // Another user in each try of this test.
+    const known = { ...body, user_id: randomUUID() };
     const service = await start({
       REDIS_URL: server.url,
       STORE_DOWN_POLICY: 'open',
@@ -154,18 +157,18 @@ describe('the service, if Redis fails,', () => {
     });
     const readiness = async (): Promise<unknown> => (await fetch(`${service.url}/health/ready`)).json();
     await until(async () => ((await readiness()) as { status: unknown }).status === 'ok');
-    expect((await service.ask(body)).status).toBe(201);
-    await until(async () => (await service.ask({ ...body, phase: 0 })).status === 200);
+    expect((await service.ask(known)).status).toBe(201);
+    await until(async () => (await service.ask({ ...known, phase: 0 })).status === 200);
 
     await server.kill();
     await until(async () => ((await readiness()) as { status: unknown }).status === 'degraded');
-    const continued = await service.ask({ ...body, phase: 0 });
+    const continued = await service.ask({ ...known, phase: 0 });
     expect([continued.status, continued.body.degraded]).toEqual([200, true]);
-    expect((await service.ask({ ...body, session_id: 'phone' })).status).toBe(503);
+    expect((await service.ask({ ...known, session_id: 'phone' })).status).toBe(503);
 
     await server.restart();
-    await until(async () => (await service.ask({ ...body, session_id: 'phone' })).status === 201);
-    const again = await service.ask({ ...body, phase: 0 });
+    await until(async () => (await service.ask({ ...known, session_id: 'phone' })).status === 201);
+    const again = await service.ask({ ...known, phase: 0 });
     expect([again.status, again.body.degraded]).toEqual([201, undefined]); // this Redis stores nothing on disk
   });
 

@@ -1,4 +1,5 @@
 -- elect: makes an instance the reporter of the system's metrics, unless another holds that role. The role is a lease.
+-- Flags   allow-oom: it is one small key, and operators need the metrics of a full Redis
 -- KEYS    the holder of the lease
 -- ARGV    instance      the name of the instance that asks
 --         lease_ms      ms until the lease ends, unless the instance asks again
