@@ -63,6 +63,7 @@ describe('the configuration of an instance', () => {
       AUTH_JWT_SECRET: false,
       CALLBACK_SECRET: true,
       CALLBACK_URL: true,
+      CALLBACK_URLS: false,
       CLOUDFRONT_PRIVATE_KEY: false,
       INTERNAL_API_TOKEN: true,
       LOG_USER_IDS_SECRET: false,

@@ -58,6 +58,8 @@ class SteadyLoad {
 }
 
 (lack === undefined ? describe : describe.skip)('a rolling restart of three instances', () => {
+  // Before the database is emptied: the sweeps of a running service would write into it again.
+  afterAll(endServiceProcesses);
   const redis = useRedisDatabase();
   const haproxy = new Haproxy();
   const nginx = new Nginx('binary' in nginxBinary ? nginxBinary.binary : '');
@@ -92,7 +94,7 @@ class SteadyLoad {
   });
 
   afterAll(async () => {
-    await Promise.all([haproxy.stop(), nginx.stop(), endServiceProcesses()]);
+    await Promise.all([haproxy.stop(), nginx.stop()]);
   });
 
   it('loses no request behind haproxy, nor behind nginx', async () => {

@@ -206,6 +206,8 @@ withPrometheus('the alerts', () => {
 });
 
 withPrometheus('two instances, scraped by a real Prometheus', () => {
+  // Before the database is emptied: the sweeps of a running service would write into it again.
+  afterAll(endServiceProcesses);
   const database = useRedisDatabase();
   const receiver = new CallbackReceiver();
   const prometheus = new Prometheus();
@@ -241,7 +243,6 @@ withPrometheus('two instances, scraped by a real Prometheus', () => {
   });
   afterAll(async () => {
     for (const stream of streams) stream.close();
-    await endServiceProcesses();
     await prometheus.stop();
     await receiver.stop();
   });
