@@ -53,11 +53,17 @@ export class ApiTokens {
     return token;
   }
 
-  /** Compares with every token in constant time, so that the time does not show how close a guess was. */
   private find(request: FastifyRequest): ApiToken | undefined {
     const bearer = bearerOf(request);
-    if (bearer === undefined) return undefined;
-    const digest = sha256(bearer);
+    return bearer === undefined ? undefined : this.of(bearer);
+  }
+
+  /**
+   * The API token with this text, if there is one. Compares with every token in constant time, so that the time does not
+   * show how close a guess was.
+   */
+  of(text: string): ApiToken | undefined {
+    const digest = sha256(text);
     return this.tokens.filter((token) => timingSafeEqual(digest, token.sha256))[0];
   }
 }

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { type Command } from 'commander';
 import { type Config, readConfig } from '../config/config.js';
 import { ServiceClient } from './service-client.js';
 import { CLI_VARIABLES, type Target, type TargetOptions, findTarget, hasTarget } from './target.js';
-import { CliError, EXIT, Printer, type Terminal } from './terminal.js';
+import { EXIT, Printer, type Terminal, readText } from './terminal.js';
 
 interface GlobalOptions extends TargetOptions {
   readonly json?: true;
@@ -44,9 +43,5 @@ function serviceEnvironment(environment: NodeJS.ProcessEnv, envFile: string | un
   const own = new Set<string>(CLI_VARIABLES);
   const given = Object.fromEntries(Object.entries(environment).filter(([name]) => !own.has(name)));
   if (envFile === undefined) return given;
-  try {
-    return { ...given, ...parseEnv(readFileSync(envFile, 'utf8')) };
-  } catch (error) {
-    throw new CliError(`${envFile} cannot be read (${(error as NodeJS.ErrnoException).code}).`);
-  }
+  return { ...given, ...parseEnv(readText(envFile)) };
 }

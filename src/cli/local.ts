@@ -1,25 +1,23 @@
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { hash, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { text as textOf } from 'node:stream/consumers';
 import { type Command } from 'commander';
 import { type FastifyRequest } from 'fastify';
 import { SignJWT, decodeJwt } from 'jose';
+import { ApiTokens } from '../auth/api-tokens.js';
 import { isJws } from '../auth/bearer.js';
 import { Viewers } from '../auth/viewers.js';
 import { type Config, ConfigError, SCOPES, type Scope } from '../config/config.js';
+import { OTHER_PSEUDONYM_KEYS } from '../config/log.js';
 import { effectiveValues } from '../config/effective.js';
 import { Problem } from '../http/problem.js';
 import { userNaming } from '../observability/pseudonym.js';
 import { type Context } from './context.js';
 import { wholeNumber } from './operate.js';
-import { CliError, EXIT, readAll, table } from './terminal.js';
+import { CliError, EXIT, readText, table } from './terminal.js';
 
-/** The secrets of which the first that is set is the key of pseudonyms, as in the section of the log's variables. */
-const PSEUDONYM_KEYS = [
-  'LOG_USER_IDS_SECRET',
-  'MEDIA_SIGNING_SECRET',
-  'TICKET_SECRET',
-  'INTERNAL_API_TOKEN',
-] as const;
+/** The first of these that is set is the key of pseudonyms. */
+const PSEUDONYM_KEYS = ['LOG_USER_IDS_SECRET', ...OTHER_PSEUDONYM_KEYS];
 
 /** The commands that need the variables of the service, and not the service itself. */
 export function addLocalCommands(program: Command, context: Context): void {
@@ -91,7 +89,7 @@ function addPseudonyms(program: Command, context: Context): void {
     .argument('<pseudonym>', 'the user of a line in the log')
     .argument('<users...>', 'the ids of users; - reads them from stdin, one a line')
     .action(async (pseudonym: string, given: readonly string[]) => {
-      const users = given.includes('-') ? (await readAll(context.terminal.input)).split(/\s+/) : given;
+      const users = given.includes('-') ? (await textOf(context.terminal.input)).split(/\s+/) : given;
       const pseudonymOf = pseudonyms(context);
       const user = users.find((one) => one !== '' && pseudonymOf(one) === pseudonym);
       context
@@ -161,7 +159,7 @@ function addToken(token: Command, context: Context): void {
     )
     .option('--file <file>', 'the file with the token')
     .action(async ({ file }: { file?: string }) => {
-      const text = file === undefined ? await readAll(context.terminal.input) : readText(file);
+      const text = file === undefined ? await textOf(context.terminal.input) : readText(file);
       const verdict = await checkToken(context, text.trim());
       context.printer().print(verdict, () => verdictText(verdict));
       if (!verdict.accepted) context.exitCode = EXIT.failed;
@@ -184,14 +182,6 @@ function writeSecret(file: string, secret: string): void {
     throw new CliError(
       `${file} cannot be written (${(error as NodeJS.ErrnoException).code}): name a new file.`,
     );
-  }
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new CliError(`${file} cannot be read (${(error as NodeJS.ErrnoException).code}).`);
   }
 }
 
@@ -234,14 +224,7 @@ interface Verdict {
 
 async function checkToken(context: Context, token: string): Promise<Verdict> {
   const config = context.config();
-  const digest = hash('sha256', token, 'buffer');
-  const internal = config.INTERNAL_API_TOKEN;
-  const known = [
-    ...(internal === undefined
-      ? []
-      : [{ name: 'internal', scopes: SCOPES, sha256: hash('sha256', internal, 'buffer') }]),
-    ...config.apiTokens,
-  ].find(({ sha256 }) => timingSafeEqual(digest, sha256));
+  const known = new ApiTokens(config).of(token);
   if (known !== undefined) return { accepted: true, kind: 'api', name: known.name, scopes: known.scopes };
   if (!isJws(token))
     return {

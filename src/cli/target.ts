@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { HTTP, isText, isUrl } from '../config/checks.js';
-import { CliError } from './terminal.js';
+import { CliError, readText } from './terminal.js';
 
 const DEFAULT_URL = 'http://127.0.0.1:3000';
 
@@ -75,12 +75,7 @@ function checkedUrl(url: string, source: string): string {
 /** The token in a file, without white space around it. */
 function readToken(file: string | undefined): string | undefined {
   if (!file) return undefined;
-  let token: string;
-  try {
-    token = readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    throw new CliError(`The token file ${file} cannot be read (${codeOf(error)}).`);
-  }
+  const token = readText(file, `The token file ${file}`).trim();
   if (!/^[!-~]+$/.test(token))
     throw new CliError(`The token file ${file} must contain one token and nothing else.`);
   return token;

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { type Clock } from '../clock.js';
 
 /** The process around a command. Tests give their own. */
@@ -67,9 +68,12 @@ export function table(given: readonly (readonly (string | number)[])[]): string 
     .join('\n');
 }
 
-/** A secret that is piped in, or in a file, never an argument: other users of the machine can read arguments. */
-export async function readAll(input: AsyncIterable<string | Buffer>): Promise<string> {
-  let text = '';
-  for await (const chunk of input) text += String(chunk);
-  return text;
+/** The text of a file that the user named. `name` stands for it in the error. */
+export function readText(file: string, name = file): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code = 'error' } = error as NodeJS.ErrnoException;
+    throw new CliError(`${name} cannot be read (${code}).`);
+  }
 }

@@ -5,6 +5,9 @@ import { type Given, Section, Variable, guessable, isProduction } from './variab
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
+/** Without LOG_USER_IDS_SECRET, the first of these that is set is the key of the pseudonyms. */
+export const OTHER_PSEUDONYM_KEYS = ['MEDIA_SIGNING_SECRET', 'TICKET_SECRET', 'INTERNAL_API_TOKEN'] as const;
+
 export class LogSection extends Section {
   static readonly title = 'Log';
 
@@ -41,8 +44,9 @@ export class LogSection extends Section {
     meaning: 'the key of the pseudonyms',
     secret: true,
     shared: true,
-    default: ({ MEDIA_SIGNING_SECRET, TICKET_SECRET, INTERNAL_API_TOKEN }) =>
-      MEDIA_SIGNING_SECRET ?? TICKET_SECRET ?? INTERNAL_API_TOKEN ?? randomBytes(32).toString('base64url'),
+    default: (given) =>
+      OTHER_PSEUDONYM_KEYS.map((name) => given[name]).find((secret) => secret !== undefined) ??
+      randomBytes(32).toString('base64url'),
     defaultText:
       'the first that is set of `MEDIA_SIGNING_SECRET`, `TICKET_SECRET` and `INTERNAL_API_TOKEN`; else generated at start',
   })
