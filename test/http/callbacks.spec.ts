@@ -49,6 +49,12 @@ function useUser(service: Service, authorization = '') {
   const get = async (path: string) => service.send('get', path, headers);
   const post = async (path: string, body?: object) => service.send('post', path, headers, body);
   const sweep = () => post('/internal/expire-idle-sessions');
+  const outbox = async () => (await get('/internal/callbacks')).body;
+  const replay = async (body?: object) => post('/internal/callbacks/dead-letters/replay', body);
+  /** Makes the service look for events now. Without this a test would wait up to a second. */
+  const wake = (): void => {
+    service.app.get(CallbackOutboxes).announceNewEvents();
+  };
   return {
     user,
     get,
@@ -58,10 +64,7 @@ function useUser(service: Service, authorization = '') {
       service.ask({ user_id: user.id, session_id, stream_id: 'test-pattern', ...more }),
     end: (session_id: string) => service.send('delete', `/v1/users/${user.id}/sessions/${session_id}`),
     sweep,
-    /** Makes the service look for events now. Without this a test would wait up to a second. */
-    wake: () => {
-      service.app.get(CallbackOutboxes).announceNewEvents();
-    },
+    wake,
     /** Lets all sessions expire, and claims them. */
     letExpire: async () => {
       await sweep(); // so that the time that passes does not look like an outage
@@ -72,9 +75,18 @@ function useUser(service: Service, authorization = '') {
       service.clock.advance(30_000);
       await sweep();
     },
-    outbox: async () => (await get('/internal/callbacks')).body,
+    outbox,
+    /** Delivers everything, the dead letters of the previous test too. */
+    deliverAll: async () => {
+      await replay();
+      wake();
+      await until(async () => {
+        const { waiting, dead_letters } = await outbox();
+        return waiting + dead_letters === 0;
+      });
+    },
     deadLetters: async () => (await get('/internal/callbacks/dead-letters')).body.dead_letters,
-    replay: async (body?: object) => post('/internal/callbacks/dead-letters/replay', body),
+    replay,
     metrics: async () =>
       Object.fromEntries(
         [...(await get('/metrics')).text.matchAll(/^streamgate_(\w+) (\S+)$/gm)].map(([, name, value]) => [
@@ -121,12 +133,7 @@ describe.each(STORES)('a callback, on %s,', (store) => {
     return sessions.map((session) => arrived().find(({ event }) => event.data.session_id === session)!.id);
   };
   beforeEach(async () => {
-    await replay(); // the dead letters of the previous test
-    wake();
-    await until(async () => {
-      const { waiting, dead_letters } = await outbox();
-      return waiting + dead_letters === 0;
-    });
+    await viewer.deliverAll();
   });
 
   it('can be verified with each of the secrets, as Standard Webhooks specifies', async () => {
@@ -400,12 +407,7 @@ describe.each(STORES)('two receivers, on %s,', (store) => {
   };
   beforeEach(async () => {
     await viewer.post('/internal/callbacks/resume');
-    await replay();
-    wake();
-    await until(async () => {
-      const { waiting, dead_letters } = await outbox();
-      return waiting + dead_letters === 0;
-    });
+    await viewer.deliverAll();
   });
 
   it('get the events that each wants, with the same id, signed with the secret of each', async () => {
