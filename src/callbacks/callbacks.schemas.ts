@@ -9,9 +9,9 @@ import {
   optionalBody,
   orNull,
 } from '../http/fields.js';
-import { type DeadLetter, type OutboxState, messageId } from '../sessions/session-events.js';
+import { type OutboxState, messageId, totalOf } from '../sessions/session-events.js';
 import { EVENT, callbackJson } from '../sessions/sessions.schemas.js';
-import { type ReceiverState, totalOf } from './callbacks.service.js';
+import { type ListedDeadLetter, type ReceiverState } from './callbacks.service.js';
 
 /** The most dead letters that one reply lists, or that one request names. */
 export const MAX_LISTED = 100;
@@ -83,11 +83,6 @@ const DEAD_LETTER = component('DeadLetter', {
   failure: Type.String({ description: 'Why the last try failed.' }),
   given_up_at: instantSchema('When it was given up.'),
 });
-
-/** A dead letter, with the name of its receiver. */
-export interface ListedDeadLetter extends DeadLetter {
-  readonly receiver: string;
-}
 
 function deadLetterJson({
   receiver,

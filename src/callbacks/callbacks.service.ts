@@ -3,13 +3,18 @@ import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
 import { type SeriesMetric, type TimedSeries } from '../observability/series.js';
-import { CallbackOutboxes, type DeadLetter, type OutboxState } from '../sessions/session-events.js';
+import { CallbackOutboxes, type DeadLetter, type OutboxState, totalOf } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';
 import { Deliveries } from './deliveries.js';
 import { type ReceiverView } from './receiver.js';
 
 /** The outbox of one receiver in the store, and the receiver as this instance sees it. */
 export interface ReceiverState extends OutboxState, ReceiverView {
+  readonly receiver: string;
+}
+
+/** A dead letter, with the name of its receiver. */
+export interface ListedDeadLetter extends DeadLetter {
   readonly receiver: string;
 }
 
@@ -68,7 +73,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   /** The oldest dead letters of all receivers, at most `limit`. */
-  async deadLetters(limit: number): Promise<(DeadLetter & { readonly receiver: string })[]> {
+  async deadLetters(limit: number): Promise<ListedDeadLetter[]> {
     const lists = await Promise.all(
       [...this.outboxes.byReceiver].map(async ([receiver, outbox]) =>
         (await outbox.deadLetters(limit)).map((letter) => ({ receiver, ...letter })),
@@ -164,16 +169,3 @@ function resultOf(sent: Sent): 'delivered' | 'refused' | 'no-answer' | 'busy' | 
 }
 
 const WORKING: ReceiverView = { state: 'working', since: undefined, failure: undefined };
-
-/** All outboxes together. An event for two receivers counts twice. */
-export function totalOf(states: readonly OutboxState[]): OutboxState {
-  const sum = (figure: 'waiting' | 'deadLetters' | 'lost'): number =>
-    states.reduce((total, state) => total + state[figure], 0);
-  const oldest = states.flatMap(({ oldestAt }) => oldestAt ?? []);
-  return {
-    waiting: sum('waiting'),
-    oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
-    deadLetters: sum('deadLetters'),
-    lost: sum('lost'),
-  };
-}

@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { IsOptional, ValidateIf } from 'class-validator';
-import { EVENT_TYPES, type EventType, type Subscription } from '../sessions/session-events.js';
+import {
+  DEFAULT_RECEIVER,
+  EVENT_TYPES,
+  type EventType,
+  type Subscription,
+} from '../sessions/session-events.js';
 import { HTTP, HasNoFault, List, Satisfies, WholeNumber, isText, isUrl } from './checks.js';
 import { type Given, Section, Variable, isProduction, withoutEffect } from './variable.js';
 
@@ -8,8 +13,6 @@ import { type Given, Section, Variable, isProduction, withoutEffect } from './va
 const SAFE_KEY = 24;
 /** The beginning of a secret of Standard Webhooks. */
 const WEBHOOK_SECRET = 'whsec_';
-/** The receiver of CALLBACK_URL. */
-const DEFAULT_RECEIVER = 'default';
 /** Each receiver has an outbox of its own in the store, and each event is written once for each receiver that wants it. */
 const MAX_RECEIVERS = 8;
 /** Names appear in keys of the store, in metrics and in the log. */

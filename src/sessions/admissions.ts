@@ -5,8 +5,8 @@ import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Counter } from 'prom-client';
 import { type Metrics } from '../observability/metrics.js';
 import { type OutageSessions } from './outage-sessions.js';
-import { type Admission, type AdmissionRequest } from './session.js';
-import { type SessionRepository, StoreUnavailableError } from './session.repository.js';
+import { type Admission, type AdmissionRequest, type Admitted } from './session.js';
+import { type SessionRepository, isAway } from './session.repository.js';
 
 /** Together shorter than a lease, because after the lease there is nothing left to confirm. */
 const RETRY_AFTER_MS = [100, 400, 1_000, 2_000];
@@ -66,7 +66,7 @@ export class Admissions {
       this.noteForOutages(request, admission);
       return admission;
     } catch (error) {
-      if (this.outages === undefined || !(error instanceof StoreUnavailableError && error.away)) throw error;
+      if (this.outages === undefined || !isAway(error)) throw error;
       const continued = this.outages.admit(request);
       this.inOutage.inc({ outcome: continued === undefined ? 'refused' : 'continued' });
       if (continued === undefined) throw error;
@@ -89,7 +89,7 @@ export class Admissions {
    */
   private async settle(
     request: AdmissionRequest,
-    admission: Extract<Admission, { outcome: 'admitted' }>,
+    admission: Admitted,
     { arrives, isMedia }: Delivery,
   ): Promise<void> {
     const { place } = admission;

@@ -1,12 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import { type Clock } from '../clock.js';
 import { type HeldRecord, type Policy, admit } from './admission.js';
-import { type Admission, type AdmissionRequest, type Session, toSession } from './session.js';
+import { type Admission, type AdmissionRequest, type Admitted, type Session, admitted } from './session.js';
 
 /** About 500 bytes each. The sessions with the oldest activity are forgotten first, and get 503 in an outage. */
 const MAX_SESSIONS = 100_000;
-
-type Admitted = Extract<Admission, { outcome: 'admitted' }>;
 
 interface KnownSession {
   readonly record: HeldRecord;
@@ -87,22 +85,8 @@ export class OutageSessions {
     if (decision.outcome !== 'admitted') return undefined;
     if (decision.record.playsUntil > heldUntil + this.policy.idleAfterMs) return undefined;
     this.known.set(key, { ...known, record: decision.record, isDegraded: true });
-    const { startedAt, version } = decision.record;
-    return {
-      outcome: 'admitted',
-      session: promised(toSession(request.userId, decision.record, this.policy, now), heldUntil),
-      created: false,
-      live,
-      degraded: true,
-      place: {
-        userId: request.userId,
-        sessionId: request.sessionId,
-        startedAt,
-        version,
-        reserved: false,
-        former: record,
-      },
-    };
+    const admission = admitted(request.userId, this.policy, now, { ...decision, live });
+    return { ...admission, session: promised(admission.session, heldUntil), degraded: true };
   }
 }
 

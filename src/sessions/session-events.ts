@@ -11,6 +11,9 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
+/** The name of the receiver of CALLBACK_URL. */
+export const DEFAULT_RECEIVER = 'default';
+
 /** Which events a receiver of callbacks gets. */
 export interface Subscription {
   /** The name of the receiver: up to 63 of `a-z 0-9 . -`. */
@@ -99,6 +102,19 @@ export interface OutboxState {
   readonly deadLetters: number;
   /** Events and dead letters that were dropped because there were too many. */
   readonly lost: number;
+}
+
+/** The sum of several outboxes, or of the parts of one. An event for two receivers counts twice. */
+export function totalOf(states: readonly OutboxState[]): OutboxState {
+  const sum = (figure: 'waiting' | 'deadLetters' | 'lost'): number =>
+    states.reduce((total, state) => total + state[figure], 0);
+  const oldest = states.flatMap(({ oldestAt }) => oldestAt ?? []);
+  return {
+    waiting: sum('waiting'),
+    oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+    deadLetters: sum('deadLetters'),
+    lost: sum('lost'),
+  };
 }
 
 /**

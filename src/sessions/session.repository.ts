@@ -136,3 +136,8 @@ export class StoreUnavailableError extends Error {
     this.away = away;
   }
 }
+
+/** Whether an error means that the store did not answer. Otherwise it refused the command, or the error is another one. */
+export function isAway(error: unknown): boolean {
+  return error instanceof StoreUnavailableError && error.away;
+}

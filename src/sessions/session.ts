@@ -62,17 +62,20 @@ export interface Place extends Grant {
   readonly reserved: boolean;
 }
 
+/** The session has the phase. */
+export interface Admitted {
+  readonly outcome: 'admitted';
+  readonly session: Session;
+  readonly created: boolean;
+  readonly live: number;
+  readonly place: Place;
+  /** True if this instance continued the session by itself, because the store is away. */
+  readonly degraded?: true;
+}
+
 /** The answer to a request for a phase. A refusal is data. An exception means that the store did not answer. */
 export type Admission =
-  | {
-      readonly outcome: 'admitted';
-      readonly session: Session;
-      readonly created: boolean;
-      readonly live: number;
-      readonly place: Place;
-      /** True if this instance continued the session by itself, because the store is away. */
-      readonly degraded?: true;
-    }
+  | Admitted
   | SessionEnded
   | {
       readonly outcome: 'limit-reached';
@@ -95,7 +98,7 @@ export function admitted(
   policy: Policy,
   now: number,
   { record, created, former, live }: AdmittedDecision,
-): Admission {
+): Admitted {
   const { sessionId, startedAt, version, status } = record;
   return {
     outcome: 'admitted',

@@ -1,11 +1,12 @@
 import { type Clock } from '../../clock.js';
 import { type Config } from '../../config/config.js';
-import { StoreUnavailableError } from '../session.repository.js';
+import { isAway } from '../session.repository.js';
 import { Availability } from './availability.js';
 import { faultOf } from './faults.js';
 import { ALL_PARTITIONS, partitionKeys } from './keys.js';
 import { type RedisLink, allOf, connectRedis } from './link.js';
-import { probe } from './scripts/probe.js';
+import { byServer } from './partitions.js';
+import { probeServer } from './scripts/probe.js';
 import { ScriptRunner } from './script.js';
 
 /** Longer than the service waits: a slow answer is a finding, too. */
@@ -66,16 +67,14 @@ async function tryOut(
   losses: Losses,
 ): Promise<Pick<RedisExamination, 'missingRights' | 'refusal'>> {
   const scripts = new ScriptRunner(link, { policy, subscriptions, layout: 2 });
-  const held = Map.groupBy(ALL_PARTITIONS.map(partitionKeys), ({ state }) => link.holderOf(state));
-  const ends = [...held.values()].flatMap((keys) => [keys[0]!, keys.at(-1)!]);
+  const servers = byServer(link, ALL_PARTITIONS.map(partitionKeys));
   try {
-    const missing = (await allOf(ends.map(async (keys) => probe(scripts, keys, link.sharded)))).flat();
-    return { missingRights: [...new Set(missing)], refusal: undefined };
+    const missing = await allOf(servers.map(async (held) => probeServer(scripts, held, link.sharded)));
+    return { missingRights: [...new Set(missing.flat())], refusal: undefined };
   } catch (error) {
     // A replica counts as away, and so do servers that send this service away as a whole.
-    const isAway = error instanceof StoreUnavailableError && error.away;
     const message = (error as Error).message;
-    return { missingRights: [], refusal: isAway ? (losses.reason ?? message) : message };
+    return { missingRights: [], refusal: isAway(error) ? (losses.reason ?? message) : message };
   }
 }
 

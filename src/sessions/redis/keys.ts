@@ -1,4 +1,5 @@
 import keySlot from 'cluster-key-slot';
+import { DEFAULT_RECEIVER } from '../session-events.js';
 import { wireOf } from './link.js';
 
 /**
@@ -85,12 +86,19 @@ export interface OutboxKeys extends Pick<PartitionKeys, 'state' | 'outbox' | 'de
   readonly script: ScriptKeys<'partition'>;
 }
 
-/** `default` is the receiver of CALLBACK_URL. Release 0.1.0, which may run beside this one, has no other. */
+/**
+ * The suffix of the keys and of the field `lost` of a receiver. The receiver of CALLBACK_URL has none: release 0.1.0, which
+ * may run beside this one, has no other receiver.
+ */
+export function suffixOf(receiver: string): string {
+  return receiver === DEFAULT_RECEIVER ? '' : `:${receiver}`;
+}
+
 export function outboxKeys(partition: number, receiver: string): OutboxKeys {
   const keys = partitionKeys(partition);
-  if (receiver === 'default') return keys;
   const { state, ring, buckets, aside } = keys;
-  const [outbox, deadLetters] = [`${keys.outbox}:${receiver}`, `${keys.deadLetters}:${receiver}`];
+  const suffix = suffixOf(receiver);
+  const [outbox, deadLetters] = [keys.outbox + suffix, keys.deadLetters + suffix];
   const script = new ScriptKeys('partition', { state, ring, buckets, outbox, deadLetters, aside });
   return { state, outbox, deadLetters, script };
 }

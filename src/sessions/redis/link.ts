@@ -353,13 +353,12 @@ class IoredisLink implements RedisLink {
       return await server.redis.sendCommand(command);
     } catch (error) {
       const cause = error as Error;
-      if (!isRefusal(cause)) this.meter.failed('away');
-      else if (!ELSEWHERE.test(cause.message) && !cause.message.startsWith(UNKNOWN_SCRIPT))
-        this.meter.failed('refused');
       if (!isRefusal(cause)) {
+        this.meter.failed('away');
         server.availability.lost(cause.message);
         void this.servers.refresh(server);
-      }
+      } else if (!ELSEWHERE.test(cause.message) && !cause.message.startsWith(UNKNOWN_SCRIPT))
+        this.meter.failed('refused');
       throw failureOf(cause, server.availability);
     }
   }

@@ -1,5 +1,14 @@
-import { StoreUnavailableError } from '../session.repository.js';
+import { StoreUnavailableError, isAway } from '../session.repository.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys } from './keys.js';
+import { type RedisLink } from './link.js';
+
+/** The partitions of each server. */
+export function byServer(
+  link: RedisLink,
+  partitions: readonly PartitionKeys[],
+): readonly (readonly PartitionKeys[])[] {
+  return [...Map.groupBy(partitions, ({ state }) => link.holderOf(state)).values()];
+}
 
 /** The answers by partition, and the partitions whose server is unavailable. */
 interface Answers<T> {
@@ -40,11 +49,6 @@ export class LastFigures<T> {
     if (missing.some((partition) => !this.known.has(partition))) throw away();
     return [...this.known.values()];
   }
-}
-
-/** Whether an error means that the server did not answer. Otherwise the server refused the command. */
-export function isAway(error: unknown): boolean {
-  return error instanceof StoreUnavailableError && error.away;
 }
 
 function away(): StoreUnavailableError {

@@ -7,11 +7,13 @@ import {
   type OutboxState,
   type SessionEvent,
   messageId,
+  totalOf,
 } from '../session-events.js';
-import { ALL_PARTITIONS, type OutboxKeys, PARTITIONS, outboxKeys, partitionOf } from './keys.js';
+import { isAway } from '../session.repository.js';
+import { ALL_PARTITIONS, type OutboxKeys, PARTITIONS, outboxKeys, partitionOf, suffixOf } from './keys.js';
 import { readEvent } from './layout/layout.js';
 import { type RedisLink, type StreamEntry, allOf } from './link.js';
-import { LastFigures, askPartitions, isAway } from './partitions.js';
+import { LastFigures, askPartitions } from './partitions.js';
 import { type ScriptRunner } from './script.js';
 import { discard } from './scripts/discard.js';
 import { release } from './scripts/release.js';
@@ -39,12 +41,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   private readonly consumer = randomUUID();
   /** The entries of each partition that this instance has taken and not settled. */
   private readonly unsettled = new Map<number, Set<string>>();
-  private readonly figures = new LastFigures<{
-    readonly waiting: number;
-    readonly oldest: string | undefined;
-    readonly deadLetters: number;
-    readonly lost: number;
-  }>();
+  private readonly figures = new LastFigures<OutboxState>();
 
   private readonly keys: readonly OutboxKeys[];
   /** The field of a partition's state that counts what this outbox lost: see bounds.lua. */
@@ -59,7 +56,7 @@ export class RedisCallbackOutbox extends CallbackOutbox {
   ) {
     super();
     this.keys = ALL_PARTITIONS.map((partition) => outboxKeys(partition, receiver));
-    this.lostField = receiver === 'default' ? 'lost' : `lost:${receiver}`;
+    this.lostField = `lost${suffixOf(receiver)}`;
   }
 
   override async take(room: number): Promise<OutboxEntry[]> {
@@ -165,19 +162,15 @@ export class RedisCallbackOutbox extends CallbackOutbox {
         this.link.xlen(deadLetters),
         this.link.hget(state, this.lostField),
       ]);
-      return { waiting, oldest: oldest[0]?.[0], deadLetters: dead, lost: Number(lost ?? 0) };
+      const [id] = oldest[0] ?? [];
+      return {
+        waiting,
+        oldestAt: id === undefined ? undefined : Number.parseInt(id),
+        deadLetters: dead,
+        lost: Number(lost ?? 0),
+      };
     });
-    const oldest = states.flatMap((state) =>
-      state.oldest === undefined ? [] : Number.parseInt(state.oldest),
-    );
-    const total = (figure: 'waiting' | 'deadLetters' | 'lost'): number =>
-      states.reduce((sum, state) => sum + state[figure], 0);
-    return {
-      waiting: total('waiting'),
-      oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
-      deadLetters: total('deadLetters'),
-      lost: total('lost'),
-    };
+    return totalOf(states);
   }
 
   private async takeSome(partition: number, share: number): Promise<OutboxEntry[]> {

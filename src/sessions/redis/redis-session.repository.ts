@@ -11,6 +11,7 @@ import {
   type SweepOptions,
   type SweepResult,
   type UserSessions,
+  isAway,
 } from '../session.repository.js';
 import {
   type Admission,
@@ -25,9 +26,9 @@ import {
 import { type Availability } from './availability.js';
 import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
-import { type RedisLink, allOf } from './link.js';
+import { type RedisLink } from './link.js';
 import { type Losses } from './losses.js';
-import { LastFigures, askPartitions, isAway } from './partitions.js';
+import { LastFigures, askPartitions, byServer } from './partitions.js';
 import { type ScriptRunner } from './script.js';
 import { admit } from './scripts/admit.js';
 import { confirm } from './scripts/confirm.js';
@@ -38,7 +39,7 @@ import { list } from './scripts/list.js';
 import { noteActivity } from './scripts/note-activity.js';
 import { type KeepingAnswer } from './scripts/replies.js';
 import { pause } from './scripts/pause.js';
-import { probe } from './scripts/probe.js';
+import { probeServer } from './scripts/probe.js';
 import { paused } from './scripts/paused.js';
 import { withdraw } from './scripts/withdraw.js';
 import { type UnreadableValues } from './unreadable.js';
@@ -243,15 +244,11 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     );
   }
 
-  /**
-   * Probes the first and the last partition of each server. No single node of a cluster holds the first and the last
-   * of all partitions. So the check also fails if such a node is configured as the only server.
-   */
+  /** Probes each server. */
   private async tryOut(): Promise<'ok' | 'degraded'> {
-    const asked = this.byServer(ALL_PARTITIONS.map(partitionKeys)).map(async (held) => {
-      const ends = [...new Set([held[0]!, held.at(-1)!])];
-      return (await allOf(ends.map(async (keys) => probe(this.scripts, keys, this.link.sharded)))).flat();
-    });
+    const asked = byServer(this.link, ALL_PARTITIONS.map(partitionKeys)).map(async (held) =>
+      probeServer(this.scripts, held, this.link.sharded),
+    );
     const replies = await Promise.allSettled(asked);
     const failures = replies.flatMap((reply) => (reply.status === 'rejected' ? [reply.reason as Error] : []));
     if (failures.length === asked.length) throw failures[0]!;
@@ -279,11 +276,6 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     this.warnedOfEviction = mayEvict;
   }
 
-  /** The partitions of each server. */
-  private byServer(partitions: readonly PartitionKeys[]): readonly (readonly PartitionKeys[])[] {
-    return [...Map.groupBy(partitions, ({ state }) => this.link.holderOf(state)).values()];
-  }
-
   /** The partitions that no instance has just swept completely. To read this costs a quarter of a sweep. */
   private async leaveResting(
     partitions: readonly PartitionKeys[],
@@ -291,7 +283,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   ): Promise<readonly PartitionKeys[]> {
     const resting = new Set<PartitionKeys>();
     await Promise.all(
-      this.byServer(partitions).map(async (held) => {
+      byServer(this.link, partitions).map(async (held) => {
         const [one] = held;
         try {
           // Use the clock of the server that wrote the rests, because the clocks of servers may differ.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Policy } from '../admission.js';
 import { type Subscription } from '../session-events.js';
 import { StoreUnavailableError } from '../session.repository.js';
-import { type ScriptKeys } from './keys.js';
+import { type ScriptKeys, suffixOf } from './keys.js';
 import { type RedisLink, wireOf } from './link.js';
 import { type Layout } from './layout/layout.js';
 
@@ -79,9 +79,8 @@ export function assembleScript(
 
 /** A receiver in OUTBOXES of events.lua: the suffix of the key of its outbox, and the types of its events. */
 function outboxText({ receiver, events }: Subscription): string {
-  const suffix = receiver === 'default' ? '' : `:${receiver}`;
   const types = events.map((type) => type.replace('session.', ''));
-  return types.length === 0 ? '' : `${suffix} ${types.join(' ')} ;`;
+  return types.length === 0 ? '' : `${suffixOf(receiver)} ${types.join(' ')} ;`;
 }
 
 /** A file, or one section of it, with all includes. LAYOUT in a file name stands for the layout that is written. */

@@ -1,4 +1,5 @@
 import { LAYOUT_KEY, type PartitionKeys, bucketKeys, probeChannel, rateKeys } from '../keys.js';
+import { allOf } from '../link.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const PROBE = defineScript({
@@ -6,6 +7,19 @@ const PROBE = defineScript({
   subject: 'partition',
   args: ['records', 'index', 'rate', 'layout', 'channel'],
 });
+
+/**
+ * Probes the first and the last partition of one server. No single node of a cluster holds the first and the last of all
+ * partitions, so that this also fails if such a node is configured as the only server.
+ */
+export async function probeServer(
+  scripts: ScriptRunner,
+  held: readonly PartitionKeys[],
+  sharded: boolean,
+): Promise<readonly string[]> {
+  const ends = [...new Set([held[0]!, held.at(-1)!])];
+  return (await allOf(ends.map(async (keys) => probe(scripts, keys, sharded)))).flat();
+}
 
 /** Tests everything that requests need, and returns the commands that the ACL user may not run: see probe.lua. */
 export async function probe(
