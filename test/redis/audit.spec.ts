@@ -94,9 +94,9 @@ describe('the stored entries', () => {
     await log.append(one);
     for (const text of ['2{"of": "a later release"}', '1{"cut', ''])
       await link().zadd('sg:audit', start, text);
-    const entries: AuditEntry[] = [];
-    for await (const entry of read(log)) entries.push(entry);
-    expect(entries).toEqual([one]);
+    const readable: AuditEntry[] = [];
+    for await (const entry of read(log)) readable.push(entry);
+    expect(readable).toEqual([one]);
     expect(lines).toEqual([expect.stringContaining('cannot read')]);
   });
 
