@@ -30,6 +30,8 @@ describe.each(STORES)('the audit of operators, on %s,', (store) => {
     API_TOKENS,
     CALLBACK_URL: receiver.url,
     CALLBACK_MAX_TRIES: '1',
+    // A start that finds Redis slow writes the older layout at first, which has no device.
+    ...(store === 'Redis' ? { STORE_LAYOUT: '2' } : {}),
   }));
   /** Entries before this instant are of other tests. */
   let since: string;
