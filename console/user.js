@@ -56,7 +56,7 @@ export function showUser(user, { mayEnd, signal, fail }) {
     draw();
   }
 
-  /** A keepalive moves the last activity, and what is left to play stays. No other request does that. */
+  /** From the second keepalive of a pause on, the last activity moves and what is left to play stays. No other request does that. */
   function notePauses(sessions) {
     const before = new Map(list?.sessions.map((session) => [session.session_id, session]));
     for (const session of sessions) {
@@ -65,7 +65,7 @@ export function showUser(user, { mayEnd, signal, fail }) {
       const left = ({ plays_until, last_activity_at }) =>
         Date.parse(plays_until) - Date.parse(last_activity_at);
       const isPaused = ['phase', 'stream_id', 'started_at'].every((name) => former[name] === session[name]);
-      if (isPaused && left(former) === left(session)) paused.add(session.session_id);
+      if (isPaused && left(session) > 0 && left(former) === left(session)) paused.add(session.session_id);
       else paused.delete(session.session_id);
     }
   }

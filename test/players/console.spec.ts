@@ -36,6 +36,8 @@ const EVIL = '<img src=x onerror="document.title=1">';
       readConfig({
         LOG_LEVEL: 'silent',
         RATE_LIMIT_PER_ADDRESS: '0',
+        // The page asks again when a session is due. No test lasts so long: what it sees comes from events.
+        PHASE_SECONDS: '300',
         API_TOKENS: [
           entry('support', 'sessions:read,sessions:end', SUPPORT),
           entry('reader', 'sessions:read', READER),
@@ -135,7 +137,6 @@ const EVIL = '<img src=x onerror="document.title=1">';
       Number(/in (\d+) s/.exec(await page.locator('.left').first().innerText())![1]);
     const before = await left();
     await until(async () => (await left()) < before);
-    // No request repeats in this time: the session is due in 10 s at the earliest.
     const asked = (): number => requests.filter((request) => request.url().endsWith('/sessions')).length;
     const lists = asked();
     await play('phone', 'colour-bars');
@@ -147,6 +148,22 @@ const EVIL = '<img src=x onerror="document.title=1">';
     await app.get(SessionRepository).end(user, ['tv'], 'user');
     await shows('#events li', 'Ana’s tv was ended by the user: test-pattern.');
     await until(async () => (await places().count()) === 1);
+  });
+
+  it('tells a paused player, which sends keepalives, from one that plays', async () => {
+    await play('tv');
+    await open();
+    await shows('#places li', 'Ana’s tv playing');
+    const path = `${await app.getUrl()}/v1/users/${user}/sessions/tv/keepalive`;
+    // A pause counts from the first keepalive. The event of another player makes the page look.
+    for (const other of ['phone', 'tablet']) {
+      expect((await fetch(path, { method: 'POST' })).status).toBe(200);
+      await play(other);
+      await shows('#places li', `Ana’s ${other} playing`);
+    }
+    await shows('#places li', 'Ana’s tv paused');
+    await play('tv', 'colour-bars');
+    await shows('#places li', 'Ana’s tv playing');
   });
 
   it('explains a refusal, before and after it was opened, by the sessions that held the places', async () => {
