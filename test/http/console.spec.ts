@@ -7,6 +7,7 @@ import { makeImageTree } from '../support/image-tree.js';
 import { loadPage } from '../support/page-assets.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { STORES, useService } from '../support/service.js';
+import { until } from '../support/until.js';
 
 const PAGE = {
   '/console': 200,
@@ -105,7 +106,8 @@ describe.each(STORES)('the overview of the console, on %s,', (store) => {
       service.clock.advance(60_000);
       await overview.closeMinute();
     };
-    await minutes(); // the first figures, if the store did not answer yet when the service started
+    // The first figures, if the store did not answer yet when the service started.
+    await until(async () => (await service.app.inject('/console/data/overview')).statusCode === 200);
     for (const session of ['tv', 'phone', 'tablet', 'laptop', 'laptop']) await ask(session);
     expect(await minutes()).toMatchObject([{ live: 3, admitted: 3, ended: 0, expired: 0, refused: 2 }]);
     await service.send('delete', '/v1/users/ana/sessions/tv');
