@@ -1,5 +1,5 @@
-/** The registry of metrics is for every module to feed. */
-const METRICS = '^src/observability/(metrics|series)\\.ts$';
+/** The registry of metrics and the traces are for every module to feed. */
+const METRICS = '^src/observability/(metrics|series|tracing)\\.ts$';
 
 /** The architecture as rules; ARCHITECTURE.md says why in more words. */
 module.exports = {
@@ -149,8 +149,9 @@ module.exports = {
       to: { path: '^src/(auth|sessions|streams|gate|expiry|callbacks|observability)/', pathNot: METRICS },
     },
     {
-      name: 'metrics-are-a-leaf',
-      comment: 'Every module registers its figures there, so it can depend on none of them.',
+      name: 'metrics-and-traces-are-leaves',
+      comment:
+        'Every module registers its figures and begins its spans there, so they can depend on none of them.',
       severity: 'error',
       from: { path: METRICS },
       to: { path: '^src/', pathNot: METRICS },
@@ -162,6 +163,24 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/(config/|clock\\.ts$)', pathNot: '\\.spec\\.ts$' },
       to: { path: '^src/', pathNot: '^src/(config/|sessions/(admission|quota|session-events)\\.ts$)' },
+    },
+    {
+      name: 'opentelemetry-behind-its-adapter',
+      comment:
+        'Where traces are off, only its API is loaded: the SDK is imported by trace-sdk.ts, which is loaded on demand.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/observability/(tracing|trace-sdk)\\.ts$' },
+      to: { path: 'node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'the-trace-sdk-is-loaded-on-demand',
+      comment: 'A static import would load the SDK also where traces are off.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/observability/trace-sdk\\.ts$' },
+      to: {
+        path: '^src/observability/trace-sdk\\.ts$|node_modules/@opentelemetry/(?!api/)',
+        dynamic: false,
+      },
     },
     {
       name: 'wiring-is-at-the-top',

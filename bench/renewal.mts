@@ -1,4 +1,7 @@
 import { strictEqual } from 'node:assert';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo } from 'node:net';
 import { availableParallelism, cpus } from 'node:os';
 import { Redis } from 'ioredis';
 import { startRedis } from '../test/support/redis-server.ts';
@@ -13,6 +16,8 @@ import { ENVIRONMENT, giveLastCpu, leaveLastCpu, startServer } from './servers.m
  */
 /** The `dist/main.js` of another build, to be measured beside this one in the same run. */
 const BEFORE = process.env.BENCH_BEFORE;
+/** `true` measures the service also with traces on. */
+const TRACES = process.env.BENCH_TRACES === 'true';
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
 /** The aim: requests per second of the service on one CPU, over those of the route written by hand. */
 const AIM = 0.75;
@@ -54,12 +59,30 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
     return { ...variantOf(name, server, renewals(check)), check };
   };
   // Each server has its own database, so that none finds the sessions of another.
-  const [one, two, three, four] = [1, 2, 3, 4].map((database) => ({ REDIS_URL: `${redisUrl}/${database}` }));
+  const [one, two, three, four, five, six] = [1, 2, 3, 4, 5, 6].map((database) => ({
+    REDIS_URL: `${redisUrl}/${database}`,
+  }));
   const quiet = { LOG_LEVEL: 'warn' };
+  const collector = TRACES ? await startCollector(resources) : '';
+  const traced = (share: string) => ({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector,
+    OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+    OTEL_TRACES_SAMPLER_ARG: share,
+  });
   const variants: Contender[] = [
     await start('handwritten', 'servers/handwritten.mts', { ...one }),
     await start('streamgate', '../dist/main.js', { ...two, ...quiet }),
     await start('streamgate, requests logged', '../dist/main.js', { ...three }),
+    ...(TRACES
+      ? [
+          await start('streamgate, 1 in 100 traced', '../dist/main.js', {
+            ...five,
+            ...quiet,
+            ...traced('0.01'),
+          }),
+          await start('streamgate, all traced', '../dist/main.js', { ...six, ...quiet, ...traced('1') }),
+        ]
+      : []),
     ...(BEFORE ? [await start('streamgate before', BEFORE, { ...four, ...quiet })] : []),
   ];
   for (const { server } of variants) await createSessions(server.url);
@@ -71,6 +94,18 @@ async function startVariants(redisUrl: string, resources: AsyncDisposableStack):
   const same: Check = (_asked, status, body) =>
     status === 200 && body === usual ? undefined : 'another answer';
   return [await start('constant', 'servers/constant.mts', { REPLY: usual }, same), ...variants];
+}
+
+/** A collector of traces that reads and forgets them. */
+async function startCollector(resources: AsyncDisposableStack): Promise<string> {
+  const server = createServer((request, response) => {
+    request.resume().once('end', () => response.end());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  resources.defer(() => server.closeAllConnections());
+  resources.defer(() => void server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 async function createSessions(url: string): Promise<void> {

@@ -37,7 +37,9 @@ import { DOCS, useDocs } from './http/docs.js';
 import { HealthController } from './observability/health.controller.js';
 import { requestIdOf, useHttpLog } from './observability/log.js';
 import { useHttpMetrics } from './observability/http-metrics.js';
+import { useHttpTraces } from './observability/http-traces.js';
 import { Metrics } from './observability/metrics.js';
+import { Tracing } from './observability/tracing.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
@@ -105,6 +107,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   refuseUnanswered(fastify, countCut);
   if (config.AUTH_MODE === 'none') nameUsersById(fastify);
   useHttpLog(fastify, config, clock);
+  useHttpTraces(fastify, app.get(Tracing));
   useHttpMetrics(fastify, metrics, config);
   const health = app.get(HealthController);
   drainOnClose(fastify, () => health.isDraining);

@@ -2,6 +2,7 @@ import { type KeyObject, createHmac, createSecretKey } from 'node:crypto';
 import { Agent, type Dispatcher } from 'undici';
 import { type Clock } from '../clock.js';
 import { type ReceiverSettings } from '../config/callbacks.js';
+import { type OpenSpan, Tracing, serverAttributes } from '../observability/tracing.js';
 import { type SessionEvent, messageId } from '../sessions/session-events.js';
 import { callbackJson } from '../sessions/sessions.schemas.js';
 
@@ -33,22 +34,31 @@ export type Sent = { readonly delivered: true } | Failed;
 /** Posts events to one receiver in the form of Standard Webhooks (https://www.standardwebhooks.com), signed with every key. */
 export class CallbackSender {
   private readonly target: { readonly origin: string; readonly path: string };
+  /** Of each span. They have no URL: its path or query may be a secret. */
+  private readonly attributes: Readonly<Record<string, string | number>>;
   private readonly keys: readonly KeyObject[];
   /** The connections of this receiver, kept open. */
   private readonly agent = new Agent();
 
   constructor(
-    { url, keys }: Pick<ReceiverSettings, 'url' | 'keys'>,
+    { receiver, url, keys }: Pick<ReceiverSettings, 'receiver' | 'url' | 'keys'>,
     private readonly clock: Clock,
+    private readonly tracing = new Tracing(),
   ) {
-    const { origin, pathname, search } = new URL(url);
-    this.target = { origin, path: pathname + search };
+    const target = new URL(url);
+    this.target = { origin: target.origin, path: target.pathname + target.search };
+    this.attributes = {
+      'http.request.method': 'POST',
+      ...serverAttributes(target),
+      'streamgate.receiver': receiver,
+    };
     this.keys = keys.map((key) => createSecretKey(key));
   }
 
   /** Never rejects. `signal` aborts the request. */
   async send(event: SessionEvent, signal: AbortSignal): Promise<Sent> {
     if (signal.aborted) return notAnswered('broken off');
+    const span = this.beginSpan(event);
     const id = messageId(event);
     const timestamp = String(Math.floor(this.clock.now() / 1_000));
     const body = JSON.stringify(callbackJson(event));
@@ -60,24 +70,41 @@ export class CallbackSender {
       'webhook-id': id,
       'webhook-timestamp': timestamp,
       'webhook-signature': this.keys.map(sign).join(' '),
+      ...span?.headers(),
     };
     const post = new Post(this.agent, { ...this.target, method: 'POST', headers, body });
     const breakOff = (): void => post.abort('broken off');
     signal.addEventListener('abort', breakOff);
     try {
       const { status, retryAfter } = await post.answered;
+      span?.set({ 'http.response.status_code': status });
       if (status >= 200 && status < 300) return { delivered: true };
       const retryAfterMs = readRetryAfter(retryAfter, this.clock.now());
+      span?.fail(String(status));
       const failure = `the receiver answered ${status}`;
       return { delivered: false, answered: true, failure, asks: askedBy(status, retryAfterMs), retryAfterMs };
     } catch (error) {
       const { name, code } = error as Error & { code?: string };
+      span?.fail(code ?? name);
       const failure =
         error instanceof NoAnswer ? error.message : `the receiver could not be reached (${code ?? name})`;
       return notAnswered(failure);
     } finally {
       signal.removeEventListener('abort', breakOff);
+      span?.end();
     }
+  }
+
+  /**
+   * Each try begins a trace of its own. The store does not keep the trace of the request that caused an event: the event may
+   * be delivered hours later and by another instance, and some events have no request. Its session is in both traces.
+   */
+  private beginSpan({ type, sessionId }: SessionEvent): OpenSpan | undefined {
+    return this.tracing.begin(`callback ${type}`, 'client', {
+      ...this.attributes,
+      'streamgate.event': type,
+      'streamgate.session_id': sessionId,
+    });
   }
 }
 
@@ -107,7 +134,9 @@ function readRetryAfter(value: string, now: number): number {
   return Number.isNaN(at) ? 0 : Math.max(0, at - now);
 }
 
-class NoAnswer extends Error {}
+class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+}
 
 interface Answer {
   readonly status: number;

@@ -3,6 +3,7 @@ import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
 import { type SeriesMetric, type TimedSeries } from '../observability/series.js';
+import { Tracing } from '../observability/tracing.js';
 import { CallbackOutboxes, type DeadLetter, type OutboxState, totalOf } from '../sessions/session-events.js';
 import { CallbackSender, type Sent } from './callback-sender.js';
 import { Deliveries } from './deliveries.js';
@@ -28,6 +29,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     private readonly clock: Clock,
     config: Config,
     metrics: Metrics,
+    tracing: Tracing,
   ) {
     const tries = metrics.histogram<'receiver' | 'result'>(
       'callback_duration_seconds',
@@ -39,7 +41,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         new Deliveries(
           receiver.receiver,
           outboxes.of(receiver.receiver),
-          this.measured(receiver.receiver, new CallbackSender(receiver, clock), tries),
+          this.measured(receiver.receiver, new CallbackSender(receiver, clock, tracing), tries),
           clock,
           config.CALLBACK_MAX_TRIES,
         ),

@@ -7,6 +7,7 @@ import { LogSection } from './log.js';
 import { ServerSection } from './server.js';
 import { SessionsSection } from './sessions.js';
 import { StreamsSection } from './streams.js';
+import { TracesSection } from './traces.js';
 import { findUnknown } from './unknown.js';
 import { type Given, type SectionClass, join, isProduction, variablesOf } from './variable.js';
 
@@ -20,6 +21,7 @@ export const SECTIONS = [
   AuthSection,
   CallbacksSection,
   LogSection,
+  TracesSection,
 ] as const satisfies readonly SectionClass[];
 
 export const VARIABLES = SECTIONS.flatMap((section: SectionClass) => variablesOf(section));
@@ -43,6 +45,7 @@ export class Config extends join(SECTIONS) {
     const whole = [
       ...SECRETS.flatMap((name) => values[name] ?? []),
       ...this.secretsOfReceivers,
+      ...this.secretsOfTraces,
       escaped,
       this.redisUrlParts.password,
     ];

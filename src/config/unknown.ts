@@ -2,6 +2,8 @@ import { type Given, type Variable } from './variable.js';
 
 /** First words that variables of many programs have. A name with such a word must share another word with a known one. */
 const COMMON_WORDS = new Set(['HOST', 'PORT', 'MAX', 'API', 'SESSION', 'BUILD']);
+/** A platform sets variables of OpenTelemetry for all its programs. Only a typing error in a known one gets a warning. */
+const OF_PLATFORMS = 'OTEL_';
 /** No variable of this service has its name as a prefix, but people may expect it. */
 const OWN_PREFIX = 'STREAMGATE_';
 
@@ -36,6 +38,7 @@ function isTypo(name: string, known: string): boolean {
 
 /** Whether a name starts like a known variable: with a word that other programs do not use, or with two common words. */
 function sharesWords(name: string, nearest: string, names: readonly string[]): boolean {
+  if (name.startsWith(OF_PLATFORMS)) return false;
   const [first = ''] = name.split('_', 1);
   if (!name.includes('_') || !names.some((known) => known.startsWith(`${first}_`))) return false;
   return !COMMON_WORDS.has(first) || commonWords(name, nearest) >= 2;

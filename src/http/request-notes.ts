@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { type OpenSpan } from '../observability/tracing.js';
 import { type ProblemCode } from './problem.js';
 
 /** What the line of a request in the log tells about the decision on it. */
@@ -27,8 +28,12 @@ export interface Decision {
 /** What is known about the request that is being handled. */
 export interface RequestNotes {
   readonly reqId: string;
-  /** The trace of the caller, from `traceparent` or `x-amzn-trace-id`. */
-  readonly trace: string | undefined;
+  /** The trace of the request. If traces are off: that of the caller, from `traceparent` or `x-amzn-trace-id`. */
+  trace: string | undefined;
+  /** What the caller sent, if the request has another trace. */
+  callerTrace?: string | undefined;
+  /** The span of the request; undefined if traces are off. */
+  span?: OpenSpan;
   decision?: Decision;
   problem?: ProblemCode;
 }
@@ -43,6 +48,14 @@ export function runWithNotes(notes: RequestNotes, run: () => void): void {
 /** The notes on the current request; undefined outside of requests. */
 export function currentNotes(): RequestNotes | undefined {
   return current.getStore();
+}
+
+/**
+ * The span of the current request, for spans below it: `currentSpan()?.child(…)` costs nothing but this look-up if traces are
+ * off. Undefined then, and outside of requests.
+ */
+export function currentSpan(): OpenSpan | undefined {
+  return current.getStore()?.span;
 }
 
 /** Notes the decision on the current request, for its line in the log. The last decision counts. */

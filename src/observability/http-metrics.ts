@@ -87,7 +87,7 @@ export function useHttpMetrics(fastify: FastifyInstance, metrics: Metrics, confi
 type RequestLabel = 'http_request_method' | 'http_route' | 'http_response_status_code';
 
 /** Clients choose the method of a request without a route: each new one would be a series for ever. */
-const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+export const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
 function sourceOf(url: string): 'gate' | 'cmcd' | 'api' {
   if (url.startsWith('/v1/play/')) return 'gate';

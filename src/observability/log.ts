@@ -71,7 +71,8 @@ function callSite(): string | undefined {
 
 function ofRequest(): object {
   const notes = currentNotes();
-  return notes === undefined ? {} : { reqId: notes.reqId, trace: notes.trace };
+  if (notes === undefined) return {};
+  return { reqId: notes.reqId, trace: notes.trace, caller_trace: notes.callerTrace };
 }
 
 /** The id of a request: the one in `x-request-id` if that is of a sane form, or undefined. */

@@ -2,8 +2,10 @@ import { Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
+import { currentSpan } from '../http/request-notes.js';
 import { mediaBaseOf } from './origin.js';
 import { type ByteRange, type Phase, type Resource, type Segment, type Stream } from './phases.js';
+import { type OpenSpan } from '../observability/tracing.js';
 import { MediaSigner } from './signing/media-signer.js';
 
 /** The path where this service serves the media of a folder. */
@@ -29,6 +31,7 @@ export class MediaUrls {
   private readonly phaseMs: number;
   private readonly expireAfterMs: number;
   private readonly shareMs: number;
+  private readonly signing: string;
 
   constructor(
     private readonly signer: MediaSigner,
@@ -38,6 +41,7 @@ export class MediaUrls {
     this.externalBase = mediaBaseOf(config);
     this.phaseMs = config.phaseMs;
     this.expireAfterMs = config.policy.expireAfterMs;
+    this.signing = config.MEDIA_SIGNING;
     this.shareMs = Math.min(1_000, config.phaseMs / 10);
   }
 
@@ -48,7 +52,10 @@ export class MediaUrls {
 
   /** The signed URL of one file, or of a part of it, which lives for X. `path` is below the origin's root. */
   of({ path, byteRange }: Pick<Segment, 'path' | 'byteRange'>, self: string): string {
-    return this.base(self) + this.sign(path, this.signer.endOf(this.clock.now() + this.phaseMs), byteRange);
+    const span = this.beginSigning();
+    const signed = this.sign(path, this.signer.endOf(this.clock.now() + this.phaseMs), byteRange);
+    span?.end();
+    return this.base(self) + signed;
   }
 
   /**
@@ -64,9 +71,15 @@ export class MediaUrls {
     // If the clock was set back, the shared URLs would live longer than n·X.
     if (shared && shared.expiresAt <= expiresAt && shared.expiresAt > expiresAt - this.shareMs) return shared;
     const phase = stream.phase(index);
+    const span = this.beginSigning();
     const issued = { ...phase, segments: this.signAll(phase.segments, expiresAt), expiresAt };
+    span?.end();
     this.issued.set(key, issued);
     return issued;
+  }
+
+  private beginSigning(): OpenSpan | undefined {
+    return currentSpan()?.child('sign', 'internal', { 'streamgate.signing': this.signing });
   }
 
   /** A URL is for a range only where this service serves the media, since no other server checks ranges. */

@@ -2,6 +2,8 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Config } from '../config/config.js';
+import { currentSpan } from '../http/request-notes.js';
+import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 
 /** A day in segments of two seconds, each with a date and a token of 100 characters, is 8 MB. */
 const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024;
@@ -92,6 +94,18 @@ function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
+class BadStatus extends Error {
+  constructor(readonly status: number) {
+    super(`the origin answered ${status}`);
+  }
+}
+
+/** The `error.type` of a span: a status, the code of a broken connection, or the name of the error. */
+function failureType(error: Error): string {
+  if (error instanceof BadStatus) return String(error.status);
+  return (error.cause as NodeJS.ErrnoException | undefined)?.code ?? error.name;
+}
+
 class HttpOrigin implements Origin {
   readonly root: URL;
   readonly folder = undefined;
@@ -108,22 +122,48 @@ class HttpOrigin implements Origin {
     return new URL(this.template.replaceAll('{stream_id}', encodeURIComponent(streamId)));
   }
 
+  /** One span for the read with its redirects. Requests that wait for the same read have no span of it. */
   async read(url: URL, signal: AbortSignal): Promise<OriginText | undefined> {
+    const request = currentSpan();
+    const span = request?.child('origin GET', 'client', {
+      'http.request.method': 'GET',
+      // Its query and its credentials may be secrets.
+      'url.full': url.origin + url.pathname,
+      ...serverAttributes(url),
+    });
+    try {
+      return await this.readTraced(url, signal, (span ?? request)?.headers() ?? {}, span);
+    } catch (error) {
+      span?.fail(failureType(error as Error));
+      throw error;
+    } finally {
+      span?.end();
+    }
+  }
+
+  private async readTraced(
+    url: URL,
+    signal: AbortSignal,
+    headers: Record<string, string>,
+    span: OpenSpan | undefined,
+  ): Promise<OriginText | undefined> {
+    const options: RequestInit = { signal, redirect: 'manual', headers };
     let at = url;
-    let response = await fetch(at, { signal, redirect: 'manual' });
+    let response = await fetch(at, options);
     for (let sent = 0; response.status >= 300 && response.status < 400; sent++) {
       await response.body?.cancel();
       if (sent === MAX_REDIRECTS) throw new Error('the origin redirects too often');
       at = this.follow(at, response.headers.get('location') ?? '');
-      response = await fetch(at, { signal, redirect: 'manual' });
+      response = await fetch(at, options);
     }
+    span?.set({ 'http.response.status_code': response.status });
     if (response.status === 404 || response.status === 410) {
       await response.body?.cancel();
       return undefined;
     }
     if (!response.ok) {
       await response.body?.cancel();
-      throw new Error(`the origin answered ${response.status}`);
+      throw new BadStatus(response.status);
     }
     const chunks: Uint8Array[] = [];
     let size = 0;

@@ -40,10 +40,14 @@ const folder = makeCertificates();
 
 (folder === undefined ? describe.skip : describe)('Redis over TLS', () => {
   const file = (name: string): string => join(folder!, name);
-  const tls = (port: number): string[] => [
-    ...['--tls-port', String(port), '--tls-auth-clients', 'no', '--tls-ca-cert-file', file('ca.pem')],
-    ...['--tls-cert-file', file('server.pem'), '--tls-key-file', file('server.key')],
-  ];
+  const tls = (port: number): string[] =>
+    Object.entries({
+      '--tls-port': String(port),
+      '--tls-auth-clients': 'no',
+      '--tls-ca-cert-file': file('ca.pem'),
+      '--tls-cert-file': file('server.pem'),
+      '--tls-key-file': file('server.key'),
+    }).flat();
   const start = async (port: number, more: Record<string, string> = {}): Promise<ServiceProcess> =>
     startServiceProcess({
       REDIS_URL: `rediss://${NAME}:${port}`,
@@ -95,8 +99,12 @@ const folder = makeCertificates();
         password: PASSWORD,
         options: (node) => [
           ...tls(ports[node]!),
-          ...['--tls-cluster', 'yes'],
-          ...['--cluster-announce-hostname', NAME, '--cluster-preferred-endpoint-type', 'hostname'],
+          '--tls-cluster',
+          'yes',
+          '--cluster-announce-hostname',
+          NAME,
+          '--cluster-preferred-endpoint-type',
+          'hostname',
         ],
       });
     });

@@ -64,8 +64,7 @@ export async function startRedisCluster(
       await admin.call('CLUSTER', 'ADDSLOTSRANGE', share(at), share(at + 1) - 1);
     }),
   );
-  const setting = async (name: string): Promise<string> =>
-    ((await admins[0]!.config('GET', name)) as string[])[1] ?? '';
+  const setting = async (name: string): Promise<string> => String((await admins[0]!.config('GET', name))[1]);
   const port = (await setting('tls-cluster')) === 'yes' ? await setting('tls-port') : portOf(first!);
   const address = ['127.0.0.1', port, await setting('cluster-port')];
   await Promise.all(admins.slice(1).map(async (admin) => admin.call('CLUSTER', 'MEET', ...address)));

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, type Redis, ReplyError, type RedisOptions } from 'ioredis';
 import keySlot from 'cluster-key-slot';
 import { type RedisEndpoint } from '../../config/sessions.js';
+import { currentSpan } from '../../http/request-notes.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type Availability } from './availability.js';
 import { ClusterServers } from './cluster-servers.js';
@@ -125,6 +126,8 @@ export interface Subscriber {
   close(): void;
 }
 
+const REDIS = { 'db.system.name': 'redis' };
+
 /** Errors of a server that cannot serve now: a replica after a failover, or a server that still loads its data. */
 const NOT_NOW = /^(READONLY|LOADING|UNBLOCKED|MASTERDOWN)/;
 /** Errors of a cluster node whose slot is on another node, or is being moved there. The command was not run. */
@@ -203,15 +206,26 @@ class IoredisLink implements RedisLink {
   async run({ name, lua, sha, key, count, wire }: ScriptCall): Promise<unknown> {
     const head = `*${count + 2}\r\n`;
     const start = this.meter.started();
+    const span = currentSpan()?.child(`store ${name}`, 'client', {
+      ...REDIS,
+      'db.operation.name': 'EVALSHA',
+      'db.stored_procedure.name': name,
+    });
     try {
-      const byHash = `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`;
-      return await this.ask(key, () => new WiredCommand('evalsha', byHash));
+      try {
+        const byHash = `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`;
+        return await this.ask(key, () => new WiredCommand('evalsha', byHash));
+      } catch (error) {
+        if (!(error as Error).message.startsWith(UNKNOWN_SCRIPT)) throw error;
+        const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
+        return await this.ask(key, () => new WiredCommand('eval', whole));
+      }
     } catch (error) {
-      if (!(error as Error).message.startsWith(UNKNOWN_SCRIPT)) throw error;
-      const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
-      return await this.ask(key, () => new WiredCommand('eval', whole));
+      span?.fail(typeOf(error as Error));
+      throw error;
     } finally {
       this.meter.ended(name, start);
+      span?.end();
     }
   }
 
@@ -338,10 +352,18 @@ class IoredisLink implements RedisLink {
   private async command<T>(name: string, args: readonly [key: string, ...(string | number)[]]): Promise<T> {
     const made = (): Command => new ShortLivedCommand(name, [...args], { replyEncoding: 'utf8' });
     const start = this.meter.started();
+    const span = currentSpan()?.child(`store ${name}`, 'client', {
+      ...REDIS,
+      'db.operation.name': name.toUpperCase(),
+    });
     try {
       return (await this.ask(args[0], made)) as T;
+    } catch (error) {
+      span?.fail(typeOf(error as Error));
+      throw error;
     } finally {
       this.meter.ended(name, start);
+      span?.end();
     }
   }
 
@@ -393,6 +415,12 @@ class IoredisLink implements RedisLink {
       throw failureOf(cause, server.availability);
     }
   }
+}
+
+/** The `error.type` of a span: `away`, or the code of Redis's error, such as OOM. */
+function typeOf(error: Error): string {
+  if (error instanceof StoreUnavailableError && error.away) return 'away';
+  return /^[A-Z]+/.exec(error.message)?.[0] ?? 'refused';
 }
 
 /** The error for the caller. It is `announced` if the log has the reason, so that requests do not log it again. */
