@@ -110,7 +110,19 @@ describe('the configuration', () => {
     ['redis://cache.example/1', {}, { username: undefined, password: undefined }],
   ])('takes the user and the password of Redis from %s and %j', (REDIS_URL, variables, credentials) => {
     const { redisEndpoint } = readConfig({ REDIS_URL, ...variables });
-    expect(redisEndpoint).toEqual({ url: 'redis://cache.example/1', isCluster: false, ...credentials });
+    expect(redisEndpoint).toEqual({
+      url: 'redis://cache.example/1',
+      isCluster: false,
+      awaitsReplica: false,
+      ...credentials,
+    });
+  });
+
+  it('waits for a replica on request, and not with the embedded store, which has none', () => {
+    const asked = { ADMIT_DURABILITY: 'replicated' };
+    expect(readConfig({ ...asked, REDIS_URL: 'redis://host' }).redisEndpoint.awaitsReplica).toBe(true);
+    expect(faults(asked)).toEqual(['ADMIT_DURABILITY']);
+    expect(faults({ ADMIT_DURABILITY: 'always', REDIS_URL: 'redis://host' })).toEqual(['ADMIT_DURABILITY']);
   });
 
   it('hides the password of a URL from the log, as it is and as the URL has it', () => {

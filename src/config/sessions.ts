@@ -15,6 +15,8 @@ export interface RedisEndpoint {
   readonly password?: string | undefined;
   /** Whether the server is a node of a Redis Cluster. */
   readonly isCluster?: boolean;
+  /** Whether new sessions wait for a replica. */
+  readonly awaitsReplica?: boolean | undefined;
 }
 
 /** The limit, the times of sessions, and the store. */
@@ -159,6 +161,21 @@ export class SessionsSection extends Section {
   )
   readonly STORE_DOWN_POLICY: 'closed' | 'open';
 
+  @Variable(
+    {
+      meaning:
+        'a new session is answered when the primary has it (`primary`), or when a replica has it as well (`replicated`), ' +
+        'so that the loss of the primary loses no session that was admitted',
+      default: 'primary',
+    },
+    IsIn(['primary', 'replicated'], { message: 'must be primary or replicated' }),
+    Satisfies(
+      'must be primary with SESSION_STORE=memory, which has no replicas',
+      (value, { SESSION_STORE }: SessionsSection) => value !== 'replicated' || SESSION_STORE !== 'memory',
+    ),
+  )
+  readonly ADMIT_DURABILITY: 'primary' | 'replicated';
+
   /**
    * Where Redis is and who asks. A user or password in REDIS_URL may be empty, as in `redis://app:@host`: then the variable
    * of its own holds.
@@ -170,6 +187,7 @@ export class SessionsSection extends Section {
       username: this.REDIS_USERNAME ?? (username || undefined),
       password: this.REDIS_PASSWORD ?? (password || undefined),
       isCluster: this.REDIS_CLUSTER === 'true',
+      awaitsReplica: this.ADMIT_DURABILITY === 'replicated',
     };
   }
 

@@ -142,7 +142,8 @@ async function spawnServer(
     });
   };
   await start();
-  process.once('exit', () => server.kill('SIGKILL'));
+  const atExit = (): void => void server.kill('SIGKILL');
+  process.once('exit', atExit);
   return {
     url: `redis://127.0.0.1:${port}`,
     kill,
@@ -150,6 +151,7 @@ async function spawnServer(
     pause: () => void server.kill('SIGSTOP'),
     resume: () => void server.kill('SIGCONT'),
     stop: async () => {
+      process.off('exit', atExit);
       await kill();
       await rm(folder, { recursive: true, force: true });
     },
