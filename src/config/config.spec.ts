@@ -125,6 +125,31 @@ describe('the configuration', () => {
     expect(faults({ ADMIT_DURABILITY: 'always', REDIS_URL: 'redis://host' })).toEqual(['ADMIT_DURABILITY']);
   });
 
+  it('takes Sentinels as host:port, and not for a cluster', () => {
+    const REDIS_URL = 'rediss://films/2';
+    const given = {
+      REDIS_URL,
+      REDIS_SENTINELS: 'a.example:26379, [::1]:26380',
+      REDIS_SENTINEL_PASSWORD: 'p',
+    };
+    expect(readConfig(given).redisEndpoint).toMatchObject({
+      url: REDIS_URL,
+      sentinels: { addresses: ['a.example:26379', '[::1]:26380'], master: 'mymaster', password: 'p' },
+    });
+    for (const REDIS_SENTINELS of [
+      'a.example',
+      'redis://a.example:1',
+      'a.example:26379/1',
+      'p@a.example:1',
+      ',',
+    ])
+      expect(faults({ REDIS_URL, REDIS_SENTINELS })).toEqual(['REDIS_SENTINELS']);
+    const cluster = { REDIS_URL: 'redis://films', REDIS_CLUSTER: 'true' };
+    expect(faults({ ...cluster, REDIS_SENTINELS: 'a.example:1' })).toEqual(['REDIS_SENTINELS']);
+    const SECRET = 'a-secret-of-sentinels';
+    expect(readConfig({ ...given, REDIS_SENTINEL_PASSWORD: SECRET }).secrets).toContain(SECRET);
+  });
+
   it('hides the password of a URL from the log, as it is and as the URL has it', () => {
     const { secrets } = readConfig({ REDIS_URL: 'redis://app:s%40crets-s@cache.example' });
     expect(secrets).toEqual(expect.arrayContaining(['s%40crets-s', 's@crets-s']));

@@ -7,6 +7,7 @@ import { StoreUnavailableError } from '../session.repository.js';
 import { type Availability } from './availability.js';
 import { ClusterServers } from './cluster-servers.js';
 import { type ReplicaWait } from './replica-wait.js';
+import { SentinelServers } from './sentinel-servers.js';
 import { type Server, type Servers, SingleServer } from './servers.js';
 
 /**
@@ -173,7 +174,7 @@ function isRefusal(error: Error): boolean {
  * about time pass a longer `commandTimeoutMs`, because their machine may be busy.
  */
 export function connectRedis(
-  { url, username, password, isCluster = false, awaitsReplica }: RedisEndpoint,
+  { url, username, password, isCluster = false, sentinels, awaitsReplica }: RedisEndpoint,
   availability: Availability,
   commandTimeoutMs = COMMAND_TIMEOUT_MS,
   meter = UNMETERED,
@@ -196,9 +197,12 @@ export function connectRedis(
     reconnectOnError: (error) => NOT_NOW.test(error.message),
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
   };
-  const Kind = isCluster ? ClusterServers : SingleServer;
   const replicaPatienceMs = awaitsReplica ? commandTimeoutMs : undefined;
-  const servers = new Kind(url, { redis: options, replicaPatienceMs }, availability);
+  const opened = [url, { redis: options, replicaPatienceMs }, availability] as const;
+  const servers =
+    sentinels === undefined
+      ? new (isCluster ? ClusterServers : SingleServer)(...opened)
+      : new SentinelServers(...opened, sentinels);
   return new IoredisLink(servers, commandTimeoutMs, meter, { awaitsReplica });
 }
 
