@@ -304,19 +304,9 @@ variable "redis_shard_count" {
     error_message = "Give redis_shard_count as a whole number from 1 to 256."
   }
   validation {
-    condition     = var.redis_shard_count == 1 || var.redis_cluster_ready
-    error_message = "Leave redis_shard_count at 1: the service does not know cluster mode yet (redis_cluster_ready)."
-  }
-  validation {
     condition     = var.redis_shard_count == 1 || var.redis_nodes_per_shard > 1
     error_message = "Give redis_nodes_per_shard as 2 or more with several shards: cluster mode always fails over, which takes a replica."
   }
-}
-
-variable "redis_cluster_ready" {
-  description = "Whether the image takes REDIS_CLUSTER=true. Remove this guard with the version that does."
-  type        = bool
-  default     = false
 }
 
 variable "redis_engine" {

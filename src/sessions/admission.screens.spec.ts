@@ -25,8 +25,10 @@ import {
  * 2. A session that was ended or replaced has at most `maxAheadMs` + X left to play at that instant.
  *
  * "Left to play" is counted here by players that do not know the rule. A player shows pictures at normal speed as soon as
- * it has something, phase after phase in the order of their arrival, and never pauses. A seek or a move throws nothing
- * away. A phase that it gets again while it has some of it left, or twice in a row, gives it nothing new.
+ * it has something, phase after phase in the order of their arrival. A seek or a move throws nothing away. A phase that it
+ * gets again while it has some of it left, or twice in a row, gives it nothing new. A paused player shows nothing and
+ * fetches nothing. As our adapters do, it sends a keepalive when its pause begins, every X, and when its pause ends. (The
+ * rule cannot know that a player which fetches is paused: it counts the time between two phases as played.)
  */
 const X = 10_000;
 const SESSIONS = ['a', 'b', 'c', 'd', 'e'];
@@ -86,6 +88,14 @@ const step = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('keep alive' as const), session }) },
   {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('pause' as const),
+      session,
+      ms: fc.constantFrom(1, 400, 10_000, 25_000),
+    }),
+  },
+  {
     weight: 1,
     arbitrary: fc.record({ do: fc.constant('note activity' as const), session, agoMs: fc.nat(30_000) }),
   },
@@ -95,6 +105,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 /** The phases that a player has and has not shown, oldest first. */
 class ReferencePlayer {
+  isPaused = false;
   private waiting: { readonly phase: string; ms: number }[] = [];
   private latest: string | undefined;
 
@@ -105,7 +116,7 @@ class ReferencePlayer {
   }
 
   play(ms: number): void {
-    let rest = ms;
+    let rest = this.isPaused ? 0 : ms;
     while (rest > 0 && this.waiting.length > 0) {
       const played = Math.min(rest, this.waiting[0]!.ms);
       rest -= played;
@@ -135,8 +146,12 @@ class History {
         for (let time = 0; time < one.times; time++) this.ask(one);
         break;
       case 'wait':
-        this.now += one.ms;
-        for (const player of this.players.values()) player.play(one.ms);
+        this.wait(one.ms);
+        break;
+      case 'pause':
+        this.pause(one.session, true);
+        this.wait(one.ms);
+        this.pause(one.session, false);
         break;
       case 'end': {
         const ending = end(this.records, one.ids, one.reason, this.policy, this.now);
@@ -171,6 +186,23 @@ class History {
       ]);
     for (const leftMs of this.leftByEnds)
       expect(leftMs).toBeLessThanOrEqual(this.policy.maxAheadMs + this.policy.idleAfterMs);
+  }
+
+  private wait(ms: number): void {
+    for (let left = ms; left > 0; left -= X) {
+      const part = Math.min(left, X);
+      this.now += part;
+      for (const [sessionId, player] of this.players) {
+        player.play(part);
+        if (player.isPaused) this.keep(keepAlive(this.records, sessionId, this.policy, this.now));
+      }
+    }
+  }
+
+  private pause(sessionId: string, isPaused: boolean): void {
+    const player = this.players.get(sessionId);
+    if (player) player.isPaused = isPaused;
+    this.keep(keepAlive(this.records, sessionId, this.policy, this.now));
   }
 
   private ask(one: Step & { do: 'ask' }): void {
@@ -215,7 +247,7 @@ describe('the rule, for random histories', () => {
             idleAfterMs: X,
             expireAfterMs: 3 * X,
             leaseMs: 5_000,
-            maxPauseMs: 60_000,
+            maxPauseMs: 3_600_000,
             maxAheadMs,
             pacedAheadMs: maxAheadMs - 2 * X,
           });

@@ -49,7 +49,7 @@ export interface HeldRecord {
   readonly phase: number;
   /**
    * When everything that the session received would have been played at normal speed. A paused player plays nothing,
-   * so a keepalive moves this instant together with the last activity.
+   * so a keepalive moves this instant by the time since the keepalive before it.
    */
   readonly playsUntil: number;
   /** How many phases after `phase` the session has received already. It is above 0 while a player refetches phases. */
@@ -64,7 +64,7 @@ export interface HeldRecord {
   readonly client: string | undefined;
   /** Counts the changes of this life of the session. An undo acts only if it has not changed since. */
   readonly version: number;
-  /** How long keepalives have kept the session since its last phase. */
+  /** How long keepalives have kept the session since its last phase; 0 before the first keepalive. */
   readonly pausedMs: number;
 }
 
@@ -231,7 +231,7 @@ export function admit(records: readonly SessionRecord[], ask: Ask, policy: Polic
   if (phase < window.oldest || phase >= window.end) return { outcome: 'phase-not-found' };
   const handedOut =
     ask.phase === 'same'
-      ? handOutNothing(former, playing, phase, policy, now)
+      ? handOutNothing(former, playing, phase, now)
       : handOut(former, playing, phase, ask, window, policy, now);
   if ('retryAt' in handedOut) return { outcome: 'too-far-ahead', retryAt: handedOut.retryAt };
 
@@ -336,10 +336,9 @@ function handOutNothing(
   former: HeldRecord | undefined,
   playing: HeldRecord | undefined,
   phase: number,
-  policy: Policy,
   now: number,
 ): HandedOut {
-  const playsUntil = now + leftToPlay(former, policy, now);
+  const playsUntil = now + leftToPlay(former, now);
   // If the live window has moved past the session, the phases of its run have left the window.
   return playing?.phase === phase
     ? { playsUntil, ahead: playing.ahead, run: playing.run }
@@ -359,28 +358,26 @@ function handOut(
   policy: Policy,
   now: number,
 ): HandedOut | { readonly retryAt: number } {
-  const left = leftToPlay(former, policy, now);
+  const left = leftToPlay(former, now);
   const { ahead = 0, run = 0, phase: last = phase } = playing ?? {};
   const furthest = last + ahead;
   const unplayed = Math.min(run, Math.ceil(left / window.phaseMs));
   if (run > 0 && (phase === last || (phase <= furthest && phase > furthest - unplayed)))
     return { playsUntil: now + left, ahead: Math.min(MAX_RUN, furthest - phase), run };
   const inRow = run > 0 && phase === furthest + 1;
-  const mostLeft = paced && inRow ? policy.pacedAheadMs : policy.maxAheadMs;
+  // A player that paused, played and paused again has played more than its keepalives tell, but at most all of the time
+  // since its last phase. Its reply is not held for longer than necessary by up to X of that.
+  const played = Math.min(former?.pausedMs ?? 0, policy.idleAfterMs);
+  const mostLeft = paced && inRow ? policy.pacedAheadMs + played : policy.maxAheadMs;
   if (left > mostLeft) return { retryAt: now + left - mostLeft };
   const duration = phase === window.end - 1 ? window.lastPhaseMs : window.phaseMs;
   return { playsUntil: now + left + duration, ahead: 0, run: inRow ? Math.min(MAX_RUN, run + 1) : 1 };
 }
 
-/**
- * How many milliseconds the session has left to play. The player may have played for up to X before its first keepalive
- * of a pause. If the clock was set back, the result does not grow.
- */
-function leftToPlay(record: HeldRecord | undefined, { idleAfterMs }: Policy, now: number): number {
+/** How many milliseconds the session has left to play. If the clock was set back, the result does not grow. */
+function leftToPlay(record: HeldRecord | undefined, now: number): number {
   if (record === undefined) return 0;
-  const { playsUntil, lastActivityAt, pausedMs } = record;
-  const left = playsUntil - lastActivityAt - Math.min(pausedMs, idleAfterMs);
-  return Math.max(0, left - Math.max(0, now - lastActivityAt));
+  return Math.max(0, record.playsUntil - Math.max(now, record.lastActivityAt));
 }
 
 function sessionEnded({ endedAt, reason, replacedBy }: EndedRecord): SessionEnded {
@@ -441,7 +438,8 @@ export type Keeping =
 
 /**
  * A keepalive of a paused player: the last activity moves, without a phase. It does not move before the first phase was
- * delivered, nor when `maxPauseMs` have passed since the last phase.
+ * delivered, nor when `maxPauseMs` have passed since the last phase. The player counts as playing until its first
+ * keepalive after a phase, and as paused from there to its latest one.
  */
 export function keepAlive(
   records: readonly SessionRecord[],
@@ -452,14 +450,14 @@ export function keepAlive(
   const own = records.find((record) => record.sessionId === sessionId);
   if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
   if (own.status === 'ended') return sessionEnded(own);
-  // The clock may have been set back.
-  const pausedMs = Math.max(0, now - own.lastActivityAt) + own.pausedMs;
+  // The clock may have been set back. At least 1 ms, so that the next keepalive knows that it is not the first.
+  const pausedMs = Math.max(1, Math.max(0, now - own.lastActivityAt) + own.pausedMs);
   if (own.status === 'reserved' || pausedMs >= policy.maxPauseMs)
     return { outcome: 'kept', record: own, records };
   const record = {
     ...own,
     lastActivityAt: now,
-    playsUntil: now + Math.max(0, own.playsUntil - own.lastActivityAt),
+    playsUntil: now + (own.pausedMs === 0 ? leftToPlay(own, now) : own.playsUntil - own.lastActivityAt),
     pausedMs,
     version: nextVersion(own.version),
   };

@@ -68,7 +68,6 @@ run "plan_of_shards" {
     alarm_emails                 = ["ops@example.com"]
     deployment_approval_required = true
 
-    redis_cluster_ready     = true
     redis_shard_count       = 3
     availability_zone_count = 3
   }

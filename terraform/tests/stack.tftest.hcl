@@ -616,7 +616,6 @@ run "switches" {
   variables {
     execute_command_enabled = true
     firewall_enabled        = false
-    redis_cluster_ready     = true
     redis_shard_count       = 4
     deletion_protection     = true
     task_cpu                = 1024

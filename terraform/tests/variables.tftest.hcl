@@ -29,7 +29,6 @@ run "the_ends_of_what_is_allowed" {
     task_memory                   = 16384
     min_tasks                     = 1
     max_tasks                     = 1
-    redis_cluster_ready           = true
     redis_shard_count             = 256
     redis_nodes_per_shard         = 6
     redis_engine                  = "valkey"
@@ -160,7 +159,6 @@ run "rules_of_authentication_and_signing" {
     task_memory            = 1024
     min_tasks              = 4
     max_tasks              = 3
-    redis_shard_count      = 2
     callback_events        = ["session.ended"]
     app_environment        = { AUTH_JWT_SECRET = "in plain" }
     alarms_enabled         = false
@@ -176,7 +174,6 @@ run "rules_of_authentication_and_signing" {
     var.cloudfront_key_pair_id,
     var.task_memory,
     var.max_tasks,
-    var.redis_shard_count,
     var.callback_events,
     var.app_environment,
     var.alarm_emails,
@@ -194,7 +191,6 @@ run "two_kinds_of_keys" {
     auth_issuer           = "https://issuer.example.com"
     auth_audience         = "streamgate"
     media_signing         = "cloudfront"
-    redis_cluster_ready   = true
     redis_shard_count     = 2
     redis_nodes_per_shard = 1
     task_network          = "nat"
@@ -221,13 +217,12 @@ run "rules_of_variables_that_read_others" {
   command = plan
 
   variables {
-    auth_public_key     = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----"
-    callback_url        = "https://receiver.example.com"
-    callback_events     = ["session.paused"]
-    redis_cluster_ready = true
-    redis_shard_count   = 257
-    task_network        = "private"
-    staging_stack       = "Staging"
+    auth_public_key   = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----"
+    callback_url      = "https://receiver.example.com"
+    callback_events   = ["session.paused"]
+    redis_shard_count = 257
+    task_network      = "private"
+    staging_stack     = "Staging"
   }
 
   expect_failures = [

@@ -140,15 +140,35 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       expect(await session('a')).toEqual(before);
     });
 
-    it('stays the same while a player is paused', async () => {
+    it('shrinks until the first keepalive of a pause, and stays the same until the last', async () => {
       for (let phase = 0; phase < 4; phase++) await take('a');
       for (let beat = 0; beat < 5; beat++) {
         clock.advance(X);
         await store.keepAlive(userId, 'a');
+        expect((await session('a')).playsUntil).toBe(clock.now() + 3 * X);
       }
-      expect((await session('a')).playsUntil).toBe(clock.now() + 4 * X);
-      // The player may have played for X before its first keepalive.
       expect(await take('a')).toBe(4 * X);
+    });
+
+    it('stays the same from a keepalive at the instant of the phase on', async () => {
+      await take('a');
+      for (let beat = 0; beat < 3; beat++) {
+        await store.keepAlive(userId, 'a');
+        clock.advance(X);
+      }
+      expect((await session('a')).playsUntil).toBe(clock.now());
+    });
+
+    it('is not forgotten over several pauses, however short', async () => {
+      for (let phase = 0; phase < 6; phase++) {
+        await take('a');
+        await store.keepAlive(userId, 'a');
+        clock.advance(X);
+        await store.keepAlive(userId, 'a');
+      }
+      expect((await session('a')).playsUntil).toBe(clock.now() + 6 * X);
+      expect(await take('a')).toBe(7 * X);
+      expect(await ask('a')).toMatchObject({ outcome: 'too-far-ahead' });
     });
 
     it('is part of the event of an expiry', async () => {
@@ -184,6 +204,18 @@ export function describeScreens(open: (policy: Policy, clock: ManualClock) => St
       for (const more of [{ phase: 50 }, { streamId: 'news' }, { phase: 0, streamId: 'news' }])
         expect(await ask('a', more)).toMatchObject({ outcome: 'too-far-ahead' });
       for (const phase of [6, 1, 3]) expect(await take('a', { phase })).toBe(7 * X);
+    });
+
+    it('allows up to X more to a paced player after a pause, which can hide that it played', async () => {
+      for (let phase = 0; phase < 5; phase++) await take('a', { paced: true });
+      await store.keepAlive(userId, 'a'); // counts as 1 ms
+      clock.advance(X - 1_001);
+      await store.keepAlive(userId, 'a');
+      expect(await ask('a', { paced: true })).toMatchObject({ retryAt: clock.now() + 1_000 });
+      clock.advance(1_000);
+      await store.keepAlive(userId, 'a');
+      expect(await take('a', { paced: true })).toBe(6 * X);
+      expect(await ask('a', { paced: true })).toMatchObject({ retryAt: clock.now() + 2 * X });
     });
 
     it('is lower for consecutive phases of a paced player, so that the player can still seek', async () => {

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -19,6 +19,9 @@ import { until } from '../support/until.js';
  * are shorter than 6 s.
  */
 const X_MS = 2_000;
+const MAX_AHEAD_SECONDS = 6;
+/** What an end leaves, and the length of a segment, by which a position can be behind. The film has 64 s. */
+const MOST_LEFT_SECONDS = MAX_AHEAD_SECONDS + X_MS / 1_000 + 6;
 const run = promisify(execFile);
 
 function find(program: string): string | undefined {
@@ -58,15 +61,18 @@ const start = async (environment: Record<string, string> = {}): Promise<NestFast
 let app: NestFastifyApplication;
 /** Serves a stream with a single media playlist. A player with a ticket is led to a second URL for it. */
 let other: NestFastifyApplication;
+/** Lets a session have at most 6 s left to play. */
+let strict: NestFastifyApplication;
 let gate: string;
 let sessions: SessionRepository;
 beforeAll(async () => {
   app = await start();
   other = await start({ STREAM_ORIGIN: join(__dirname, '../../samples/streams/test-pattern') });
+  strict = await start({ MAX_AHEAD_SECONDS: String(MAX_AHEAD_SECONDS) });
   gate = `${await app.getUrl()}/v1/play/test-pattern/index.m3u8`;
   sessions = app.get(SessionRepository);
 });
-afterAll(() => Promise.all([app.close(), other.close()]));
+afterAll(() => Promise.all([app.close(), other.close(), strict.close()]));
 
 const held = async (user: string, on = app): Promise<string[]> =>
   (await on.get(SessionRepository).list(user)).sessions.map(({ sessionId }) => sessionId);
@@ -80,6 +86,41 @@ const byTicket = async (user: string): Promise<string> => {
     device: undefined,
   });
   return `${await other.getUrl()}/v1/play/360p/index.m3u8?ticket=${ticket}`;
+};
+
+/**
+ * How many seconds of the film a player shows after its session was ended, until it exits by itself. The player plays in
+ * real time and writes its position to its output.
+ */
+const playsOnFor = async (
+  user: string,
+  program: string,
+  args: (url: string) => string[],
+  position: RegExp,
+) => {
+  const player = spawn(
+    program,
+    args(`${await strict.getUrl()}/v1/play/test-pattern/index.m3u8?user_id=${user}`),
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  const exit = once(player, 'exit');
+  try {
+    let seconds = 0;
+    for (const output of [player.stdout, player.stderr])
+      output.on('data', (text: Buffer) => {
+        const found = position.exec(text.toString());
+        if (found) seconds = Number(found[1]);
+      });
+    await until(() => seconds > 10);
+    const endedAt = seconds;
+    await strict.get(SessionRepository).end(user, 'all', 'operator');
+    await exit;
+    return seconds - endedAt;
+  } finally {
+    player.kill();
+  }
 };
 
 (browserPath === undefined ? describe.skip : describe)('hls.js in Chromium', () => {
@@ -199,6 +240,13 @@ const byTicket = async (user: string): Promise<string> => {
     expect((await held('gus')).toSorted()).toEqual(['a', 'b', 'c']);
   });
 
+  it('stops at the end of what it fetched when its session is ended', async () => {
+    const args = (url: string) => ['-v', 'error', '-re', '-i', url, '-progress', '-', '-f', 'null', '-'];
+    expect(await playsOnFor('lea', ffmpeg!, args, /out_time_us=(\d+)\d{6}\b/)).toBeLessThan(
+      MOST_LEFT_SECONDS,
+    );
+  });
+
   it('plays with a ticket for a URL', async () => {
     expect((await decode(await byTicket('kim'))).stderr).toBe('');
     expect(await held('kim', other)).toEqual(['tv']);
@@ -215,6 +263,17 @@ const byTicket = async (user: string): Promise<string> => {
     for (const session of ['a', 'b', 'c']) await fetch(`${gate}?user_id=ida&session_id=${session}`);
     await expect(play(byName('ida'))).rejects.toThrow('mpv');
     expect((await held('ida')).toSorted()).toEqual(['a', 'b', 'c']);
+  });
+
+  it('is paced without an error, and stops at the end of what it fetched when its session is ended', async () => {
+    const args = (url: string) => [
+      '--no-config',
+      '--vo=null',
+      '--ao=null',
+      '--term-status-msg=at ${=time-pos}\n',
+      url,
+    ];
+    expect(await playsOnFor('max', mpv!, args, /at ([\d.]+)/)).toBeLessThan(MOST_LEFT_SECONDS);
   });
 
   it('plays with a ticket for a URL', async () => {

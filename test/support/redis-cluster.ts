@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { type OwnRedisServer, startOwnRedis } from './redis-server.js';
+import { type OwnRedisServer, freePort, startOwnRedis } from './redis-server.js';
 import { until } from './until.js';
 
 const SLOTS = 16_384;
@@ -20,16 +20,26 @@ export interface RedisCluster {
   stop(): Promise<void>;
 }
 
-/** Starts a cluster that only one test uses: so many primaries, with as many replicas if asked for. */
+/**
+ * Starts a cluster that only one test uses: so many primaries, with as many replicas if asked for. `options` are options
+ * of redis-server, by the number of the node.
+ */
 export async function startRedisCluster(
   primaries = 3,
-  { replicas = false, password = '' } = {},
+  {
+    replicas = false,
+    password = '',
+    options = () => [],
+  }: { replicas?: boolean; password?: string; options?: (node: number) => readonly string[] } = {},
 ): Promise<RedisCluster> {
   const nodes = await Promise.all(
-    Array.from({ length: replicas ? 2 * primaries : primaries }, async () =>
+    Array.from({ length: replicas ? 2 * primaries : primaries }, async (_, node) =>
       startOwnRedis([
         '--cluster-enabled',
         'yes',
+        // By default it is the port of clients plus 10,000, which can be more than the greatest port.
+        '--cluster-port',
+        String(await freePort()),
         '--cluster-node-timeout',
         String(NODE_TIMEOUT_MS),
         // A node that is away costs its own slots only.
@@ -40,6 +50,7 @@ export async function startRedisCluster(
         '--repl-diskless-sync-delay',
         '0',
         ...(password === '' ? [] : ['--requirepass', password, '--masterauth', password]),
+        ...options(node),
       ]),
     ),
   );
@@ -53,7 +64,11 @@ export async function startRedisCluster(
       await admin.call('CLUSTER', 'ADDSLOTSRANGE', share(at), share(at + 1) - 1);
     }),
   );
-  await Promise.all(admins.slice(1).map(async (admin) => admin.cluster('MEET', '127.0.0.1', portOf(first!))));
+  const setting = async (name: string): Promise<string> =>
+    ((await admins[0]!.config('GET', name)) as string[])[1] ?? '';
+  const port = (await setting('tls-cluster')) === 'yes' ? await setting('tls-port') : portOf(first!);
+  const address = ['127.0.0.1', port, await setting('cluster-port')];
+  await Promise.all(admins.slice(1).map(async (admin) => admin.call('CLUSTER', 'MEET', ...address)));
   const knowsAll = async (admin: Redis): Promise<boolean> =>
     (await admin.cluster('INFO')).includes(`cluster_known_nodes:${nodes.length}`);
   await until(async () => (await Promise.all(admins.map(knowsAll))).every(Boolean), 20_000);

@@ -78,12 +78,9 @@ if not phase then
 end
 if not refused and (phase < (oldest or 0) or phase >= window_end) then return { 4 } end
 
--- How many ms the session has left to play. The player may have played for up to X before its first keepalive of a
--- pause. If the clock was set back, the result does not grow.
+-- How many ms the session has left to play. If the clock was set back, the result does not grow.
 local plays, ahead, run = 0, 0, 0
-if former then
-  plays = math.max(0, former.plays - math.min(former.paused, X) - math.max(0, now - former.active))
-end
+if former then plays = math.max(0, former.plays - math.max(0, now - former.active)) end
 if wanted == 'same' then
   -- This request is for a playlist or a key, which is no phase. If the live window has moved past the session, the
   -- phases of its run have left the window.
@@ -98,7 +95,9 @@ else
     ahead = math.min(MAX_RUN, furthest - phase)
   else
     local in_row = run > 0 and phase == furthest + 1
-    local most = paced == '1' and in_row and PACED_AHEAD or MAX_AHEAD
+    -- A player that paused, played and paused again has played more than its keepalives tell.
+    local played = math.min(former and former.paused or 0, X)
+    local most = paced == '1' and in_row and PACED_AHEAD + played or MAX_AHEAD
     if plays > most and not refused then return { 5, now, now + plays - most } end
     plays = plays + tonumber(phase == window_end - 1 and last_phase_ms or phase_ms)
     ahead, run = 0, in_row and math.min(MAX_RUN, run + 1) or 1

@@ -17,8 +17,11 @@ local records, subject, value = load_records(user)
 local record = find(records, session)
 if not record or now >= record.due then return { 3 } end
 if record.status == ENDED then return { 2, record.active, record.stream, record.extra or '' } end
-local paused = math.max(0, now - record.active) + record.paused -- the clock may have been set back
+local elapsed = math.max(0, now - record.active) -- the clock may have been set back
+local paused = math.max(1, elapsed + record.paused)
 if record.status == PERMANENT and paused < MAX_PAUSE then
+  -- Until its first keepalive after a phase, the player counts as playing.
+  if record.paused == 0 then record.plays = math.max(0, record.plays - elapsed) end
   record.active, record.paused, record.version, record.at = now, paused, next_version(record.version), nil
   save_records(user, records, subject, value)
 end
