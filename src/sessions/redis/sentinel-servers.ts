@@ -159,7 +159,12 @@ class Sentinel {
     switched: () => void,
   ) {
     const options: RedisOptions = {
-      ...{ connectionName, disableClientInfo, connectTimeout, commandTimeout, socketTimeout, retryStrategy },
+      connectionName,
+      disableClientInfo,
+      connectTimeout,
+      commandTimeout,
+      socketTimeout,
+      retryStrategy,
       ...(sentinels.password === undefined ? {} : { password: sentinels.password }),
       // Sentinels have no data to load, and need not allow INFO.
       enableReadyCheck: false,
