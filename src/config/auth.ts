@@ -32,6 +32,7 @@ export const SCOPES = [
   'activity:write',
   'config:read',
   'log:write',
+  'audit:read',
   'metrics',
 ] as const;
 export type Scope = (typeof SCOPES)[number];
