@@ -98,6 +98,13 @@ module.exports = {
       to: { path: '^src/(expiry|callbacks)/' },
     },
     {
+      name: 'nobody-needs-the-console',
+      comment: 'It is for people, and is not loaded without CONSOLE=on.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(console/|app\\.module\\.ts$)' },
+      to: { path: '^src/console/' },
+    },
+    {
       name: 'one-place-names-the-stores',
       comment: 'Everybody else asks for the port, so that a store can be swapped in one line.',
       severity: 'error',

@@ -541,6 +541,11 @@ export interface components {
       readonly stream_id: string;
       /** @constant */
       readonly reason: 'session-limit-reached';
+      readonly device?: components['schemas']['Device'];
+      /** @description How many sessions the user may hold at the same time. */
+      readonly limit?: number;
+      /** @description The sessions that held the places then, ten at most. Only streams of events have it. */
+      readonly sessions?: readonly components['schemas']['Session'][];
     };
     readonly Rendition: {
       /** @description The number of the rendition, for requests. */

@@ -128,7 +128,7 @@ async function watchUser(context: Context, user: string, count: number): Promise
   const isDone = (): boolean => interrupted.aborted || shown >= count;
   while (!isDone()) {
     const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
-    const path = `/v1/users/${encodeURIComponent(user)}/events`;
+    const path = `/v1/users/${encodeURIComponent(user)}/events?explain=true`;
     try {
       const reply = await client.open(path, headers);
       isOpened = true;
