@@ -138,7 +138,10 @@ module.exports = {
       comment:
         'link.ts and its servers alone know the client, its types included: how it connects, fails and times out is decided once.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/sessions/redis/(link|servers|cluster-servers)\\.ts$' },
+      from: {
+        path: '^src/',
+        pathNot: '^src/sessions/redis/(link|servers|cluster-servers|sentinel-servers|replica-wait)\\.ts$',
+      },
       to: { path: 'node_modules/(ioredis|@ioredis)/' },
     },
     {

@@ -72,15 +72,19 @@ export function scaled(count: number): number {
   return Math.ceil(count * Number(process.env.BENCH_SCALE ?? 1));
 }
 
-/** `delivered`: the events that go to the outbox. */
-export async function openStore(url: string, delivered: readonly Subscription[] = []): Promise<Store> {
+/** `delivered`: the events that go to the outbox. `awaitsReplica`: whether new sessions wait for a replica. */
+export async function openStore(
+  url: string,
+  delivered: readonly Subscription[] = [],
+  awaitsReplica = false,
+): Promise<Store> {
   const clock: Clock = {
     now: () => Date.now(),
     monotonic: () => performance.now(),
     storeNow: () => store.at,
   };
   const availability = new Availability({ log: console.error, warn: console.error, error: console.error });
-  const link = connectRedis({ url }, availability, PATIENCE_MS);
+  const link = connectRedis({ url, awaitsReplica }, availability, PATIENCE_MS);
   const settings = { policy: POLICY, subscriptions: delivered, STORE_LAYOUT: '2' } as const;
   const { sessions } = openRedisStore(link, settings, clock, availability);
   const store: Store = {

@@ -110,7 +110,44 @@ describe('the configuration', () => {
     ['redis://cache.example/1', {}, { username: undefined, password: undefined }],
   ])('takes the user and the password of Redis from %s and %j', (REDIS_URL, variables, credentials) => {
     const { redisEndpoint } = readConfig({ REDIS_URL, ...variables });
-    expect(redisEndpoint).toEqual({ url: 'redis://cache.example/1', isCluster: false, ...credentials });
+    expect(redisEndpoint).toEqual({
+      url: 'redis://cache.example/1',
+      isCluster: false,
+      awaitsReplica: false,
+      ...credentials,
+    });
+  });
+
+  it('waits for a replica on request, and not with the embedded store, which has none', () => {
+    const asked = { ADMIT_DURABILITY: 'replicated' };
+    expect(readConfig({ ...asked, REDIS_URL: 'redis://host' }).redisEndpoint.awaitsReplica).toBe(true);
+    expect(faults(asked)).toEqual(['ADMIT_DURABILITY']);
+    expect(faults({ ADMIT_DURABILITY: 'always', REDIS_URL: 'redis://host' })).toEqual(['ADMIT_DURABILITY']);
+  });
+
+  it('takes Sentinels as host:port, and not for a cluster', () => {
+    const REDIS_URL = 'rediss://films/2';
+    const given = {
+      REDIS_URL,
+      REDIS_SENTINELS: 'a.example:26379, [::1]:26380',
+      REDIS_SENTINEL_PASSWORD: 'p',
+    };
+    expect(readConfig(given).redisEndpoint).toMatchObject({
+      url: REDIS_URL,
+      sentinels: { addresses: ['a.example:26379', '[::1]:26380'], master: 'mymaster', password: 'p' },
+    });
+    for (const REDIS_SENTINELS of [
+      'a.example',
+      'redis://a.example:1',
+      'a.example:26379/1',
+      'p@a.example:1',
+      ',',
+    ])
+      expect(faults({ REDIS_URL, REDIS_SENTINELS })).toEqual(['REDIS_SENTINELS']);
+    const cluster = { REDIS_URL: 'redis://films', REDIS_CLUSTER: 'true' };
+    expect(faults({ ...cluster, REDIS_SENTINELS: 'a.example:1' })).toEqual(['REDIS_SENTINELS']);
+    const SECRET = 'a-secret-of-sentinels';
+    expect(readConfig({ ...given, REDIS_SENTINEL_PASSWORD: SECRET }).secrets).toContain(SECRET);
   });
 
   it('hides the password of a URL from the log, as it is and as the URL has it', () => {

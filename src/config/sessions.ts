@@ -1,11 +1,20 @@
 import { IsIn, IsOptional, ValidateIf } from 'class-validator';
 import { type Policy } from '../sessions/admission.js';
-import { Decimal, Satisfies, WholeNumber, isUrl } from './checks.js';
+import { Decimal, List, Satisfies, WholeNumber, isUrl } from './checks.js';
 import { type StreamsSection } from './streams.js';
 import { Section, Variable, isProduction } from './variable.js';
 
 /** The lease: how long a new session holds its place while its first phase is being delivered. */
 const LEASE_MS = 5_000;
+
+/** The Redis Sentinels that know which server is the primary. */
+export interface Sentinels {
+  /** `host:port` of each. */
+  readonly addresses: readonly string[];
+  /** The name by which they know the primary. */
+  readonly master: string;
+  readonly password: string | undefined;
+}
 
 /** A Redis server, and the ACL user that this service is there. */
 export interface RedisEndpoint {
@@ -15,6 +24,10 @@ export interface RedisEndpoint {
   readonly password?: string | undefined;
   /** Whether the server is a node of a Redis Cluster. */
   readonly isCluster?: boolean;
+  /** If they are given, the host of the URL is not used. */
+  readonly sentinels?: Sentinels | undefined;
+  /** Whether new sessions wait for a replica. */
+  readonly awaitsReplica?: boolean | undefined;
 }
 
 /** The limit, the times of sessions, and the store. */
@@ -151,6 +164,33 @@ export class SessionsSection extends Section {
   @Variable(
     {
       meaning:
+        'Redis Sentinels, `host:port` with commas, which know the primary; of `REDIS_URL`, protocol, user, password and ' +
+        'database count then, and its host does not',
+    },
+    IsOptional(),
+    List(
+      'must be host:port of each Sentinel, separated by commas',
+      (one) => isUrl(`redis://${one}`, ['redis:'], 'refused') && /:\d+$/.test(one) && !/[/?#]/.test(one),
+    ),
+    Satisfies(
+      'must not be set with REDIS_CLUSTER=true: a cluster has no Sentinels',
+      (_, { REDIS_CLUSTER }: SessionsSection) => REDIS_CLUSTER !== 'true',
+    ),
+  )
+  readonly REDIS_SENTINELS?: readonly string[];
+
+  @Variable({
+    meaning: 'the name by which the Sentinels know the primary',
+    default: 'mymaster',
+  })
+  readonly REDIS_SENTINEL_MASTER: string;
+
+  @Variable({ meaning: 'the password of the Sentinels, if they have one', secret: true }, IsOptional())
+  readonly REDIS_SENTINEL_PASSWORD?: string;
+
+  @Variable(
+    {
+      meaning:
         'without its store, the service answers 503 (`closed`), or continues the sessions that it knows until their ' +
         '`expires_at` (`open`)',
       default: 'closed',
@@ -158,6 +198,21 @@ export class SessionsSection extends Section {
     IsIn(['closed', 'open'], { message: 'must be closed or open' }),
   )
   readonly STORE_DOWN_POLICY: 'closed' | 'open';
+
+  @Variable(
+    {
+      meaning:
+        'a new session is answered when the primary has it (`primary`), or when a replica has it as well (`replicated`), ' +
+        'so that the loss of the primary loses no session that was admitted',
+      default: 'primary',
+    },
+    IsIn(['primary', 'replicated'], { message: 'must be primary or replicated' }),
+    Satisfies(
+      'must be primary with SESSION_STORE=memory, which has no replicas',
+      (value, { SESSION_STORE }: SessionsSection) => value !== 'replicated' || SESSION_STORE !== 'memory',
+    ),
+  )
+  readonly ADMIT_DURABILITY: 'primary' | 'replicated';
 
   /**
    * Where Redis is and who asks. A user or password in REDIS_URL may be empty, as in `redis://app:@host`: then the variable
@@ -170,6 +225,12 @@ export class SessionsSection extends Section {
       username: this.REDIS_USERNAME ?? (username || undefined),
       password: this.REDIS_PASSWORD ?? (password || undefined),
       isCluster: this.REDIS_CLUSTER === 'true',
+      sentinels: this.REDIS_SENTINELS && {
+        addresses: this.REDIS_SENTINELS,
+        master: this.REDIS_SENTINEL_MASTER,
+        password: this.REDIS_SENTINEL_PASSWORD,
+      },
+      awaitsReplica: this.ADMIT_DURABILITY === 'replicated',
     };
   }
 

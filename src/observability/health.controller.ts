@@ -20,7 +20,8 @@ const READINESS = component('Readiness', {
   status: Type.Union([Type.Literal('ok'), Type.Literal('degraded')], {
     description:
       '`degraded`: some nodes of the Redis Cluster do not answer. Their users get 503; the service serves all others, ' +
-      'so that a load balancer keeps it. With STORE_DOWN_POLICY=open also for n·X after the store answered last, ' +
+      'so that a load balancer keeps it. With ADMIT_DURABILITY=replicated also while no replica follows, so that new ' +
+      'sessions get 503. With STORE_DOWN_POLICY=open also for n·X after the store answered last, ' +
       'while known sessions continue.',
   }),
 });

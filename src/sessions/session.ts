@@ -99,20 +99,28 @@ export function admitted(
   now: number,
   { record, created, former, live }: AdmittedDecision,
 ): Admitted {
-  const { sessionId, startedAt, version, status } = record;
   return {
     outcome: 'admitted',
     session: toSession(userId, record, policy, now),
     created,
     live,
-    place: {
-      userId,
-      sessionId,
-      startedAt,
-      version,
-      reserved: status === 'reserved',
-      former: former && undone(former),
-    },
+    place: placeOf(userId, record, former),
+  };
+}
+
+/** The place that an admission has taken, for its confirmation or its withdrawal. */
+export function placeOf(
+  userId: string,
+  { sessionId, startedAt, version, status }: AdmittedDecision['record'],
+  former: AdmittedDecision['former'],
+): Place {
+  return {
+    userId,
+    sessionId,
+    startedAt,
+    version,
+    reserved: status === 'reserved',
+    former: former && undone(former),
   };
 }
 

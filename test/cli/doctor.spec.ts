@@ -213,6 +213,12 @@ describe('the doctor, of Redis', () => {
     }
   });
 
+  it('finds that no replica follows, where new sessions wait for one', async () => {
+    expect(await outcomeOf({ ...environment(), ADMIT_DURABILITY: 'replicated' })).toEqual(
+      only(/^fault redis\.requests: .*NOTREPLICATED.* -> .*new sessions get 503 while no replica follows/i),
+    );
+  });
+
   it('finds a right that the ACL user lacks', async () => {
     await redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~sg:*', '+@all');
     const account = { REDIS_USERNAME: 'app', REDIS_PASSWORD: 'secret' };

@@ -69,6 +69,7 @@ describe('the configuration of an instance', () => {
       LOG_USER_IDS_SECRET: false,
       MEDIA_SIGNING_SECRET: false, // generated at start
       REDIS_PASSWORD: false,
+      REDIS_SENTINEL_PASSWORD: false,
       REDIS_URL: false,
       TICKET_SECRET: false,
     });

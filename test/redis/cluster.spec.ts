@@ -294,6 +294,31 @@ describe('three nodes with a replica each', () => {
   });
 
   it(
+    'loses no place to a replica that is away: with ADMIT_DURABILITY=replicated its node admits no new session',
+    async () => {
+      const durable = connectPatiently(cluster.url, { isCluster: true, awaitsReplica: true });
+      const { sessions } = openRedisStore(durable, POLICY, new Clock());
+      try {
+        await durable.attempted();
+        const [[first], [second]] = usersOf(cluster, durable, 5).map((users) => users.slice(4)) as [
+          [string],
+          [string],
+        ];
+        cluster.nodes[3]!.pause();
+        expect((await sessions.admit(request(second, 'a'))).outcome).toBe('admitted');
+        await expect(sessions.admit(request(first, 'a'))).rejects.toThrow('NOTREPLICATED');
+        expect((await sessions.list(first)).sessions).toEqual([]);
+        cluster.nodes[3]!.resume();
+        expect((await sessions.admit(request(first, 'a'))).outcome).toBe('admitted');
+      } finally {
+        cluster.nodes[3]!.resume();
+        await durable.close();
+      }
+    },
+    TEST_MS,
+  );
+
+  it(
     'goes on with the replica of a primary that died, holds the limit, and tells watchers',
     async () => {
       const users = usersOf(cluster, link, 4);

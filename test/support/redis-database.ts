@@ -45,7 +45,10 @@ export const QUIET = new Availability({
 });
 
 /** A connection like that of the service, but with a longer time-out, because the machine may be busy. */
-export function connectPatiently(url: string, settings: { isCluster?: boolean } = {}): RedisLink {
+export function connectPatiently(
+  url: string,
+  settings: { isCluster?: boolean; awaitsReplica?: boolean } = {},
+): RedisLink {
   return connectRedis({ url, ...settings }, QUIET, 15_000);
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -58,6 +58,12 @@ export async function startOwnRedis(options: readonly string[] = []): Promise<Ow
   return { ...(await spawnServer(binary, options)), from: 'path' };
 }
 
+/** Starts a Sentinel with these lines in its configuration. */
+export async function startOwnSentinel(lines: readonly string[]): Promise<OwnRedisServer> {
+  const binary = findBinary() ?? installRedis();
+  return { ...(await spawnServer(binary, [], lines)), from: 'path' };
+}
+
 const START: Record<Source, () => Promise<Pick<RedisServer, 'url' | 'stop'>>> = {
   async url() {
     const url = process.env.REDIS_URL;
@@ -107,6 +113,7 @@ function installRedis(): string {
 async function spawnServer(
   binary: string,
   options: readonly string[] = ['--databases', '64'],
+  sentinel?: readonly string[],
 ): Promise<Omit<OwnRedisServer, 'from'>> {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), 'streamgate-redis-'));
@@ -122,9 +129,12 @@ async function spawnServer(
     '--appendonly',
     'no',
   ];
+  const file = join(folder, 'sentinel.conf');
+  if (sentinel)
+    await writeFile(file, [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...sentinel, ''].join('\n'));
   let server: ChildProcess;
   const start = async (): Promise<void> => {
-    server = spawn(binary, [...args, ...options], { stdio: 'ignore' });
+    server = spawn(binary, sentinel ? [file, '--sentinel'] : [...args, ...options], { stdio: 'ignore' });
     const died = new Promise<never>((_, reject) => {
       server.once('error', reject);
       server.once('exit', (code) => {
@@ -142,7 +152,8 @@ async function spawnServer(
     });
   };
   await start();
-  process.once('exit', () => server.kill('SIGKILL'));
+  const atExit = (): void => void server.kill('SIGKILL');
+  process.once('exit', atExit);
   return {
     url: `redis://127.0.0.1:${port}`,
     kill,
@@ -150,6 +161,7 @@ async function spawnServer(
     pause: () => void server.kill('SIGSTOP'),
     resume: () => void server.kill('SIGCONT'),
     stop: async () => {
+      process.off('exit', atExit);
       await kill();
       await rm(folder, { recursive: true, force: true });
     },

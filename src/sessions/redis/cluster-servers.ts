@@ -1,9 +1,9 @@
 import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import keySlot from 'cluster-key-slot';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import { Availability } from './availability.js';
-import { type Server, type Servers, attempted, openServer, quit } from './servers.js';
+import { type ConnectionOptions, type Server, type Servers, attempted, openServer, quit } from './servers.js';
 
 const SLOTS = 16_384;
 /** How often the slots are read although nothing failed, because shards may have been added. */
@@ -43,7 +43,7 @@ export class ClusterServers implements Servers {
   /** `url` is the address of a node, or one that leads to any node. It is used only while no known node answers. */
   constructor(
     private readonly url: string,
-    private readonly options: RedisOptions,
+    private readonly options: ConnectionOptions,
     private readonly availability: Availability,
   ) {
     void this.refresh();
@@ -81,7 +81,7 @@ export class ClusterServers implements Servers {
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
-    await Promise.all(this.all().map(({ redis }) => quit(redis)));
+    await Promise.all(this.all().map(quit));
   }
 
   private async ask(suspect: Server | undefined): Promise<void> {
@@ -112,7 +112,7 @@ export class ClusterServers implements Servers {
       const answer = await Promise.any(asked.map(({ redis }) => slotsOf(redis))).catch(() => undefined);
       if (answer) return answer;
     }
-    const entrance = new Redis(this.url, { ...this.options, retryStrategy: () => null });
+    const entrance = new Redis(this.url, { ...this.options.redis, retryStrategy: () => null });
     let failure: Error | undefined;
     entrance.on('error', (error) => (failure = error));
     await attempted(entrance);
@@ -149,7 +149,7 @@ export class ClusterServers implements Servers {
     for (const server of opened) this.servers.set(server.name, server);
     for (const server of left) {
       this.servers.delete(server.name);
-      void quit(server.redis);
+      void quit(server);
     }
     if (moved) for (const listener of this.movedListeners) listener();
     if (opened.length > 0) this.notifyReady();

@@ -3,8 +3,8 @@ import { type Config } from '../../config/config.js';
 import { isAway } from '../session.repository.js';
 import { Availability } from './availability.js';
 import { faultOf } from './faults.js';
-import { ALL_PARTITIONS, partitionKeys } from './keys.js';
-import { type RedisLink, allOf, connectRedis } from './link.js';
+import { ALL_PARTITIONS, fenceKeyOf, partitionKeys } from './keys.js';
+import { NOT_REPLICATED, type RedisLink, allOf, connectRedis } from './link.js';
 import { byServer } from './partitions.js';
 import { probeServer } from './scripts/probe.js';
 import { ScriptRunner } from './script.js';
@@ -70,7 +70,9 @@ async function tryOut(
   const servers = byServer(link, ALL_PARTITIONS.map(partitionKeys));
   try {
     const missing = await allOf(servers.map(async (held) => probeServer(scripts, held, link.sharded)));
-    return { missingRights: [...new Set(missing.flat())], refusal: undefined };
+    const replicas = await allOf(servers.map(async (held) => link.hasReplica(fenceKeyOf(held[0]!.state))));
+    const refusal = replicas.includes(false) ? NOT_REPLICATED : undefined;
+    return { missingRights: [...new Set(missing.flat())], refusal };
   } catch (error) {
     // A replica counts as away, and so do servers that send this service away as a whole.
     const message = (error as Error).message;

@@ -1,6 +1,6 @@
 /** The rights that the ACL user of this service needs, as ACL SETUSER takes them, without name and password. */
 export const RIGHTS =
-  'resetkeys ~sg:* resetchannels &sg:* +@hash +@sortedset +@stream +get +set +incrby +exists +time +eval +evalsha +publish +subscribe ' +
+  'resetkeys ~sg:* resetchannels &sg:* +@hash +@sortedset +@stream +get +set +incrby +exists +wait +time +eval +evalsha +publish +subscribe ' +
   '+unsubscribe +spublish +ssubscribe +sunsubscribe +cluster|slots +ping +select +client|setname +info';
 
 /** The cause of an error of Redis that lasts until an operator fixes it. */
@@ -70,6 +70,15 @@ const FAULTS: readonly (readonly [error: RegExp, Fault])[] = [
   [
     /^NOREPLICAS/,
     { name: 'NOREPLICAS', advice: 'Redis has fewer replicas than min-replicas-to-write and takes no writes' },
+  ],
+  [
+    /^NOTREPLICATED/,
+    {
+      name: 'NOTREPLICATED',
+      advice:
+        'with ADMIT_DURABILITY=replicated new sessions get 503 while no replica follows: see INFO replication of the primary. ' +
+        'Running sessions go on',
+    },
   ],
 ];
 

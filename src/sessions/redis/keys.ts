@@ -196,6 +196,11 @@ export function probeChannel({ channelPrefix }: PartitionKeys, sharded: boolean)
   return `${sharded ? channelPrefix : 'sg:u:'}.`;
 }
 
+/** STRING without a meaning: it is written before the wait for a replica of the server that holds `key`. */
+export function fenceKeyOf(key: string): string {
+  return `${key.slice(0, key.indexOf('}') + 1)}:f`;
+}
+
 /** STRING: the instance that reports the metrics of the whole system: see elect.lua. It meets no other key. */
 export const REPORTER_KEYS = new ScriptKeys('reporter', { holder: 'sg:reporter' });
 

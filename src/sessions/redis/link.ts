@@ -7,6 +7,8 @@ import { currentSpan } from '../../http/request-notes.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type Availability } from './availability.js';
 import { ClusterServers } from './cluster-servers.js';
+import { type ReplicaWait } from './replica-wait.js';
+import { SentinelServers } from './sentinel-servers.js';
 import { type Server, type Servers, SingleServer } from './servers.js';
 
 /**
@@ -44,6 +46,24 @@ interface ScriptCall {
   readonly wire: string;
 }
 
+/** Which effects of a script a replica must have. */
+interface Replication {
+  /** Whether the effects of a call with this reply must be on a replica. */
+  readonly needed: (reply: unknown) => boolean;
+  /** A key without a meaning on the same server: see replica-wait.ts. */
+  readonly fence: string;
+}
+
+/** A script ran, but it is not known whether a replica has its effects. The caller must undo them. */
+export class NotReplicatedError extends StoreUnavailableError {
+  constructor(
+    cause: StoreUnavailableError,
+    readonly reply: unknown,
+  ) {
+    super(cause.message, { cause, announced: cause.announced, away: cause.away });
+  }
+}
+
 /** What is measured of a link. */
 interface LinkMeter {
   /** A command or a script is sent. Returns its start, for `ended`. */
@@ -64,8 +84,13 @@ const UNMETERED: LinkMeter = { started: () => 0, ended: () => undefined, failed:
 export interface RedisLink {
   /** Whether messages are sharded: true in a cluster. */
   readonly sharded: boolean;
-  /** Runs a script by its hash. A server that does not know the hash has run nothing, and gets the whole text. */
-  run(call: ScriptCall): Promise<unknown>;
+  /** Whether new sessions wait for a replica. */
+  readonly awaitsReplica: boolean;
+  /**
+   * Runs a script by its hash. A server that does not know the hash has run nothing, and gets the whole text. With
+   * `replication`, the call may wait for a replica, and rejects with NotReplicatedError if none receives the effects in time.
+   */
+  run(call: ScriptCall, replication?: Replication): Promise<unknown>;
   get(key: string): Promise<string | null>;
   set(key: string, value: string): Promise<void>;
   hget(key: string, field: string): Promise<string | null>;
@@ -97,6 +122,11 @@ export interface RedisLink {
   time(key: string): Promise<number>;
   /** A section of INFO by name, from each server that answers; empty if the ACL user lacks the right. */
   info(section: string): Promise<readonly ReadonlyMap<string, string>[]>;
+  /**
+   * Whether a replica of the server that holds this key receives what is written now. `fence` is a key without a meaning,
+   * which is written. Undefined unless new sessions wait for a replica.
+   */
+  hasReplica(fence: string): Promise<boolean | undefined>;
   /** The name of the server that holds this key. Keys of different servers have different names. */
   holderOf(key: string): string;
   /** How many servers have no connection now. */
@@ -137,6 +167,8 @@ const OUT_OF_SERVICE = /^CLUSTERDOWN/;
 
 /** The error of a server that does not know a script by its hash. */
 const UNKNOWN_SCRIPT = 'NOSCRIPT';
+/** As Redis would say that no replica received a write in time. It only returns the number of replicas that did. */
+export const NOT_REPLICATED = 'NOTREPLICATED no replica received it in time';
 /** Errors of a server that lets this service do nothing at all. */
 const NOT_US = /^(WRONGPASS|NOAUTH)/;
 
@@ -156,7 +188,7 @@ function isRefusal(error: Error): boolean {
  * about time pass a longer `commandTimeoutMs`, because their machine may be busy.
  */
 export function connectRedis(
-  { url, username, password, isCluster = false }: RedisEndpoint,
+  { url, username, password, isCluster = false, sentinels, awaitsReplica }: RedisEndpoint,
   availability: Availability,
   commandTimeoutMs = COMMAND_TIMEOUT_MS,
   meter = UNMETERED,
@@ -179,8 +211,13 @@ export function connectRedis(
     reconnectOnError: (error) => NOT_NOW.test(error.message),
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000) * (0.5 + Math.random() / 2),
   };
-  const Kind = isCluster ? ClusterServers : SingleServer;
-  return new IoredisLink(new Kind(url, options, availability), commandTimeoutMs, meter);
+  const replicaPatienceMs = awaitsReplica ? commandTimeoutMs : undefined;
+  const opened = [url, { redis: options, replicaPatienceMs }, availability] as const;
+  const servers =
+    sentinels === undefined
+      ? new (isCluster ? ClusterServers : SingleServer)(...opened)
+      : new SentinelServers(...opened, sentinels);
+  return new IoredisLink(servers, commandTimeoutMs, meter, { awaitsReplica });
 }
 
 /** Resolves to all values. If any promise rejects, rejects when all are settled. */
@@ -191,19 +228,44 @@ export async function allOf<T>(replies: readonly Promise<T>[]): Promise<T[]> {
   });
 }
 
+/** What a script wrote, and the process that wrote it. */
+interface Written {
+  readonly server: Server;
+  readonly by: ReturnType<ReplicaWait['writer']> | undefined;
+}
+
 class IoredisLink implements RedisLink {
   readonly sharded: boolean;
+  readonly awaitsReplica: boolean;
   private readonly subscribers = new Set<Subscriber>();
 
   constructor(
     private readonly servers: Servers,
     private readonly patienceMs: number,
     private readonly meter: LinkMeter,
+    { awaitsReplica = false }: Pick<RedisEndpoint, 'awaitsReplica'>,
   ) {
+    this.awaitsReplica = awaitsReplica;
     this.sharded = servers.sharded;
   }
 
-  async run({ name, lua, sha, key, count, wire }: ScriptCall): Promise<unknown> {
+  async run(call: ScriptCall, replication?: Replication): Promise<unknown> {
+    if (replication === undefined) return this.evaluate(call);
+    let written: Written | undefined;
+    const reply = await this.evaluate(call, (server) => {
+      written = { server, by: server.replicas?.writer() };
+    });
+    if (replication.needed(reply))
+      await this.awaitReplica(written!, replication.fence).catch((error: StoreUnavailableError) => {
+        throw new NotReplicatedError(error, reply);
+      });
+    return reply;
+  }
+
+  private async evaluate(
+    { name, lua, sha, key, count, wire }: ScriptCall,
+    answered?: (server: Server) => void,
+  ): Promise<unknown> {
     const head = `*${count + 2}\r\n`;
     const start = this.meter.started();
     const span = currentSpan()?.child(`store ${name}`, 'client', {
@@ -214,11 +276,11 @@ class IoredisLink implements RedisLink {
     try {
       try {
         const byHash = `${head}$7\r\nEVALSHA\r\n$40\r\n${sha}\r\n${wire}`;
-        return await this.ask(key, () => new WiredCommand('evalsha', byHash));
+        return await this.ask(key, () => new WiredCommand('evalsha', byHash), answered);
       } catch (error) {
         if (!(error as Error).message.startsWith(UNKNOWN_SCRIPT)) throw error;
         const whole = `${head}$4\r\nEVAL\r\n$${Buffer.byteLength(lua)}\r\n${lua}\r\n${wire}`;
-        return await this.ask(key, () => new WiredCommand('eval', whole));
+        return await this.ask(key, () => new WiredCommand('eval', whole), answered);
       }
     } catch (error) {
       span?.fail(typeOf(error as Error));
@@ -226,6 +288,34 @@ class IoredisLink implements RedisLink {
     } finally {
       this.meter.ended(name, start);
       span?.end();
+    }
+  }
+
+  async hasReplica(fence: string): Promise<boolean | undefined> {
+    const server = this.servers.of(fence);
+    if (server?.replicas === undefined) return undefined;
+    try {
+      await this.awaitReplica({ server, by: server.replicas.writer() }, fence);
+      return true;
+    } catch (error) {
+      if ((error as Error).message === NOT_REPLICATED) return false;
+      throw error;
+    }
+  }
+
+  /** Resolves when a replica has what was written, or if the link does not await replicas. */
+  private async awaitReplica({ server, by }: Written, fence: string): Promise<void> {
+    if (server.replicas === undefined || by === undefined) return;
+    const start = this.meter.started();
+    try {
+      if (!(await server.replicas.covers(by, fence))) throw new ReplyError(NOT_REPLICATED);
+    } catch (error) {
+      this.meter.failed('refused');
+      const cause = error as Error;
+      const known = isRefusal(cause) && !ELSEWHERE.test(cause.message);
+      throw failureOf(known ? cause : new ReplyError(NOT_REPLICATED, { cause }), server.availability);
+    } finally {
+      this.meter.ended('wait', start);
     }
   }
 
@@ -368,27 +458,35 @@ class IoredisLink implements RedisLink {
   }
 
   /** Sends a command to the server that holds the key. While a cluster moves the key's slot, that takes several tries. */
-  private async ask(key: string, made: () => Command): Promise<unknown> {
+  private async ask(key: string, made: () => Command, answered?: (server: Server) => void): Promise<unknown> {
     const server = this.servers.of(key);
     try {
       const reply = await this.sendTo(server, made());
       // Only a command with a key proves this. A node that is cut off from its cluster answers commands without a key.
       server?.availability.works();
+      answered?.(server!);
       return reply;
     } catch (error) {
       if (!this.sharded || !ELSEWHERE.test((error as Error).message)) throw error;
     }
-    return this.askAgain(key, made, server);
+    return this.askAgain(key, made, server, answered);
   }
 
-  private async askAgain(key: string, made: () => Command, last: Server | undefined): Promise<unknown> {
+  private async askAgain(
+    key: string,
+    made: () => Command,
+    last: Server | undefined,
+    answered?: (server: Server) => void,
+  ): Promise<unknown> {
     let server = last;
     let waitMs = MOVING_MS;
     for (let waited = 0; ; waited += waitMs, waitMs = Math.min(2 * waitMs, 10 * MOVING_MS)) {
       await Promise.all([this.servers.refresh(server), sleep(waitMs * (0.5 + Math.random()))]);
       server = this.servers.of(key);
       try {
-        return await this.sendTo(server, made());
+        const reply = await this.sendTo(server, made());
+        answered?.(server!);
+        return reply;
       } catch (error) {
         if (!ELSEWHERE.test((error as Error).message) || waited > this.patienceMs) throw error;
       }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Policy } from '../admission.js';
 import { type Subscription } from '../session-events.js';
 import { StoreUnavailableError } from '../session.repository.js';
-import { type ScriptKeys, suffixOf } from './keys.js';
+import { type ScriptKeys, fenceKeyOf, suffixOf } from './keys.js';
 import { type RedisLink, wireOf } from './link.js';
 import { type Layout } from './layout/layout.js';
 
@@ -20,6 +20,8 @@ export interface Script<S extends string = string, A extends string = string> {
   readonly args: readonly A[];
   /** True if a full Redis runs it again with FULL, in which case it only continues sessions that have a record. */
   readonly goesOnWhenFull?: true;
+  /** With ADMIT_DURABILITY=replicated: whether what a call with this reply wrote must be on a replica. */
+  readonly needsReplica?: (reply: unknown) => boolean;
 }
 
 /** All scripts. Each file that defines one adds it when it is loaded. */
@@ -127,7 +129,10 @@ export class ScriptRunner {
     this.assembledForFull.clear();
   }
 
-  /** `more`: the arguments after the named ones. Returns the raw reply; the file of the script knows its type. */
+  /**
+   * `more`: the arguments after the named ones. Returns the raw reply; the file of the script knows its type. Rejects with
+   * NotReplicatedError if a replica must have what the script wrote, and does not.
+   */
   async run<S extends ScriptKeys['subject'], A extends string>(
     script: Script<S, A>,
     keys: ScriptKeys<S>,
@@ -137,10 +142,15 @@ export class ScriptRunner {
     let { wire } = keys;
     for (const name of script.args) wire += wireOf(args[name]);
     for (const one of more) wire += wireOf(one);
+    const { needsReplica } = script;
+    const replication =
+      needsReplica && this.link.awaitsReplica
+        ? { needed: needsReplica, fence: fenceKeyOf(keys.first) }
+        : undefined;
     const count = 1 + keys.count + script.args.length + more.length;
     const call = (full: boolean): Promise<unknown> => {
       const { lua, sha } = this.textOf(script, full);
-      return this.link.run({ name: script.name, lua, sha, key: keys.first, count, wire });
+      return this.link.run({ name: script.name, lua, sha, key: keys.first, count, wire }, replication);
     };
     try {
       return await call(false);

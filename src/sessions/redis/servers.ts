@@ -1,5 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { type Availability } from './availability.js';
+import { ReplicaWait } from './replica-wait.js';
 
 /** A Redis server, the connection to it, and the log of its outages and faults. */
 export interface Server {
@@ -7,6 +8,15 @@ export interface Server {
   readonly name: string;
   readonly redis: Redis;
   readonly availability: Availability;
+  /** Undefined unless new sessions wait for a replica. */
+  readonly replicas: ReplicaWait | undefined;
+}
+
+/** How connections are opened. */
+export interface ConnectionOptions {
+  readonly redis: RedisOptions;
+  /** How long a new session may wait for a replica, in milliseconds; undefined if it does not wait for one. */
+  readonly replicaPatienceMs: number | undefined;
 }
 
 /** The servers that together hold all keys: one server, or the primaries of a cluster. */
@@ -32,7 +42,7 @@ export interface Servers {
 export function openServer(
   name: string,
   url: string,
-  options: RedisOptions,
+  { redis: options, replicaPatienceMs }: ConnectionOptions,
   availability: Availability,
 ): Server {
   const redis = new Redis(url, options);
@@ -43,7 +53,8 @@ export function openServer(
   redis.on('reconnecting', () => {
     availability.lost('the connection was lost');
   });
-  return { name, redis, availability };
+  const replicas = replicaPatienceMs === undefined ? undefined : new ReplicaWait(redis, replicaPatienceMs);
+  return { name, redis, availability, replicas };
 }
 
 /** Resolves when a connection is ready, or has failed. */
@@ -55,16 +66,17 @@ export async function attempted(redis: Redis): Promise<void> {
   });
 }
 
-/** Closes a connection when its outstanding replies have arrived. */
-export async function quit(redis: Redis): Promise<void> {
+/** Closes the connections to a server when the outstanding replies have arrived. */
+export async function quit({ redis, replicas }: Server): Promise<void> {
   await redis.quit().catch(() => redis.disconnect());
+  replicas?.close();
 }
 
 export class SingleServer implements Servers {
   readonly sharded = false;
   private readonly server: Server;
 
-  constructor(url: string, options: RedisOptions, availability: Availability) {
+  constructor(url: string, options: ConnectionOptions, availability: Availability) {
     this.server = openServer('', url, options, availability);
   }
 
@@ -95,6 +107,6 @@ export class SingleServer implements Servers {
   }
 
   async close(): Promise<void> {
-    await quit(this.server.redis);
+    await quit(this.server);
   }
 }

@@ -1,9 +1,11 @@
 import { type SessionEnded } from '../../admission.js';
-import { type AdmissionRequest, type AdmittedDecision, type ShownRecord } from '../../session.js';
+import { type AdmissionRequest, type AdmittedDecision, type ShownRecord, placeOf } from '../../session.js';
 import { type UserKeys } from '../keys.js';
 import { deviceText, readDevice } from '../layout/device-text.js';
+import { NotReplicatedError } from '../link.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 import { readEnded, readSessions } from './replies.js';
+import { withdraw } from './withdraw.js';
 
 const ADMIT = defineScript({
   name: 'admit',
@@ -25,6 +27,10 @@ const ADMIT = defineScript({
     'device',
   ],
   goesOnWhenFull: true,
+  needsReplica: (reply) => {
+    const [code, , created] = reply as Admitted;
+    return code === 1 && created === 1;
+  },
 });
 
 export type AdmitAnswer =
@@ -62,7 +68,10 @@ type Former = [
   run: number,
 ];
 
-/** Decides on a request for a phase: see admit.lua. */
+/**
+ * Decides on a request for a phase: see admit.lua. If a new session must be on a replica, and no replica receives it in
+ * time, undoes the admission and rejects.
+ */
 export async function admit(
   scripts: ScriptRunner,
   keys: UserKeys,
@@ -86,7 +95,14 @@ export async function admit(
     client: request.client ?? '',
     device: deviceText(request.device),
   };
-  const reply = (await scripts.run(ADMIT, keys.script, args, endSessionIds)) as readonly unknown[];
+  const reply = (await scripts.run(ADMIT, keys.script, args, endSessionIds).catch(async (error: unknown) => {
+    if (error instanceof NotReplicatedError) {
+      const { record, former } = readAdmitted(error.reply as Admitted, request);
+      // If this fails, the place of a new session is free when its lease ends.
+      await withdraw(scripts, keys, now, placeOf(userId, record, former)).catch(() => undefined);
+    }
+    throw error;
+  })) as readonly unknown[];
   switch (reply[0]) {
     case 1:
       return readAdmitted(reply as Admitted, request);
@@ -105,7 +121,10 @@ export async function admit(
   }
 }
 
-function readAdmitted(reply: Admitted, { sessionId, streamId }: AdmissionRequest): AdmitAnswer {
+function readAdmitted(
+  reply: Admitted,
+  { sessionId, streamId }: AdmissionRequest,
+): Extract<AdmitAnswer, { outcome: 'admitted' }> {
   const [, now, created, live, reserved, startedAt, phase, version, plays, device, ...former] = reply;
   return {
     outcome: 'admitted',

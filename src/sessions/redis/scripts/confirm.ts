@@ -6,9 +6,11 @@ const CONFIRM = defineScript({
   name: 'confirm',
   subject: 'user',
   args: ['now', 'user', 'session', 'started'],
+  // Otherwise a new primary would have the reservation only, and its lease would lapse.
+  needsReplica: () => true,
 });
 
-/** Makes a new session permanent: see confirm.lua. */
+/** Makes a new session permanent: see confirm.lua. It may be repeated. */
 export async function confirm(
   scripts: ScriptRunner,
   keys: UserKeys,

@@ -1,0 +1,171 @@
+import { Redis } from 'ioredis';
+import { Clock } from '../../src/clock.js';
+import { Availability } from '../../src/sessions/redis/availability.js';
+import { userKeys } from '../../src/sessions/redis/keys.js';
+import { connectRedis } from '../../src/sessions/redis/link.js';
+import { type RedisStore } from '../../src/sessions/redis/redis-store.js';
+import { type OwnRedisServer, startOwnRedis, startOwnSentinel } from '../support/redis-server.js';
+import { MASTER, startSentinels } from '../support/sentinels.js';
+import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { POLICY, openRedisStore } from '../support/stores.js';
+import { until } from '../support/until.js';
+import { filmOf } from '../support/windows.js';
+
+/** Three real Sentinels, a primary and a replica: the service follows the primary. */
+
+const PASSWORD = 'password-of-Sentinels';
+const USER = 'ana';
+
+/** Runs after each test, the latest first. */
+const atEnd: (() => unknown)[] = [];
+afterEach(async () => {
+  await endServiceProcesses();
+  for (const end of atEnd.splice(0).toReversed()) await end();
+});
+
+interface Node {
+  readonly server: OwnRedisServer;
+  readonly admin: Redis;
+  readonly name: string;
+}
+
+async function startNode(options: readonly string[] = []): Promise<Node> {
+  const server = await startOwnRedis(['--repl-diskless-sync-delay', '0', ...options]);
+  atEnd.push(() => server.stop());
+  const admin = new Redis(server.url, { retryStrategy: () => 200 });
+  admin.on('error', () => undefined);
+  atEnd.push(() => admin.disconnect());
+  return { server, admin, name: new URL(server.url).host };
+}
+
+async function startGroup() {
+  const primary = await startNode();
+  const replica = await startNode(['--replicaof', '127.0.0.1', new URL(primary.server.url).port]);
+  await until(async () => (await primary.admin.info('replication')).includes('state=online'));
+  const sentinels = await startSentinels(primary.server.url, PASSWORD);
+  atEnd.push(() => sentinels.stop());
+  return { primary, replica, sentinels };
+}
+
+/** A store that finds its primary by these Sentinels, its server, and the lines of its log. */
+async function open(addresses: string, password = PASSWORD) {
+  const lines: string[] = [];
+  const log = (line: string) => lines.push(line);
+  const link = connectRedis(
+    { url: 'redis://unused', sentinels: { addresses: addresses.split(','), master: MASTER, password } },
+    new Availability({ log, warn: log, error: log }, 0, 100),
+    5_000,
+  );
+  atEnd.push(() => link.close());
+  await link.attempted();
+  const store = openRedisStore(link, { ...POLICY, expireAfterMs: 600_000, leaseMs: 600_000 }, new Clock());
+  return { ...store, primary: () => link.holderOf('any'), lines };
+}
+
+async function begin({ sessions }: RedisStore, sessionId: string): Promise<boolean> {
+  const window = filmOf(1_000);
+  const request = { userId: USER, sessionId, streamId: 'film', phase: undefined, window };
+  try {
+    const admission = await sessions.admit({ ...request, quota: POLICY.quota, endSessionIds: [] });
+    if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
+    return admission.outcome === 'admitted';
+  } catch {
+    return false;
+  }
+}
+
+const holds = async ({ admin }: Node): Promise<string> =>
+  (await admin.hgetBuffer(userKeys(USER).records, USER))?.toString('latin1') ?? '';
+
+describe('a failover', () => {
+  it('that an operator starts is followed at once: nothing is written to the former primary any more', async () => {
+    const { primary, replica, sentinels } = await startGroup();
+    const store = await open(sentinels.addresses);
+    expect([store.primary(), await begin(store, 'before')]).toEqual([primary.name, true]);
+    const seen: string[] = [];
+    await store.events.watch(USER, undefined, ({ sessionId }) => seen.push(sessionId));
+    await until(async () => (await holds(replica)).includes('before'));
+
+    await sentinels.admins[0]!.call('SENTINEL', 'FAILOVER', MASTER);
+    await until(() => store.primary() === replica.name);
+    await until(() => begin(store, 'after'));
+    expect([(await holds(replica)).includes('after'), (await holds(primary)).includes('after')]).toEqual([
+      true,
+      false,
+    ]);
+    expect((await store.sessions.list(USER)).sessions.map(({ sessionId }) => sessionId)).toEqual([
+      'before',
+      'after',
+    ]);
+    await until(() => seen.includes('after'));
+    await until(async () =>
+      ((await replica.admin.call('PUBSUB', 'CHANNELS')) as string[]).includes(`sg:u:${USER}`),
+    );
+    // Meanwhile the former primary does not know that it is none. Sentinel tells it ten seconds later.
+    expect(await primary.admin.info('replication')).toContain('role:master');
+    expect(store.lines).toContain(`Redis has a new primary: ${replica.name}, after ${primary.name}`);
+  });
+
+  it('because the primary was killed is followed, and the former primary is left alone when it is back', async () => {
+    const { primary, replica, sentinels } = await startGroup();
+    const store = await open(sentinels.addresses);
+    expect(await begin(store, 'before')).toBe(true);
+    const seen: string[] = [];
+    await store.events.watch(USER, undefined, ({ sessionId }) => seen.push(sessionId));
+    await until(async () => (await holds(replica)).includes('before'));
+
+    await primary.server.kill();
+    await until(() => begin(store, 'after'));
+    expect(store.primary()).toBe(replica.name);
+    await until(() => seen.includes('after'));
+    await primary.server.restart();
+    await until(async () => (await primary.admin.info('replication').catch(() => '')).includes('role:slave'));
+    expect([await begin(store, 'later'), store.primary()]).toEqual([true, replica.name]);
+
+    // A Sentinel that was cut off names the former primary, with an older epoch.
+    await primary.server.kill();
+    const stale = await startOwnSentinel([
+      `sentinel monitor ${MASTER} ${primary.name.replace(':', ' ')} 2`,
+      `requirepass ${PASSWORD}`,
+    ]);
+    atEnd.push(() => stale.stop());
+    const addresses = sentinels.addresses.split(',');
+    for (let n = 0; n < 6; n++) {
+      const stales =
+        n % 2 === 0 ? [...addresses, new URL(stale.url).host] : [new URL(stale.url).host, ...addresses];
+      expect((await open(stales.join(','))).primary()).toBe(replica.name);
+    }
+  });
+});
+
+describe('the Sentinels', () => {
+  it('may be away while the primary is not, one by one or all', async () => {
+    const { sentinels, primary } = await startGroup();
+    await sentinels.servers[0]!.kill();
+    const store = await open(sentinels.addresses);
+    expect([await begin(store, 'a'), store.primary()]).toEqual([true, primary.name]);
+    await Promise.all(sentinels.servers.map((server) => server.kill()));
+    await primary.admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await until(() => begin(store, 'b'));
+  });
+
+  it('that want another password, or do not know the name, are named in the log with the reason', async () => {
+    const { sentinels } = await startGroup();
+    const { lines } = await open(sentinels.addresses, 'a-wrong-password');
+    await until(() => lines.length > 0);
+    expect(lines[0]).toMatch(/^Redis is unavailable \(Sentinel 127\.0\.0\.1:\d+: (WRONGPASS|NOAUTH) /);
+    expect(lines.join()).not.toMatch(/password-of|a-wrong/);
+  });
+
+  it('are all that a service needs to find its Redis', async () => {
+    const { sentinels } = await startGroup();
+    const service = await startServiceProcess({
+      REDIS_URL: 'redis://unused',
+      REDIS_SENTINELS: sentinels.addresses,
+      REDIS_SENTINEL_MASTER: MASTER,
+      REDIS_SENTINEL_PASSWORD: PASSWORD,
+    });
+    expect((await service.ask({ user_id: USER, stream_id: 'test-pattern' })).status).toBe(201);
+    expect((await fetch(`${service.url}/health/ready`)).status).toBe(200);
+  });
+});
