@@ -47,6 +47,13 @@ module.exports = {
       },
     },
     {
+      name: 'the-audit-knows-nothing-that-is-changed',
+      comment: 'Each module records its own changes there, in the words of the audit.',
+      severity: 'error',
+      from: { path: '^src/audit/' },
+      to: { path: '^src/(sessions|streams|gate|expiry|callbacks|observability)/' },
+    },
+    {
       name: 'sessions-know-nobody',
       comment: 'Every other module builds on Sessions; an import in the other direction would make them one.',
       severity: 'error',
@@ -89,6 +96,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/gate/' },
       to: { path: '^src/(expiry|callbacks)/' },
+    },
+    {
+      name: 'nobody-needs-the-console',
+      comment: 'It is for people, and is not loaded without CONSOLE=on.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(console/|app\\.module\\.ts$)' },
+      to: { path: '^src/console/' },
     },
     {
       name: 'one-place-names-the-stores',

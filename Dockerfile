@@ -28,6 +28,8 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # The page at /, which is served outside production only.
 COPY --from=build /app/demo demo
+# The page at /console, which CONSOLE=on serves.
+COPY console console
 COPY --from=build /app/client/dist client/dist
 COPY samples/streams samples/streams
 COPY LICENSE ./

@@ -5,6 +5,7 @@ import { LoggerModule } from 'nestjs-pino';
 import { CallbacksModule } from './callbacks/callbacks.module.js';
 import { Clock } from './clock.js';
 import { Config } from './config/config.js';
+import { ConsoleModule } from './console/console.module.js';
 import { DemoController } from './demo/demo.controller.js';
 import { ExpiryModule } from './expiry/expiry.module.js';
 import { GateModule } from './gate/gate.module.js';
@@ -34,6 +35,7 @@ export class AppModule {
         ExpiryModule,
         CallbacksModule,
         ObservabilityModule,
+        ...(config.CONSOLE === 'on' ? [ConsoleModule] : []),
       ],
       // The demo page at / is off in production, and with AUTH_MODE=jwt, because it has no token to send.
       controllers: config.production || config.AUTH_MODE === 'jwt' ? [] : [DemoController],

@@ -40,6 +40,64 @@ export interface components {
       /** @description Entries of sessions that the user does not hold, or no longer. Nothing changed. */
       readonly unknown: number;
     };
+    readonly AuditEntry: {
+      /** @description The name of this entry; no other has it. */
+      readonly id: string;
+      /**
+       * Format: date-time
+       * @description When it was done, on the clock of the instance that did it.
+       */
+      readonly at: string;
+      readonly by: string | null;
+      /**
+       * @description The scope that allowed it.
+       * @enum {string}
+       */
+      readonly scope:
+        | 'sessions:read'
+        | 'sessions:end'
+        | 'expiry:run'
+        | 'expiry:pause'
+        | 'activity:write'
+        | 'config:read'
+        | 'log:write'
+        | 'audit:read'
+        | 'metrics';
+      /** @enum {string} */
+      readonly action:
+        | 'sessions.end'
+        | 'expiry.pause'
+        | 'expiry.resume'
+        | 'callbacks.replay'
+        | 'callbacks.resume'
+        | 'log-level.set';
+      readonly target: components['schemas']['AuditTarget'];
+      readonly before: {
+        readonly [key: string]: unknown;
+      } | null;
+      readonly after: {
+        readonly [key: string]: unknown;
+      } | null;
+      /**
+       * @description `unknown`: the change failed, for example because the store did not answer. It may have taken effect, also in part.
+       * @enum {string}
+       */
+      readonly outcome: 'done' | 'unknown';
+      readonly note: string | null;
+      /** @description The id of the request, `reqId` in the log. */
+      readonly request_id: string;
+    };
+    /** @description What was changed. Without a member it is the whole system. */
+    readonly AuditTarget: {
+      /** @description The user, in plain text. */
+      readonly user_id?: string;
+      /** @description Absent if all sessions of the user were meant. */
+      readonly session_id?: string;
+      /** @description Absent if all receivers of callbacks were meant. */
+      readonly receiver?: string;
+      /** @description The host name of the instance, where only one instance is changed. */
+      readonly instance?: string;
+    };
     readonly Configuration: {
       /**
        * @description The version of the service.
@@ -483,6 +541,11 @@ export interface components {
       readonly stream_id: string;
       /** @constant */
       readonly reason: 'session-limit-reached';
+      readonly device?: components['schemas']['Device'];
+      /** @description How many sessions the user may hold at the same time. */
+      readonly limit?: number;
+      /** @description The sessions that held the places then, ten at most. Only streams of events have it. */
+      readonly sessions?: readonly components['schemas']['Session'][];
     };
     readonly Rendition: {
       /** @description The number of the rendition, for requests. */
@@ -830,6 +893,8 @@ export interface components {
 }
 export type ActivityReport = components['schemas']['ActivityReport'];
 export type ActivityResult = components['schemas']['ActivityResult'];
+export type AuditEntry = components['schemas']['AuditEntry'];
+export type AuditTarget = components['schemas']['AuditTarget'];
 export type Configuration = components['schemas']['Configuration'];
 export type DeadLetter = components['schemas']['DeadLetter'];
 export type DeadLetterList = components['schemas']['DeadLetterList'];

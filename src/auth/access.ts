@@ -140,6 +140,23 @@ export function playerOf({ caller }: FastifyRequest): Player {
   return caller;
 }
 
+/** An operator or a service, by its API token. */
+interface Operator {
+  /** Undefined if no token is configured. */
+  readonly name: string | undefined;
+  /** The scope that the route needs. */
+  readonly scope: Scope;
+}
+
+/** The operator or service that sent the request; undefined for a viewer, and on a route that needs no scope. */
+export function operatorOf(request: FastifyRequest): Operator | undefined {
+  const { access } = request.routeOptions.config;
+  const name = tokenNameOf(request);
+  const isByOperator =
+    access?.to === 'services' || (access?.to === 'viewers-and-services' && name !== undefined);
+  return isByOperator ? { name, scope: access.scope } : undefined;
+}
+
 /** The id of the user whom a request is about, as far as it is known: the caller's, or with a service the one of the path. */
 export function userIdOfCaller({ caller, params }: FastifyRequest): string | undefined {
   if (caller === null) return undefined;

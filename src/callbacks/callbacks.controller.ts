@@ -1,6 +1,9 @@
-import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
+import { hostname } from 'node:os';
+import { Body, Controller, Get, HttpCode, Post, Req } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { type FastifyRequest } from 'fastify';
+import { AcceptsAuditNote, Audit } from '../audit/audit.js';
 import { NeedsScope } from '../auth/access.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
@@ -28,7 +31,10 @@ import { CallbacksService } from './callbacks.service.js';
 @NeedsScope('expiry:pause')
 @ApiProblems('store-unavailable')
 export class CallbacksController {
-  constructor(private readonly callbacks: CallbacksService) {}
+  constructor(
+    private readonly callbacks: CallbacksService,
+    private readonly audit: Audit,
+  ) {}
 
   @Get()
   @ApiOperation({ operationId: 'getOutbox', summary: 'What waits to be delivered?' })
@@ -48,6 +54,7 @@ export class CallbacksController {
   }
 
   @Post('dead-letters/replay')
+  @AcceptsAuditNote()
   @HttpCode(200)
   @RouteSchema({ body: REPLAY_REQUEST })
   @ApiOperation({
@@ -57,13 +64,21 @@ export class CallbacksController {
   })
   @ApiBody({ required: false, schema: schemaOf(REPLAY_REQUEST) })
   @ApiOkResponse({ description: 'They wait to be delivered.', schema: schemaOf(REPLAYED) })
-  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
-  async replayDeadLetters(@Body() body: ReplayRequestJson): Promise<ReplayJson> {
+  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type')
+  async replayDeadLetters(
+    @Body() body: ReplayRequestJson,
+    @Req() request: FastifyRequest,
+  ): Promise<ReplayJson> {
     this.checkReceiver(body?.receiver);
-    return this.callbacks.replay(body?.ids, body?.receiver);
+    const change = this.audit.begin(request, 'callbacks.replay', receiverOf(body));
+    return change.run(
+      async () => this.callbacks.replay(body?.ids, body?.receiver),
+      (after) => (after.replayed > 0 ? { before: null, after } : undefined),
+    );
   }
 
   @Post('resume')
+  @AcceptsAuditNote()
   @HttpCode(200)
   @RouteSchema({ body: RESUME_REQUEST })
   @ApiOperation({
@@ -76,10 +91,19 @@ export class CallbacksController {
   })
   @ApiBody({ required: false, schema: schemaOf(RESUME_REQUEST) })
   @ApiOkResponse({ description: 'Deliveries are not stopped any more.', schema: schemaOf(RESUMED) })
-  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
-  resumeDeliveries(@Body() body: ResumeRequestJson): ResumedJson {
+  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type')
+  async resumeDeliveries(
+    @Body() body: ResumeRequestJson,
+    @Req() request: FastifyRequest,
+  ): Promise<ResumedJson> {
     this.checkReceiver(body?.receiver);
-    return { resumed: this.callbacks.resume(body?.receiver) };
+    const target = { ...receiverOf(body), instance: hostname() };
+    const stopped = await this.audit.begin(request, 'callbacks.resume', target).run(
+      async () => this.callbacks.resume(body?.receiver),
+      (receivers) =>
+        receivers.length > 0 ? { before: { stopped: receivers }, after: { stopped: [] } } : undefined,
+    );
+    return { resumed: stopped.length > 0 };
   }
 
   /** A name that is not configured is a mistake, which must not look like a success. */
@@ -87,4 +111,9 @@ export class CallbacksController {
     if (receiver !== undefined && !this.callbacks.knows(receiver))
       throw Problem.invalidRequest([{ field: 'receiver', message: 'is not the name of a receiver' }]);
   }
+}
+
+/** The target in the audit. */
+function receiverOf(body: ResumeRequestJson): { receiver?: string } {
+  return body?.receiver === undefined ? {} : { receiver: body.receiver };
 }

@@ -110,12 +110,13 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
   }
 
   /**
-   * Resumes deliveries that a receiver stopped by 410, on this instance: those of the named receiver, or all. Returns whether
-   * any were stopped.
+   * Resumes deliveries that a receiver stopped by 410, on this instance: those of the named receiver, or all. Returns the
+   * receivers whose deliveries were stopped.
    */
-  resume(receiver?: string): boolean {
-    const named = [...this.deliveries].filter(([name]) => (receiver ?? name) === name);
-    return named.map(([, deliveries]) => deliveries.resume()).includes(true);
+  resume(receiver?: string): readonly string[] {
+    return [...this.deliveries].flatMap(([name, deliveries]) =>
+      (receiver ?? name) === name && deliveries.resume() ? [name] : [],
+    );
   }
 
   private measured(

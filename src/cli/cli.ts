@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/config.js';
 import { VERSION } from '../config/effective.js';
+import { addAudit } from './audit.js';
 import { openContext } from './context.js';
 import { addDoctor } from './doctor.js';
 import { addLocalCommands } from './local.js';
@@ -37,6 +38,7 @@ export async function runCli(words: readonly string[], terminal: Terminal): Prom
   addDoctor(program, context);
   addLocalCommands(program, context);
   addServiceCommands(program, context);
+  addAudit(program, context);
   addSimulate(program, context);
   try {
     await program.parseAsync(words, { from: 'user' });

@@ -15,6 +15,8 @@ import { CliError, table } from './terminal.js';
 /** The delay before `watch` connects again, unless the service says another one. */
 const RETRY_MS = 2_000;
 
+const NOTE = ['--note <text>', 'why, for the audit; at most 200 characters'] as const;
+
 /** The commands that ask a running service. */
 export function addServiceCommands(program: Command, context: Context): void {
   addSessions(program.command('sessions').description('show and end the sessions of a user'), context);
@@ -38,16 +40,22 @@ function addSessions(sessions: Command, context: Context): void {
     .argument('<user>', 'the id of the user')
     .argument('[sessions...]', 'the ids of the sessions')
     .option('--all', 'end all sessions of the user')
-    .action(async (user: string, ids: readonly string[], { all }: { all?: true }) => {
+    .option(...NOTE)
+    .action(async (user: string, ids: readonly string[], { all, note }: { all?: true; note?: string }) => {
       if (ids.length > 0 === (all === true)) throw new CliError('Name the sessions to end, or give --all.');
       const client = context.client();
-      if (all) await client.delete(sessionsPath(user));
-      for (const id of ids) await client.delete(`${sessionsPath(user)}/${encodeURIComponent(id)}`);
+      const headers = noteHeaders(note);
+      if (all) await client.delete(sessionsPath(user), headers);
+      for (const id of ids) await client.delete(`${sessionsPath(user)}/${encodeURIComponent(id)}`, headers);
       const ended = all ? 'all' : ids;
       context
         .printer()
         .print({ user_id: user, ended }, () => `Ended ${all ? 'all sessions' : ids.join(', ')} of ${user}.`);
     });
+}
+
+function noteHeaders(note: string | undefined): Record<string, string> {
+  return note === undefined ? {} : { 'x-audit-note': encodeURIComponent(note) };
 }
 
 function sessionsPath(user: string): string {
@@ -120,7 +128,7 @@ async function watchUser(context: Context, user: string, count: number): Promise
   const isDone = (): boolean => interrupted.aborted || shown >= count;
   while (!isDone()) {
     const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
-    const path = `/v1/users/${encodeURIComponent(user)}/events`;
+    const path = `/v1/users/${encodeURIComponent(user)}/events?explain=true`;
     try {
       const reply = await client.open(path, headers);
       isOpened = true;
@@ -175,13 +183,17 @@ function addExpiry(expiry: Command, context: Context): void {
     .description('pause the sweeps of all instances; the limit stays exact (scope expiry:pause)')
     .option('--by <text>', 'the person or the ticket, for those who ask why')
     .option('--until <instant>', 'when the sweeps resume by themselves, such as 2030-01-01T00:00:00Z')
-    .action(async (body: { by?: string; until?: string }) =>
-      show(await context.client().post('/internal/expiry/pause', body)),
+    .option(...NOTE)
+    .action(async ({ note, ...body }: { by?: string; until?: string; note?: string }) =>
+      show(await context.client().post('/internal/expiry/pause', body, noteHeaders(note))),
     );
   expiry
     .command('resume')
     .description('resume the sweeps (scope expiry:pause)')
-    .action(async () => show(await context.client().post('/internal/expiry/resume')));
+    .option(...NOTE)
+    .action(async ({ note }: { note?: string }) =>
+      show(await context.client().post('/internal/expiry/resume', undefined, noteHeaders(note))),
+    );
 }
 
 function expiryText({ paused, partial, since, by, until }: ExpiryStatusJson): string {
@@ -209,13 +221,14 @@ function addCallbacks(callbacks: Command, context: Context): void {
     .description('deliver events that were given up: all, or those named (scope expiry:pause)')
     .argument('[ids...]', 'the webhook-id of each event')
     .option('--receiver <name>', 'only those of this receiver')
-    .action(async (ids: readonly string[], { receiver }: { receiver?: string }) => {
+    .option(...NOTE)
+    .action(async (ids: readonly string[], { receiver, note }: { receiver?: string; note?: string }) => {
       const body = { ...(ids.length === 0 ? {} : { ids }), ...(receiver === undefined ? {} : { receiver }) };
       let replayed = 0;
       for (let more = true; more && !context.terminal.interrupted.aborted;) {
         const reply = await context
           .client()
-          .post<ReplayJson>('/internal/callbacks/dead-letters/replay', body);
+          .post<ReplayJson>('/internal/callbacks/dead-letters/replay', body, noteHeaders(note));
         replayed += reply.replayed;
         // Without progress, others replay the same events.
         more = reply.more && reply.replayed > 0;
@@ -230,8 +243,11 @@ function addCallbacks(callbacks: Command, context: Context): void {
       'deliver again to a receiver that answered 410, from the instance that answers (scope expiry:pause)',
     )
     .option('--receiver <name>', 'only to this receiver')
-    .action(async (body: { receiver?: string }) => {
-      const reply = await context.client().post<ResumedJson>('/internal/callbacks/resume', body);
+    .option(...NOTE)
+    .action(async ({ note, ...body }: { receiver?: string; note?: string }) => {
+      const reply = await context
+        .client()
+        .post<ResumedJson>('/internal/callbacks/resume', body, noteHeaders(note));
       context
         .printer()
         .print(reply, () => (reply.resumed ? 'The deliveries are resumed.' : 'No deliveries were stopped.'));

@@ -26,12 +26,21 @@ export class ServiceClient {
     return this.json('GET', path);
   }
 
-  async post<T>(path: string, body?: object): Promise<T> {
-    return this.json('POST', path, body);
+  /** The values of a reply that has one a line (NDJSON). */
+  async lines<T>(path: string): Promise<readonly T[]> {
+    const text = await (await this.send('GET', path)).text();
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as T);
   }
 
-  async delete(path: string): Promise<void> {
-    await (await this.send('DELETE', path)).body?.cancel();
+  async post<T>(path: string, body?: object, headers: Record<string, string> = {}): Promise<T> {
+    return this.json('POST', path, { body, headers });
+  }
+
+  async delete(path: string, headers: Record<string, string> = {}): Promise<void> {
+    await (await this.send('DELETE', path, { headers })).body?.cancel();
   }
 
   /** A reply that does not end by itself. */
@@ -39,8 +48,12 @@ export class ServiceClient {
     return this.send('GET', path, { headers, endless: true });
   }
 
-  private async json<T>(method: string, path: string, body?: object): Promise<T> {
-    return (await (await this.send(method, path, { body })).json()) as T;
+  private async json<T>(
+    method: string,
+    path: string,
+    content: { body?: object | undefined; headers?: Record<string, string> } = {},
+  ): Promise<T> {
+    return (await (await this.send(method, path, content)).json()) as T;
   }
 
   private async send(

@@ -32,6 +32,7 @@ export const SCOPES = [
   'activity:write',
   'config:read',
   'log:write',
+  'audit:read',
   'metrics',
 ] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -82,7 +83,7 @@ export class AuthSection extends Section {
     ValidateIf((config: AuthSection) => config.givesJwtKey('AUTH_JWKS_URL') || config.lacksJwtKey),
     Satisfies(
       'must be an http(s):// URL without credentials, one for each of AUTH_ISSUER in the same order; AUTH_MODE=jwt, the default in production, needs it, or ' +
-        'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; AUTH_MODE=none is for who has authentication in front',
+        'AUTH_JWT_PUBLIC_KEY or AUTH_JWT_SECRET instead; use AUTH_MODE=none only behind something that authenticates',
       (value, { issuers }: AuthSection) => {
         const urls = namesOf(value);
         return (

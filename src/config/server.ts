@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { IsOptional, IsString } from 'class-validator';
+import { IsIn, IsOptional, IsString } from 'class-validator';
 import { Decimal, List, Satisfies, WholeNumber, isHttpOrigin, isText } from './checks.js';
 import { type Given, Section, Variable, isProduction } from './variable.js';
 import { authenticates } from './auth.js';
@@ -96,6 +96,16 @@ export class ServerSection extends Section {
     List('must be names of headers, separated by commas', (name) => /^[a-z\d_-]{1,64}$/i.test(name)),
   )
   readonly CORS_ALLOWED_HEADERS: readonly string[];
+
+  @Variable(
+    {
+      meaning: '`on` serves the [console](docs/console.md) for support at `/console`; `off` does not',
+      default: (given) => (isProduction(given) ? 'off' : 'on'),
+      defaultText: '`on`, in production `off`',
+    },
+    IsIn(['on', 'off'], { message: 'must be on or off' }),
+  )
+  readonly CONSOLE: 'on' | 'off';
 
   @Variable(
     {

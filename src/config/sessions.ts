@@ -46,7 +46,7 @@ export class SessionsSection extends Section {
   readonly PHASE_SECONDS: number;
 
   @Variable(
-    { meaning: 'n: a session that sends no request for n·X seconds is expired', default: '3', shared: true },
+    { meaning: 'n: n: a session expires (n-1)·X seconds after it became idle', default: '3', shared: true },
     WholeNumber(1, 1_000),
   )
   readonly IDLE_PHASES: number;

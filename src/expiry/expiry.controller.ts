@@ -1,7 +1,9 @@
-import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post, Req } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type Static, Type } from '@sinclair/typebox';
+import { type FastifyRequest } from 'fastify';
+import { AcceptsAuditNote, Audit } from '../audit/audit.js';
 import { NeedsScope } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
@@ -51,6 +53,7 @@ export class ExpiryController {
   constructor(
     private readonly expiry: ExpiryService,
     private readonly clock: Clock,
+    private readonly audit: Audit,
   ) {}
 
   @Post('expire-idle-sessions')
@@ -79,6 +82,7 @@ export class ExpiryController {
   }
 
   @Post('expiry/pause')
+  @AcceptsAuditNote()
   @HttpCode(200)
   @RouteSchema({ body: PAUSE_REQUEST })
   @ApiOperation({
@@ -93,25 +97,38 @@ export class ExpiryController {
     examples: { usual: { value: { by: 'ops, ticket 4711', until: '2030-01-01T00:00:00.000Z' } } },
   })
   @ApiOkResponse({ description: 'The sweeps are paused.', schema: schemaOf(STATUS) })
-  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
-  async pauseExpiry(@Body() body: Static<typeof PAUSE_REQUEST>): Promise<StatusJson> {
+  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type')
+  async pauseExpiry(
+    @Body() body: Static<typeof PAUSE_REQUEST>,
+    @Req() request: FastifyRequest,
+  ): Promise<StatusJson> {
     const until = body?.until === undefined ? undefined : Date.parse(body.until);
     // The pattern allows a leap second, which Date.parse reads as NaN; the comparison refuses it.
     if (until !== undefined && !(until > (this.clock.storeNow() ?? this.clock.now())))
       throw Problem.invalidRequest([{ field: 'until', message: 'must be in the future' }]);
-    return statusJson(await this.expiry.pause({ by: body?.by, until }));
+    const change = this.audit.begin(request, 'expiry.pause', {});
+    const before = statusJson(await this.expiry.paused());
+    return change.run(
+      async () => statusJson(await this.expiry.pause({ by: body?.by, until })),
+      (after) => ({ before, after }),
+    );
   }
 
   @Post('expiry/resume')
+  @AcceptsAuditNote()
   @HttpCode(200)
   @ApiOperation({
     summary: 'Resume the sweeps of all instances',
     description: 'The next sweeps claim everything that expired during the pause.',
   })
   @ApiOkResponse({ description: 'The sweeps run.', schema: schemaOf(STATUS) })
-  async resumeExpiry(): Promise<StatusJson> {
-    const whole = await this.expiry.resume();
-    return { ...statusJson(undefined), partial: !whole };
+  async resumeExpiry(@Req() request: FastifyRequest): Promise<StatusJson> {
+    const change = this.audit.begin(request, 'expiry.resume', {});
+    const before = statusJson(await this.expiry.paused());
+    return change.run(
+      async () => ({ ...statusJson(undefined), partial: !(await this.expiry.resume()) }),
+      (after) => (before.paused ? { before, after } : undefined),
+    );
   }
 }
 

@@ -63,6 +63,16 @@ export const ID_RULE = 'must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ : @ -, a
 /** How a request may name a stream. There is none of the name `.` or `..`, so that these are 404 and not 422. */
 export const STREAM_NAME = /^[A-Za-z0-9._~:@-]{1,64}$/;
 
+/** A whole number from 1 to 10,000, as the text of a query. */
+export const LIMIT = /^(?:10000|[1-9]\d{0,3})$/;
+
+/** What a text must be, by the source of the pattern that it does not match. */
+export const PATTERN_RULES: Readonly<Record<string, string>> = {
+  [ID.source]: ID_RULE,
+  [STREAM_NAME.source]: ID_RULE,
+  [LIMIT.source]: 'must be a whole number from 1 to 10000',
+};
+
 export function idSchema(description: string, example: string, { source: pattern } = ID): TString {
   return Type.String({ pattern, description, examples: [example] });
 }

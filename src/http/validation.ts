@@ -1,15 +1,13 @@
 import { type ValidationError } from '@nestjs/common';
 import { type FastifySchemaValidationError } from 'fastify';
 import { Matches } from 'class-validator';
-import { ID, ID_RULE, STREAM_NAME } from './fields.js';
+import { ID_RULE, PATTERN_RULES, STREAM_NAME } from './fields.js';
 import { type FieldError } from './problem.js';
 
 /** Marks a path parameter as the name of a stream. */
 export function IsStreamName(): PropertyDecorator {
   return Matches(STREAM_NAME, { message: ID_RULE });
 }
-
-const ID_PATTERNS: readonly unknown[] = [ID.source, STREAM_NAME.source];
 
 /** The errors of a body against its JSON Schema: one message for each field, which says what to send. */
 export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[]): FieldError[] {
@@ -22,7 +20,7 @@ export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[
         : keyword === 'additionalProperties' && params.additionalProperty;
     const field = [...at, ...(typeof named === 'string' ? [named] : [])].join('.') || 'body';
     if (!messages.has(field))
-      messages.set(field, ID_PATTERNS.includes(params.pattern) ? ID_RULE : describe(keyword, message));
+      messages.set(field, PATTERN_RULES[String(params.pattern)] ?? describe(keyword, message));
   }
   return [...messages].map(([field, message]) => ({ field, message }));
 }

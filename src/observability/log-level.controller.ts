@@ -1,7 +1,10 @@
-import { Body, Controller, Put } from '@nestjs/common';
+import { hostname } from 'node:os';
+import { Body, Controller, Put, Req } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type Static, Type } from '@sinclair/typebox';
+import { type FastifyRequest } from 'fastify';
+import { AcceptsAuditNote, Audit } from '../audit/audit.js';
 import { NeedsScope } from '../auth/access.js';
 import { LOG_LEVELS } from '../config/log.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
@@ -27,9 +30,13 @@ const LOG_LEVEL = component('LogLevel', {
 @NeedsScope('log:write')
 @Controller('internal/log-level')
 export class LogLevelController {
-  constructor(private readonly level: LogLevel) {}
+  constructor(
+    private readonly level: LogLevel,
+    private readonly audit: Audit,
+  ) {}
 
   @Put()
+  @AcceptsAuditNote()
   @RouteSchema({ body: LEVEL_REQUEST })
   @ApiOperation({
     summary: 'Change the log level of this instance for some minutes',
@@ -37,10 +44,15 @@ export class LogLevelController {
   })
   @ApiBody({ schema: schemaOf(LEVEL_REQUEST) })
   @ApiOkResponse({ description: 'The level has changed.', schema: schemaOf(LOG_LEVEL) })
-  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type', 'invalid-request')
-  setLogLevel(
+  @ApiProblems('malformed-request', 'payload-too-large', 'unsupported-media-type')
+  async setLogLevel(
     @Body() { level, minutes = DEFAULT_MINUTES }: Static<typeof LEVEL_REQUEST>,
-  ): Static<typeof LOG_LEVEL> {
-    return { level, until: instant(this.level.change(level, minutes)) };
+    @Req() request: FastifyRequest,
+  ): Promise<Static<typeof LOG_LEVEL>> {
+    const before = { level: this.level.current };
+    return this.audit.begin(request, 'log-level.set', { instance: hostname() }).run(
+      async () => ({ level, until: instant(this.level.change(level, minutes)) }),
+      (after) => ({ before, after }),
+    );
   }
 }

@@ -16,6 +16,10 @@ export class LogLevel implements OnApplicationShutdown {
     private readonly clock: Clock,
   ) {}
 
+  get current(): string {
+    return PinoLogger.root.level;
+  }
+
   /** Changes the level, and returns until when in Unix milliseconds. A second change replaces the first. */
   change(level: Config['LOG_LEVEL'], minutes: number): number {
     clearTimeout(this.timer);

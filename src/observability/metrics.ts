@@ -112,6 +112,12 @@ export class Metrics {
     this.elect = elect;
   }
 
+  /** The sum of all series of a counter of this instance; 0 if there is none of this name. */
+  async total(name: string): Promise<number> {
+    const metric = await this.instance.getSingleMetric(`streamgate_${name}`)?.get();
+    return metric?.values.reduce((sum, { value }) => sum + value, 0) ?? 0;
+  }
+
   /** One scrape: reads the values and returns the metrics as text. Does not reject if the store is unavailable. */
   async scrape(): Promise<string> {
     const [updates, isReporter] = await Promise.all([

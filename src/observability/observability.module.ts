@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { AuditController } from '../audit/audit.controller.js';
 import { AuthModule } from '../auth/auth.module.js';
 import { SessionsModule } from '../sessions/sessions.module.js';
 import { ConfigController } from './config.controller.js';
@@ -7,10 +8,10 @@ import { LogLevel } from './log-level.js';
 import { LogLevelController } from './log-level.controller.js';
 import { MetricsModule } from './metrics.module.js';
 
-/** Routes for operators: health, metrics, the configuration and the log level. */
+/** Routes for operators: health, metrics, the configuration, the log level and the audit. */
 @Module({
   imports: [AuthModule, MetricsModule, SessionsModule],
-  controllers: [ConfigController, HealthController, LogLevelController],
+  controllers: [AuditController, ConfigController, HealthController, LogLevelController],
   providers: [LogLevel],
 })
 export class ObservabilityModule {}

@@ -11,9 +11,11 @@ import { USER_PARAMS } from './sessions.controller.js';
 import { USER_NAME } from './sessions.schemas.js';
 
 const TEXT = { type: 'string' };
+const TRUE = { type: 'string', enum: ['true'] };
 
 interface EventsQuery {
   readonly lastEventId?: string;
+  readonly explain?: string;
 }
 
 @ApiTags('sessions')
@@ -29,7 +31,7 @@ export class EventStreamsController {
   // A malformed last event id is not refused, because EventSource would never reconnect after an error.
   @RouteSchema({
     params: USER_PARAMS,
-    querystring: { type: 'object', properties: { ticket: TEXT } },
+    querystring: { type: 'object', properties: { ticket: TEXT, explain: TRUE } },
   })
   @ApiOperation({
     summary: 'What happens to the sessions of a user, as it happens',
@@ -61,6 +63,15 @@ export class EventStreamsController {
       'From POST /v1/tickets with `for: events`: replaces the token, which EventSource cannot send.',
     schema: TEXT,
   })
+  @ApiQuery({
+    name: 'explain',
+    required: false,
+    description:
+      '`true`: for support. The stream also has refusals (`session.refused`), with the sessions that held the places, and each ' +
+      'event has its instant in `at`; with Last-Event-ID the newest events that are kept, before a `resync` too; `0-0` asks for all. A repeated refusal ' +
+      '(the same stream and device within 10 s) is told once, and five of a user in that time at most.',
+    schema: TRUE,
+  })
   @ApiResponse({
     status: 200,
     description: 'The stream, until either side leaves.',
@@ -79,7 +90,11 @@ export class EventStreamsController {
     const limited = viewer !== undefined && (await this.isLimited(request, reply, userId));
     for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value!);
     if (limited) answerUnavailable(reply.raw, 'rate-limited');
-    else await this.streams.stream(userId, lastEventIdOf(request), reply.raw, viewer?.until);
+    else {
+      const explains = (request.query as EventsQuery).explain === 'true';
+      const until = viewer?.until ?? Infinity;
+      await this.streams.stream(userId, lastEventIdOf(request), reply.raw, { until, explains });
+    }
     void reply.hijack();
   }
 

@@ -3,6 +3,7 @@ import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/comm
 import { Interval } from '@nestjs/schedule';
 import { type Counter } from 'prom-client';
 import { Clock } from '../clock.js';
+import { instant } from '../http/fields.js';
 import { Metrics } from '../observability/metrics.js';
 import { StoreUnavailableError } from './session.repository.js';
 import { SessionEvents, type SessionEvent, type Watch, isAfter } from './session-events.js';
@@ -12,8 +13,9 @@ const MAX_STREAMS = 10_000;
 const MAX_STREAMS_PER_USER = 10;
 /** A client with more unread bytes than this is disconnected. It can resume where it was. */
 const MAX_UNREAD_BYTES = 64 * 1024;
-/** A client that missed more events than this gets `resync` instead, and then lists the sessions. */
+/** A client that missed more than this gets `resync` instead, and then lists the sessions. */
 const MAX_MISSED_EVENTS = 100;
+const MAX_MISSED_BYTES = 48 * 1024;
 /** Keeps proxies from closing quiet connections. Many proxies do so after 60 s. */
 export const HEARTBEAT_MS = 15_000;
 /** The delay, in milliseconds, after which a client whose connection broke reconnects. */
@@ -45,6 +47,8 @@ type UnavailableCode = keyof typeof UNAVAILABLE;
 interface EventStream {
   readonly userId: string;
   readonly response: ServerResponse;
+  /** Whether the client explains refusals: it gets them, and the events before a gap too. */
+  readonly explains: boolean;
   /** When the token or ticket of the caller expires (Unix milliseconds). The stream ends then. */
   readonly until: number;
   /** The id of the event after which the client would resume. */
@@ -81,7 +85,8 @@ export class EventStreams implements BeforeApplicationShutdown {
   /**
    * Sends the user's events to `response`: the events after `lastEventId`, if there is one, and all new ones. The stream
    * ends when the client disconnects, or at `until` (Unix milliseconds). An invalid id, such as an empty one, gets the
-   * event `resync`, because the events that the client missed are unknown.
+   * event `resync`, because the events that the client missed are unknown. With `explains` the client gets refusals too,
+   * and the newest kept events before `resync`.
    *
    * Never rejects. A standard EventSource gives up for good at any status but 200, so every fault of the service is a
    * short stream with status 200 (see `answerUnavailable`), after which the client reconnects by itself.
@@ -95,14 +100,14 @@ export class EventStreams implements BeforeApplicationShutdown {
     userId: string,
     lastEventId: string | undefined,
     response: ServerResponse,
-    until = Infinity,
+    { until = Infinity, explains = false }: Partial<Pick<EventStream, 'until' | 'explains'>> = {},
   ): Promise<void> {
     const resumes = lastEventId !== undefined;
     const refusal = this.open >= MAX_STREAMS ? 'too-many-streams' : this.refusalOf(userId, resumes);
     if (refusal !== undefined) return this.refuse(response, refusal);
     this.open++;
     const after = resumes && EVENT_ID.test(lastEventId) ? lastEventId : undefined;
-    const stream: EventStream = { userId, response, until, last: '' };
+    const stream: EventStream = { userId, response, explains, until, last: '' };
     let early: SessionEvent[] | undefined = [];
     let watch: Watch;
     try {
@@ -162,9 +167,11 @@ export class EventStreams implements BeforeApplicationShutdown {
     response.writeHead(200);
     // The empty event tells EventSource where to resume from, before there was any.
     this.write(response, `retry: ${RETRY_MS}\nid: ${stream.last}\n\n`);
-    if (complete && missed.length <= MAX_MISSED_EVENTS) {
-      for (const event of missed) this.send(stream, event);
-    } else {
+    const shown = missed.filter((event) => isShown(stream, event));
+    const newest = newestThatFit(stream, shown);
+    const isWhole = complete && newest.length === shown.length;
+    if (isWhole || stream.explains) for (const event of newest) this.send(stream, event);
+    if (!isWhole) {
       stream.last = position;
       this.write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
     }
@@ -191,8 +198,7 @@ export class EventStreams implements BeforeApplicationShutdown {
 
   private send(stream: EventStream, event: SessionEvent): void {
     stream.last = event.id;
-    const data = JSON.stringify(eventDataJson(event));
-    this.write(stream.response, `id: ${event.id}\nevent: ${event.type}\ndata: ${data}\n\n`);
+    if (isShown(stream, event)) this.write(stream.response, messageOf(stream, event));
   }
 
   private refuse(response: ServerResponse, code: UnavailableCode): void {
@@ -215,6 +221,27 @@ export class EventStreams implements BeforeApplicationShutdown {
     this.cuts.inc({ reason: 'slow-reader' });
     response.destroy();
   }
+}
+
+function isShown({ explains }: EventStream, { type }: SessionEvent): boolean {
+  return explains || type !== 'session.refused';
+}
+
+function messageOf({ explains }: EventStream, event: SessionEvent): string {
+  const data = explains ? { ...eventDataJson(event), at: instant(event.at) } : eventDataJson(event);
+  return `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(data)}\n\n`;
+}
+
+/** The newest of these events that can be sent at once: more unread bytes would end the stream. */
+function newestThatFit(stream: EventStream, events: readonly SessionEvent[]): readonly SessionEvent[] {
+  let bytes = 0;
+  let first = events.length;
+  while (first > 0 && events.length - first < MAX_MISSED_EVENTS) {
+    bytes += Buffer.byteLength(messageOf(stream, events[first - 1]!));
+    if (bytes > MAX_MISSED_BYTES) break;
+    first--;
+  }
+  return events.slice(first);
 }
 
 /** Sends a whole reply with status 200, so that a standard EventSource reconnects after it. */

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { type Change, type EndReason, type HeldRecord, type Policy, type Replacement } from './admission.js';
-import { type Session, type ShownRecord, toSession } from './session.js';
+import { type Device } from './device.js';
+import { type AdmissionRequest, type Session, type ShownRecord, toSession } from './session.js';
 
 export const EVENT_TYPES = [
   'session.started',
@@ -38,6 +40,44 @@ export interface SessionEvent {
   readonly reason: EndReason | 'session-limit-reached' | undefined;
   /** If the session was replaced: the session that took its place. */
   readonly replacedBy: Replacement | undefined;
+  /** Why a `session.refused` was refused. Only live events have it; callbacks do not. */
+  readonly refusal?: Refusal | undefined;
+}
+
+/** What explains a refusal afterwards. */
+export interface Refusal {
+  readonly limit: number;
+  /** The device that asked. */
+  readonly device: Device | undefined;
+  /** The sessions that held the places at that instant, at most `MAX_HOLDERS`. */
+  readonly holders: readonly Session[];
+}
+
+/** The sessions that an event of a refusal names at most, so that its size is bounded. */
+export const MAX_HOLDERS = 10;
+/** A refusal is kept once in this time for the same user, stream and device. */
+const SAME_REFUSAL_MS = 10_000;
+const MAX_REFUSALS_OF_USER = 5;
+
+/**
+ * Decides which refusals are kept as live events. A refused client may repeat its request many times a second; without
+ * this bound, one such client would push the events of all other users out of the log. Each instance decides for itself.
+ */
+export class KeptRefusals {
+  private readonly byUser = new LRUCache<string, { readonly since: number; readonly kept: Set<string> }>({
+    max: 10_000,
+  });
+
+  /** `at`: when the request was refused, in Unix milliseconds. */
+  isNew({ userId, streamId, device }: AdmissionRequest, at: number): boolean {
+    let recent = this.byUser.get(userId);
+    if (recent === undefined || Math.abs(at - recent.since) >= SAME_REFUSAL_MS)
+      this.byUser.set(userId, (recent = { since: at, kept: new Set() }));
+    const attempt = `${streamId} ${device?.id ?? ''}`;
+    if (recent.kept.has(attempt) || recent.kept.size >= MAX_REFUSALS_OF_USER) return false;
+    recent.kept.add(attempt);
+    return true;
+  }
 }
 
 /** The changes that are reported as events, with the type of the event. */
@@ -59,7 +99,7 @@ export interface Watch {
   readonly stop: () => void;
 }
 
-/** The live events of users: starts, moves, ends and expiries. Refusals change no session and are not included. */
+/** The live events of users: starts, moves, ends and expiries, and the refusals that `KeptRefusals` keeps. */
 export abstract class SessionEvents {
   /**
    * Calls `listener` for each event of this user from now on, once each and in order. With the id of an event as `after`,
@@ -194,6 +234,7 @@ export function toEvent(
   policy: Policy,
   reason: SessionEvent['reason'],
   replacedBy?: Replacement,
+  refusal?: Refusal,
 ): SessionEvent {
   const { sessionId, streamId, version } = record;
   const session = toSession(userId, record, policy, at);
@@ -211,6 +252,7 @@ export function toEvent(
         : { ...session, state: type === 'session.ended' ? 'ended' : session.state },
     reason,
     replacedBy,
+    refusal,
   };
 }
 

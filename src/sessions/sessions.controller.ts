@@ -9,14 +9,15 @@ import {
   ApiTags,
 } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { AcceptsAuditNote, Audit } from '../audit/audit.js';
 import { ForViewers, ForViewersOrServices, userIdOfPath, viewerOf, viewerOrService } from '../auth/access.js';
 import { Config } from '../config/config.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
-import { oneOfTexts } from '../http/fields.js';
+import { instant, oneOfTexts } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { noteDecision } from '../http/request-notes.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
-import { SessionRepository } from './session.repository.js';
+import { type EndResult, SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
 import {
   KEPT_SESSION,
@@ -28,6 +29,9 @@ import {
   USER_NAME,
   sessionJson,
 } from './sessions.schemas.js';
+
+/** The most sessions that one entry of the audit lists. */
+const MAX_AUDITED = 20;
 
 interface SessionParams {
   readonly session_id: string;
@@ -48,6 +52,7 @@ export class SessionsController {
     private readonly sessions: SessionRepository,
     private readonly limits: RateLimits,
     private readonly config: Config,
+    private readonly audit: Audit,
   ) {}
 
   @Get()
@@ -79,6 +84,7 @@ export class SessionsController {
 
   @Delete(':session_id')
   @ForViewersOrServices('sessions:end')
+  @AcceptsAuditNote()
   @RouteSchema({ params: SESSION_PARAMS, querystring: END_QUERY })
   @HttpCode(204)
   @ApiOperation({
@@ -103,12 +109,12 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
     const userId = userIdOfPath(request);
+    const change = this.audit.begin(request, 'sessions.end', { user_id: userId, session_id });
     const ended = await this.endReason(request, reply, userId);
     const { reason } = request.query as { readonly reason?: 'user' | 'left' };
-    const result = await this.sessions.end(
-      userId,
-      [session_id],
-      ended === 'user' ? (reason ?? ended) : ended,
+    const result = await change.run(
+      () => this.sessions.end(userId, [session_id], ended === 'user' ? (reason ?? ended) : ended),
+      effectOfEnd,
     );
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
     noteDecision({ decision: 'ended', session_id });
@@ -116,6 +122,7 @@ export class SessionsController {
 
   @Delete()
   @ForViewersOrServices('sessions:end')
+  @AcceptsAuditNote()
   @RouteSchema({ params: USER_PARAMS })
   @HttpCode(204)
   @ApiOperation({ summary: 'End all sessions of a user' })
@@ -125,8 +132,9 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
     const userId = userIdOfPath(request);
+    const change = this.audit.begin(request, 'sessions.end', { user_id: userId });
     const reason = await this.endReason(request, reply, userId);
-    await this.sessions.end(userId, ALL_SESSIONS, reason);
+    await change.run(() => this.sessions.end(userId, ALL_SESSIONS, reason), effectOfEnd);
     noteDecision({ decision: 'ended' });
   }
 
@@ -174,4 +182,16 @@ export class SessionsController {
     await this.limits.ofUser(request, reply, userId, 'ends');
     return 'user';
   }
+}
+
+/** What the audit says of an end by an operator; undefined if no session was live. */
+function effectOfEnd({ ended }: EndResult) {
+  if (ended.length === 0) return undefined;
+  const sessions = ended.slice(0, MAX_AUDITED).map(({ sessionId, streamId, device, startedAt }) => ({
+    session_id: sessionId,
+    stream_id: streamId,
+    ...(device === undefined ? {} : { device_id: device.id }),
+    started_at: instant(startedAt),
+  }));
+  return { before: { sessions }, after: { ended: ended.length, reason: 'operator' } };
 }

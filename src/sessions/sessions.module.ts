@@ -1,4 +1,6 @@
 import { type BeforeApplicationShutdown, Inject, Logger, Module, type Provider } from '@nestjs/common';
+import { AuditLog } from '../audit/audit-log.js';
+import { Audit } from '../audit/audit.js';
 import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
@@ -8,6 +10,7 @@ import { ActivityController } from './activity.controller.js';
 import { EventStreamsController } from './event-streams.controller.js';
 import { EventStreams } from './event-streams.js';
 import { OutageSessions } from './outage-sessions.js';
+import { MemoryAuditLog } from './memory/memory-audit-log.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
 import { MemorySessionRepository } from './memory/memory-session.repository.js';
 import { Availability } from './redis/availability.js';
@@ -27,6 +30,7 @@ interface Store {
   readonly outboxes: CallbackOutboxes;
   /** The rate limits of all instances are counted in the session store. */
   readonly limits: RateLimits;
+  readonly audit: AuditLog;
   /** How many servers of the store have no connection to this instance now. */
   readonly nodesAway: () => number;
   /** Elects one of the instances on this store to report the metrics of the whole system. */
@@ -41,14 +45,16 @@ const STORE = Symbol('the session store');
   controllers: [SessionsController, EventStreamsController, ActivityController],
   providers: [
     EventStreams,
+    Audit,
     { provide: Admissions, inject: [SessionRepository, Metrics, Config, Clock], useFactory: makeAdmissions },
     { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
     port(SessionRepository, ({ sessions }) => sessions),
     port(SessionEvents, ({ events }) => events),
     port(CallbackOutboxes, ({ outboxes }) => outboxes),
     port(RateLimits, ({ limits }) => limits),
+    port(AuditLog, ({ audit }) => audit),
   ],
-  exports: [SessionRepository, Admissions, CallbackOutboxes, RateLimits],
+  exports: [SessionRepository, Admissions, CallbackOutboxes, RateLimits, Audit],
 })
 export class SessionsModule implements BeforeApplicationShutdown {
   constructor(
@@ -95,6 +101,7 @@ function openStore(config: Config, clock: Clock, metrics: Metrics): Store {
       events,
       outboxes: events.outboxes,
       limits: new RateLimits(config, clock),
+      audit: new MemoryAuditLog(),
       nodesAway: () => 0,
       reporter: { elect: async () => true, stop: async () => undefined },
     };

@@ -4,7 +4,7 @@ import { component, idSchema, instant, instantSchema, object, oneOfTexts } from 
 import { type EndReason, type Replacement, type SessionEnded } from './admission.js';
 import { type Device, MAX_DEVICE_NAME } from './device.js';
 import { type Session } from './session.js';
-import { EVENT_TYPES, type SessionEvent } from './session-events.js';
+import { EVENT_TYPES, type Refusal, type SessionEvent } from './session-events.js';
 
 export const USER_ID = idSchema('The user that the limit is for.', 'ana');
 /** How a request names a user. With AUTH_MODE=none only ids are valid (`app.ts`). */
@@ -190,6 +190,13 @@ const REFUSED_SESSION = component('RefusedSession', {
   user_id: USER_ID,
   stream_id: idSchema('The stream that was requested.', 'test-pattern'),
   reason: Type.Literal('session-limit-reached'),
+  device: Type.Optional(DEVICE),
+  limit: Type.Optional(LIMIT),
+  sessions: Type.Optional(
+    Type.Array(SESSION, {
+      description: 'The sessions that held the places then, ten at most. Only streams of events have it.',
+    }),
+  ),
 });
 
 /** The body of a callback. */
@@ -214,6 +221,7 @@ export function eventDataJson({
   session,
   reason,
   replacedBy,
+  refusal,
 }: SessionEvent): EventJson['data'] {
   if (session === undefined || reason === 'session-limit-reached')
     return {
@@ -221,10 +229,19 @@ export function eventDataJson({
       user_id: userId,
       stream_id: streamId,
       reason: 'session-limit-reached',
+      ...(refusal === undefined ? {} : refusalMembers(refusal)),
     };
   return {
     ...sessionMembers(session),
     ...(reason === undefined ? {} : { reason }),
     ...(replacedBy === undefined ? {} : { replaced_by: replacementJson(replacedBy) }),
+  };
+}
+
+function refusalMembers({ device, limit, holders }: Refusal): Partial<Static<typeof REFUSED_SESSION>> {
+  return {
+    ...(device === undefined ? {} : { device: deviceJson(device) }),
+    limit,
+    sessions: holders.map((holder) => sessionJson(holder, undefined)),
   };
 }

@@ -10,7 +10,7 @@ import { useService } from '../support/service.js';
 import { until } from '../support/until.js';
 
 const TOKEN = 'SECRET-token-of-an-operator';
-const API_TOKENS = ['sessions:read,sessions:end,expiry:pause,config:read']
+const API_TOKENS = ['sessions:read,sessions:end,expiry:pause,config:read,audit:read']
   .map((scopes) => `support:${scopes}:${createHash('sha256').update(TOKEN).digest('hex')}`)
   .join(' ');
 
@@ -127,6 +127,29 @@ describe('the commands that ask a service', () => {
     expect((await run('expiry', 'resume')).out).toBe('The sweeps run.\n');
     const { code, err } = await run('expiry', 'pause', '--until', '2001-01-01T00:00:00Z');
     expect([code, err]).toEqual([1, expect.stringContaining('until must be in the future')]);
+  });
+
+  it('lists what operators changed, with their notes', async () => {
+    await service.ask({ user_id: 'zoe', stream_id: 'test-pattern', session_id: 'tv' });
+    const ended = await run('sessions', 'end', 'zoe', 'tv', '--note', 'Zoë\u0027s TV, ticket 4711');
+    expect(ended.code).toBe(0);
+    await run('expiry', 'pause', '--note', 'night');
+    await run('expiry', 'resume', '--note', 'morning');
+    const [head, ...rows] = (await run('audit', '--user', 'zoe', '--limit', '5')).out.trim().split('\n');
+    expect(head).toMatch(/^AT +BY +ACTION +TARGET +NOTE +REQUEST$/);
+    expect(rows).toEqual([
+      expect.stringMatching(/^\S+Z  support  sessions\.end  zoe tv  Zoë's TV, ticket 4711  \S+$/),
+    ]);
+    const { out } = await run('audit', '--by', 'support', '--limit', '2', '--json');
+    const notes = out
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { note: string }).note);
+    expect(notes.toSorted()).toEqual(['morning', 'night']);
+    expect((await run('audit', '--action', 'callbacks.resume')).out).toBe('The audit has no such entry.\n');
+    const { code, err } = await run('sessions', 'end', 'zoe', '--all', '--note', 'x'.repeat(201));
+    expect([code, err]).toEqual([1, expect.stringContaining('at most 200 characters')]);
+    expect((await run('audit', '--limit', '20000')).err).toContain('must be a whole number from 1 to 10000');
   });
 
   it('lists the events that were given up, and delivers them again', async () => {

@@ -2,6 +2,7 @@ import { ALL_PARTITIONS, PARTITIONS, partitionKeys, userKeys } from '../../src/s
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { useConnection } from '../support/redis-database.js';
 import { openRedisStore } from '../support/stores.js';
+import { describeAuditLog } from './audit.contract.js';
 import { describeScreens } from './screens.contract.js';
 import { describeSessionRepository } from './session-repository.contract.js';
 
@@ -16,6 +17,9 @@ describe('the Redis store on a cluster of three nodes', () => {
   beforeEach(() => cluster.empty());
   describeSessionRepository((policy, clock) => openRedisStore(redis(), policy, clock));
   describeScreens((policy, clock) => openRedisStore(redis(), policy, clock));
+  describe('the audit', () => {
+    describeAuditLog((policy, clock) => openRedisStore(redis(), policy, clock));
+  });
 
   it('spreads its partitions evenly over all slots, with the records and the index of a user in one slot', async () => {
     const [admin] = cluster.admins;

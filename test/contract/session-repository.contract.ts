@@ -727,7 +727,7 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(all[6]).toMatchObject({ at: clock.now(), session: { expiresAt: clock.now() } });
     });
 
-    it('do not report sessions that never began, renewals and refusals', async () => {
+    it('do not report sessions that never began, and renewals', async () => {
       await store.withdraw(await place('a'));
       await place('b');
       clock.advance(5_000);
@@ -738,8 +738,24 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       await ask('c'); // admitted again before its expiry was claimed
       await watch('d');
       await watch('e');
-      await ask('f');
       expect(await types()).toEqual(['started c', 'started d', 'started e']);
+    });
+
+    it('report a refusal with the sessions that held the places, and a repeated one not again', async () => {
+      for (const held of ['a', 'b', 'c']) await watch(held);
+      const { sessions } = await store.list(userId);
+      const laptop = { id: 'laptop', name: '</script>"’' };
+      await ask('d', { device: laptop });
+      await ask('e', { device: laptop });
+      clock.advance(10_000);
+      await ask('f', { device: laptop });
+      const refusals = (await reported()).filter(({ type }) => type === 'session.refused');
+      expect(refusals.map(({ sessionId, session }) => [sessionId, session])).toEqual([
+        ['d', undefined],
+        ['f', undefined],
+      ]);
+      expect(refusals[0]).toMatchObject({ at: clock.now() - 10_000, reason: 'session-limit-reached' });
+      expect(refusals[0]!.refusal).toEqual({ limit: 3, device: laptop, holders: sessions });
     });
 
     it('report a second move, back, if the phase of the new stream did not arrive', async () => {

@@ -77,6 +77,8 @@ describe('with AUTH_MODE=jwt and a token for each scope', () => {
   it('these are public, and no others', () => {
     const open = routes.filter((route) => isPublic(route));
     expect([...new Set(open.map(({ url }) => url))].toSorted()).toEqual([
+      '/console',
+      '/console/:file',
       '/docs',
       '/docs/',
       '/docs/*',

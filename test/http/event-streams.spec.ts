@@ -72,6 +72,57 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     expect(JSON.parse(client.events[6]!.data)).toMatchObject({ user_id, state: 'ended', reason: 'user' });
   });
 
+  it('tells support of each refusal once, with the device that asked and the sessions that held the places', async () => {
+    const [support, viewer] = [await open({}, '?explain=true'), await open()];
+    for (const session of ['tv', 'phone', 'tablet']) await ask(session, { device: { id: session } });
+    const laptop = { device: { id: 'laptop', name: 'Ana’s <b>laptop</b>' } };
+    for (let tries = 0; tries < 3; tries++) await ask(`laptop-${tries}`, laptop);
+    const { body } = await service.send('get', `${path}/sessions`);
+    service.clock.advance(10_000);
+    await ask('laptop-later', laptop);
+    await service.send('delete', `${path}/sessions/tv`);
+    await until(() => support.events.length === 6 && viewer.events.length === 4);
+    const refused = 'session-limit-reached';
+    expect(seen(support)).toEqual([
+      'started tv',
+      'started phone',
+      'started tablet',
+      `refused laptop-0 ${refused}`,
+      `refused laptop-later ${refused}`,
+      'ended tv user',
+    ]);
+    expect(seen(viewer)).toEqual(['started tv', 'started phone', 'started tablet', 'ended tv user']);
+    const [first] = support.events.slice(3).map(({ data }) => JSON.parse(data));
+    const at = new Date(service.clock.now() - 10_000).toISOString();
+    expect(first).toMatchObject({ user_id, stream_id: 'test-pattern', at, limit: 3, ...laptop });
+    expect(first.sessions).toEqual(body.sessions);
+    expect(first.sessions).toHaveLength(3);
+
+    const later = await open({ 'last-event-id': '0-0' }, '?explain=true');
+    await until(() => later.events.length >= 6);
+    expect(later.events.slice(0, 6)).toEqual(support.events);
+  });
+
+  it('keeps five refusals of a user in ten seconds at most, and tells support no more than fits', async () => {
+    const support = await open({}, '?explain=true');
+    for (let n = 0; n < 3; n++) await ask(`own-${n}`);
+    for (let n = 0; n < 7; n++) await ask(`more-${n}`, { device: { id: `device-${n}` } });
+    await service.send('delete', `${path}/sessions`);
+    await until(() => support.events.length >= 11);
+    expect(seen(support).filter((text) => text.startsWith('refused'))).toHaveLength(5);
+    for (let n = 0; n < 110; n++) {
+      await ask('again', { device: { id: `again-${n}` } });
+      await service.send('delete', `${path}/sessions/again?reason=left`);
+      service.clock.advance(1);
+    }
+    const later = await open({ 'last-event-id': '0-0' }, '?explain=true');
+    await until(() => later.events.at(-1)?.event === 'resync');
+    expect(later.events).toHaveLength(101);
+    const plain = await open({ 'last-event-id': '0-0' });
+    await until(() => plain.events.length === 1);
+    expect(plain.events[0]!.event).toBe('resync');
+  });
+
   it('reports an expiry, and no events of other users', async () => {
     const client = await open();
     await service.ask({ user_id: `${user_id}-other`, stream_id: 'test-pattern' });

@@ -109,6 +109,7 @@ describe('the documentation', () => {
       'DELETE /v1/users/{user_id}/sessions/{session_id}',
       'GET /health/live',
       'GET /health/ready',
+      'GET /internal/audit',
       'GET /internal/callbacks',
       'GET /internal/callbacks/dead-letters',
       'GET /internal/config',

@@ -79,7 +79,7 @@ describe('the configuration', () => {
       'INTERNAL_API_TOKEN',
     ])
       expect(output).toContain(`  ${name}: `);
-    expect(output).toContain('AUTH_MODE=none is for who has authentication in front');
+    expect(output).toContain('use AUTH_MODE=none only behind something that authenticates');
   });
 
   it('logs an error if AUTH_MODE is none in production, even if LOG_LEVEL hides warnings', async () => {

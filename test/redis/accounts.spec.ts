@@ -267,6 +267,7 @@ describe('the ACL user of the guide', () => {
     for (const path of ['expiry/pause', 'expiry/resume', 'expire-idle-sessions'])
       expect(await call('POST', `/internal/${path}`)).toBe(200);
     expect(await call('GET', '/internal/callbacks')).toBe(200);
+    expect(await call('GET', '/internal/audit')).toBe(200);
     await until(() => receiver.deliveries.some(({ event }) => event.type === 'session.expired'));
     expect(await (await fetch(`${service.url}/metrics`)).text()).toContain('streamgate_store_up 1');
     expect(await call('GET', '/health/ready')).toBe(200);
@@ -288,7 +289,11 @@ describe('the probe of readiness', () => {
       .join('\n');
     const known = new Set((await admin.call('COMMAND', 'LIST')) as string[]);
     const quoted = [...lua.matchAll(/'([A-Z]+)'/g)].map(([, word]) => word!);
-    const own = ['EVAL', 'EVALSHA', 'SUBSCRIBE', 'UNSUBSCRIBE', 'XCLAIM', 'XLEN', 'XRANGE', 'HGET'];
+    const own = ['EVAL', 'EVALSHA', 'SUBSCRIBE', 'UNSUBSCRIBE', 'XCLAIM', 'XLEN', 'XRANGE', 'HGET'].concat(
+      'ZRANGE',
+      'ZREMRANGEBYRANK',
+      'ZREMRANGEBYSCORE',
+    );
     return [...new Set([...quoted, ...own])]
       .filter((word) => known.has(word.toLowerCase()) && word !== 'SPUBLISH')
       .toSorted();

@@ -37,13 +37,23 @@ export async function expectDocumented(
   }
   const schema = documented.content[type]?.schema;
   if (schema === undefined) throw new Error(`${method} ${path} ${reply.status} is not documented as ${type}`);
-  const body: unknown = type.endsWith('json') ? JSON.parse(reply.text) : reply.text;
-  if (type === 'application/problem+json') expect(body).toHaveProperty('status', reply.status);
+  const bodies = bodiesOf(type, reply.text);
+  if (type === 'application/problem+json') expect(bodies[0]).toHaveProperty('status', reply.status);
   const validate = validators.get(schema) ?? compile(schema, components);
-  if (!validate(body))
+  if (!bodies.every((body) => validate(body)))
     throw new Error(
       `${method} ${path} ${reply.status} is not as documented: ${JSON.stringify(validate.errors)}\n${reply.text}`,
     );
+}
+
+/** The values that the schema of a reply describes: in NDJSON each line. */
+function bodiesOf(type: string, text: string): readonly unknown[] {
+  if (type === 'application/x-ndjson')
+    return text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as unknown);
+  return [type.endsWith('json') ? JSON.parse(text) : text];
 }
 
 /** Resolves references of the form `#/components/schemas/…`. */

@@ -1,5 +1,5 @@
-/** The paths of all files that a browser loads for the page at `url`, and of linked pages, each with its status. */
-export async function loadPage(url: string): Promise<Record<string, number>> {
+/** The paths of all files that a browser loads for a page of `url`, and of linked pages, each with its status. */
+export async function loadPage(url: string, page = '/'): Promise<Record<string, number>> {
   const statuses: Record<string, number> = {};
   const load = async (path: string): Promise<void> => {
     if (path in statuses) return;
@@ -9,7 +9,7 @@ export async function loadPage(url: string): Promise<Record<string, number>> {
     for (const named of namedIn(text, reply.headers.get('content-type') ?? ''))
       await load(new URL(named, new URL(path, url)).pathname);
   };
-  await load('/');
+  await load(page);
   return statuses;
 }
 

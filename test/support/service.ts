@@ -16,7 +16,7 @@ export interface Service {
   /** Requests a phase. Every reply is checked against the OpenAPI document. */
   ask(body: object): Promise<Response>;
   send(
-    method: 'get' | 'post' | 'delete',
+    method: 'get' | 'post' | 'put' | 'delete',
     path: string,
     headers?: Record<string, string>,
     body?: object,

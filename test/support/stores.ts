@@ -1,5 +1,7 @@
+import { type AuditLog } from '../../src/audit/audit-log.js';
 import { type Clock } from '../../src/clock.js';
 import { type Policy } from '../../src/sessions/admission.js';
+import { MemoryAuditLog } from '../../src/sessions/memory/memory-audit-log.js';
 import { MemoryEventLog } from '../../src/sessions/memory/memory-event-log.js';
 import { MemorySessionRepository } from '../../src/sessions/memory/memory-session.repository.js';
 import { type Layout } from '../../src/sessions/redis/layout/layout.js';
@@ -34,6 +36,7 @@ export interface Store {
   readonly outboxes: CallbackOutboxes;
   /** The outbox of the receiver `default`. */
   readonly outbox: CallbackOutbox;
+  readonly audit: AuditLog;
 }
 
 /** One receiver that wants all events. */
@@ -49,7 +52,7 @@ export function openMemoryStore(policy: Policy, clock: Clock, subscriptions = ON
   const events = new MemoryEventLog(policy, clock, subscriptions);
   const { outboxes } = events;
   const sessions = new MemorySessionRepository(policy, clock, events);
-  return { sessions, events, outboxes, outbox: outboxes.of('default') };
+  return { sessions, events, outboxes, outbox: outboxes.of('default'), audit: new MemoryAuditLog() };
 }
 
 /** The Redis store of one process, which writes this layout, by default the newest. */

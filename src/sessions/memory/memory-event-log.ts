@@ -10,6 +10,7 @@ import {
   SessionEvents,
   type SessionEvent,
   type RecordInEvent,
+  type Refusal,
   type Subscription,
   type Watch,
   isAfter,
@@ -61,11 +62,13 @@ export class MemoryEventLog extends SessionEvents {
     record: RecordInEvent,
     reason: SessionEvent['reason'],
     replacedBy?: Replacement,
+    refusal?: Refusal,
   ): void {
     const id = `${this.startedAt}-${++this.number}`;
-    const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
+    const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy, refusal);
     for (const { events, outbox } of this.subscribed) if (events.includes(type)) outbox.add(event);
-    if (type === 'session.refused') return;
+    // A refusal that is not kept (KeptRefusals) is for callbacks only.
+    if (type === 'session.refused' && refusal === undefined) return;
     if (this.seen.push(event) > MAX_SEEN) this.seen.shift();
     for (const listener of this.listeners.get(userId) ?? []) listener(event);
   }

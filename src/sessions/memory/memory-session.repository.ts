@@ -19,7 +19,7 @@ import {
   noteActivity,
   withdraw,
 } from '../admission.js';
-import { EVENT_TYPE_OF_CHANGE } from '../session-events.js';
+import { EVENT_TYPE_OF_CHANGE, KeptRefusals, MAX_HOLDERS } from '../session-events.js';
 import {
   type EndResult,
   type Ledger,
@@ -57,6 +57,7 @@ export class MemorySessionRepository extends SessionRepository {
   private lastSweepAt: number | undefined;
   private graceUntil = 0;
   private pause: Pause | undefined;
+  private readonly keptRefusals = new KeptRefusals();
 
   constructor(
     private readonly policy: Policy,
@@ -77,15 +78,15 @@ export class MemorySessionRepository extends SessionRepository {
         return { ...decision, now };
       case 'limit-reached': {
         const { sessionId, streamId, device } = ask;
+        const sessions = this.show(userId, decision.holders, now);
         const instants = { startedAt: 0, lastActivityAt: now, playsUntil: now };
         const refused = { sessionId, streamId, ...instants, phase: 0, device, version: 0 };
-        this.events.record('session.refused', now, userId, refused, 'session-limit-reached');
-        return {
-          outcome: 'limit-reached',
-          sessions: this.show(userId, decision.holders, now),
-          now,
-          retryAt: decision.retryAt,
-        };
+        const refusal = this.keptRefusals.isNew({ userId, ...ask }, now)
+          ? { limit: ask.quota.maxSessions, device, holders: sessions.slice(0, MAX_HOLDERS) }
+          : undefined;
+        const reason = 'session-limit-reached';
+        this.events.record('session.refused', now, userId, refused, reason, undefined, refusal);
+        return { outcome: 'limit-reached', sessions, now, retryAt: decision.retryAt };
       }
       case 'admitted':
         this.keep(userId, decision, now);

@@ -199,5 +199,8 @@ export function probeChannel({ channelPrefix }: PartitionKeys, sharded: boolean)
 /** STRING: the instance that reports the metrics of the whole system: see elect.lua. It meets no other key. */
 export const REPORTER_KEYS = new ScriptKeys('reporter', { holder: 'sg:reporter' });
 
+/** ZSET: the entries of the audit, by their instant: see redis-audit-log.ts. It meets no other key. */
+export const AUDIT_KEY = 'sg:audit';
+
 /** STRING: the newest layout that any instance may write: see layout-choice.ts. */
 export const LAYOUT_KEY = 'sg:layout';

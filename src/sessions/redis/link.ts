@@ -73,6 +73,17 @@ export interface RedisLink {
   xlen(stream: string): Promise<number>;
   /** The entries from the id `from` on, at most `count`. With `(` before the id, the entries after it. */
   xrange(stream: string, from: string, count?: number): Promise<StreamEntry[]>;
+  /** Adds a member to a sorted set. */
+  zadd(key: string, score: number, member: string): Promise<void>;
+  /** The members whose scores lie between `min` and `max`, highest first; `count` of them, from the number `offset` on. */
+  zrangeFromHighest(
+    key: string,
+    bounds: { readonly min: number; readonly max: number },
+    offset: number,
+    count: number,
+  ): Promise<string[]>;
+  /** Removes the lowest members, so that at most `most` are left, and those with a score below `min`. */
+  ztrim(key: string, bounds: { readonly most: number; readonly min: number }): Promise<void>;
   /** Makes a consumer the owner of these entries. `tries` sets their delivery count. */
   xclaim(
     stream: string,
@@ -231,6 +242,26 @@ class IoredisLink implements RedisLink {
   async xrange(stream: string, from: string, count?: number): Promise<StreamEntry[]> {
     const bound = count === undefined ? [] : ['COUNT', count];
     return this.command('xrange', [stream, from, '+', ...bound]);
+  }
+
+  async zadd(key: string, score: number, member: string): Promise<void> {
+    await this.command('zadd', [key, score, member]);
+  }
+
+  async zrangeFromHighest(
+    key: string,
+    { min, max }: { readonly min: number; readonly max: number },
+    offset: number,
+    count: number,
+  ): Promise<string[]> {
+    return this.command('zrange', [key, max, min, 'BYSCORE', 'REV', 'LIMIT', offset, count]);
+  }
+
+  async ztrim(key: string, { most, min }: { readonly most: number; readonly min: number }): Promise<void> {
+    await allOf([
+      this.command('zremrangebyrank', [key, 0, -most - 1]),
+      this.command('zremrangebyscore', [key, '-inf', `(${min}`]),
+    ]);
   }
 
   async xclaim(

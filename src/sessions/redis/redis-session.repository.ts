@@ -13,6 +13,7 @@ import {
   type UserSessions,
   isAway,
 } from '../session.repository.js';
+import { KeptRefusals, MAX_HOLDERS } from '../session-events.js';
 import {
   type Admission,
   type AdmissionRequest,
@@ -36,6 +37,7 @@ import { end } from './scripts/end.js';
 import { type ExpireAnswer, expire } from './scripts/expire.js';
 import { keepAlive } from './scripts/keepalive.js';
 import { list } from './scripts/list.js';
+import { keepRefusal } from './scripts/keep-refusal.js';
 import { noteActivity } from './scripts/note-activity.js';
 import { type KeepingAnswer } from './scripts/replies.js';
 import { pause } from './scripts/pause.js';
@@ -68,6 +70,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   private readonly figures = new LastFigures<readonly (string | null)[]>();
   private checking: Promise<'ok' | 'degraded'> | undefined;
   private warnedOfEviction = false;
+  private readonly keptRefusals = new KeptRefusals();
 
   constructor(
     private readonly link: RedisLink,
@@ -102,6 +105,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
         return admitted(userId, this.policy, answer.now, answer);
       case 'limit-reached': {
         const { now, retryAt, holders } = answer;
+        if (this.keptRefusals.isNew(request, now)) this.keepRefusal(request, now, holders);
         return { outcome: 'limit-reached', sessions: this.show(userId, holders, now), now, retryAt };
       }
       case 'session-ended':
@@ -242,6 +246,12 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
       (memory) =>
         memory.get('maxmemory') !== '0' && memory.get('maxmemory_policy')?.startsWith('allkeys') === true,
     );
+  }
+
+  /** Keeps the event of a refusal for watchers. The reply does not wait for it, and nothing depends on it. */
+  private keepRefusal(request: AdmissionRequest, now: number, holders: readonly ShownRecord[]): void {
+    const refusal = { ...request, holders: holders.toSorted(oldestFirst).slice(0, MAX_HOLDERS) };
+    keepRefusal(this.scripts, userKeys(request.userId), now, refusal).catch(() => undefined);
   }
 
   /** Probes each server. */

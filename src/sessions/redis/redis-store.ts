@@ -6,6 +6,7 @@ import { type Layout } from './layout/layout.js';
 import { type RedisLink } from './link.js';
 import { type Loss, Losses } from './losses.js';
 import { CallbackOutboxes } from '../session-events.js';
+import { RedisAuditLog } from './redis-audit-log.js';
 import { RedisCallbackOutbox } from './redis-callback-outbox.js';
 import { RedisReporter } from './redis-reporter.js';
 import { RedisRateTally } from './redis-rate-tally.js';
@@ -20,6 +21,7 @@ export interface RedisStore {
   readonly outboxes: CallbackOutboxes;
   readonly tally: RedisRateTally;
   readonly reporter: RedisReporter;
+  readonly audit: RedisAuditLog;
   readonly nodesAway: () => number;
 }
 
@@ -63,6 +65,7 @@ export function openRedisStore(
     ),
     tally: new RedisRateTally(scripts, log),
     reporter: new RedisReporter(scripts, clock),
+    audit: new RedisAuditLog(link, log),
     nodesAway: () => link.serversAway(),
   };
 }

@@ -18,5 +18,6 @@ export function readEvent1(text: string): StoredEvent | undefined {
     version: Number(version),
     reason: reason === '-' ? undefined : reason,
     replacedBy: undefined,
+    refusal: undefined,
   };
 }

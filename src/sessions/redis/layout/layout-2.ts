@@ -25,5 +25,6 @@ export function readEvent2(text: string): StoredEvent | undefined {
     version: json.version as number,
     reason: json.reason as string | undefined,
     replacedBy: json.replaced_by ? replacementOf(json.replaced_by as StoredReplacement) : undefined,
+    refusal: json.refusal as StoredEvent['refusal'],
   };
 }

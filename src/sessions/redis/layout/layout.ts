@@ -1,4 +1,5 @@
 import { type Policy } from '../../admission.js';
+import { toSession } from '../../session.js';
 import { EVENT_TYPES, type EventType, type SessionEvent, toEvent } from '../../session-events.js';
 import { type StreamEntry } from '../link.js';
 import { readEvent1 } from './layout-1.js';
@@ -13,7 +14,7 @@ export type Layout = (typeof LAYOUTS)[number];
 export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy): SessionEvent | undefined {
   const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
   if (stored === undefined || !isWhole(stored)) return undefined;
-  const { type, at, userId, reason, replacedBy, plays = policy.idleAfterMs, ...record } = stored;
+  const { type, at, userId, reason, replacedBy, refusal, plays = policy.idleAfterMs, ...record } = stored;
   return toEvent(
     id,
     `session.${type}` as EventType,
@@ -23,14 +24,20 @@ export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy)
     policy,
     reason as SessionEvent['reason'],
     replacedBy,
+    refusal && {
+      limit: refusal.limit,
+      device: record.device,
+      holders: refusal.holders.map((holder) => toSession(userId, holder, policy, at)),
+    },
   );
 }
 
-function isWhole({ type, userId, sessionId, streamId, ...stored }: StoredEvent): boolean {
+function isWhole({ type, userId, sessionId, streamId, refusal, ...stored }: StoredEvent): boolean {
   const { at, startedAt, lastActivityAt, plays = 0, phase, version } = stored;
   return (
     EVENT_TYPES.includes(`session.${type}` as EventType) &&
     [userId, sessionId, streamId].every((id) => typeof id === 'string' && id !== '') &&
-    [at, startedAt, lastActivityAt, plays, phase, version].every((number) => Number.isInteger(number))
+    [at, startedAt, lastActivityAt, plays, phase, version].every((number) => Number.isInteger(number)) &&
+    (refusal === undefined || (Number.isInteger(refusal.limit) && Array.isArray(refusal.holders)))
   );
 }

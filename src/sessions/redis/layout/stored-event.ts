@@ -1,5 +1,6 @@
 import { type Replacement } from '../../admission.js';
 import { type Device } from '../../device.js';
+import { type ShownRecord } from '../../session.js';
 
 /** An event as it is stored. */
 export interface StoredEvent {
@@ -18,4 +19,6 @@ export interface StoredEvent {
   readonly version: number;
   readonly reason: string | undefined;
   readonly replacedBy: Replacement | undefined;
+  /** If the event is a refusal that is kept for watchers: the limit, and the sessions that held the places. */
+  readonly refusal: { readonly limit: number; readonly holders: readonly ShownRecord[] } | undefined;
 }

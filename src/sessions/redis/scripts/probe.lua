@@ -6,10 +6,11 @@
 --                       keys of a bucket
 --         rate          the key of a count of requests
 --         layout        the key of the layout
+--         audit         the key of the audit
 --         channel       a channel without subscribers
 -- Returns the commands that the ACL user of this connection may not run on these keys or this channel
 local state_key, ring_key, buckets_key, outbox_key, dead_letters_key, aside_key = unpack(KEYS)
-local records, index, rate, layout, channel = unpack(ARGV)
+local records, index, rate, layout, audit, channel = unpack(ARGV)
 -- @include shared/group
 -- @include shared/journal
 
@@ -54,6 +55,10 @@ need('SET', rate, '0')
 need('INCRBY', rate, '1')
 need('GET', layout)
 need('SET', layout, '1')
+need('ZADD', audit, '1', 'm')
+need('ZRANGE', audit, '0', '0')
+need('ZREMRANGEBYRANK', audit, '0', '0')
+need('ZREMRANGEBYSCORE', audit, '0', '0')
 need(SHARDED and 'SPUBLISH' or 'PUBLISH', channel, '')
 need(SHARDED and 'SSUBSCRIBE' or 'SUBSCRIBE', channel)
 need(SHARDED and 'SUNSUBSCRIBE' or 'UNSUBSCRIBE', channel)

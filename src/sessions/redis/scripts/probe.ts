@@ -1,11 +1,11 @@
-import { LAYOUT_KEY, type PartitionKeys, bucketKeys, probeChannel, rateKeys } from '../keys.js';
+import { AUDIT_KEY, LAYOUT_KEY, type PartitionKeys, bucketKeys, probeChannel, rateKeys } from '../keys.js';
 import { allOf } from '../link.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const PROBE = defineScript({
   name: 'probe',
   subject: 'partition',
-  args: ['records', 'index', 'rate', 'layout', 'channel'],
+  args: ['records', 'index', 'rate', 'layout', 'audit', 'channel'],
 });
 
 /**
@@ -31,6 +31,7 @@ export async function probe(
     ...bucketKeys(keys, 0),
     rate: rateKeys('probe').first,
     layout: LAYOUT_KEY,
+    audit: AUDIT_KEY,
     channel: probeChannel(keys, sharded),
   };
   return (await scripts.run(PROBE, keys.script, args)) as string[];

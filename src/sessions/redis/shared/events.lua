@@ -27,7 +27,7 @@ local function outboxes_for(type)
 end
 
 -- Plans an event: `type` is started | moved | ended | expired | refused. A refusal changes no session, so it is not in
--- the ring. Call this before the record changes again, because it formats the record now.
+-- the ring; keep-refusal.lua puts some of them there. Call this before the record changes again, because it formats the record now.
 local function plan_event(type, user, record, now, reason, replaced_by)
   local event = { user = user, text = event_text(type, user, record, now, reason, replaced_by) }
   event.ring, event.outboxes = type ~= 'refused', outboxes_for(type)
