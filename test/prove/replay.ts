@@ -1,0 +1,386 @@
+import {
+  type Grant,
+  type SessionRecord,
+  confirm,
+  expire,
+  expiresAt,
+  idleAt,
+  withdraw,
+} from '../../src/sessions/admission.js';
+import { answer, decidedAt, same } from './answers.js';
+import { type Reply, type ReplyBody, type RequestLine, type RunLine, type SessionBody } from './history.js';
+
+/** `undecided`: the search was given up, so that the history may be right or wrong. */
+export interface Verdict {
+  readonly verdict: 'good' | 'violated' | 'undecided';
+  /** If it is not good: the request that the search did not get past, with the answers of the service and of the rule. */
+  readonly reason?: string;
+  /** How many steps the search took. */
+  readonly steps: number;
+}
+
+/** One request as the search sees it: it takes effect at one instant between `lo` and `hi`. */
+interface Operation {
+  readonly line: RequestLine;
+  readonly lo: number;
+  readonly hi: number;
+  /** The reply; undefined if it is unknown whether the request took effect at all. */
+  readonly reply: Reply | undefined;
+  /** Instants that other replies name, at which this request probably took effect. */
+  readonly hints: readonly number[];
+  /** Instants until which its session would play, by other replies, had it received some phases less. */
+  readonly ends: readonly number[];
+  /** Instants at which a place must have begun to be free when a reply says so, or to be held just then. */
+  readonly blocking: readonly number[];
+}
+
+/** A place whose delivery may yet be confirmed or undone by the service, at an instant that no reply names. */
+interface OpenPlace {
+  readonly grant: Grant;
+  /** Whether the client received the reply: then the place may not be withdrawn. */
+  readonly received: boolean;
+}
+
+interface State {
+  readonly clock: number;
+  readonly records: readonly SessionRecord[];
+  readonly places: readonly OpenPlace[];
+  /** Operations that may be next, by their index. All before `next` that are not here took effect. */
+  readonly open: readonly number[];
+  readonly next: number;
+  /** How many known replies are explained. */
+  readonly explained: number;
+  /** How unlikely the latest steps to it were. */
+  readonly cost: number;
+}
+
+type Moved = Pick<State, 'clock' | 'records'> & Partial<State>;
+
+/** A search is given up after so many steps. */
+const MAX_STEPS = 200_000;
+
+/**
+ * How unlikely a step is, in explained replies: a search prefers a state that explains so many replies less to one that
+ * was reached by such a step. The cost of a step is forgotten, one for each reply that is explained after it.
+ */
+const COSTS = [0, 6, 9, 12] as const;
+/** 0: a reply is explained, or a delivered place confirmed. 1 and above: everything else, at ever more instants. */
+type Tier = 0 | 1 | 2 | 3;
+
+/**
+ * Searches an order of all requests of one user, and instants within the requests, for which the pure rule gives each
+ * recorded reply (linearizability). Between requests the service may confirm or undo places and sweep, as the rule says.
+ * A reply that names its instant was decided then. `lines` are the requests of the user, in any order.
+ */
+export function replay(lines: readonly RequestLine[], run: RunLine, maxSteps = MAX_STEPS): Verdict {
+  const operations = lines.map((line) => operationOf(line, lines, run)).toSorted((a, b) => a.lo - b.lo);
+  for (const { line, lo } of operations)
+    if (!(line.sent <= lo && lo <= line.received))
+      return { verdict: 'violated', steps: 0, reason: `${name(line)} names an instant outside of it: ${lo}` };
+  return new Search(operations, run).search(maxSteps);
+}
+
+/** A best-first search over states. */
+class Search {
+  private readonly known: number;
+  private readonly seen = new Set<string>();
+  /** States to go on from, by their worth. */
+  private readonly waiting = new Map<number, { readonly state: State; readonly tier: Tier }[]>();
+  private best = 0;
+  private count = 0;
+
+  constructor(
+    private readonly operations: readonly Operation[],
+    private readonly run: RunLine,
+  ) {
+    this.known = operations.filter(({ reply }) => reply !== undefined).length;
+  }
+
+  search(maxSteps: number): Verdict {
+    let furthest: State = {
+      clock: -Infinity,
+      records: [],
+      places: [],
+      open: [],
+      next: 0,
+      explained: 0,
+      cost: 0,
+    };
+    this.wait(furthest, 0);
+    for (let steps = 0; steps <= maxSteps; steps++) {
+      const next = this.take();
+      if (next === undefined) return { verdict: 'violated', steps, reason: this.reason(furthest) };
+      const { state, tier } = next;
+      if (state.explained === this.known) return { verdict: 'good', steps };
+      if (state.explained > furthest.explained) furthest = state;
+      if (tier === 0) {
+        const key = keyOf(state);
+        if (this.seen.has(key)) continue;
+        this.seen.add(key);
+      }
+      const opened = this.opened(state);
+      if (opened.deadline < state.clock) continue;
+      if (tier < 3) this.wait(state, (tier + 1) as Tier);
+      const after = [...this.following(opened.state, opened.deadline, tier)];
+      for (const child of after.toReversed()) this.wait({ ...child, cost: child.cost + COSTS[tier] }, 0);
+    }
+    return { verdict: 'undecided', steps: maxSteps, reason: this.reason(furthest) };
+  }
+
+  private wait(state: State, tier: Tier): void {
+    const worth = state.explained - state.cost - COSTS[tier];
+    const equal = this.waiting.get(worth);
+    if (equal === undefined) this.waiting.set(worth, [{ state, tier }]);
+    else equal.push({ state, tier });
+    this.best = Math.max(this.best, worth);
+    this.count++;
+  }
+
+  /** The state of the greatest worth; of equal ones the latest. Undefined if none is left. */
+  private take(): { readonly state: State; readonly tier: Tier } | undefined {
+    if (this.count === 0) return undefined;
+    this.count--;
+    for (; ; this.best--) {
+      const found = this.waiting.get(this.best)?.pop();
+      if (found !== undefined) return found;
+    }
+  }
+
+  /** The next states of this tier, the likely ones first. */
+  private *following(state: State, deadline: number, tier: Tier): Generator<State, undefined> {
+    const delivered = state.places.filter(({ received }) => received);
+    if (tier === 0 && delivered.length > 0) {
+      // Usually a delivered place is confirmed at once.
+      yield* this.settled(state, delivered[0]!, confirm);
+      return;
+    }
+    if (tier === 0 || (tier === 1 && delivered.length > 0)) yield* this.explained(state, deadline);
+    if (tier === 0) return;
+    yield* this.unknown(state, deadline, tier);
+    if (tier > 1) return;
+    for (const place of state.places) {
+      if (place !== delivered[0]) yield* this.settled(state, place, confirm);
+      if (!place.received) yield* this.settled(state, place, withdraw);
+    }
+    yield* this.swept(state, deadline);
+  }
+
+  /** Explains one reply. */
+  private *explained(state: State, deadline: number): Generator<State, undefined> {
+    const likely = ({ hints, lo }: Operation): number => hints[0] ?? lo;
+    const next = state.open
+      .map((at) => ({ at, operation: this.operations[at]! }))
+      .filter(({ operation }) => operation.reply !== undefined)
+      .toSorted((a, b) => likely(a.operation) - likely(b.operation));
+    for (const { at, operation } of next) {
+      const { line, reply } = operation;
+      for (const now of this.instants(operation, state, deadline, 0)) {
+        const right = answer(line.ask, line.user, state.records, this.run, now);
+        if (!same(right.reply, reply)) continue;
+        const [explained, cost] = [state.explained + 1, Math.max(0, state.cost - 1)];
+        yield this.without(state, at, right.grant, true, {
+          clock: now,
+          records: right.records,
+          explained,
+          cost,
+        });
+      }
+    }
+  }
+
+  /** A request without a reply takes effect. */
+  private *unknown(state: State, deadline: number, tier: Tier): Generator<State, undefined> {
+    for (const at of state.open) {
+      const operation = this.operations[at]!;
+      const { line, reply } = operation;
+      if (reply !== undefined) continue;
+      for (const now of this.instants(operation, state, deadline, tier)) {
+        const { records, grant } = answer(line.ask, line.user, state.records, this.run, now);
+        if (records !== state.records) yield this.without(state, at, grant, false, { clock: now, records });
+      }
+    }
+  }
+
+  private *swept(state: State, deadline: number): Generator<State, undefined> {
+    const overdue = state.records.map((record) => Math.max(state.clock, this.dueAt(record)));
+    for (const now of new Set(overdue.filter((due) => due <= deadline).toSorted((a, b) => a - b))) {
+      const { records } = expire(state.records, this.run.policy, now);
+      if (records.length < state.records.length) yield this.moved(state, { clock: now, records });
+    }
+  }
+
+  /** The state with all operations that may be next, and the instant until which one of them must take effect. */
+  private opened(state: State): { state: State; deadline: number } {
+    const open = state.open.filter((at) => {
+      const { reply, hi } = this.operations[at]!;
+      return reply !== undefined || hi >= state.clock;
+    });
+    let { next } = state;
+    let deadline = Infinity;
+    for (const at of open)
+      if (this.operations[at]!.reply !== undefined) deadline = Math.min(deadline, this.operations[at]!.hi);
+    for (; next < this.operations.length && this.operations[next]!.lo <= deadline; next++) {
+      open.push(next);
+      if (this.operations[next]!.reply !== undefined)
+        deadline = Math.min(deadline, this.operations[next]!.hi);
+    }
+    return { state: { ...state, open, next }, deadline };
+  }
+
+  private *settled(state: State, place: OpenPlace, verb: typeof confirm): Generator<State, undefined> {
+    const { records } = verb(state.records, place.grant);
+    const places = state.places.filter((other) => other !== place);
+    if (records !== state.records) yield this.moved(state, { clock: state.clock, records, places });
+  }
+
+  private without(
+    state: State,
+    done: number,
+    grant: Grant | undefined,
+    received: boolean,
+    moved: Moved,
+  ): State {
+    const open = state.open.filter((at) => at !== done);
+    const places = grant === undefined ? state.places : [...state.places, { grant, received }];
+    return this.moved(state, { ...moved, open, places });
+  }
+
+  /** Drops what can have no effect any more, so that equal situations are equal states. */
+  private moved(state: State, moved: Moved): State {
+    const after = { ...state, ...moved };
+    const records = after.records.filter(
+      (record) => record.status !== 'ended' || after.clock < this.dueAt(record),
+    );
+    const places = after.places.filter(({ grant, received }) =>
+      records.some(
+        (record) =>
+          record.sessionId === grant.sessionId &&
+          record.status !== 'ended' &&
+          record.startedAt === grant.startedAt &&
+          (record.status === 'reserved' || (!received && record.version === grant.version)),
+      ),
+    );
+    return { ...after, records, places };
+  }
+
+  /**
+   * The instants at which this operation is tried. Between two of the instants at which a record changes by itself, a
+   * reply does not change. A request without a reply may leave its instant in the records, so that more are tried for it.
+   */
+  private instants(
+    { line, lo, hi, reply, hints, ends, blocking }: Operation,
+    state: State,
+    deadline: number,
+    tier: Tier,
+  ): Set<number> {
+    const from = Math.max(lo, state.clock);
+    const to = Math.min(hi, deadline);
+    const found = [...hints, from];
+    if (reply !== undefined || tier === 3) {
+      for (const record of state.records)
+        found.push(
+          this.dueAt(record),
+          record.status === 'ended' ? record.endedAt + 1 : idleAt(record, this.run.policy),
+        );
+      found.push(to);
+    }
+    if (reply?.status === 429) {
+      const { retryAt = NaN } = answer(line.ask, line.user, state.records, this.run, from);
+      found.unshift(retryAt - Math.round((reply.body?.retry_after_seconds ?? NaN) * 1_000));
+    }
+    if (tier === 2) found.push(...this.endsAsTimes(line, ends, state));
+    if (tier === 3) found.push(...blocking);
+    return new Set(found.filter((now) => now >= from && now <= to));
+  }
+
+  /** When a phase that plays until one of these instants was handed out, or when a keepalive was that moved the end there. */
+  private endsAsTimes({ ask }: RequestLine, ends: readonly number[], { records }: State): readonly number[] {
+    if (ask.do !== 'keepalive') return ends;
+    const own = records.find(({ sessionId }) => sessionId === ask.session);
+    if (own === undefined || own.status === 'ended') return [];
+    return [...ends, ...ends.map((end) => end - (own.playsUntil - own.lastActivityAt))];
+  }
+
+  private dueAt(record: SessionRecord): number {
+    const { policy } = this.run;
+    if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
+    return record.status === 'reserved' ? record.lastActivityAt + policy.leaseMs : expiresAt(record, policy);
+  }
+
+  private reason(furthest: State): string {
+    const { state } = this.opened(furthest);
+    const [first] = state.open
+      .map((at) => this.operations[at]!)
+      .filter(({ reply }) => reply !== undefined)
+      .toSorted((a, b) => a.hi - b.hi);
+    if (first === undefined) return 'no reply is left';
+    const now = Math.max(first.lo, state.clock);
+    const right = answer(first.line.ask, first.line.user, state.records, this.run, now);
+    return (
+      `${name(first.line)} got ${JSON.stringify(first.reply)}, but the rule gives at ${now} ` +
+      JSON.stringify(right.reply)
+    );
+  }
+}
+
+function operationOf(line: RequestLine, lines: readonly RequestLine[], run: RunLine): Operation {
+  const { ask, sent, received } = line;
+  // Without an answer of the store, the request may have taken effect or not.
+  const reply = line.reply?.status === 503 ? undefined : line.reply;
+  const at = reply && decidedAt(ask, reply);
+  if (at !== undefined) return { line, lo: at, hi: at, reply, hints: [], ends: [], blocking: [] };
+  const hi = reply === undefined ? received + run.lateMs : received;
+  const within = (instants: Iterable<number>): number[] => [
+    ...new Set([...instants].filter((instant) => instant >= sent && instant <= hi)),
+  ];
+  const operation = { line, lo: sent, hi, reply, hints: [], ends: [], blocking: [] };
+  if (ask.do === 'keepalive' && reply !== undefined)
+    return { ...operation, hints: within([Date.parse(reply.body?.session?.last_activity_at ?? '')]) };
+  const bodies = lines.flatMap((other) => other.reply?.body ?? []);
+  const ended = within(bodies.map(({ ended_at = '' }) => Date.parse(ended_at)));
+  if (ask.do === 'end') return { ...operation, hints: ended };
+  if (ask.do === 'list' || reply !== undefined) return operation;
+
+  // An unknown request for a phase, or an unknown keepalive: later replies about its session tell when it was.
+  const named = bodies.flatMap(sessionsOf).filter(({ session_id }) => session_id === ask.session);
+  const ends = [...new Set(named.map(({ plays_until }) => plays_until))].flatMap((end) =>
+    endsWithFewerPhases(Date.parse(end), ask.do === 'phase' ? ask.stream : undefined, run),
+  );
+  const activity = named.flatMap(({ started_at, last_activity_at }) => [started_at, last_activity_at]);
+  const hints = within([...activity.map((text) => Date.parse(text)), ...ended]);
+  if (ask.do === 'keepalive') return { ...operation, hints, ends };
+  // A place that no reply names may have kept another session from one: until just then, or until just before.
+  const { leaseMs, expireAfterMs } = run.policy;
+  const blocking = lines.flatMap((other) => {
+    const decided = (other.reply && decidedAt(other.ask, other.reply)) ?? NaN;
+    return [leaseMs, expireAfterMs].flatMap((held) => [decided - held, decided - held + 1]);
+  });
+  return { ...operation, hints, ends: within(ends), blocking: within(blocking) };
+}
+
+/** An instant until which a session plays, less the durations of phases that it may have received at last. */
+function endsWithFewerPhases(
+  end: number,
+  stream: string | undefined,
+  { policy, streams }: RunLine,
+): number[] {
+  const window = stream === undefined ? undefined : streams[stream];
+  const last = [0, window === undefined || window === null ? 0 : window.lastPhaseMs];
+  const count = 2 + Math.ceil(policy.maxAheadMs / policy.idleAfterMs);
+  return last.flatMap((ms) =>
+    Array.from({ length: count }, (_, fewer) => end - fewer * policy.idleAfterMs - ms),
+  );
+}
+
+function sessionsOf({ session, sessions = [] }: ReplyBody): readonly SessionBody[] {
+  return [...(session === undefined ? [] : [session]), ...('length' in sessions ? sessions : [])];
+}
+
+/** Equal for states that have the same future. */
+function keyOf({ clock, records, places, open, next }: State): string {
+  return JSON.stringify([clock, next, open, places, records]);
+}
+
+function name({ n, user, ask }: RequestLine): string {
+  return `request ${n} of ${user}, ${JSON.stringify(ask)},`;
+}

@@ -1,0 +1,196 @@
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { check, isGood } from '../prove/checker.js';
+import { Dice } from '../prove/clients.js';
+import { type Line, type Reply, type RequestLine, type RunLine, type SessionBody } from '../prove/history.js';
+import { replay } from '../prove/replay.js';
+import { type RunOptions, record } from '../prove/run.js';
+
+/** A small version of `npm run prove`, and of what its checker finds. docs/proof.md explains it. */
+
+// A start of the service takes minutes of a machine that runs much else.
+jest.setTimeout(300_000);
+
+const ROOT = process.cwd();
+/** To find that no order explains a history takes longer than to find one: a search that is given up is not good either. */
+const MAX_STEPS = 1_000;
+const SMALL: Omit<RunOptions, 'write'> = {
+  seed: 20,
+  admissions: 800,
+  users: 50,
+  instances: 2,
+  faults: false,
+  cuts: true,
+  folder: ROOT,
+};
+
+async function recorded(options: Partial<RunOptions> = {}): Promise<Line[]> {
+  const lines: Line[] = [];
+  await record({ ...SMALL, ...options, write: (line) => lines.push(line) });
+  return lines;
+}
+
+describe('the history of two instances', () => {
+  let lines: readonly Line[];
+  let run: RunLine;
+  /** The requests of the users of which every reply is known, by user. */
+  let known: readonly RequestLine[][];
+  const dice = new Dice(1);
+
+  beforeAll(async () => {
+    lines = await recorded();
+    run = lines[0] as RunLine;
+    const requests = lines.filter((line) => line.type === 'request');
+    known = [...Map.groupBy(requests, ({ user }) => user).values()].filter((asked) =>
+      asked.every(({ reply }) => reply !== undefined && reply.status !== 503),
+    );
+  });
+
+  it('has a reply of the rule for each request, and never more places than the limit', () => {
+    const report = check(lines);
+    expect(report).toMatchObject({ violated: [], undecided: [], overfull: [], incomplete: [] });
+    expect(report.admissions).toBeGreaterThanOrEqual(SMALL.admissions);
+    expect(report.unknown).toBeGreaterThan(5);
+    expect(known.length).toBeGreaterThan(10);
+  });
+
+  it('is not whole without one of its lines', () => {
+    for (const at of [1, Math.floor(lines.length / 2), lines.length - 1]) {
+      const { incomplete } = check(lines.toSpliced(at, 1));
+      expect(incomplete).toHaveLength(1);
+    }
+  });
+
+  /** Changes a reply into another one, in so many places of the history; undefined where that is not possible. */
+  type Plant = (line: RequestLine, asked: readonly RequestLine[]) => Reply | undefined;
+  const FAULTS: Readonly<Record<string, Plant>> = {
+    'a session is admitted beyond the limit': (line, asked) =>
+      line.reply?.status === 409 ? admissionInsteadOf(line, asked) : undefined,
+    'an admission is a refusal': (line) => (isAdmission(line) ? refusalInsteadOf(line) : undefined),
+    'a session that continues began anew': (line) =>
+      line.reply?.status === 200 && isAdmission(line) ? { ...line.reply, status: 201 } : undefined,
+    'a session that was ended is not found': ({ reply, ask }) =>
+      reply?.status === 410 && ask.do === 'keepalive'
+        ? { status: 404, body: { code: 'session-not-found' } }
+        : undefined,
+    'an end found no session': ({ reply, ask }) =>
+      reply?.status === 204 && ask.do === 'end' && ask.session !== undefined
+        ? { status: 404, body: { code: 'session-not-found' } }
+        : undefined,
+    'the number of places is wrong': ({ reply }) => {
+      const counted = reply?.body?.sessions;
+      if (counted === undefined || 'length' in counted) return undefined;
+      return { ...reply!, body: { ...reply!.body, sessions: { ...counted, live: counted.live + 1 } } };
+    },
+    'the phase is another one': (line) =>
+      isAdmission(line)
+        ? { ...line.reply!, body: { ...line.reply!.body, phase: line.reply!.body!.phase! + 1 } }
+        : undefined,
+    'two replies are swapped': (line, asked) =>
+      isAdmission(line)
+        ? asked.find((other) => isAdmission(other) && other.sent > line.received)?.reply
+        : undefined,
+    ...Object.fromEntries(
+      (['started_at', 'last_activity_at', 'plays_until', 'idle_at', 'expires_at'] as const).map((field) => [
+        `${field} is a millisecond off`,
+        (line: RequestLine) => shifted(line, field),
+      ]),
+    ),
+  };
+
+  it.each(Object.entries(FAULTS))('is found to be wrong if %s', (_, plant) => {
+    const missed: unknown[] = [];
+    let planted = 0;
+    for (const asked of known) {
+      const places = asked.flatMap((line) => {
+        const reply = plant(line, asked);
+        return reply === undefined ? [] : [{ ...line, reply }];
+      });
+      if (places.length === 0) continue;
+      const wrong = dice.of(places);
+      const changed = asked.map((line) => (line.n === wrong.n ? wrong : line));
+      if (replay(changed, run, MAX_STEPS).verdict === 'good') missed.push(wrong);
+      if (++planted === 5) break;
+    }
+    expect(planted).toBe(5);
+    expect(missed).toEqual([]);
+  });
+});
+
+describe('a service whose script', () => {
+  it.each([
+    ['admits one session beyond the limit', 'admit', 'staying >= limit', 'staying > limit'],
+    ['ends no session', 'end', 'if closed > 0 then', 'if closed > 99 then'],
+  ])('%s is found', async (_, script, right, wrong) => {
+    const folder = await mkdtemp(join(tmpdir(), 'streamgate-planted-'));
+    try {
+      await cp(join(ROOT, 'dist'), join(folder, 'dist'), { recursive: true });
+      await cp(join(ROOT, 'package.json'), join(folder, 'package.json'));
+      await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+      const file = join(folder, `dist/sessions/redis/scripts/${script}.lua`);
+      const lua = await readFile(file, 'utf8');
+      expect(lua.split(right)).toHaveLength(2);
+      await writeFile(file, lua.replace(right, wrong));
+      const lines = await recorded({ folder, instances: 1, users: 20, admissions: 200, cuts: false });
+      const report = check(lines, MAX_STEPS);
+      expect(report.violated.length).toBeGreaterThan(0);
+      expect(isGood(report)).toBe(false);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+function isAdmission({ ask, reply }: RequestLine): boolean {
+  return ask.do === 'phase' && (reply?.status === 200 || reply?.status === 201);
+}
+
+/** The reply that a service without a limit would have given, decided at the same instant. */
+function admissionInsteadOf(
+  { user, ask, reply }: RequestLine,
+  asked: readonly RequestLine[],
+): Reply | undefined {
+  if (ask.do !== 'phase') return undefined;
+  const before = asked.find((other) => other.reply?.status === 201)?.reply?.body?.session;
+  const { sessions = [], retry_after_seconds: seconds = 0 } = reply!.body!;
+  if (before === undefined || !('length' in sessions)) return undefined;
+  const free = sessions.map(({ expires_at }) => Date.parse(expires_at)).toSorted((a, b) => a - b);
+  const now = free[sessions.length - ask.limit]! - Math.round(seconds * 1_000);
+  const later = (ms: number): string => new Date(now + ms).toISOString();
+  const session: SessionBody = {
+    session_id: ask.session,
+    user_id: user,
+    stream_id: ask.stream,
+    state: 'active',
+    started_at: later(0),
+    last_activity_at: later(0),
+    plays_until: later(500),
+    idle_at: later(500),
+    expires_at: later(2_000),
+    phase: ask.phase ?? 0,
+    ...(ask.device === undefined ? {} : { device: ask.device }),
+  };
+  const body = { session, sessions: { live: sessions.length + 1, limit: ask.limit }, phase: session.phase };
+  return { status: 201, body };
+}
+
+/** A refusal that was decided at the instant of this admission. */
+function refusalInsteadOf({ ask: { limit }, reply }: RequestLine): Reply {
+  const session = reply!.body!.session!;
+  const sessions = Array.from({ length: limit }, () => session);
+  const seconds = (Date.parse(session.expires_at) - Date.parse(session.last_activity_at)) / 1_000;
+  const body = { code: 'session-limit-reached', limit, sessions, retry_after_seconds: seconds };
+  return { status: 409, body };
+}
+
+type Instant = 'started_at' | 'last_activity_at' | 'plays_until' | 'idle_at' | 'expires_at';
+
+function shifted(line: RequestLine, field: Instant): Reply | undefined {
+  const session = line.reply?.body?.session;
+  if (!isAdmission(line) || session === undefined) return undefined;
+  // That of a renewal with something left to play only dates the decision: a millisecond later the rest is the same.
+  if (field === 'last_activity_at' && session.started_at !== session.last_activity_at) return undefined;
+  const moved = new Date(Date.parse(session[field]) + 1).toISOString();
+  return { ...line.reply!, body: { ...line.reply!.body, session: { ...session, [field]: moved } } };
+}
