@@ -75,6 +75,7 @@ export class GateClient implements GatePlayback {
 
   /** Loads the stream. */
   start(): void {
+    this.#listen(); // again after `leave`; an element has each listener once
     if (this.#tab !== undefined) {
       this.#session ??= new TabSession(this.#tab);
       this.#first.searchParams.set('session_id', this.#session.id);
@@ -100,6 +101,7 @@ export class GateClient implements GatePlayback {
   async leave(): Promise<void> {
     const left = this.#quit();
     this.#end();
+    this.#detach();
     await left;
   }
 
@@ -108,6 +110,12 @@ export class GateClient implements GatePlayback {
     if (!media || media === this.#media) return;
     this.#detach();
     this.#media = media;
+    this.#listen();
+  }
+
+  #listen(): void {
+    const media = this.#media;
+    if (!media) return;
     media.addEventListener('pause', this.#onPause);
     media.addEventListener('play', this.#onPlay);
     media.addEventListener('ended', this.#onEnded);

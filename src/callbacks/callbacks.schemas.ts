@@ -165,7 +165,7 @@ export const CALLBACKS: JsonSchema = {
         ),
       ],
       requestBody: { required: true, content: { 'application/json': { schema: EVENT } } },
-      responses: { '2XX': { description: 'It is taken down.' } },
+      responses: { '2XX': { description: 'The receiver has stored the event.' } },
     },
   },
 };

@@ -132,7 +132,7 @@ export class Deliveries {
           this.log.error({
             receiver: this.name,
             reason: (error as Error).message,
-            msg: 'the outbox fails from now on',
+            msg: 'the outbox failed; further failures are not logged until it works again',
           });
         this.storeFails ||= !announced;
       }

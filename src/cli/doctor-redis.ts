@@ -66,7 +66,7 @@ export async function checkRedis(config: Config, clock: Clock): Promise<readonly
   ];
 }
 
-/** A Redis without TLS waits in silence for the rest of what it takes for a command. */
+/** A Redis without TLS reads the handshake as an incomplete command, and does not answer. */
 async function speaksNoTls({ redisEndpoint }: Config, unreachable: string): Promise<boolean> {
   const url = new URL(redisEndpoint.url);
   if (url.protocol !== 'rediss:' || !/TIMEDOUT/.test(unreachable)) return false;

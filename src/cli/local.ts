@@ -6,6 +6,7 @@ import { type FastifyRequest } from 'fastify';
 import { SignJWT, decodeJwt } from 'jose';
 import { ApiTokens } from '../auth/api-tokens.js';
 import { isJws } from '../auth/bearer.js';
+import { userIdOfName } from '../auth/subjects.js';
 import { Viewers } from '../auth/viewers.js';
 import { type Config, ConfigError, SCOPES, type Scope } from '../config/config.js';
 import { OTHER_PSEUDONYM_KEYS } from '../config/log.js';
@@ -78,7 +79,7 @@ function addPseudonyms(program: Command, context: Context): void {
   program
     .command('pseudonym')
     .description('print the name that the log has for a user')
-    .argument('<user>', 'the id of the user')
+    .argument('<user>', 'the id of the user, or the subject that the issuer has for them')
     .action((user: string) => {
       const pseudonym = pseudonyms(context)(user);
       context.printer().print({ user_id: user, pseudonym }, () => pseudonym);
@@ -112,7 +113,7 @@ function pseudonyms(context: Context): (user: string) => string {
       `The key of the pseudonyms is not set: set ${PSEUDONYM_KEYS.join(' or ')} as the service has it.`,
     );
   const naming = userNaming({ LOG_USER_IDS: 'hash', LOG_USER_IDS_SECRET: config.LOG_USER_IDS_SECRET });
-  return (user) => naming(user)!;
+  return (user) => naming(userIdOfName(user) ?? user)!;
 }
 
 function addToken(token: Command, context: Context): void {

@@ -10,7 +10,7 @@ import {
 import { type EventJson, type SessionJson, type SessionListJson } from '../sessions/sessions.schemas.js';
 import { type Context } from './context.js';
 import { Unreachable } from './service-client.js';
-import { CliError, table } from './terminal.js';
+import { CliError, EXIT, table } from './terminal.js';
 
 /** The delay before `watch` connects again, unless the service says another one. */
 const RETRY_MS = 2_000;
@@ -46,11 +46,24 @@ function addSessions(sessions: Command, context: Context): void {
       const client = context.client();
       const headers = noteHeaders(note);
       if (all) await client.delete(sessionsPath(user), headers);
-      for (const id of ids) await client.delete(`${sessionsPath(user)}/${encodeURIComponent(id)}`, headers);
-      const ended = all ? 'all' : ids;
-      context
-        .printer()
-        .print({ user_id: user, ended }, () => `Ended ${all ? 'all sessions' : ids.join(', ')} of ${user}.`);
+      const ended: string[] = [];
+      for (const id of ids)
+        try {
+          await client.delete(`${sessionsPath(user)}/${encodeURIComponent(id)}`, headers);
+          ended.push(id);
+        } catch (error) {
+          if (!(error instanceof CliError)) throw error;
+          // The others are ended all the same.
+          context.exitCode = EXIT.failed;
+          context.terminal.err.write(`${id}: ${error.message}\n`);
+        }
+      if (all || ended.length > 0)
+        context
+          .printer()
+          .print(
+            { user_id: user, ended: all ? 'all' : ended },
+            () => `Ended ${all ? 'all sessions' : ended.join(', ')} of ${user}.`,
+          );
     });
 }
 
@@ -99,18 +112,16 @@ async function watchUser(context: Context, user: string, count: number): Promise
   const { interrupted, clock, err } = context.terminal;
   const client = context.client();
   const printer = context.printer();
-  let lastEventId: string | undefined;
+  const ids = new BlockIds();
   let retryMs = RETRY_MS;
   let shown = 0;
   let isOpened = false;
   const parser = createParser({
-    onEvent: ({ id, event = 'message', data }) => {
-      lastEventId = id ?? lastEventId;
+    onEvent: ({ event = 'message', data }) => {
       if (shown === count) return;
       const at = new Date(clock.now()).toISOString();
       const session = JSON.parse(data || '{}') as Partial<SessionJson> & { reason?: string };
-      // These two are about the stream of events, and empty messages only have an id.
-      if (event === 'message') return;
+      // These two are about the stream of events.
       if (event === 'unavailable' || event === 'resync') {
         const notice =
           event === 'resync' ? 'Events may be missing: list the sessions.' : 'The service closed the stream.';
@@ -127,13 +138,14 @@ async function watchUser(context: Context, user: string, count: number): Promise
   err.write(`Watching ${user}; Ctrl+C ends this.\n`);
   const isDone = (): boolean => interrupted.aborted || shown >= count;
   while (!isDone()) {
-    const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
+    const headers: Record<string, string> = ids.last === undefined ? {} : { 'last-event-id': ids.last };
     const path = `/v1/users/${encodeURIComponent(user)}/events?explain=true`;
     try {
       const reply = await client.open(path, headers);
       isOpened = true;
       for await (const chunk of reply.body!.pipeThrough(new TextDecoderStream())) {
         parser.feed(chunk);
+        ids.feed(chunk);
         if (isDone()) return;
       }
     } catch (error) {
@@ -142,7 +154,29 @@ async function watchUser(context: Context, user: string, count: number): Promise
       // The connection broke. It is opened again below, unless the user interrupted.
     }
     parser.reset();
+    ids.reset();
     await sleep(retryMs, undefined, { signal: interrupted }).catch(() => undefined);
+  }
+}
+
+/** The id of the last whole block of an event stream. The parser tells no id of a block without data, as heartbeats are. */
+class BlockIds {
+  last: string | undefined;
+  private inBlock: string | undefined;
+  private rest = '';
+
+  feed(chunk: string): void {
+    const lines = (this.rest + chunk).split('\n');
+    this.rest = lines.pop()!;
+    for (const line of lines)
+      if (line === '') this.last = this.inBlock ?? this.last;
+      else if (line.startsWith('id: ')) this.inBlock = line.slice('id: '.length);
+  }
+
+  /** The connection broke; a block that is not whole does not count. */
+  reset(): void {
+    this.rest = '';
+    this.inBlock = undefined;
   }
 }
 

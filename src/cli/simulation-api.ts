@@ -39,7 +39,11 @@ export class SimulationApi {
     bodyTimeout: TIMEOUT_MS,
   });
 
-  constructor(private readonly url: string) {}
+  private readonly url: URL;
+
+  constructor(url: string) {
+    this.url = new URL(url);
+  }
 
   /** Never rejects. A text is the reason why no whole reply came, such as `ECONNREFUSED`, or `aborted` by `giveUp`. */
   async send(
@@ -51,9 +55,9 @@ export class SimulationApi {
   ): Promise<SimulatedReply | string> {
     try {
       const { statusCode: status, body: reply } = await this.agent.request({
-        origin: this.url,
+        origin: this.url.origin,
         method,
-        path,
+        path: this.url.pathname.replace(/\/$/, '') + path,
         headers: {
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),

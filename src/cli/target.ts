@@ -40,12 +40,13 @@ interface NamedTarget {
 export function findTarget(options: TargetOptions, environment: NodeJS.ProcessEnv): Target {
   if (options.url !== undefined && options.target !== undefined)
     throw new CliError('Give --url or --target, not both.');
-  const url = options.url ?? (options.target === undefined ? environment.STREAMGATE_URL : undefined);
-  const tokenFile = options.tokenFile ?? environment.STREAMGATE_TOKEN_FILE;
+  const url =
+    options.url ?? (options.target === undefined ? environment.STREAMGATE_URL || undefined : undefined);
+  const tokenFile = options.tokenFile ?? (environment.STREAMGATE_TOKEN_FILE || undefined);
   if (url !== undefined)
     return { url: checkedUrl(url, '--url or STREAMGATE_URL'), token: readToken(tokenFile) };
   const file = readTargets(options, environment);
-  const name = options.target ?? environment.STREAMGATE_TARGET ?? file?.default;
+  const name = options.target ?? (environment.STREAMGATE_TARGET || file?.default);
   if (name === undefined) return { url: DEFAULT_URL, token: readToken(tokenFile) };
   const named = file?.targets[name];
   if (file === undefined || named === undefined)

@@ -21,7 +21,7 @@ function stage(environment: Record<string, string> = {}) {
     clock,
     new MemoryEventLog(config.policy, clock, []),
   );
-  const admissions = new Admissions(repository, new Metrics());
+  const admissions = new Admissions(repository, new Metrics(), clock);
   const tickets = new Tickets(config, clock);
   const gate = new Gate(admissions, repository, tickets, clock, new Metrics(), config);
   const admit = jest.spyOn(repository, 'admit');

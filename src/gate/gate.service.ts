@@ -243,6 +243,7 @@ export class Gate implements BeforeApplicationShutdown {
         return undefined;
       case 'over':
         await this.repository.end(userId, [sessionId], 'left');
+        this.admissions.ended(userId, [sessionId]);
         return undefined;
       case 'paused':
       case 'playing': {
@@ -254,7 +255,9 @@ export class Gate implements BeforeApplicationShutdown {
                 sessionId,
                 this.clock.storeNow() ?? this.clock.now(),
               );
-        return answer.outcome === 'session-ended' ? answer : undefined;
+        if (answer.outcome !== 'session-ended') return undefined;
+        this.admissions.ended(userId, [sessionId]);
+        return answer;
       }
     }
   }

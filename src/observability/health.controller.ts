@@ -10,7 +10,7 @@ import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Public } from '../auth/access.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
-import { SessionRepository } from '../sessions/session.repository.js';
+import { SessionRepository, isAway } from '../sessions/session.repository.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { component } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
@@ -82,8 +82,8 @@ export class HealthController implements OnApplicationBootstrap, BeforeApplicati
       const status = await this.sessions.check();
       this.continuesUntil = this.clock.monotonic() + policy.expireAfterMs;
       return { status };
-    } catch {
-      if (STORE_DOWN_POLICY === 'open' && this.clock.monotonic() < this.continuesUntil)
+    } catch (error) {
+      if (STORE_DOWN_POLICY === 'open' && isAway(error) && this.clock.monotonic() < this.continuesUntil)
         return { status: 'degraded' };
       throw new Problem('not-ready', 'The session store does not do what requests need. The log says why.');
     }

@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers/promises';
+import { ManualClock } from '../../test/support/manual-clock.js';
 import { Clock } from '../clock.js';
 import { readConfig } from '../config/config.js';
 import { MemoryEventLog } from './memory/memory-event-log.js';
@@ -6,14 +8,23 @@ import { type Place } from './session.js';
 import { StoreUnavailableError } from './session.repository.js';
 import { Metrics } from '../observability/metrics.js';
 import { Admissions } from './admissions.js';
+import { OutageSessions } from './outage-sessions.js';
 
 /** The embedded store, whose first calls of `confirm` fail. */
 class FlakyRepository extends MemorySessionRepository {
   failures = 0;
+  onSettled: ((verb: 'confirm' | 'withdraw') => void) | undefined;
 
-  override async confirm(place: Place): Promise<void> {
+  override async confirm(place: Place): Promise<boolean> {
     if (this.failures-- > 0) throw new StoreUnavailableError('away');
-    return super.confirm(place);
+    const holds = await super.confirm(place);
+    this.onSettled?.('confirm');
+    return holds;
+  }
+
+  override async withdraw(place: Place): Promise<void> {
+    await super.withdraw(place);
+    this.onSettled?.('withdraw');
   }
 }
 
@@ -32,15 +43,13 @@ describe('settling a place', () => {
   let sessions: Admissions;
   beforeEach(() => {
     repository = new FlakyRepository(policy, clock, new MemoryEventLog(policy, clock, []));
-    sessions = new Admissions(repository, new Metrics());
+    sessions = new Admissions(repository, new Metrics(), clock);
   });
   /** Resolves when the store has handled the next call of `verb`. */
   const settled = (verb: 'confirm' | 'withdraw'): Promise<void> =>
     new Promise((resolve) => {
-      const original = repository[verb].bind(repository);
-      repository[verb] = async (place) => {
-        await original(place);
-        resolve();
+      repository.onSettled = (settledBy) => {
+        if (settledBy === verb) resolve();
       };
     });
   const admit = async (arrived: boolean, isMedia = true, sessionId?: string) =>
@@ -83,5 +92,115 @@ describe('settling a place', () => {
       { arrives, isMedia: true },
     );
     expect([refused.outcome, arrives.mock.calls.length]).toEqual(['phase-not-found', 0]);
+  });
+});
+
+describe('what continues while the store is away (STORE_DOWN_POLICY=open)', () => {
+  const { policy } = readConfig({ MAX_SESSIONS_PER_USER: '2' });
+  let clock: ManualClock;
+  let repository: MemorySessionRepository;
+  let sessions: Admissions;
+  beforeEach(() => {
+    clock = new ManualClock();
+    repository = new MemorySessionRepository(policy, clock, new MemoryEventLog(policy, clock, []));
+    sessions = new Admissions(repository, new Metrics(), clock, new OutageSessions(policy, clock));
+  });
+  const request = { ...REQUEST, quota: policy.quota };
+  /** Asks for a phase, and returns when its reply was settled. */
+  const ask = async (
+    sessionId: string,
+    more: object = {},
+    arrives: Promise<boolean> = Promise.resolve(true),
+  ) => {
+    const { outcome } = await sessions.admit(
+      { ...request, sessionId, ...more },
+      { arrives: () => arrives, isMedia: true },
+    );
+    if (await arrives) await setImmediate();
+    return outcome;
+  };
+  const continued = async (...ids: string[]): Promise<string[]> => {
+    const away = new StoreUnavailableError('away', { announced: true, away: true });
+    jest.spyOn(repository, 'admit').mockRejectedValue(away);
+    const outcomes = await Promise.all(ids.map(async (id) => ask(id, { phase: 0 }).catch(() => 'refused')));
+    return ids.filter((_, at) => outcomes[at] === 'admitted');
+  };
+  afterEach(() => jest.restoreAllMocks());
+
+  it('is each session whose phases were delivered', async () => {
+    await ask('a');
+    await ask('b');
+    expect(await continued('a', 'b', 'c')).toEqual(['a', 'b']);
+  });
+
+  it('is promised by the last phase that was delivered, not by one that was not', async () => {
+    await ask('a');
+    clock.advance(20_000);
+    await ask('a', {}, Promise.resolve(false));
+    clock.advance(10_000);
+    expect(await continued('a')).toEqual([]);
+  });
+
+  it('is promised by the latest phase, in whatever order the replies were delivered', async () => {
+    await ask('a');
+    const first = Promise.withResolvers<boolean>();
+    clock.advance(1_000);
+    const slow = ask('a', { phase: 0 }, first.promise);
+    clock.advance(9_000);
+    await ask('a', { phase: 1 });
+    first.resolve(true);
+    await slow;
+    clock.advance(29_000);
+    expect(await continued('a')).toEqual(['a']);
+  });
+
+  it.each([
+    ['by another session', async () => ask('c', { endSessionIds: ['a'] })],
+    [
+      'through this instance',
+      async () => {
+        await repository.end('ana', ['a'], 'operator');
+        sessions.ended('ana', ['a']);
+      },
+    ],
+    [
+      'with all others',
+      async () => {
+        await repository.end('ana', 'all', 'operator');
+        sessions.ended('ana', 'all');
+        await ask('b');
+      },
+    ],
+  ])('is no session that was ended %s', async (_, end) => {
+    await ask('a');
+    await ask('b', {}, Promise.resolve(true));
+    await end();
+    expect(await continued('a')).toEqual([]);
+  });
+
+  it('is no session whose device started another one', async () => {
+    const device = { id: 'tv' };
+    await ask('a', { device });
+    await ask('b', { device });
+    expect(await continued('a', 'b')).toEqual(['b']);
+  });
+
+  it('is no session that lost its place before its first phase was delivered', async () => {
+    const late = Promise.withResolvers<boolean>();
+    const slow = ask('a', {}, late.promise);
+    await repository.end('ana', ['a'], 'user');
+    late.resolve(true);
+    await slow;
+    expect(await continued('a')).toEqual([]);
+  });
+
+  it('is never more than the limit, even if another instance ended a session', async () => {
+    await ask('a');
+    clock.advance(1);
+    await ask('b');
+    await repository.end('ana', ['a'], 'user');
+    clock.advance(1);
+    await ask('c');
+    expect(await continued('a', 'b', 'c')).toEqual(['b', 'c']);
   });
 });

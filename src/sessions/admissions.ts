@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Counter } from 'prom-client';
+import { type Clock } from '../clock.js';
 import { type Metrics } from '../observability/metrics.js';
+import { type ALL_SESSIONS } from './admission.js';
 import { type OutageSessions } from './outage-sessions.js';
 import { type Admission, type AdmissionRequest, type Admitted } from './session.js';
 import { type SessionRepository, isAway } from './session.repository.js';
@@ -36,6 +38,7 @@ export class Admissions {
   constructor(
     private readonly repository: SessionRepository,
     metrics: Metrics,
+    private readonly clock: Clock,
     private readonly outages?: OutageSessions,
   ) {
     this.inOutage = metrics.counter(
@@ -53,11 +56,17 @@ export class Admissions {
   async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
     const sessionId = request.sessionId ?? randomUUIDv7();
     const whole = { ...request, sessionId };
+    const askedAt = this.clock.monotonic();
     const admission = await this.ask(whole);
     noteAdmission(whole, admission);
     if (admission.outcome === 'admitted' && admission.degraded !== true)
-      void this.settle(whole, admission, delivery);
+      void this.settle(whole, admission, delivery, askedAt);
     return admission;
+  }
+
+  /** The store said that these sessions are ended. They do not continue while the store is away. */
+  ended(userId: string, sessionIds: readonly string[] | typeof ALL_SESSIONS): void {
+    this.outages?.forget(userId, sessionIds);
   }
 
   private async ask(request: AdmissionRequest): Promise<Admission> {
@@ -76,11 +85,13 @@ export class Admissions {
 
   private noteForOutages(request: AdmissionRequest, admission: Admission): void {
     if (this.outages === undefined) return;
-    // A new session is remembered when its first phase is confirmed.
-    if (admission.outcome === 'admitted' && !admission.place.reserved)
-      this.outages.remember(request, admission);
+    const { userId, sessionId, endSessionIds, device } = request;
+    if (admission.outcome === 'admitted') {
+      this.outages.forget(userId, endSessionIds);
+      if (admission.created) this.outages.forgetDevice(userId, device);
+    }
     if (admission.outcome !== 'session-ended' && admission.outcome !== 'limit-reached') return;
-    if (this.outages.forget(request.userId, request.sessionId)) this.inOutage.inc({ outcome: 'lost' });
+    if (this.outages.forget(userId, [sessionId])) this.inOutage.inc({ outcome: 'lost' });
   }
 
   /**
@@ -91,15 +102,17 @@ export class Admissions {
     request: AdmissionRequest,
     admission: Admitted,
     { arrives, isMedia }: Delivery,
+    askedAt: number,
   ): Promise<void> {
     const { place } = admission;
     const arrived = await arrives();
+    if (arrived && !place.reserved) this.outages?.remember(request, admission, askedAt);
     if (arrived && (!place.reserved || !isMedia)) return;
     const verb = arrived ? 'confirm' : 'withdraw';
     for (const delayMs of [...RETRY_AFTER_MS, undefined]) {
       try {
-        await this.repository[verb](place);
-        if (verb === 'confirm') this.outages?.remember(request, admission);
+        const holds = await this.repository[verb](place);
+        if (holds === true) this.outages?.remember(request, admission, askedAt);
         return;
       } catch (error) {
         if (delayMs !== undefined) await sleep(delayMs, undefined, { ref: false });

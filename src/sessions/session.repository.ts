@@ -17,8 +17,11 @@ export abstract class SessionRepository {
   /** Decides on a request for a phase. If it is admitted, takes or renews the place in the same step. */
   abstract admit(request: AdmissionRequest): Promise<Admission>;
 
-  /** The phase was delivered: makes the new session of this place permanent. */
-  abstract confirm(place: Place): Promise<void>;
+  /**
+   * The phase was delivered: makes the new session of this place permanent. Resolves to false if the session has lost its
+   * place since. It may be repeated.
+   */
+  abstract confirm(place: Place): Promise<boolean>;
 
   /** The phase was not delivered: undoes the admission, unless the session has changed since. */
   abstract withdraw(place: Place): Promise<void>;

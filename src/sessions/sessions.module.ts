@@ -85,7 +85,7 @@ function makeAdmissions(
   clock: Clock,
 ): Admissions {
   const outages = STORE_DOWN_POLICY === 'open' ? new OutageSessions(policy, clock) : undefined;
-  return new Admissions(repository, metrics, outages);
+  return new Admissions(repository, metrics, clock, outages);
 }
 
 function port<T>(token: abstract new (...args: never[]) => T, of: (store: Store) => T): Provider {

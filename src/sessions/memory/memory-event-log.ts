@@ -65,10 +65,11 @@ export class MemoryEventLog extends SessionEvents {
     refusal?: Refusal,
   ): void {
     const id = `${this.startedAt}-${++this.number}`;
-    const event = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy, refusal);
-    for (const { events, outbox } of this.subscribed) if (events.includes(type)) outbox.add(event);
-    // A refusal that is not kept (KeptRefusals) is for callbacks only.
+    const told = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
+    for (const { events, outbox } of this.subscribed) if (events.includes(type)) outbox.add(told);
+    // Each refusal is a callback. Those that are kept for support (KeptRefusals) have the holders of the places too.
     if (type === 'session.refused' && refusal === undefined) return;
+    const event = refusal === undefined ? told : { ...told, refusal };
     if (this.seen.push(event) > MAX_SEEN) this.seen.shift();
     for (const listener of this.listeners.get(userId) ?? []) listener(event);
   }

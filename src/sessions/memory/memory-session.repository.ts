@@ -94,8 +94,10 @@ export class MemorySessionRepository extends SessionRepository {
     }
   }
 
-  override async confirm(place: Place): Promise<void> {
+  override async confirm(place: Place): Promise<boolean> {
     this.keep(place.userId, confirm(this.recordsOf(place.userId), place), this.now());
+    const own = this.recordsOf(place.userId).find(({ sessionId }) => sessionId === place.sessionId);
+    return own?.status === 'permanent' && own.startedAt === place.startedAt;
   }
 
   override async withdraw(place: Place): Promise<void> {

@@ -504,13 +504,14 @@ class IoredisLink implements RedisLink {
       return await server.redis.sendCommand(command);
     } catch (error) {
       const cause = error as Error;
+      const isElsewhere = this.sharded && ELSEWHERE.test(cause.message);
       if (!isRefusal(cause)) {
         this.meter.failed('away');
         server.availability.lost(cause.message);
         void this.servers.refresh(server);
-      } else if (!ELSEWHERE.test(cause.message) && !cause.message.startsWith(UNKNOWN_SCRIPT))
-        this.meter.failed('refused');
-      throw failureOf(cause, server.availability);
+      } else if (!isElsewhere && !cause.message.startsWith(UNKNOWN_SCRIPT)) this.meter.failed('refused');
+      // A moved slot is no fault of Redis: the command is sent again to the node that has it.
+      throw failureOf(cause, isElsewhere ? undefined : server.availability);
     }
   }
 }

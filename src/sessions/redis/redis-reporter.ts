@@ -5,13 +5,15 @@ import { elect } from './scripts/elect.js';
 
 /** More than two scrapes apart, which are a minute at most in common set-ups. */
 const LEASE_MS = 150_000;
+/** How many of the last intervals between scrapes are kept. The longest of them is that of Prometheus. */
+const INTERVALS = 8;
 
 /** Elects the instance that reports the metrics of the whole system, by a lease that each scrape renews. */
 export class RedisReporter {
   private readonly instance = randomUUID();
   private electedAt: number | undefined;
-  /** The time between the last two scrapes. */
-  private intervalMs = 1;
+  /** The times between the last scrapes, which several parties may send: two Prometheus servers, or a person. */
+  private intervals: readonly number[] = [];
   private stopped = false;
 
   constructor(
@@ -25,7 +27,7 @@ export class RedisReporter {
     const isElected = await elect(this.scripts, this.instance, LEASE_MS);
     const now = this.clock.monotonic();
     if (isElected && this.electedAt !== undefined)
-      this.intervalMs = Math.min(Math.max(1, Math.ceil(now - this.electedAt)), LEASE_MS);
+      this.intervals = [...this.intervals, Math.ceil(now - this.electedAt)].slice(-INTERVALS);
     this.electedAt = isElected ? now : undefined;
     return isElected;
   }
@@ -37,6 +39,10 @@ export class RedisReporter {
   async stop(): Promise<void> {
     this.stopped = true;
     if (this.electedAt !== undefined)
-      await elect(this.scripts, this.instance, Math.ceil(1.5 * this.intervalMs)).catch(() => undefined);
+      await elect(this.scripts, this.instance, leaseAfter(this.intervals)).catch(() => undefined);
   }
+}
+
+function leaseAfter(intervals: readonly number[]): number {
+  return Math.min(LEASE_MS, Math.max(1, Math.ceil(1.5 * Math.max(0, ...intervals))));
 }

@@ -115,8 +115,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     }
   }
 
-  override async confirm(place: Place): Promise<void> {
-    await confirm(this.scripts, userKeys(place.userId), this.now(), place);
+  override async confirm(place: Place): Promise<boolean> {
+    return confirm(this.scripts, userKeys(place.userId), this.now(), place);
   }
 
   override async withdraw(place: Place): Promise<void> {

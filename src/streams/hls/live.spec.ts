@@ -192,6 +192,28 @@ describe('a live stream without dates', () => {
   });
 });
 
+describe('a live stream with a key for each segment', () => {
+  const window = (first: number): Listing => ({
+    first,
+    durations: equal(6, 4),
+    head: ['#EXT-X-MAP:URI="init.mp4"'],
+    before: (at) => [`#EXT-X-KEY:METHOD=AES-128,URI="k${first + at}"`],
+  });
+
+  it('remembers the keys that left its window last, and what it names throughout', () => {
+    let playlist = read(window(100));
+    for (let first = 101; first <= 140; first++) {
+      playlist = read(window(first), playlist);
+      const names = new Set([...playlist.assets.values()].map(({ path }) => path.split('/').at(-1)!));
+      const left = [1, 2].map((ago) => first - ago).filter((key) => key >= 100);
+      const listed = equal(6, 0).map((_, at) => first + at);
+      const wanted = ['init.mp4', ...[...left, ...listed].map((key) => `k${key}`)];
+      expect([first, wanted.filter((name) => !names.has(name))]).toEqual([first, []]);
+    }
+    expect(playlist.assets.size).toBeLessThanOrEqual(14);
+  });
+});
+
 describe('a live stream that ends', () => {
   it('keeps the numbers of its phases if it has slid, even in an instance that reads it only now', () => {
     const end: Listing = { first: 13, durations: equal(6, 4), ended: true };

@@ -22,7 +22,7 @@ import { type ListedSegments, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
 import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
-import { UriWriter } from './uris.js';
+import { UriWriter, setLatest } from './uris.js';
 
 /** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
 const MAX_SEGMENT_SECONDS = 86_400;
@@ -92,11 +92,12 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
     stream = new LiveStream(source.streamId, source.phaseSeconds, timeline);
   }
 
-  const { assets } = writer;
+  const assets = new Map(timeline ? former?.assets : undefined);
+  for (const [name, asset] of writer.assets) setLatest(assets, name, asset);
   // Players at the end of the window may still ask for what left it lately.
-  if (former && timeline)
-    for (const [name, asset] of [...former.assets].toReversed())
-      if (assets.size < 1.5 * segments.length) assets.set(name, asset);
+  for (const name of assets.keys())
+    if (assets.size <= Math.max(writer.assets.size, 1.5 * segments.length)) break;
+    else assets.delete(name);
   return {
     kind: 'media',
     template: new Template(text, writer.builder),
@@ -478,7 +479,9 @@ class MediaReader {
       this.contexts.push(listed.contexts.get(index)!);
       if (index % LINES_A_STEP === 0) yield;
     }
-    for (const [name, asset] of assets) this.writer.assets.set(name, asset);
+    const atTheHead = [...this.writer.assets.keys()];
+    for (const [name, asset] of assets) setLatest(this.writer.assets, name, asset);
+    for (const name of atTheHead) setLatest(this.writer.assets, name, this.writer.assets.get(name)!);
     this.resumeBehind(listed.segments.get(last)!, listed.contexts.get(last)!);
   }
 

@@ -66,7 +66,7 @@ export class UriWriter {
     }
     const known = this.assets.get(name);
     const byteRange = known === undefined ? range : spanOf(range, known.byteRange);
-    this.assets.set(name, { path, ...(byteRange && { byteRange }) });
+    setLatest(this.assets, name, { path, ...(byteRange && { byteRange }) });
     return name;
   }
 
@@ -83,4 +83,10 @@ function spanOf(one: ByteRange | undefined, other: ByteRange | undefined): ByteR
   if (one === undefined || other === undefined) return undefined;
   const offset = Math.min(one.offset, other.offset);
   return { offset, length: Math.max(one.offset + one.length, other.offset + other.length) - offset };
+}
+
+/** Sets an entry of a map as its latest one. The first entry is the one that was set the longest time ago. */
+export function setLatest<K, V>(map: Map<K, V>, key: K, value: V): void {
+  map.delete(key);
+  map.set(key, value);
 }

@@ -133,7 +133,7 @@ end
 
 -- An admission leaves at most `limit` records that hold a place or can resume one: it claims just enough overdue ones.
 local surplus = math.min(staying + #overdue + 1 - limit, #overdue)
--- A pause reduces what is left to play, so the session may now be due earlier than before.
+-- The session may be due earlier than before: the clock may have been set back, and layout 1 stores no time to play.
 local due = due_at(record.status, now, plays)
 
 -- A renewal changes only its own record. The indexes and counts stay as they are: the scores remain lower bounds, and

@@ -6,7 +6,7 @@
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
 --         started       when it was admitted, which distinguishes this life of the session id from others
--- Returns 1 if this call made the session permanent, else 0
+-- Returns 1 if the session is permanent now, by this call or an earlier one, else 0
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, started = unpack(ARGV)
 -- @include shared/records
@@ -16,7 +16,8 @@ local now, user, session, started = unpack(ARGV)
 
 local records, subject, value = load_records(user)
 local record = find(records, session)
-if not record or record.status ~= RESERVED or record.started ~= tonumber(started) then return 0 end
+if not record or record.status == ENDED or record.started ~= tonumber(started) then return 0 end
+if record.status == PERMANENT then return 1 end
 record.status, record.at = PERMANENT, nil
 plan_event('started', user, record, read_clock(now))
 atomically(function()

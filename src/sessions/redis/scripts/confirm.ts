@@ -10,13 +10,13 @@ const CONFIRM = defineScript({
   needsReplica: () => true,
 });
 
-/** Makes a new session permanent: see confirm.lua. It may be repeated. */
+/** Makes a new session permanent: see confirm.lua. Returns whether it is permanent now. It may be repeated. */
 export async function confirm(
   scripts: ScriptRunner,
   keys: UserKeys,
   now: number | '',
   { userId, sessionId, startedAt }: Place,
-): Promise<void> {
+): Promise<boolean> {
   const args = { now, user: userId, session: sessionId, started: startedAt };
-  await scripts.run(CONFIRM, keys.script, args);
+  return (await scripts.run(CONFIRM, keys.script, args)) === 1;
 }
