@@ -43,7 +43,7 @@ export class Admissions {
   ) {
     this.inOutage = metrics.counter(
       'outage_admissions_total',
-      'Requests while the store was away: continued, or refused with 503; and sessions lost: continued then, refused later.',
+      'Requests while the store was away: continued, or refused with 503; and lost: sessions that continued during the outage and were refused after it.',
       ['outcome'],
     );
   }

@@ -368,8 +368,10 @@ function expectSameHistory(
   actual: readonly SessionEvent[],
   whole: boolean,
 ): void {
+  // An instance that writes the layout before keeps no refusals: the release before could not read them.
   const texts = (events: readonly SessionEvent[]): string[] =>
     events
+      .filter(({ type }) => whole || type !== 'session.refused')
       .map((event) => JSON.stringify({ ...event, id: undefined }, whole ? undefined : withoutNewFields))
       .toSorted();
   expect(texts(actual)).toEqual(texts(expected));

@@ -68,6 +68,7 @@ describe('the configuration of an instance', () => {
       INTERNAL_API_TOKEN: true,
       LOG_USER_IDS_SECRET: false,
       MEDIA_SIGNING_SECRET: false, // generated at start
+      OTEL_EXPORTER_OTLP_HEADERS: false,
       REDIS_PASSWORD: false,
       REDIS_SENTINEL_PASSWORD: false,
       REDIS_URL: false,

@@ -11,6 +11,7 @@ import { discard } from '../../src/sessions/redis/scripts/discard.js';
 import { elect } from '../../src/sessions/redis/scripts/elect.js';
 import { end } from '../../src/sessions/redis/scripts/end.js';
 import { expire } from '../../src/sessions/redis/scripts/expire.js';
+import { keepRefusal } from '../../src/sessions/redis/scripts/keep-refusal.js';
 import { keepAlive } from '../../src/sessions/redis/scripts/keepalive.js';
 import { list } from '../../src/sessions/redis/scripts/list.js';
 import { noteActivity } from '../../src/sessions/redis/scripts/note-activity.js';
@@ -65,6 +66,8 @@ interface Case {
    * True if the script first puts an unreadable value into quarantine, which is a separate step that may happen alone.
    */
   readonly setsAside?: boolean;
+  /** True if the script writes nothing in layout 1, because the release before could not read it. */
+  readonly newest?: boolean;
 }
 
 /** Lua that replaces `redis`: it counts the calls, and the call with this number fails. */
@@ -293,6 +296,13 @@ const CASES: readonly Case[] = [
     idempotent: true,
   },
   {
+    script: 'keep-refusal',
+    title: 'a refusal that is kept for support',
+    newest: true,
+    prepare: (runner) => watch(runner, 'tv'),
+    act: (runner) => keepRefusal(runner.scripts, KEYS, runner.now, { ...request('phone'), holders: [] }),
+  },
+  {
     script: 'keepalive',
     title: 'a paused player',
     prepare: async (runner) => {
@@ -320,15 +330,12 @@ const CASES: readonly Case[] = [
   },
   {
     script: 'admit',
-    title: 'a session that is due earlier than before, because it was paused',
+    title: 'a session that is due earlier than before, because the clock was set back',
     prepare: async (runner) => {
       for (let phase = 0; phase < 5; phase++) await watch(runner, 'tv', { phase });
-      for (let beat = 0; beat < 3; beat++) {
-        runner.now += 10_000;
-        await keepAlive(runner.scripts, KEYS, runner.now, { userId: ANA, sessionId: 'tv' });
-      }
       // Sets the score in the index to the end of what is left to play.
       await expire(runner.scripts, PARTITION, START + POLICY.leaseMs, 20);
+      runner.now -= 5_000;
     },
     act: (runner) => admit(runner.scripts, KEYS, runner.now, request('tv', { phase: 'same' })),
   },
@@ -498,7 +505,8 @@ describe.each([1, 2] as const)('a script that writes layout %i', (layout: Layout
     return link;
   };
 
-  it.each(CASES)('$script: $title', async ({ prepare, act, idempotent, setsAside }: Case) => {
+  const cases = CASES.filter(({ newest = false }) => layout === 2 || !newest);
+  it.each(cases)('$script: $title', async ({ prepare, act, idempotent, setsAside }: Case) => {
     const run = async (
       call: number,
     ): Promise<{ failed: boolean; before: Snapshot; now: number; prepared: unknown }> => {
