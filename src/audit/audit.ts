@@ -139,6 +139,8 @@ export class Audit implements BeforeApplicationShutdown {
       this.lose(oldest!);
     }
     await this.store();
+    // The former round may have ended when this entry came.
+    if (this.waiting.has(entry) && !this.failing) await this.store();
   }
 
   /** Stores all entries that wait, or as many as the store takes. Never rejects. */

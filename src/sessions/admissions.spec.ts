@@ -178,6 +178,31 @@ describe('what continues while the store is away (STORE_DOWN_POLICY=open)', () =
     expect(await continued('a')).toEqual([]);
   });
 
+  it('is no session that was ended while the reply of its last phase was on its way', async () => {
+    await ask('a');
+    const last = Promise.withResolvers<boolean>();
+    clock.advance(1_000);
+    const slow = ask('a', {}, last.promise);
+    clock.advance(1_000);
+    await repository.end('ana', ['a'], 'user');
+    sessions.ended('ana', ['a']);
+    await ask('b');
+    last.resolve(true);
+    await slow;
+    expect(await continued('a', 'b')).toEqual(['b']);
+  });
+
+  it('is no idle session of a player that started another one', async () => {
+    const client = 'a player without a device';
+    await ask('a', { client });
+    clock.advance(25_000);
+    // Through another instance.
+    const other = await repository.admit({ ...request, sessionId: 'b' });
+    if (other.outcome === 'admitted') await repository.confirm(other.place);
+    await ask('c', { client });
+    expect(await continued('a', 'c')).toEqual(['c']);
+  });
+
   it('is no session whose device started another one', async () => {
     const device = { id: 'tv' };
     await ask('a', { device });

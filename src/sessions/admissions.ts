@@ -85,10 +85,10 @@ export class Admissions {
 
   private noteForOutages(request: AdmissionRequest, admission: Admission): void {
     if (this.outages === undefined) return;
-    const { userId, sessionId, endSessionIds, device } = request;
+    const { userId, sessionId, endSessionIds } = request;
     if (admission.outcome === 'admitted') {
       this.outages.forget(userId, endSessionIds);
-      if (admission.created) this.outages.forgetDevice(userId, device);
+      if (admission.created) this.outages.forgetReplaced(request);
     }
     if (admission.outcome !== 'session-ended' && admission.outcome !== 'limit-reached') return;
     if (this.outages.forget(userId, [sessionId])) this.inOutage.inc({ outcome: 'lost' });

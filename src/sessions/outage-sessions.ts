@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Clock } from '../clock.js';
-import { ALL_SESSIONS, type HeldRecord, type Policy, admit } from './admission.js';
-import { type Device } from './device.js';
+import { ALL_SESSIONS, type HeldRecord, type Policy, admit, idleAt } from './admission.js';
 import { type Admission, type AdmissionRequest, type Admitted, type Session, admitted } from './session.js';
 
 /** About 500 bytes for each session. The users with the oldest activity are forgotten first, and get 503 in an outage. */
@@ -67,7 +66,8 @@ export class OutageSessions {
       askedAt,
       isDegraded: false,
     });
-    for (const [id, one] of known) if (!this.isHeld(one)) known.delete(id);
+    const longAgo = this.clock.monotonic() - this.policy.expireAfterMs;
+    for (const [id, one] of known) if (!this.isHeld(one) && one.askedAt < longAgo) known.delete(id);
     if (known.size > 0) this.users.set(request.userId, known);
   }
 
@@ -77,18 +77,27 @@ export class OutageSessions {
     if (known === undefined) return false;
     const ids = sessionIds === ALL_SESSIONS ? [...known.keys()] : sessionIds;
     const wasContinued = ids.some((id) => known.get(id)?.isDegraded === true);
-    for (const id of ids) known.delete(id);
-    if (known.size === 0) this.users.delete(userId);
+    // A reply that is still on its way must not bring it back, so that it is kept as one that holds nothing.
+    const over = { heldUntil: -Infinity, askedAt: this.clock.monotonic(), isDegraded: false };
+    for (const id of ids) {
+      const one = known.get(id);
+      if (one) known.set(id, { ...one, ...over });
+    }
     return wasContinued;
   }
 
-  /** A new session of this device has taken the place of a former one. */
-  forgetDevice(userId: string, device: Device | undefined): void {
-    if (device === undefined || device.shared === true) return;
+  /** A new session may have taken the place of one of the same device, or of an idle one of the same client. */
+  forgetReplaced({ userId, sessionId, device, client }: AdmissionRequest): void {
     const known = this.users.peek(userId) ?? [];
-    const former = [...known].filter(
-      ([, { record }]) => record.device?.id === device.id && !record.device.shared,
-    );
+    const former = [...known].filter(([id, one]) => {
+      const { record } = one;
+      if (id === sessionId) return false;
+      if (device !== undefined && device.id === record.device?.id)
+        return !device.shared && !record.device.shared;
+      return (
+        client !== undefined && client === record.client && idleAt(record, this.policy) <= this.nowOf(one)
+      );
+    });
     this.forget(
       userId,
       former.map(([id]) => id),

@@ -59,7 +59,12 @@ async function open(
   return { link, ...openRedisStore(link, POLICY, new ManualClock()) };
 }
 
-async function admit({ sessions }: RedisStore, userId: string, sessionId = 'tv'): Promise<Admission> {
+async function admit(
+  { sessions }: RedisStore,
+  userId: string,
+  sessionId = 'tv',
+  endSessionIds: readonly string[] = [],
+): Promise<Admission> {
   return sessions.admit({
     userId,
     sessionId,
@@ -67,7 +72,7 @@ async function admit({ sessions }: RedisStore, userId: string, sessionId = 'tv')
     phase: undefined,
     window: filmOf(1_000),
     quota: POLICY.quota,
-    endSessionIds: [],
+    endSessionIds,
   });
 }
 
@@ -158,6 +163,23 @@ describe('while no replica follows', () => {
     });
     expect(await liveOf(store, 'ana')).toEqual(['tv']);
     expect(await store.sessions.ledger()).toMatchObject({ admitted: 2, undone: 1 });
+  });
+
+  it('a second request for a new session is not answered before the first one', async () => {
+    const { primary, valve } = await startPair();
+    const store = await open(primary.server.url);
+    valve.shut();
+    const both = await Promise.allSettled([admit(store, 'ana'), admit(store, 'ana')]);
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+  });
+
+  it('a request that ends another session ends nothing', async () => {
+    const { primary, valve } = await startPair();
+    const store = await open(primary.server.url);
+    await begin(store, 'ana');
+    valve.shut();
+    await expect(admit(store, 'ana', 'phone', ['tv'])).rejects.toThrow('replica');
+    expect(await liveOf(store, 'ana')).toEqual(['tv']);
   });
 
   it('a session that expired is not readmitted, and is due as before', async () => {

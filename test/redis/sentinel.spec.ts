@@ -149,6 +149,22 @@ describe('the Sentinels', () => {
     await until(() => begin(store, 'b'));
   });
 
+  it('may be set up anew for another primary, and then count failovers from 0', async () => {
+    const { replica, sentinels } = await startGroup();
+    const store = await open(sentinels.addresses);
+    await sentinels.admins[0]!.call('SENTINEL', 'FAILOVER', MASTER);
+    await until(() => store.primary() === replica.name);
+    const other = await startNode();
+    const [host, port] = other.name.split(':');
+    for (const admin of sentinels.admins) {
+      await admin.call('SENTINEL', 'REMOVE', MASTER);
+      await admin.call('SENTINEL', 'MONITOR', MASTER, host!, port!, 2);
+    }
+    await replica.server.kill();
+    await until(() => store.primary() === other.name, 20_000);
+    await until(() => begin(store, 'moved'));
+  });
+
   it('that want another password, or do not know the name, are named in the log with the reason', async () => {
     const { sentinels } = await startGroup();
     const { lines } = await open(sentinels.addresses, 'a-wrong-password');

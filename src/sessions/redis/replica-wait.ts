@@ -1,6 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Redis } from 'ioredis';
 
+/** It may also run when the memory of Redis is full, because the value never grows. */
+const SMALL_WRITE = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], '')";
+
 /** A server process, by the id that it draws when it starts. Rejects if the process did not tell it. */
 type ServerProcess = Promise<string | undefined>;
 
@@ -62,19 +65,31 @@ export class ReplicaWait {
   /** The process that a replica has caught up with; undefined if none has in time. */
   private async wait(key: string): ServerProcess {
     const [, replicas] = await Promise.all([
-      this.connection.set(key, ''),
+      this.connection.eval(SMALL_WRITE, 1, key),
       this.connection.wait(1, Math.ceil(this.patienceMs / 2)),
     ]);
     return replicas > 0 ? this.waiting() : undefined;
   }
 }
 
-/** Asks for the process as soon as a connection is ready. The result tells it for the current connection. */
+/**
+ * Asks for the process as soon as a connection is ready. The result tells it for the current connection; if the answer did
+ * not come in time, it asks again.
+ */
 function processOf(redis: Redis): () => ServerProcess {
   let current: ServerProcess = Promise.resolve(undefined);
-  redis.on('ready', () => {
-    current = redis.info('server').then((text) => /^run_id:(\w+)/m.exec(text)?.[1]);
-    current.catch(() => undefined);
-  });
-  return () => current;
+  let failed = false;
+  const ask = (): void => {
+    failed = false;
+    const asked = redis.info('server').then((text) => /^run_id:(\w+)/m.exec(text)?.[1]);
+    current = asked;
+    asked.catch(() => {
+      failed ||= current === asked;
+    });
+  };
+  redis.on('ready', ask);
+  return () => {
+    if (failed) ask();
+    return current;
+  };
 }

@@ -5,7 +5,7 @@ import { type Policy } from '../admission.js';
 import { type Subscription } from '../session-events.js';
 import { StoreUnavailableError } from '../session.repository.js';
 import { type ScriptKeys, fenceKeyOf, suffixOf } from './keys.js';
-import { type RedisLink, wireOf } from './link.js';
+import { NotReplicatedError, type RedisLink, wireOf } from './link.js';
 import { type Layout } from './layout/layout.js';
 
 /**
@@ -155,11 +155,18 @@ export class ScriptRunner {
     try {
       return await call(false);
     } catch (error) {
+      if (error instanceof NotReplicatedError || !(error instanceof StoreUnavailableError)) throw error;
       // Redis checks its memory before it runs a script, so nothing of the script has run yet.
-      if (script.goesOnWhenFull && error instanceof StoreUnavailableError && error.message.startsWith('OOM'))
-        return call(true);
+      if (script.goesOnWhenFull && error.message.startsWith('OOM')) return call(true);
       throw error;
     }
+  }
+
+  /** Rejects if a replica must have what scripts write, and none is there. */
+  async requireReplica({ first }: ScriptKeys<'user'>): Promise<void> {
+    if (!this.link.awaitsReplica) return;
+    if ((await this.link.hasReplica(fenceKeyOf(first))) === false)
+      throw new StoreUnavailableError('No replica of Redis is there', { announced: true });
   }
 
   private textOf(script: Script, full: boolean): ScriptText {

@@ -37,6 +37,8 @@ export class SentinelServers implements Servers {
   private spacing: Promise<unknown> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
+  /** Whether no Sentinel answered last. */
+  private isSilent = false;
   private readonly readyListeners: (() => void)[] = [];
   private readonly movedListeners: (() => void)[] = [];
 
@@ -106,11 +108,36 @@ export class SentinelServers implements Servers {
 
   /** Asks all Sentinels at the same time, and follows each answer as soon as it arrives. */
   private async look(): Promise<void> {
-    const followed = this.sentinels.map(async (sentinel) => this.follow(await sentinel.primary()));
+    const answers: Primary[] = [];
+    const followed = this.sentinels.map(async (sentinel) => {
+      const answer = await sentinel.primary();
+      answers.push(answer);
+      await this.follow(answer);
+    });
     const failures = (await Promise.allSettled(followed)).filter((one) => one.status === 'rejected');
+    if (this.closed) return;
     // A Sentinel that is away matters only if no other one answers.
-    if (failures.length === this.sentinels.length && !this.closed)
-      this.availability.lost((failures[0]!.reason as Error).message);
+    if (failures.length === this.sentinels.length) this.noteSilence((failures[0]!.reason as Error).message);
+    else this.isSilent = false;
+    await this.followNewNumbers(answers);
+  }
+
+  /** Sentinels that were set up anew count failovers from 0. Then all of them answer, and none knows of the latest one. */
+  private async followNewNumbers(answers: readonly Primary[]): Promise<void> {
+    const [latest] = answers.toSorted((a, b) => b.epoch - a.epoch);
+    if (latest === undefined || latest.epoch >= this.epoch) return;
+    if (answers.length < this.sentinels.length) return;
+    this.epoch = latest.epoch;
+    await this.follow(latest);
+  }
+
+  private noteSilence(reason: string): void {
+    if (this.server?.redis.status !== 'ready') this.availability.lost(reason);
+    else if (!this.isSilent)
+      this.availability.log.warn(
+        `No Sentinel answers (${reason}): Redis works, but no failover would be followed`,
+      );
+    this.isSilent = true;
   }
 
   /** Connects to the primary of this answer, unless it is an older one. */

@@ -28,8 +28,9 @@ const ADMIT = defineScript({
   ],
   goesOnWhenFull: true,
   needsReplica: (reply) => {
-    const [code, , created] = reply as Admitted;
-    return code === 1 && created === 1;
+    const [code, , created, , reserved] = reply as Admitted;
+    // A second request for a new session must not be answered before the first one is.
+    return code === 1 && (created === 1 || reserved === 1);
   },
 });
 
@@ -95,6 +96,8 @@ export async function admit(
     client: request.client ?? '',
     device: deviceText(request.device),
   };
+  // What the request ends could not be undone together with the admission.
+  if (endSessionIds.length > 0) await scripts.requireReplica(keys.script);
   const reply = (await scripts.run(ADMIT, keys.script, args, endSessionIds).catch(async (error: unknown) => {
     if (error instanceof NotReplicatedError) {
       const { record, former } = readAdmitted(error.reply as Admitted, request);
