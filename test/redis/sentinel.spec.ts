@@ -163,6 +163,7 @@ describe('the Sentinels', () => {
     await replica.server.kill();
     await until(() => store.primary() === other.name, 20_000);
     await until(() => begin(store, 'moved'));
+    expect(await holds(other)).toContain('moved');
   });
 
   it('that want another password, or do not know the name, are named in the log with the reason', async () => {
