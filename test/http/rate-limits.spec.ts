@@ -295,16 +295,16 @@ describe('a service behind a trusted proxy', () => {
 });
 
 describe('instances on one Redis', () => {
-  const database = useRedisDatabase();
   const clock = new ManualClock();
   let instances: NestFastifyApplication[];
+  // Before the database is emptied, because a service that stops writes its last.
+  afterAll(() => Promise.all(instances.map((app) => app.close())));
+  const database = useRedisDatabase();
   beforeAll(async () => {
     const config = readConfig({ LOG_LEVEL: 'silent', REDIS_URL: database.url, RATE_LIMIT_PER_USER: '100' });
     instances = await Promise.all([createApp(config, clock), createApp(config, clock)]);
-    // The database is emptied before the instances stop, and a sweep in between would write to it again.
     for (const app of instances) await app.get(SchedulerRegistry).getCronJob('expire-idle-sessions').stop();
   });
-  afterAll(() => Promise.all(instances.map((app) => app.close())));
   const ask = async (instance: number, user: string) =>
     (await instances[instance]!.inject(`/v1/users/${user}/sessions`)).statusCode;
 

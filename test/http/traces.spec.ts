@@ -53,6 +53,7 @@ function logLines(service: Pick<ServiceProcess, 'output'>): Record<string, unkno
 }
 
 describe('traces', () => {
+  afterAll(endServiceProcesses); // before the database is emptied
   const database = useRedisDatabase();
   const origin = new Origin();
   const receiver = new CallbackReceiver();
@@ -74,7 +75,6 @@ describe('traces', () => {
     });
   });
   afterAll(async () => {
-    await endServiceProcesses();
     await Promise.all([origin.stop(), receiver.stop(), collector.stop()]);
   });
 

@@ -19,7 +19,8 @@ export function useRedisDatabase(): RedisDatabase {
     const keys = await redis.dbsize();
     if (keys > 0)
       throw new Error(
-        `Database ${url.pathname} of the test Redis holds ${keys} keys; give the tests an empty one.`,
+        `Database ${url.pathname} of the test Redis holds ${keys} keys, such as ${await redis.randomkey()}; ` +
+          'give the tests an empty one.',
       );
     ours = true;
   });

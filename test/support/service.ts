@@ -31,8 +31,12 @@ export function useService(
   store: StoreName,
   environment: () => Record<string, string> = () => ({}),
 ): Service {
-  const database = store === 'Redis' ? useRedisDatabase() : undefined;
   const service = { clock: new ManualClock() } as { -readonly [K in keyof Service]: Service[K] };
+  // Before the database is emptied, because a service that stops writes its last.
+  afterAll(async () => {
+    await service.app.close();
+  });
+  const database = store === 'Redis' ? useRedisDatabase() : undefined;
   beforeAll(async () => {
     const config = readConfig({
       LOG_LEVEL: 'silent',
@@ -47,9 +51,6 @@ export function useService(
     // The test runs the sweeps itself.
     await service.app.get(SchedulerRegistry).getCronJob('expire-idle-sessions').stop();
     await service.app.listen(0, '127.0.0.1');
-  });
-  afterAll(async () => {
-    await service.app.close();
   });
   const agent = () => request(service.app.getHttpServer());
   service.ask = async (body) => {
