@@ -161,10 +161,10 @@ describe('the Sentinels', () => {
       await admin.call('SENTINEL', 'MONITOR', MASTER, host!, port!, 2);
     }
     await replica.server.kill();
-    await until(() => store.primary() === other.name, 20_000);
+    await until(() => store.primary() === other.name, 60_000);
     await until(() => begin(store, 'moved'));
     expect(await holds(other)).toContain('moved');
-  });
+  }, 120_000);
 
   it('that want another password, or do not know the name, are named in the log with the reason', async () => {
     const { sentinels } = await startGroup();
