@@ -59,7 +59,7 @@ export class SessionsSection extends Section {
   readonly PHASE_SECONDS: number;
 
   @Variable(
-    { meaning: 'n: n: a session expires (n-1)·X seconds after it became idle', default: '3', shared: true },
+    { meaning: 'n: a session expires (n-1)·X seconds after it became idle', default: '3', shared: true },
     WholeNumber(1, 1_000),
   )
   readonly IDLE_PHASES: number;
