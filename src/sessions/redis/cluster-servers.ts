@@ -1,17 +1,11 @@
-import { isIPv6 } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import keySlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { Availability } from './availability.js';
-import { type ConnectionOptions, type Server, type Servers, attempted, openServer, quit } from './servers.js';
+import { type ConnectionOptions, FollowedServers, type Server, attempted, nameOf, quit } from './servers.js';
 
 const SLOTS = 16_384;
 /** How often the slots are read although nothing failed, because shards may have been added. */
 const CALM_MS = 10_000;
-/** The same while a node is unavailable, because a replica may have taken its place. */
-const TROUBLED_MS = 1_000;
-/** The shortest time between two reads of the slots, however many commands fail. */
-const SPACING_MS = 200;
 
 /** Of CLUSTER SLOTS: the range, its primary, then its replicas. A missing host is that of the node that answered. */
 type SlotRange = readonly [
@@ -28,24 +22,19 @@ type SlotRange = readonly [
  * command whose reply was lost is never sent again, because it may have run. Third, the store can use the map, for
  * example to read the time of the node that holds a key.
  */
-export class ClusterServers implements Servers {
+export class ClusterServers extends FollowedServers {
   readonly sharded = true;
   private readonly servers = new Map<string, Server>();
   /** The server of each slot. The slot is the index. */
   private holders: readonly (Server | undefined)[] = [];
-  private refreshing: Promise<void> | undefined;
-  private spacing: Promise<unknown> = Promise.resolve();
-  private timer: NodeJS.Timeout | undefined;
-  private closed = false;
-  private readonly readyListeners: (() => void)[] = [];
-  private readonly movedListeners: (() => void)[] = [];
 
   /** `url` is the address of a node, or one that leads to any node. It is used only while no known node answers. */
   constructor(
-    private readonly url: string,
-    private readonly options: ConnectionOptions,
+    url: string,
+    options: ConnectionOptions,
     private readonly availability: Availability,
   ) {
+    super(url, options, CALM_MS);
     void this.refresh();
   }
 
@@ -57,38 +46,7 @@ export class ClusterServers implements Servers {
     return [...this.servers.values()];
   }
 
-  async refresh(suspect?: Server): Promise<void> {
-    if (this.closed) return;
-    this.refreshing ??= this.ask(suspect).finally(() => {
-      this.refreshing = undefined;
-    });
-    await this.refreshing;
-  }
-
-  async attempted(): Promise<void> {
-    await this.refreshing;
-  }
-
-  onReady(listener: () => void): void {
-    this.readyListeners.push(listener);
-    if (this.all().some(({ redis }) => redis.status === 'ready')) queueMicrotask(listener);
-  }
-
-  onMoved(listener: () => void): void {
-    this.movedListeners.push(listener);
-  }
-
-  async close(): Promise<void> {
-    this.closed = true;
-    clearTimeout(this.timer);
-    await Promise.all(this.all().map(quit));
-  }
-
-  private async ask(suspect: Server | undefined): Promise<void> {
-    clearTimeout(this.timer);
-    // Many commands fail at the same time, and one answer serves all of them.
-    await this.spacing;
-    this.spacing = sleep(SPACING_MS, undefined, { ref: false });
+  protected async look(suspect: Server | undefined): Promise<void> {
     try {
       await this.apply(await this.slots(suspect));
       this.availability.works();
@@ -96,10 +54,6 @@ export class ClusterServers implements Servers {
       if (!this.closed)
         this.availability.lost((error as NodeJS.ErrnoException).code ?? (error as Error).message);
     }
-    if (this.closed) return;
-    const calm = this.servers.size > 0 && this.all().every(({ redis }) => redis.status === 'ready');
-    const delay = (calm ? CALM_MS : TROUBLED_MS) * (0.75 + Math.random() / 2);
-    this.timer = setTimeout(() => void this.refresh(), delay).unref();
   }
 
   /**
@@ -134,7 +88,7 @@ export class ClusterServers implements Servers {
     for (const [first, last, [host, port]] of ranges) {
       const name = nameOf(host || askedHost, port);
       let server = kept.get(name) ?? this.servers.get(name);
-      if (server === undefined) opened.push((server = this.open(name)));
+      if (server === undefined) opened.push((server = this.open(name, this.availabilityOf(name))));
       kept.set(name, server);
       holders.fill(server, first, last + 1);
     }
@@ -151,34 +105,18 @@ export class ClusterServers implements Servers {
       this.servers.delete(server.name);
       void quit(server);
     }
-    if (moved) for (const listener of this.movedListeners) listener();
+    if (moved) this.notifyMoved();
     if (opened.length > 0) this.notifyReady();
   }
 
-  private open(name: string): Server {
+  /** A node has lines of its own in the log. */
+  private availabilityOf(name: string): Availability {
     const { log } = this.availability;
     const say = (level: 'log' | 'warn' | 'error') => (message: string) => {
       log[level](`Node ${name} of the cluster: ${message}`);
     };
-    const availability = new Availability({ log: say('log'), warn: say('warn'), error: say('error') });
-    const url = new URL(this.url);
-    url.host = name;
-    const server = openServer(name, url.href, this.options, availability);
-    server.redis.on('ready', () => {
-      if (this.servers.get(name) === server) this.notifyReady();
-    });
-    server.redis.on('reconnecting', () => void this.refresh(server));
-    return server;
+    return new Availability({ log: say('log'), warn: say('warn'), error: say('error') });
   }
-
-  private notifyReady(): void {
-    for (const listener of this.readyListeners) listener();
-  }
-}
-
-/** The host and port, as in a URL. */
-function nameOf(host: string, port: number): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 interface Slots {

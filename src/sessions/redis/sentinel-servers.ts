@@ -1,16 +1,10 @@
-import { isIPv6 } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis, ReplyError, type RedisOptions } from 'ioredis';
 import { type Sentinels } from '../../config/sessions.js';
 import { type Availability } from './availability.js';
-import { type ConnectionOptions, type Server, type Servers, attempted, openServer, quit } from './servers.js';
+import { type ConnectionOptions, FollowedServers, type Server, attempted, nameOf, quit } from './servers.js';
 
 /** How often the Sentinels are asked although nothing failed. Their messages are faster. */
 const CALM_MS = 60_000;
-/** The same while the primary is unavailable. */
-const TROUBLED_MS = 1_000;
-/** The shortest time between two rounds of questions, however many commands fail. */
-const SPACING_MS = 200;
 /** The channel on which a Sentinel says that another server is the primary. */
 const SWITCHED = '+switch-master';
 
@@ -28,27 +22,22 @@ interface Primary {
  * stays with the old primary for ten seconds after a failover in which that one stays alive. Here a connection to each
  * Sentinel waits for its message, and of several answers the one of the latest failover counts.
  */
-export class SentinelServers implements Servers {
+export class SentinelServers extends FollowedServers {
   readonly sharded = false;
   private server: Server | undefined;
   private epoch = -1;
   private readonly sentinels: readonly Sentinel[];
-  private refreshing: Promise<void> | undefined;
-  private spacing: Promise<unknown> = Promise.resolve();
-  private timer: NodeJS.Timeout | undefined;
-  private closed = false;
   /** Whether no Sentinel answered last. */
   private isSilent = false;
-  private readonly readyListeners: (() => void)[] = [];
-  private readonly movedListeners: (() => void)[] = [];
 
-  /** `url` gives the protocol and the database; its host is not used. */
+  /** The host of `url` is not used. */
   constructor(
-    private readonly url: string,
-    private readonly options: ConnectionOptions,
+    url: string,
+    options: ConnectionOptions,
     private readonly availability: Availability,
     sentinels: Sentinels,
   ) {
+    super(url, options, CALM_MS);
     const { protocol } = new URL(url);
     this.sentinels = sentinels.addresses.map(
       (address) =>
@@ -67,47 +56,13 @@ export class SentinelServers implements Servers {
     return this.server === undefined ? [] : [this.server];
   }
 
-  async refresh(): Promise<void> {
-    if (this.closed) return;
-    this.refreshing ??= this.ask().finally(() => {
-      this.refreshing = undefined;
-    });
-    await this.refreshing;
-  }
-
-  async attempted(): Promise<void> {
-    await this.refreshing;
-  }
-
-  onReady(listener: () => void): void {
-    this.readyListeners.push(listener);
-    if (this.server?.redis.status === 'ready') queueMicrotask(listener);
-  }
-
-  onMoved(listener: () => void): void {
-    this.movedListeners.push(listener);
-  }
-
-  async close(): Promise<void> {
-    this.closed = true;
-    clearTimeout(this.timer);
+  override async close(): Promise<void> {
     for (const sentinel of this.sentinels) sentinel.close();
-    await Promise.all(this.all().map(quit));
-  }
-
-  private async ask(): Promise<void> {
-    clearTimeout(this.timer);
-    await this.spacing;
-    this.spacing = sleep(SPACING_MS, undefined, { ref: false });
-    await this.look();
-    if (this.closed) return;
-    const calm = this.server?.redis.status === 'ready';
-    const delay = (calm ? CALM_MS : TROUBLED_MS) * (0.75 + Math.random() / 2);
-    this.timer = setTimeout(() => void this.refresh(), delay).unref();
+    await super.close();
   }
 
   /** Asks all Sentinels at the same time, and follows each answer as soon as it arrives. */
-  private async look(): Promise<void> {
+  protected async look(): Promise<void> {
     const answers: Primary[] = [];
     const followed = this.sentinels.map(async (sentinel) => {
       const answer = await sentinel.primary();
@@ -146,19 +101,13 @@ export class SentinelServers implements Servers {
     this.epoch = epoch;
     const former = this.server;
     if (former?.name === name) return;
-    const url = new URL(this.url);
-    url.host = name;
-    const server = openServer(name, url.href, this.options, this.availability);
+    const server = this.open(name, this.availability);
     this.server = server;
-    server.redis.on('ready', () => {
-      if (this.server === server) for (const listener of this.readyListeners) listener();
-    });
-    server.redis.on('reconnecting', () => void this.refresh());
     if (former !== undefined) {
       this.availability.log.warn(`Redis has a new primary: ${name}, after ${former.name}`);
       // Its outstanding replies arrive, or time out.
       void quit(former);
-      for (const listener of this.movedListeners) listener();
+      this.notifyMoved();
     }
     await attempted(server.redis);
   }
@@ -220,7 +169,7 @@ class Sentinel {
       ])) as [[host: string, port: string], string[]];
       const [host, port] = address;
       return {
-        name: isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`,
+        name: nameOf(host, port),
         epoch: Number(fields[fields.indexOf('config-epoch') + 1]),
       };
     } catch (error) {

@@ -1,6 +1,13 @@
+import { isIPv6 } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis, type RedisOptions } from 'ioredis';
 import { type Availability } from './availability.js';
 import { ReplicaWait } from './replica-wait.js';
+
+/** How often servers are looked for while one of them is unavailable, because a replica may have taken its place. */
+const TROUBLED_MS = 1_000;
+/** The shortest time between two looks, however many commands fail. */
+const SPACING_MS = 200;
 
 /** A Redis server, the connection to it, and the log of its outages and faults. */
 export interface Server {
@@ -26,7 +33,7 @@ export interface Servers {
   /** The server that holds a key; undefined while it is unknown. */
   of(key: string): Server | undefined;
   all(): readonly Server[];
-  /** Reads the slots of all nodes again, because `suspect` failed or does not hold a key. Never rejects. */
+  /** Looks for the servers again, because `suspect` failed or does not hold a key. Never rejects. */
   refresh(suspect?: Server): Promise<void>;
   /** Resolves when the first attempt of each connection has succeeded or failed. */
   attempted(): Promise<void>;
@@ -109,4 +116,98 @@ export class SingleServer implements Servers {
   async close(): Promise<void> {
     await quit(this.server);
   }
+}
+
+/** Servers that change by themselves. They are looked for again at intervals, and whenever one of them fails. */
+export abstract class FollowedServers implements Servers {
+  abstract readonly sharded: boolean;
+  protected closed = false;
+  private refreshing: Promise<void> | undefined;
+  private spacing: Promise<unknown> = Promise.resolve();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly readyListeners: (() => void)[] = [];
+  private readonly movedListeners: (() => void)[] = [];
+
+  /**
+   * `url` gives the protocol and the database. `calmMs`: how often the servers are looked for although none of them failed.
+   * A subclass calls `refresh` when it is constructed.
+   */
+  constructor(
+    protected readonly url: string,
+    protected readonly options: ConnectionOptions,
+    private readonly calmMs: number,
+  ) {}
+
+  abstract of(key: string): Server | undefined;
+  abstract all(): readonly Server[];
+  /** Finds out which servers there are, and connects to new ones. Never rejects. */
+  protected abstract look(suspect: Server | undefined): Promise<void>;
+
+  async refresh(suspect?: Server): Promise<void> {
+    if (this.closed) return;
+    this.refreshing ??= this.lookInTime(suspect).finally(() => {
+      this.refreshing = undefined;
+    });
+    await this.refreshing;
+  }
+
+  async attempted(): Promise<void> {
+    await this.refreshing;
+  }
+
+  onReady(listener: () => void): void {
+    this.readyListeners.push(listener);
+    if (this.all().some(isReady)) queueMicrotask(listener);
+  }
+
+  onMoved(listener: () => void): void {
+    this.movedListeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    await Promise.all(this.all().map(quit));
+  }
+
+  protected open(name: string, availability: Availability): Server {
+    const url = new URL(this.url);
+    url.host = name;
+    const server = openServer(name, url.href, this.options, availability);
+    server.redis.on('ready', () => {
+      if (this.all().includes(server)) this.notifyReady();
+    });
+    server.redis.on('reconnecting', () => void this.refresh(server));
+    return server;
+  }
+
+  protected notifyReady(): void {
+    for (const listener of this.readyListeners) listener();
+  }
+
+  protected notifyMoved(): void {
+    for (const listener of this.movedListeners) listener();
+  }
+
+  private async lookInTime(suspect: Server | undefined): Promise<void> {
+    clearTimeout(this.timer);
+    // Many commands fail at the same time, and one look serves all of them.
+    await this.spacing;
+    this.spacing = sleep(SPACING_MS, undefined, { ref: false });
+    await this.look(suspect);
+    if (this.closed) return;
+    const servers = this.all();
+    const calm = servers.length > 0 && servers.every(isReady);
+    const delay = (calm ? this.calmMs : TROUBLED_MS) * (0.75 + Math.random() / 2);
+    this.timer = setTimeout(() => void this.refresh(), delay).unref();
+  }
+}
+
+function isReady({ redis }: Server): boolean {
+  return redis.status === 'ready';
+}
+
+/** The host and port, as in a URL. */
+export function nameOf(host: string, port: number | string): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
