@@ -3,7 +3,7 @@ import { type Config } from '../../config/config.js';
 import { isAway } from '../session.repository.js';
 import { Availability } from './availability.js';
 import { faultOf } from './faults.js';
-import { ALL_PARTITIONS, fenceKeyOf, partitionKeys } from './keys.js';
+import { ALL_PARTITIONS, partitionKeys } from './keys.js';
 import { NOT_REPLICATED, type RedisLink, allOf, connectRedis } from './link.js';
 import { byServer } from './partitions.js';
 import { probeServer } from './scripts/probe.js';
@@ -69,10 +69,9 @@ async function tryOut(
   const scripts = new ScriptRunner(link, { policy, subscriptions, layout: 2 });
   const servers = byServer(link, ALL_PARTITIONS.map(partitionKeys));
   try {
-    const missing = await allOf(servers.map(async (held) => probeServer(scripts, held, link.sharded)));
-    const replicas = await allOf(servers.map(async (held) => link.hasReplica(fenceKeyOf(held[0]!.state))));
-    const refusal = replicas.includes(false) ? NOT_REPLICATED : undefined;
-    return { missingRights: [...new Set(missing.flat())], refusal };
+    const lacks = await allOf(servers.map(async (held) => probeServer(scripts, link, held)));
+    const refusal = lacks.some(({ replica }) => replica) ? NOT_REPLICATED : undefined;
+    return { missingRights: [...new Set(lacks.flatMap(({ rights }) => rights))], refusal };
   } catch (error) {
     // A replica counts as away, and so do servers that send this service away as a whole.
     const message = (error as Error).message;

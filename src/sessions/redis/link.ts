@@ -123,10 +123,10 @@ export interface RedisLink {
   /** A section of INFO by name, from each server that answers; empty if the ACL user lacks the right. */
   info(section: string): Promise<readonly ReadonlyMap<string, string>[]>;
   /**
-   * Whether a replica of the server that holds this key receives what is written now. `fence` is a key without a meaning,
-   * which is written. Undefined unless new sessions wait for a replica.
+   * Resolves when a replica of the server that holds this key has what was written; at once unless new sessions wait for
+   * one. `fence` is a key without a meaning, which is written. Rejects with NOT_REPLICATED if none receives it in time.
    */
-  hasReplica(fence: string): Promise<boolean | undefined>;
+  awaitReplica(fence: string): Promise<void>;
   /** The name of the server that holds this key. Keys of different servers have different names. */
   holderOf(key: string): string;
   /** How many servers have no connection now. */
@@ -256,7 +256,7 @@ class IoredisLink implements RedisLink {
       written = { server, by: server.replicas?.writer() };
     });
     if (replication.needed(reply))
-      await this.awaitReplica(written!, replication.fence).catch((error: StoreUnavailableError) => {
+      await this.untilReplicated(written!, replication.fence).catch((error: StoreUnavailableError) => {
         throw new NotReplicatedError(error, reply);
       });
     return reply;
@@ -291,20 +291,13 @@ class IoredisLink implements RedisLink {
     }
   }
 
-  async hasReplica(fence: string): Promise<boolean | undefined> {
+  async awaitReplica(fence: string): Promise<void> {
     const server = this.servers.of(fence);
-    if (server?.replicas === undefined) return undefined;
-    try {
-      await this.awaitReplica({ server, by: server.replicas.writer() }, fence);
-      return true;
-    } catch (error) {
-      if ((error as Error).message === NOT_REPLICATED) return false;
-      throw error;
-    }
+    if (server) await this.untilReplicated({ server, by: server.replicas?.writer() }, fence);
   }
 
   /** Resolves when a replica has what was written, or if the link does not await replicas. */
-  private async awaitReplica({ server, by }: Written, fence: string): Promise<void> {
+  private async untilReplicated({ server, by }: Written, fence: string): Promise<void> {
     if (server.replicas === undefined || by === undefined) return;
     const start = this.meter.started();
     try {

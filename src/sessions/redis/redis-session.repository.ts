@@ -25,7 +25,7 @@ import {
   toSession,
 } from '../session.js';
 import { type Availability } from './availability.js';
-import { ALL_PARTITIONS, type PartitionKeys, fenceKeyOf, partitionKeys, userKeys } from './keys.js';
+import { ALL_PARTITIONS, type PartitionKeys, partitionKeys, userKeys } from './keys.js';
 import { type LayoutChoice } from './layout/layout-choice.js';
 import { type RedisLink } from './link.js';
 import { type Losses } from './losses.js';
@@ -256,24 +256,20 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
 
   /** Probes each server. A server whose new sessions wait in vain for a replica serves its running sessions. */
   private async tryOut(): Promise<'ok' | 'degraded'> {
-    let lacksReplica = false;
-    const asked = byServer(this.link, ALL_PARTITIONS.map(partitionKeys)).map(async (held) => {
-      const missing = await probeServer(this.scripts, held, this.link.sharded);
-      if ((await this.link.hasReplica(fenceKeyOf(held[0]!.state))) === false) lacksReplica = true;
-      return missing;
-    });
+    const asked = byServer(this.link, ALL_PARTITIONS.map(partitionKeys)).map(async (held) =>
+      probeServer(this.scripts, this.link, held),
+    );
     const replies = await Promise.allSettled(asked);
     const failures = replies.flatMap((reply) => (reply.status === 'rejected' ? [reply.reason as Error] : []));
     if (failures.length === asked.length) throw failures[0]!;
-    const missing = [
-      ...new Set(replies.flatMap((reply) => (reply.status === 'fulfilled' ? reply.value : []))),
-    ];
+    const lacks = replies.flatMap((reply) => (reply.status === 'fulfilled' ? [reply.value] : []));
+    const missing = [...new Set(lacks.flatMap(({ rights }) => rights))];
     if (missing.length > 0) {
       const more = missing.length > 3 ? ` and ${missing.length - 3} more` : '';
       const message = `NOPERM for ${missing.slice(0, 3).join(', ')}${more}`;
       throw new StoreUnavailableError(message, { announced: this.availability.refused(message) });
     }
-    if (failures.length > 0 || lacksReplica) return 'degraded';
+    if (failures.length > 0 || lacks.some(({ replica }) => replica)) return 'degraded';
     this.availability.complete();
     return 'ok';
   }

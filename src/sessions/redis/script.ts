@@ -164,9 +164,7 @@ export class ScriptRunner {
 
   /** Rejects if a replica must have what scripts write, and none is there. */
   async requireReplica({ first }: ScriptKeys<'user'>): Promise<void> {
-    if (!this.link.awaitsReplica) return;
-    if ((await this.link.hasReplica(fenceKeyOf(first))) === false)
-      throw new StoreUnavailableError('No replica of Redis is there', { announced: true });
+    await this.link.awaitReplica(fenceKeyOf(first));
   }
 
   private textOf(script: Script, full: boolean): ScriptText {

@@ -1,5 +1,13 @@
-import { AUDIT_KEY, LAYOUT_KEY, type PartitionKeys, bucketKeys, probeChannel, rateKeys } from '../keys.js';
-import { allOf } from '../link.js';
+import {
+  AUDIT_KEY,
+  LAYOUT_KEY,
+  type PartitionKeys,
+  bucketKeys,
+  fenceKeyOf,
+  probeChannel,
+  rateKeys,
+} from '../keys.js';
+import { NOT_REPLICATED, type RedisLink, allOf } from '../link.js';
 import { type ScriptRunner, defineScript } from '../script.js';
 
 const PROBE = defineScript({
@@ -8,17 +16,32 @@ const PROBE = defineScript({
   args: ['records', 'index', 'rate', 'layout', 'audit', 'channel'],
 });
 
+/** What a server lacks for all that requests need. */
+interface Lacks {
+  /** The commands that the ACL user may not run. */
+  readonly rights: readonly string[];
+  /** Whether new sessions wait for a replica in vain. */
+  readonly replica: boolean;
+}
+
 /**
  * Probes the first and the last partition of one server. No single node of a cluster holds the first and the last of all
  * partitions, so that this also fails if such a node is configured as the only server.
  */
 export async function probeServer(
   scripts: ScriptRunner,
+  link: RedisLink,
   held: readonly PartitionKeys[],
-  sharded: boolean,
-): Promise<readonly string[]> {
+): Promise<Lacks> {
   const ends = [...new Set([held[0]!, held.at(-1)!])];
-  return (await allOf(ends.map(async (keys) => probe(scripts, keys, sharded)))).flat();
+  const rights = (await allOf(ends.map(async (keys) => probe(scripts, keys, link.sharded)))).flat();
+  try {
+    await link.awaitReplica(fenceKeyOf(held[0]!.state));
+    return { rights, replica: false };
+  } catch (error) {
+    if ((error as Error).message !== NOT_REPLICATED) throw error;
+    return { rights, replica: true };
+  }
 }
 
 /** Tests everything that requests need, and returns the commands that the ACL user may not run: see probe.lua. */
