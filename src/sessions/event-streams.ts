@@ -170,11 +170,9 @@ export class EventStreams implements BeforeApplicationShutdown {
     const shown = missed.filter((event) => isShown(stream, event));
     const newest = newestThatFit(stream, shown);
     const isWhole = complete && newest.length === shown.length;
-    if (isWhole || stream.explains) for (const event of newest) this.send(stream, event);
-    if (!isWhole) {
-      stream.last = position;
-      this.write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
-    }
+    if (isWhole || stream.explains) for (const message of newest) this.write(response, message);
+    stream.last = isWhole ? (shown.at(-1)?.id ?? stream.last) : position;
+    if (!isWhole) this.write(response, `id: ${position}\nevent: resync\ndata: {}\n\n`);
   }
 
   /**
@@ -232,16 +230,17 @@ function messageOf({ explains }: EventStream, event: SessionEvent): string {
   return `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
-/** The newest of these events that can be sent at once: more unread bytes would end the stream. */
-function newestThatFit(stream: EventStream, events: readonly SessionEvent[]): readonly SessionEvent[] {
+/** The messages of the newest of these events that can be sent at once: more unread bytes would end the stream. */
+function newestThatFit(stream: EventStream, events: readonly SessionEvent[]): readonly string[] {
+  const messages: string[] = [];
   let bytes = 0;
-  let first = events.length;
-  while (first > 0 && events.length - first < MAX_MISSED_EVENTS) {
-    bytes += Buffer.byteLength(messageOf(stream, events[first - 1]!));
+  for (const event of events.slice(-MAX_MISSED_EVENTS).toReversed()) {
+    const message = messageOf(stream, event);
+    bytes += Buffer.byteLength(message);
     if (bytes > MAX_MISSED_BYTES) break;
-    first--;
+    messages.push(message);
   }
-  return events.slice(first);
+  return messages.toReversed();
 }
 
 /** Sends a whole reply with status 200, so that a standard EventSource reconnects after it. */
