@@ -234,7 +234,6 @@ export function toEvent(
   policy: Policy,
   reason: SessionEvent['reason'],
   replacedBy?: Replacement,
-  refusal?: Refusal,
 ): SessionEvent {
   const { sessionId, streamId, version } = record;
   const session = toSession(userId, record, policy, at);
@@ -252,7 +251,6 @@ export function toEvent(
         : { ...session, state: type === 'session.ended' ? 'ended' : session.state },
     reason,
     replacedBy,
-    refusal,
   };
 }
 

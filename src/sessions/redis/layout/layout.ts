@@ -15,7 +15,7 @@ export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy)
   const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
   if (stored === undefined || !isWhole(stored)) return undefined;
   const { type, at, userId, reason, replacedBy, refusal, plays = policy.idleAfterMs, ...record } = stored;
-  return toEvent(
+  const event = toEvent(
     id,
     `session.${type}` as EventType,
     at,
@@ -24,12 +24,10 @@ export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy)
     policy,
     reason as SessionEvent['reason'],
     replacedBy,
-    refusal && {
-      limit: refusal.limit,
-      device: record.device,
-      holders: refusal.holders.map((holder) => toSession(userId, holder, policy, at)),
-    },
   );
+  if (refusal === undefined) return event;
+  const holders = refusal.holders.map((holder) => toSession(userId, holder, policy, at));
+  return { ...event, refusal: { limit: refusal.limit, device: record.device, holders } };
 }
 
 function isWhole({ type, userId, sessionId, streamId, refusal, ...stored }: StoredEvent): boolean {
