@@ -243,7 +243,6 @@ export class Gate implements BeforeApplicationShutdown {
         return undefined;
       case 'over':
         await this.repository.end(userId, [sessionId], 'left');
-        this.admissions.ended(userId, [sessionId]);
         return undefined;
       case 'paused':
       case 'playing': {
@@ -255,9 +254,7 @@ export class Gate implements BeforeApplicationShutdown {
                 sessionId,
                 this.clock.storeNow() ?? this.clock.now(),
               );
-        if (answer.outcome !== 'session-ended') return undefined;
-        this.admissions.ended(userId, [sessionId]);
-        return answer;
+        return answer.outcome === 'session-ended' ? answer : undefined;
       }
     }
   }

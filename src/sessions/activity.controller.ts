@@ -8,7 +8,6 @@ import { ApiProblems, schemaOf } from '../http/docs.js';
 import { component, countSchema, instantSchema, object } from '../http/fields.js';
 import { type FieldError, Problem } from '../http/problem.js';
 import { type KeepAlive } from './session.js';
-import { Admissions } from './admissions.js';
 import { SessionRepository } from './session.repository.js';
 import { SESSION_ID, USER_NAME } from './sessions.schemas.js';
 
@@ -56,10 +55,7 @@ interface Sighting {
 @Controller('internal/activity')
 @NeedsScope('activity:write')
 export class ActivityController {
-  constructor(
-    private readonly sessions: SessionRepository,
-    private readonly admissions: Admissions,
-  ) {}
+  constructor(private readonly sessions: SessionRepository) {}
 
   @Post()
   @HttpCode(200)
@@ -97,7 +93,6 @@ export class ActivityController {
         const { userId, sessionId } = entries[0]!;
         const latest = Math.max(...entries.map(({ at }) => at));
         const { outcome } = await this.sessions.noteActivity(userId, sessionId, latest);
-        if (outcome === 'session-ended') this.admissions.ended(userId, [sessionId]);
         result[COUNTED_AS[outcome]] += entries.length;
       }),
     );

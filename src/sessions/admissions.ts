@@ -5,7 +5,6 @@ import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Counter } from 'prom-client';
 import { type Clock } from '../clock.js';
 import { type Metrics } from '../observability/metrics.js';
-import { type ALL_SESSIONS } from './admission.js';
 import { type OutageSessions } from './outage-sessions.js';
 import { type Admission, type AdmissionRequest, type Admitted } from './session.js';
 import { type SessionRepository, isAway } from './session.repository.js';
@@ -46,6 +45,7 @@ export class Admissions {
       'Requests while the store was away: continued, or refused with 503; and lost: sessions that continued during the outage and were refused after it.',
       ['outcome'],
     );
+    repository.onEnded((userId, sessionIds) => this.outages?.forget(userId, sessionIds));
   }
 
   /**
@@ -62,11 +62,6 @@ export class Admissions {
     if (admission.outcome === 'admitted' && admission.degraded !== true)
       void this.settle(whole, admission, delivery, askedAt);
     return admission;
-  }
-
-  /** The store said that these sessions are ended. They do not continue while the store is away. */
-  ended(userId: string, sessionIds: readonly string[] | typeof ALL_SESSIONS): void {
-    this.outages?.forget(userId, sessionIds);
   }
 
   private async ask(request: AdmissionRequest): Promise<Admission> {

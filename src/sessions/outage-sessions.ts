@@ -68,7 +68,7 @@ export class OutageSessions {
     });
     const longAgo = this.clock.monotonic() - this.policy.expireAfterMs;
     for (const [id, one] of known) if (!this.isHeld(one) && one.askedAt < longAgo) known.delete(id);
-    if (known.size > 0) this.users.set(request.userId, known);
+    this.users.set(request.userId, known);
   }
 
   /** These sessions are ended or refused. Returns whether one was continued without the store before. */

@@ -8,12 +8,17 @@ import {
   type Session,
 } from './session.js';
 
+/** Gets sessions that are ended, by their ids or all of the user. */
+type EndListener = (userId: string, sessionIds: readonly string[] | typeof ALL_SESSIONS) => void;
+
 /**
  * The port to the session store, shared by Sessions, Streams, Gate and Expiry. Each method is one atomic step for its
  * user, with any number of service instances, and answers like the functions of admission.ts. Every method rejects with
  * StoreUnavailableError if the store does not answer; then the step may or may not have been done.
  */
 export abstract class SessionRepository {
+  private readonly endListeners: EndListener[] = [];
+
   /** Decides on a request for a phase. If it is admitted, takes or renews the place in the same step. */
   abstract admit(request: AdmissionRequest): Promise<Admission>;
 
@@ -41,6 +46,18 @@ export abstract class SessionRepository {
     sessionIds: readonly string[] | typeof ALL_SESSIONS,
     reason: EndReason,
   ): Promise<EndResult>;
+
+  /**
+   * Calls `listener` with sessions that an answer of `end`, `keepAlive` or `noteActivity` says are ended, also if they were
+   * ended before. Answers of `admit` say so themselves.
+   */
+  onEnded(listener: EndListener): void {
+    this.endListeners.push(listener);
+  }
+
+  protected noteEnded(userId: string, sessionIds: readonly string[] | typeof ALL_SESSIONS): void {
+    for (const listener of this.endListeners) listener(userId, sessionIds);
+  }
 
   /**
    * Claims due records in bounded steps, until no record is due, `maxSessions` or more were claimed, or `signal` is

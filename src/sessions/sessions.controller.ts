@@ -17,7 +17,6 @@ import { instant, oneOfTexts } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { noteDecision } from '../http/request-notes.js';
 import { ALL_SESSIONS, type EndReason } from './admission.js';
-import { Admissions } from './admissions.js';
 import { type EndResult, SessionRepository } from './session.repository.js';
 import { sessionEnded, sessionNotFound } from './sessions.errors.js';
 import {
@@ -51,7 +50,6 @@ const END_QUERY = { type: 'object', properties: { reason: OWN_REASON } };
 export class SessionsController {
   constructor(
     private readonly sessions: SessionRepository,
-    private readonly admissions: Admissions,
     private readonly limits: RateLimits,
     private readonly config: Config,
     private readonly audit: Audit,
@@ -118,7 +116,6 @@ export class SessionsController {
       () => this.sessions.end(userId, [session_id], ended === 'user' ? (reason ?? ended) : ended),
       effectOfEnd,
     );
-    this.admissions.ended(userId, [session_id]);
     if (result.ended.length + result.endedBefore.length === 0) throw sessionNotFound();
     noteDecision({ decision: 'ended', session_id });
   }
@@ -138,7 +135,6 @@ export class SessionsController {
     const change = this.audit.begin(request, 'sessions.end', { user_id: userId });
     const reason = await this.endReason(request, reply, userId);
     await change.run(() => this.sessions.end(userId, ALL_SESSIONS, reason), effectOfEnd);
-    this.admissions.ended(userId, ALL_SESSIONS);
     noteDecision({ decision: 'ended' });
   }
 
@@ -171,7 +167,6 @@ export class SessionsController {
         noteDecision({ decision: 'kept', session_id, stream_id: answer.session.streamId });
         return { session: sessionJson(answer.session, subject) };
       case 'session-ended':
-        this.admissions.ended(userId, [session_id]);
         throw sessionEnded(answer);
       case 'session-not-found':
         throw sessionNotFound();

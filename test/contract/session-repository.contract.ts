@@ -382,6 +382,21 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('end', () => {
+    it('is told to the listeners of this instance, and so is each later answer that the session is ended', async () => {
+      await watch('a');
+      await watch('b');
+      const told: unknown[] = [];
+      store.onEnded((user, ids) => {
+        if (user === userId) told.push(ids);
+      });
+      await store.end(userId, ['a'], 'user');
+      await store.keepAlive(userId, 'a');
+      await store.noteActivity(userId, 'a', clock.now());
+      await store.keepAlive(userId, 'b');
+      await store.end(userId, 'all', 'operator');
+      expect(told).toEqual([['a'], ['a'], ['a'], 'all']);
+    });
+
     it('admits a session whose player quit again as a new session, if a place is free', async () => {
       await watch('a');
       const life = clock.now();

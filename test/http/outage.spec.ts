@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { useService } from '../support/service.js';
+import { elsewhere } from '../support/stores.js';
 import { until } from '../support/until.js';
 
 /** STORE_DOWN_POLICY=open, with a store that is away when the test wants it. X = 10 s, n = 3. */
@@ -127,7 +128,7 @@ describe('the service without its store, if the policy is open,', () => {
     expect((await ask('tv')).status).toBe(200);
     expect((await ask('laptop')).status).toBe(503);
     jest.restoreAllMocks();
-    await service.sessions.end(user, ['tv'], 'user');
+    await elsewhere(service.sessions).end(user, ['tv'], 'user');
     expect((await ask('tv')).status).toBe(410);
     const phone = await ask('phone');
     expect([phone.status, phone.body.degraded]).toEqual([200, undefined]);

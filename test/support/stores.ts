@@ -55,6 +55,11 @@ export function openMemoryStore(policy: Policy, clock: Clock, subscriptions = ON
   return { sessions, events, outboxes, outbox: outboxes.of('default'), audit: new MemoryAuditLog() };
 }
 
+/** This store as another instance has it: what is ended through it is not noted here. */
+export function elsewhere(store: SessionRepository): SessionRepository {
+  return Object.create(store, { noteEnded: { value: () => undefined } }) as SessionRepository;
+}
+
 /** The Redis store of one process, which writes this layout, by default the newest. */
 export function openRedisStore(
   link: RedisLink,

@@ -106,15 +106,17 @@ export class MemorySessionRepository extends SessionRepository {
 
   override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
     const now = this.now();
-    return this.kept(userId, keepAlive(this.recordsOf(userId), sessionId, this.policy, now), now);
+    return this.kept(userId, sessionId, keepAlive(this.recordsOf(userId), sessionId, this.policy, now), now);
   }
 
   override async noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive> {
     const now = this.now();
-    return this.kept(userId, noteActivity(this.recordsOf(userId), sessionId, at, this.policy, now), now);
+    const keeping = noteActivity(this.recordsOf(userId), sessionId, at, this.policy, now);
+    return this.kept(userId, sessionId, keeping, now);
   }
 
-  private kept(userId: string, keeping: Keeping, now: number): KeepAlive {
+  private kept(userId: string, sessionId: string, keeping: Keeping, now: number): KeepAlive {
+    if (keeping.outcome === 'session-ended') this.noteEnded(userId, [sessionId]);
     if (keeping.outcome !== 'kept') return keeping;
     this.keep(userId, { records: keeping.records, changes: [] }, now);
     return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
@@ -134,6 +136,7 @@ export class MemorySessionRepository extends SessionRepository {
     const now = this.now();
     const ending = end(this.recordsOf(userId), sessionIds, reason, this.policy, now);
     this.keep(userId, ending, now);
+    this.noteEnded(userId, sessionIds);
     return { ended: this.show(userId, ending.ended, now), endedBefore: ending.endedBefore };
   }
 

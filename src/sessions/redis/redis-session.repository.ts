@@ -126,6 +126,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   override async keepAlive(userId: string, sessionId: string): Promise<KeepAlive> {
     return this.kept(
       userId,
+      sessionId,
       await keepAlive(this.scripts, userKeys(userId), this.now(), { userId, sessionId }),
     );
   }
@@ -133,6 +134,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   override async noteActivity(userId: string, sessionId: string, at: number): Promise<KeepAlive> {
     return this.kept(
       userId,
+      sessionId,
       await noteActivity(this.scripts, userKeys(userId), this.now(), { userId, sessionId, at }),
     );
   }
@@ -149,6 +151,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   ): Promise<EndResult> {
     const wanted = { userId, sessionIds, reason };
     const { now, ended, endedBefore } = await end(this.scripts, userKeys(userId), this.now(), wanted);
+    this.noteEnded(userId, sessionIds);
     return { ended: this.show(userId, ended, now), endedBefore };
   }
 
@@ -348,7 +351,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
     return this.clock.storeNow() ?? '';
   }
 
-  private kept(userId: string, answer: KeepingAnswer): KeepAlive {
+  private kept(userId: string, sessionId: string, answer: KeepingAnswer): KeepAlive {
+    if (answer.outcome === 'session-ended') this.noteEnded(userId, [sessionId]);
     if (answer.outcome !== 'kept') return answer;
     return { outcome: 'kept', session: toSession(userId, answer.record, this.policy, answer.now) };
   }
