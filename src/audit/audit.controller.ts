@@ -3,8 +3,7 @@ import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { type Static, Type } from '@sinclair/typebox';
 import { type FastifyReply } from 'fastify';
-import { NeedsScope } from '../auth/access.js';
-import { userIdOfName } from '../auth/subjects.js';
+import { NeedsScope, userIdNamed } from '../auth/access.js';
 import { ApiProblems, schemaOf } from '../http/docs.js';
 import { LIMIT, instantSchema, object, oneOfTexts } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
@@ -64,9 +63,7 @@ export class AuditController {
     @Query() { user_id: name, action, by, since, until, limit }: Question,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
-    const userId = name === undefined ? undefined : userIdOfName(name);
-    if (name !== undefined && userId === undefined)
-      throw Problem.invalidRequest([{ field: 'user_id', message: 'must be an id or a subject' }]);
+    const userId = name === undefined ? undefined : userIdNamed(name);
     const entries = await this.audit.newest(
       { since: readInstant('since', since), until: readInstant('until', until) },
       limit === undefined ? DEFAULT_LIMIT : Number(limit),

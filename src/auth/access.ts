@@ -125,7 +125,11 @@ export function viewerOrService({ caller }: FastifyRequest): Viewer | undefined 
 export function userIdOfPath(request: FastifyRequest): string {
   const viewer = viewerOrService(request);
   if (viewer !== undefined) return viewer.userId;
-  const { user_id: name } = request.params as { readonly user_id: string };
+  return userIdNamed((request.params as { readonly user_id: string }).user_id);
+}
+
+/** The id of the user whom a service names as `user_id`. Throws a problem (422) if the name is neither an id nor a subject. */
+export function userIdNamed(name: string): string {
   const userId = userIdOfName(name);
   if (userId === undefined)
     throw Problem.invalidRequest([

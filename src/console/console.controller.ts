@@ -3,8 +3,7 @@ import { Controller, Get, Header, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { NeedsScope, Public, tokenNameOf } from '../auth/access.js';
-import { userIdOfName } from '../auth/subjects.js';
+import { NeedsScope, Public, tokenNameOf, userIdNamed } from '../auth/access.js';
 import { Config, SCOPES } from '../config/config.js';
 import { VERSION } from '../config/effective.js';
 import { instant } from '../http/fields.js';
@@ -60,9 +59,7 @@ export class ConsoleController {
   @RouteSchema({ params: USER_PARAMS })
   @Header('cache-control', 'no-store')
   user(@Param('user_id') name: string): object {
-    const userId = userIdOfName(name);
-    if (userId === undefined)
-      throw Problem.invalidRequest([{ field: 'user_id', message: 'must be an id or a subject' }]);
+    const userId = userIdNamed(name);
     return {
       user_id: userId,
       log_name: this.nameInLog(userId) ?? null,

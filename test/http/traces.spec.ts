@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { type IncomingHttpHeaders, createServer } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import { CallbackReceiver } from '../support/callback-receiver.js';
 import { type CollectedSpan, Collector } from '../support/collector.js';
+import { LocalServer } from '../support/local-server.js';
 import { useRedisDatabase } from '../support/redis-database.js';
 import { type ServiceProcess, endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
@@ -19,25 +18,17 @@ const PLAYLIST = [
 ].join('\n');
 
 /** A real origin that records the headers of each request for a stream. `broken` gets 500, and `silent` no answer. */
-class Origin {
+class Origin extends LocalServer {
   readonly headers = new Map<string, IncomingHttpHeaders>();
-  template = '';
-  private readonly server = createServer(({ url, headers }, response) => {
+
+  get template(): string {
+    return `${this.url}/vod/{stream_id}/index.m3u8?token=HIDDEN-of-the-origin`;
+  }
+
+  protected handle({ url, headers }: IncomingMessage, response: ServerResponse): void {
     const stream = url!.split('/')[2]!;
     this.headers.set(stream, headers);
     if (stream !== 'silent') response.writeHead(stream === 'broken' ? 500 : 200).end(PLAYLIST);
-  });
-
-  async start(): Promise<void> {
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    const { port } = this.server.address() as AddressInfo;
-    this.template = `http://127.0.0.1:${port}/vod/{stream_id}/index.m3u8?token=HIDDEN-of-the-origin`;
-  }
-
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
   }
 }
 

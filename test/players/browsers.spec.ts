@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Page } from 'playwright-core';
@@ -8,15 +6,13 @@ import { Tickets } from '../../src/auth/tickets.js';
 import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
 import { PLAYERS, type PlayerName, PlayerSite, seen } from '../support/player-site.js';
+import { findProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
 /** n·X is longer than the interval of the keepalives of the adapters, as it is by default. */
 const X_MS = 4_000;
 const PATIENCE_MS = 60_000;
-const browserPath = (process.env.PATH ?? '')
-  .split(delimiter)
-  .map((folder) => join(folder, 'chromium'))
-  .find((path) => existsSync(path));
+const browserPath = findProgram('chromium');
 /** Nine players and six pictures in real time need the machine for themselves, which `npm test` does not have. */
 const isAsked = process.env.TEST_BROWSERS === 'true';
 if (browserPath === undefined || !isAsked)

@@ -1,18 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, type Request, chromium } from 'playwright-core';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
 import { EventStreams } from '../../src/sessions/event-streams.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
+import { findProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
-const browserPath = (process.env.PATH ?? '')
-  .split(delimiter)
-  .map((folder) => join(folder, 'chromium'))
-  .find((path) => existsSync(path));
+const browserPath = findProgram('chromium');
 if (browserPath === undefined)
   process.stderr.write('The tests of the console are skipped: Chromium is not on this machine.\n');
 

@@ -1,15 +1,11 @@
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
+import { findProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
-const browserPath = (process.env.PATH ?? '')
-  .split(delimiter)
-  .map((folder) => join(folder, 'chromium'))
-  .find((path) => existsSync(path));
+const browserPath = findProgram('chromium');
 if (browserPath === undefined)
   process.stderr.write('The tests of the demo page are skipped: Chromium is not on this machine.\n');
 

@@ -1,9 +1,9 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo } from 'node:net';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, chromium } from 'playwright-core';
@@ -11,6 +11,7 @@ import { createApp } from '../../src/app.js';
 import { Tickets } from '../../src/auth/tickets.js';
 import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
+import { findProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
 /**
@@ -25,10 +26,7 @@ const MOST_LEFT_SECONDS = MAX_AHEAD_SECONDS + X_MS / 1_000 + 6;
 const run = promisify(execFile);
 
 function find(program: string): string | undefined {
-  const found = (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, program))
-    .find((path) => existsSync(path));
+  const found = findProgram(program);
   // Written directly, because Jest would delay it. The log of a run must show which tests were skipped, and why.
   if (found === undefined)
     process.stderr.write(`The tests in ${program} are skipped: it is not on this machine.\n`);

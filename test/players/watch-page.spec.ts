@@ -1,22 +1,17 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { createApp } from '../../src/app.js';
 import { readConfig } from '../../src/config/config.js';
 import { SessionRepository } from '../../src/sessions/session.repository.js';
+import { findProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
-const find = (program: string): string | undefined =>
-  (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, program))
-    .find((path) => existsSync(path));
-const [browserPath, ffmpeg] = [find('chromium'), find('ffmpeg')];
+const [browserPath, ffmpeg] = [findProgram('chromium'), findProgram('ffmpeg')];
 const lacks = browserPath === undefined || ffmpeg === undefined;
 if (lacks)
   process.stderr.write('The tests of the page of watch() are skipped: they need chromium and ffmpeg.\n');

@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { LocalServer } from './local-server.js';
 
 /** A received callback. */
 export interface Delivery {
@@ -29,30 +28,13 @@ type Answer =
   | 'hang up';
 
 /** A real HTTP server that receives callbacks: it records them, and answers as the test wants. */
-export class CallbackReceiver {
+export class CallbackReceiver extends LocalServer {
   readonly deliveries: Delivery[] = [];
   answer: (delivery: Delivery) => Answer = () => 204;
   private held: ServerResponse[] = [];
-  private port = 0;
-  private readonly server = createServer((request, response) => {
+
+  protected handle(request: IncomingMessage, response: ServerResponse): void {
     this.take(request, response).catch(() => undefined); // the client disconnected
-  });
-
-  /** Starts the server. After a stop it starts again on the same port. */
-  async start(): Promise<void> {
-    this.server.listen(this.port, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.port = (this.server.address() as AddressInfo).port;
-  }
-
-  async stop(): Promise<void> {
-    const stopped = new Promise((resolve) => this.server.close(resolve));
-    this.server.closeAllConnections();
-    await stopped;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
   }
 
   /** The callbacks for one user, in the order of their arrival. */

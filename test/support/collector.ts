@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import { type ServerResponse, createServer } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { LocalServer } from './local-server.js';
 
 /** A span as a collector gets it, with its attributes by name. */
 export interface CollectedSpan {
@@ -34,7 +33,7 @@ interface Request {
 }
 
 /** A real HTTP server that collects spans by OTLP. It decodes JSON, and keeps the other form as it came. */
-export class Collector {
+export class Collector extends LocalServer {
   readonly spans: CollectedSpan[] = [];
   /** The paths, types and bodies of all requests. */
   readonly requests: {
@@ -45,29 +44,12 @@ export class Collector {
   }[] = [];
   /** Whether requests get no answer. */
   silent = false;
-  private port = 0;
-  private readonly server = createServer((request, response) => {
+
+  protected handle(request: IncomingMessage, response: ServerResponse): void {
     const { 'content-type': type = '', 'x-key': key = '' } = request.headers;
     text(request)
       .then((body) => this.take({ path: request.url!, type, key: String(key), body }, response))
       .catch(() => response.destroy());
-  });
-
-  /** Starts the server. After a stop it starts again on the same port. */
-  async start(): Promise<void> {
-    this.server.listen(this.port, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.port = (this.server.address() as AddressInfo).port;
-  }
-
-  async stop(): Promise<void> {
-    const stopped = new Promise((resolve) => this.server.close(resolve));
-    this.server.closeAllConnections();
-    await stopped;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
   }
 
   /** The spans of one trace. */

@@ -1,13 +1,15 @@
-import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import { type IncomingMessage, type ServerResponse } from 'node:http';
+import { LocalServer } from './local-server.js';
 
 /** A real HTTP origin whose answers the test can hold back. */
-export class HeldOrigin {
+export class HeldOrigin extends LocalServer {
   private readonly counts = new Map<string, number>();
   private readonly held = new Map<string, (release: () => void) => void>();
   private readonly unanswered = new Set<() => void>();
-  private readonly server = createServer((request, response) => {
+  /** The target of the redirect for a stream. */
+  readonly redirects = new Map<string, string>();
+
+  protected handle(request: IncomingMessage, response: ServerResponse): void {
     const stream = request.url!.split('/').at(-2)!;
     this.counts.set(stream, this.requestsFor(stream) + 1);
     const announce = this.held.get(stream);
@@ -20,20 +22,10 @@ export class HeldOrigin {
       this.unanswered.add(release);
       announce(release);
     } else this.answer(stream, response);
-  });
-  /** The target of the redirect for a stream. */
-  readonly redirects = new Map<string, string>();
-  template = '';
-
-  async start(): Promise<void> {
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.template = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/vod/{stream_id}/index.m3u8`;
   }
 
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
+  get template(): string {
+    return `${this.url}/vod/{stream_id}/index.m3u8`;
   }
 
   /** Holds the next answer for a stream. Resolves when the request arrives, with a function that sends the answer. */

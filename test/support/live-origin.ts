@@ -1,31 +1,23 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import { type IncomingMessage, type ServerResponse } from 'node:http';
+import { LocalServer } from './local-server.js';
 
 /** A real HTTP origin with one live stream, `news`, and its media. The test moves the window. */
-export class LiveOrigin {
+export class LiveOrigin extends LocalServer {
   /** The first media sequence number of the window. */
   first = 100;
   ended = false;
   reads = 0;
-  private readonly server = createServer(({ url }, response) => {
+
+  protected handle({ url }: IncomingMessage, response: ServerResponse): void {
     if (url === '/live/news/index.m3u8') {
       this.reads++;
       response.end(this.playlist());
     } else if (/^\/live\/news\/\d+\.ts/.test(url!)) response.end(`media of ${url!.split('?')[0]}`);
     else response.writeHead(404).end();
-  });
-  template = '';
-
-  async start(): Promise<void> {
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.template = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/live/{stream_id}/index.m3u8`;
   }
 
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
+  get template(): string {
+    return `${this.url}/live/{stream_id}/index.m3u8`;
   }
 
   /** Six segments of 1 s. */

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { installPackage } from './apt.js';
+import { findProgram } from './program.js';
 
 /**
  * The nginx that is installed, or that `installPackage` installs; otherwise the reason why there is none. Synchronous,
@@ -19,8 +20,7 @@ export function findNginx(): { readonly binary: string } | { readonly reason: st
 
 function findBinary(): string | undefined {
   // On Debian it is in /usr/sbin, which is not on the PATH of every user.
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
-  return folders.map((folder) => join(folder, 'nginx')).find((file) => existsSync(file));
+  return findProgram('nginx', ['/usr/sbin', '/usr/local/sbin']);
 }
 
 function install(): string {

@@ -1,18 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { installPackage } from './apt.js';
+import { findProgram } from './program.js';
 import { freePort } from './redis-server.js';
 import { until } from './until.js';
 
 /** Why there is no Prometheus here with its promtool, or undefined if there is one. Installs it as `installPackage` does. */
 export function missingPrometheus(): string | undefined {
   const isThere = (): boolean =>
-    ['prometheus', 'promtool'].every((program) =>
-      process.env.PATH!.split(delimiter).some((folder) => existsSync(join(folder, program))),
-    );
+    ['prometheus', 'promtool'].every((program) => findProgram(program) !== undefined);
   if (isThere()) return undefined;
   try {
     installPackage('prometheus');

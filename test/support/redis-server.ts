@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { INSTALL_ADVICE, installPackage } from './apt.ts';
+import { findProgram } from './program.ts';
 
 /**
  * A real Redis for tests, on any machine. The first of these that works:
@@ -100,9 +100,7 @@ const START: Record<Source, () => Promise<Pick<RedisServer, 'url' | 'stop'>>> = 
 };
 
 function findBinary(): string | undefined {
-  return ['redis-server', 'valkey-server']
-    .flatMap((name) => (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name)))
-    .find((file) => existsSync(file));
+  return findProgram('redis-server') ?? findProgram('valkey-server');
 }
 
 function installRedis(): string {

@@ -46,7 +46,7 @@ export interface Servers {
 }
 
 /** Opens a connection, and reports its losses to `availability`. */
-export function openServer(
+function openServer(
   name: string,
   url: string,
   { redis: options, replicaPatienceMs }: ConnectionOptions,
