@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type INestApplication, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
+import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app.js';
 import { type Config, ConfigError, readConfig } from './config/config.js';
 import { VERSION } from './config/effective.js';
+import { listenForOperators } from './http/connections.js';
 import { HealthController } from './observability/health.controller.js';
 
 /** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */
@@ -20,9 +22,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env);
   const app = await createApp(config);
   stopOnSignals(app, config.DRAIN_SECONDS * 1_000);
-  await app.listen(config.PORT, config.HOST).catch((error: unknown) => {
-    throw new Error(cannotListen(config, error as NodeJS.ErrnoException));
-  });
+  await listen(app, config);
   for (const warning of config.warnings) log.warn(warning);
   if (config.alarm !== undefined) log.error(config.alarm);
   const url = await app.getUrl();
@@ -38,7 +38,7 @@ async function main(): Promise<void> {
  * readiness is 503 while it still answers, so that load balancers find other instances before it stops listening. A second
  * signal ends that wait, and SIGINT, from a terminal, has none.
  */
-function stopOnSignals(app: INestApplication, drainMs: number): void {
+function stopOnSignals(app: NestFastifyApplication, drainMs: number): void {
   const hurry = new AbortController();
   let isStopping = false;
   const stop = async (signal: string): Promise<void> => {
@@ -61,10 +61,20 @@ function stopOnSignals(app: INestApplication, drainMs: number): void {
     });
 }
 
-function cannotListen({ HOST, PORT }: Config, { code, message }: NodeJS.ErrnoException): string {
-  return code === 'EADDRINUSE'
-    ? `Port ${PORT} on ${HOST} is in use: stop the program that uses it, or set PORT`
-    : `Cannot listen on port ${PORT} of ${HOST}: ${message}`;
+/** Rejects with a text that says which variable to change. */
+async function listen(app: NestFastifyApplication, { HOST, PORT, OPERATOR_PORT }: Config): Promise<void> {
+  const explain = (variable: string, port: number) => (error: unknown) => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new Error(
+      code === 'EADDRINUSE'
+        ? `Port ${port} on ${HOST} is in use: stop the program that uses it, or set ${variable}`
+        : `Cannot listen on port ${port} of ${HOST}: ${message}`,
+    );
+  };
+  await app.listen(PORT, HOST).catch(explain('PORT', PORT));
+  if (OPERATOR_PORT === undefined) return;
+  const fastify = app.getHttpAdapter().getInstance();
+  await listenForOperators(fastify, OPERATOR_PORT, HOST).catch(explain('OPERATOR_PORT', OPERATOR_PORT));
 }
 
 main().catch((error: unknown) => {

@@ -20,7 +20,7 @@ locals {
         dns_sd_configs = [{
           names            = ["${aws_service_discovery_service.app.name}.${aws_service_discovery_private_dns_namespace.main.name}"]
           type             = "A"
-          port             = var.app_port
+          port             = var.operator_port
           refresh_interval = "15s"
         }]
         relabel_configs = [{ target_label = "stack", replacement = var.name }]
@@ -70,8 +70,8 @@ resource "aws_vpc_security_group_egress_rule" "agent_to_ecs" {
   description                  = "To the tasks"
   referenced_security_group_id = aws_security_group.ecs.id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
 }
 
 resource "aws_vpc_security_group_egress_rule" "agent_to_https" {
@@ -92,8 +92,8 @@ resource "aws_vpc_security_group_ingress_rule" "ecs_from_agent" {
   description                  = "From the metrics agent"
   referenced_security_group_id = aws_security_group.agent[0].id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
 }
 
 resource "aws_ecs_task_definition" "agent" {

@@ -36,9 +36,10 @@ resource "aws_lb_target_group" "app" {
   deregistration_delay = 30
 
   # The only check of a task's health. It costs the task one small request, and it is patient: a task counts as dead after
-  # 75 s without an answer within 10 s, so that a task that is merely busy is left to shed its load.
+  # 75 s without an answer within 10 s, so that a task that is merely busy stays. It goes to the port where no client waits.
   health_check {
     path                = local.health_path
+    port                = var.operator_port
     matcher             = "200"
     interval            = 15
     timeout             = 10

@@ -25,7 +25,7 @@ output "service_name" {
 
 output "discovery_name" {
   description = "Name and port by which tasks reach one another, and at which /internal and /metrics are."
-  value       = "${aws_service_discovery_service.app.name}.${aws_service_discovery_private_dns_namespace.main.name}:${var.app_port}"
+  value       = "${aws_service_discovery_service.app.name}.${aws_service_discovery_private_dns_namespace.main.name}:${var.operator_port}"
 }
 
 output "tasks_security_group_id" {
@@ -53,7 +53,7 @@ output "run_internal_command" {
       command = ["node", "-e", local.call_internal]
       environment = [
         { name = "METHOD", value = "@METHOD@" },
-        { name = "URL", value = "http://${aws_service_discovery_service.app.name}.${aws_service_discovery_private_dns_namespace.main.name}:${var.app_port}/internal/@ENDPOINT@" },
+        { name = "URL", value = "http://${aws_service_discovery_service.app.name}.${aws_service_discovery_private_dns_namespace.main.name}:${var.operator_port}/internal/@ENDPOINT@" },
       ]
     }] }), "@METHOD@", "'\"$METHOD\"'"), "@ENDPOINT@", "'\"$ENDPOINT\"'")}'",
   ])

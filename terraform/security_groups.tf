@@ -42,6 +42,15 @@ resource "aws_vpc_security_group_egress_rule" "alb_to_ecs" {
   to_port                      = var.app_port
 }
 
+resource "aws_vpc_security_group_egress_rule" "alb_to_ecs_health" {
+  security_group_id            = aws_security_group.alb.id
+  description                  = "Health checks of the tasks"
+  referenced_security_group_id = aws_security_group.ecs.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
+}
+
 resource "aws_security_group" "ecs" {
   name_prefix = "${var.name}-ecs-"
   description = "Tasks: from the load balancer, from other tasks and from scrapers"
@@ -63,13 +72,23 @@ resource "aws_vpc_security_group_ingress_rule" "ecs_from_alb" {
 }
 
 # Service discovery leads to /internal and /metrics, which the load balancer does not let through.
+resource "aws_vpc_security_group_ingress_rule" "ecs_from_alb_health" {
+  security_group_id            = aws_security_group.ecs.id
+  description                  = "Health checks of the load balancer"
+  referenced_security_group_id = aws_security_group.alb.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
+}
+
+# Service discovery leads to /internal and /metrics, which the load balancer does not let through.
 resource "aws_vpc_security_group_ingress_rule" "ecs_from_ecs" {
   security_group_id            = aws_security_group.ecs.id
   description                  = "From tasks, by the discovery name"
   referenced_security_group_id = aws_security_group.ecs.id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
 }
 
 resource "aws_vpc_security_group_ingress_rule" "ecs_from_scrapers" {
@@ -79,8 +98,8 @@ resource "aws_vpc_security_group_ingress_rule" "ecs_from_scrapers" {
   description                  = "From a scraper of /metrics"
   referenced_security_group_id = each.value
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
 }
 
 resource "aws_vpc_security_group_egress_rule" "ecs_to_ecs" {
@@ -88,8 +107,8 @@ resource "aws_vpc_security_group_egress_rule" "ecs_to_ecs" {
   description                  = "To tasks, by the discovery name"
   referenced_security_group_id = aws_security_group.ecs.id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = var.operator_port
+  to_port                      = var.operator_port
 }
 
 resource "aws_vpc_security_group_egress_rule" "ecs_to_redis" {

@@ -9,6 +9,7 @@ locals {
     {
       NODE_ENV      = "production"
       PORT          = tostring(var.app_port)
+      OPERATOR_PORT = tostring(var.operator_port)
       REDIS_URL     = "rediss://${local.redis_endpoint}:${local.redis_port}"
       AUTH_MODE     = var.auth_mode
       STREAM_ORIGIN = var.stream_origin
@@ -86,7 +87,7 @@ resource "aws_ecs_task_definition" "app" {
     image        = "${local.repository.url}:${aws_ssm_parameter.image_tag.insecure_value}"
     essential    = true
     user         = "1000:1000"
-    portMappings = [{ containerPort = var.app_port, hostPort = var.app_port, protocol = "tcp" }]
+    portMappings = [for port in [var.app_port, var.operator_port] : { containerPort = port, hostPort = port, protocol = "tcp" }]
 
     environment = [for name, value in local.environment : { name = name, value = value }]
     secrets     = [for name, secret in aws_secretsmanager_secret.app : { name = name, valueFrom = secret.arn }]

@@ -72,6 +72,22 @@ variable "app_port" {
   }
 }
 
+variable "operator_port" {
+  description = "Second port of a task, for the health checks of the load balancer, for /internal and for /metrics. They get through there while clients connect faster than the task can answer."
+  type        = number
+  default     = 3001
+
+  validation {
+    condition     = var.operator_port >= 1024 && var.operator_port <= 65535 && floor(var.operator_port) == var.operator_port
+    error_message = "Give operator_port as a whole number from 1024 to 65535."
+  }
+
+  validation {
+    condition     = var.operator_port != var.app_port
+    error_message = "Give operator_port another value than app_port."
+  }
+}
+
 variable "media_base_url" {
   description = "Beginning of segment URLs, for example that of a CDN. By default the origin."
   type        = string

@@ -35,6 +35,18 @@ export class ServerSection extends Section {
   @Variable(
     {
       meaning:
+        'a second port, for probes and operators, who get through here while more clients connect than the service can ' +
+        'answer. It answers everything that `PORT` answers: let no client reach it',
+      defaultText: 'none',
+    },
+    IsOptional(),
+    WholeNumber(1, 65_535),
+  )
+  readonly OPERATOR_PORT?: number;
+
+  @Variable(
+    {
+      meaning:
         'how long after SIGTERM the service still answers, while its readiness is 503: longer than the load balancer takes to notice; fractions allowed',
       default: '2',
     },

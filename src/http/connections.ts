@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:http';
-import { type Socket } from 'node:net';
+import { type Server, type Socket, createServer } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { Problem, problemBody } from './problem.js';
@@ -155,6 +156,22 @@ export function drainOnClose(fastify: FastifyInstance, isDraining: () => boolean
     if (isDraining()) void reply.header('connection', 'close');
     done(null, payload);
   });
+}
+
+/**
+ * Listens on a second port, for probes and operators. Connections wait to be accepted in a queue for each port, and Node
+ * accepts one of each in a turn of the event loop. When more clients connect than the service can answer, a probe at the
+ * clients' port waits behind them for seconds. Call it when the application listens.
+ */
+export async function listenForOperators(
+  fastify: FastifyInstance,
+  port: number,
+  host: string,
+): Promise<void> {
+  const door: Server = createServer({ noDelay: true }, (socket) => fastify.server.emit('connection', socket));
+  fastify.server.once('close', () => door.close());
+  door.listen(port, host);
+  await once(door, 'listening');
 }
 
 /** The address that the client used, as `https://host:port`, for URLs in replies. Throws a problem if Host is invalid. */

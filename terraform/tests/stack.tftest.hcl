@@ -69,8 +69,12 @@ run "stack" {
       && aws_vpc_security_group_ingress_rule.ecs_from_alb.referenced_security_group_id == aws_security_group.alb.id
       && aws_vpc_security_group_ingress_rule.ecs_from_ecs.security_group_id == aws_security_group.ecs.id
       && aws_vpc_security_group_ingress_rule.ecs_from_ecs.referenced_security_group_id == aws_security_group.ecs.id
-      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb, aws_vpc_security_group_ingress_rule.ecs_from_ecs] :
+      && aws_vpc_security_group_ingress_rule.ecs_from_alb_health.referenced_security_group_id == aws_security_group.alb.id
+      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb] :
         rule.cidr_ipv4 == null && rule.from_port == 8080 && rule.to_port == 8080
+      ])
+      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb_health, aws_vpc_security_group_ingress_rule.ecs_from_ecs] :
+        rule.cidr_ipv4 == null && rule.from_port == 8081 && rule.to_port == 8081
       ])
     )
     error_message = "Tasks let in more than the load balancer and other tasks, or on another port."
@@ -180,10 +184,10 @@ run "stack" {
   }
   assert {
     condition = (
-      jsondecode(aws_ecs_task_definition.app.container_definitions)[0].portMappings[0].containerPort == 8080
+      jsondecode(aws_ecs_task_definition.app.container_definitions)[0].portMappings[*].containerPort == [8080, 8081]
       && !can(jsondecode(aws_ecs_task_definition.app.container_definitions)[0].healthCheck)
     )
-    error_message = "The container's port is not the one that the service listens on, or the container has a health check: it ends busy tasks."
+    error_message = "The container's ports are not those that the service listens on, or the container has a health check: it ends busy tasks."
   }
   assert {
     condition = (
@@ -232,7 +236,7 @@ run "stack" {
     error_message = "The service is not to be discovered."
   }
   assert {
-    condition     = output.discovery_name == "app.streamgate.internal:8080"
+    condition     = output.discovery_name == "app.streamgate.internal:8081"
     error_message = "The discovery name is another than documented."
   }
 
@@ -290,8 +294,8 @@ run "stack" {
     error_message = "The load balancer forwards other paths than those for clients, or for other hosts: /%69nternal would pass a rule that names only what may not."
   }
   assert {
-    condition     = aws_lb_target_group.app.port == 8080 && aws_lb_target_group.app.target_type == "ip" && aws_lb_target_group.app.health_check[0].path == "/health/live"
-    error_message = "The target group is not for the service's port, or its health check asks Redis."
+    condition     = aws_lb_target_group.app.port == 8080 && aws_lb_target_group.app.target_type == "ip" && aws_lb_target_group.app.health_check[0].path == "/health/live" && aws_lb_target_group.app.health_check[0].port == "8081"
+    error_message = "The target group is not for the service's port, or its health check asks Redis, or waits behind clients."
   }
   assert {
     condition     = [for type, record in aws_route53_record.app : [type, record.type, record.alias[0].name, record.name]] == [["A", "A", aws_lb.main.dns_name, "gate.example.com"]]
@@ -706,7 +710,7 @@ run "private_tasks" {
   assert {
     condition = (
       yamldecode(jsondecode(aws_ecs_task_definition.agent[0].container_definitions)[0].environment[0].value).receivers.prometheus.config.scrape_configs[0].dns_sd_configs[0].names == ["app.streamgate.internal"]
-      && yamldecode(jsondecode(aws_ecs_task_definition.agent[0].container_definitions)[0].environment[0].value).receivers.prometheus.config.scrape_configs[0].dns_sd_configs[0].port == 8080
+      && yamldecode(jsondecode(aws_ecs_task_definition.agent[0].container_definitions)[0].environment[0].value).receivers.prometheus.config.scrape_configs[0].dns_sd_configs[0].port == 8081
       && aws_vpc_security_group_ingress_rule.ecs_from_agent[0].referenced_security_group_id == aws_security_group.agent[0].id
       && aws_ecs_service.agent[0].network_configuration[0].security_groups == toset([aws_security_group.agent[0].id])
     )

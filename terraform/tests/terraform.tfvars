@@ -5,3 +5,4 @@ source_repository = "example/streamgate"
 stream_origin     = "https://media.example.com/{stream_id}/index.m3u8"
 auth_mode         = "none"
 app_port          = 8080
+operator_port     = 8081

@@ -223,6 +223,7 @@ run "rules_of_variables_that_read_others" {
     redis_shard_count = 257
     task_network      = "private"
     staging_stack     = "Staging"
+    operator_port     = 80
   }
 
   expect_failures = [
@@ -231,5 +232,16 @@ run "rules_of_variables_that_read_others" {
     var.redis_shard_count,
     var.task_network,
     var.staging_stack,
+    var.operator_port,
   ]
+}
+
+run "one_port_for_all" {
+  command = plan
+
+  variables {
+    operator_port = 8080
+  }
+
+  expect_failures = [var.operator_port]
 }

@@ -2,10 +2,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync, mkdtempDisposableSync } from 'node:fs';
 import { Agent, request } from 'node:http';
-import { connect } from 'node:net';
+import { type Socket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HeldOrigin } from '../support/held-origin.js';
+import { freePort } from '../support/redis-server.js';
 import { endServiceProcesses, runService, startServiceProcess } from '../support/service-process.js';
 
 const PRODUCTION = {
@@ -122,6 +123,49 @@ describe('the configuration', () => {
     const { code, output } = await failToStart({ HOST: '127.0.0.1', PORT: new URL(first.url).port });
     expect(code).toBe(1);
     expect(output).toContain('is in use: stop the program that uses it, or set PORT');
+  });
+});
+
+describe('the port for operators', () => {
+  it('answers a probe before the clients whose connections wait at the other port', async () => {
+    const operatorPort = await freePort();
+    const service = await startServiceProcess({ OPERATOR_PORT: String(operatorPort) });
+    const answered: string[] = [];
+    const ask = async (name: string, port: number): Promise<Socket> => {
+      const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+      socket.once('data', () => answered.push(name));
+      await once(socket, 'connect');
+      socket.write('GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n');
+      return socket;
+    };
+    // The kernel makes these connections, and the service accepts none of them.
+    service.process.kill('SIGSTOP');
+    const clients = Array.from({ length: 400 }, () => Number(new URL(service.url).port));
+    const sockets = await Promise.all(clients.map(async (port) => ask('client', port)));
+    sockets.push(await ask('probe', operatorPort));
+    service.process.kill('SIGCONT');
+    while (answered.length < sockets.length) await new Promise((resolve) => setTimeout(resolve, 10));
+
+    expect(answered.indexOf('probe')).toBeLessThan(100);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('serves what the other port serves, and closes with it', async () => {
+    const operatorPort = await freePort();
+    const service = await startServiceProcess({ OPERATOR_PORT: String(operatorPort) });
+    const url = `http://127.0.0.1:${operatorPort}`;
+    expect((await fetch(`${url}/metrics`)).status).toBe(200);
+    expect((await fetch(`${url}/v1/streams`)).status).toBe(200);
+
+    expect(await service.end()).toBe(0);
+    await expect(fetch(`${url}/health/live`)).rejects.toThrow('fetch failed');
+  });
+
+  it('that is in use is reported by its variable', async () => {
+    const first = await startServiceProcess({});
+    const { code, output } = await failToStart({ PORT: '0', OPERATOR_PORT: new URL(first.url).port });
+    expect(code).toBe(1);
+    expect(output).toContain('is in use: stop the program that uses it, or set OPERATOR_PORT');
   });
 });
 
