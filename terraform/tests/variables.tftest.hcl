@@ -243,5 +243,7 @@ run "one_port_for_all" {
     operator_port = 8080
   }
 
-  expect_failures = [var.operator_port]
+  expect_failures = [
+    var.operator_port,
+  ]
 }

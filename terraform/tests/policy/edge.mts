@@ -8,6 +8,7 @@ export const EDGE_RULES: Rules = {
       health_check: {
         enabled: boolean;
         path: string;
+        port: string;
         matcher: string;
         interval: number;
         timeout: number;
@@ -19,6 +20,8 @@ export const EDGE_RULES: Rules = {
       if (check.matcher !== '200') yield [address, `takes ${check.matcher} for health`];
       if (check.path !== '/health/live')
         yield [address, 'asks a path that fails when Redis does, or that always answers'];
+      if (check.port === String(values.port) || check.port === 'traffic-port')
+        yield [address, 'asks where clients wait'];
       if (check.timeout < 10 || check.interval * check.unhealthy_threshold < 60)
         yield [address, 'takes a busy task for a dead one'];
       if (check.interval * check.unhealthy_threshold > 120)

@@ -72,7 +72,8 @@ export const NETWORK_RULES: Rules = {
         if (values.referenced_security_group_id !== stack.taskGroup || from !== 6379)
           yield [address, 'lets more into Redis than the tasks'];
       } else if (group === stack.taskGroup) {
-        if (from !== stack.port) yield [address, 'opens another port of the tasks than the service’s'];
+        if (from !== stack.port && from !== stack.operatorPort)
+          yield [address, 'opens another port of the tasks than the two of the service'];
       } else if (!endpoints.has(group) || from !== 443) yield [address, 'opens a group that lets nothing in'];
     }
   },
@@ -85,7 +86,10 @@ export const NETWORK_RULES: Rules = {
         if (from !== 443 || group === stack.redisGroup || group === stack.balancerGroup)
           yield [address, 'leads to addresses on another port than 443, or from Redis or the load balancer'];
       } else if (
-        !(values.referenced_security_group_id === stack.taskGroup && from === stack.port) &&
+        !(
+          values.referenced_security_group_id === stack.taskGroup &&
+          (from === stack.port || from === stack.operatorPort)
+        ) &&
         !(
           values.referenced_security_group_id === stack.redisGroup &&
           group === stack.taskGroup &&

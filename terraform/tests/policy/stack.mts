@@ -62,6 +62,12 @@ export class Stack {
   get port(): number {
     return this.service.values.load_balancer[0]!.container_port;
   }
+  /** Port of the service for health checks and operators. */
+  get operatorPort(): number {
+    return Number(
+      this.one<{ health_check: { port: string }[] }>('aws_lb_target_group').values.health_check[0]!.port,
+    );
+  }
 }
 
 export interface Service {
