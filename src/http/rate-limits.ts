@@ -236,7 +236,8 @@ export class RateLimits {
   }
 
   private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
-    const { ip } = request;
+    // A connection that its client has reset has no address any more.
+    const { ip = '' } = request as { readonly ip?: string };
     return this.address.check(IPV4.test(ip) ? ip : this.networks.memo(ip), request, reply);
   }
 }

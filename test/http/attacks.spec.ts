@@ -433,6 +433,46 @@ describe('a client that never reads its reply', () => {
   });
 });
 
+describe('a client that resets its connections', () => {
+  const BODY = JSON.stringify({ user_id: 'ana', stream_id: 'test-pattern', session_id: 'tv' });
+  const REQUEST = `POST /v1/phases HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n`;
+  const REQUESTS = [
+    `${REQUEST}Content-Length: ${BODY.length}\r\n\r\n${BODY}`,
+    `${REQUEST}Content-Length: 500\r\n\r\n${BODY}`,
+    'GET /v1/users/ana/events HTTP/1.1\r\nHost: a\r\n\r\n',
+    'GET /v1/play/test-pattern/index.m3u8?user_id=ana&session_id=tv HTTP/1.1\r\nHost: a\r\n\r\n',
+  ];
+
+  it.each<Record<string, string>>([{}, { TRUSTED_PROXIES: '127.0.0.1' }])(
+    'makes no line of a fault, and is counted as one address all the same: %j',
+    async (environment) => {
+      const service = await startServiceProcess({
+        ...environment,
+        LOG_LEVEL: 'info',
+        RATE_LIMIT_PER_ADDRESS: '20',
+      });
+      const reset = (bytes: string) =>
+        new Promise<void>((resolve) => {
+          const socket = connect(Number(new URL(service.url).port), '127.0.0.1', () => {
+            socket.write(bytes, () => socket.resetAndDestroy());
+          });
+          socket.on('error', () => undefined).on('close', resolve);
+        });
+      const refused = async (): Promise<number> =>
+        Number(
+          /limit="address"\} (\d+)/.exec(await (await fetch(`${service.url}/metrics`)).text())?.[1] ?? 0,
+        );
+      // Whether a reset arrives before its request is read is up to the kernel, so that many are sent.
+      await until(async () => {
+        await Promise.all(Array.from({ length: 400 }, (_, at) => reset(REQUESTS[at % REQUESTS.length]!)));
+        return (await refused()) > 0;
+      });
+      await until(async () => (await fetch(`${service.url}/health/ready`)).status === 200);
+      expect(service.output()).not.toMatch(/"level":"(error|fatal)"|internal-error|aborted/);
+    },
+  );
+});
+
 describe('ten thousand silent connections', () => {
   it('do not keep other requests from being answered, and are closed', async () => {
     const allowed = Number(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' })) - 1_000;
