@@ -127,7 +127,7 @@ const ASCTIME_DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d{
  * that recipients must accept (5.6.7). 0 for a date that is over, and for anything else.
  */
 function readRetryAfter(value: string, now: number): number {
-  if (/^\d{1,6}$/.test(value)) return Number(value) * 1_000;
+  if (/^\d{1,12}$/.test(value)) return Number(value) * 1_000;
   // The form of asctime names no zone, and Date would take it for local time.
   const date = ASCTIME_DATE.test(value) ? `${value} GMT` : HTTP_DATE.test(value) ? value : '';
   const at = Date.parse(date);
