@@ -91,7 +91,7 @@ export class Viewers {
   /** The user in the claim USER_ID_CLAIM. */
   private userOf(claims: JWTPayload): Pick<Viewer, 'userId' | 'subject'> {
     const { USER_ID_CLAIM: claim } = this.config;
-    const subject = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
+    const subject = valueOf(claims, claim);
     const userId = typeof subject === 'string' ? userIdOf(subject) : undefined;
     if (userId === undefined) throw unusableText(claim, 'user');
     return { userId, subject: subject === userId ? undefined : (subject as string) };
@@ -100,8 +100,8 @@ export class Viewers {
   /** The device in the claim DEVICE_ID_CLAIM, or undefined without the claim. */
   private deviceOf(claims: JWTPayload): string | undefined {
     const { DEVICE_ID_CLAIM: claim } = this.config;
-    if (claim === undefined || !Object.hasOwn(claims, claim)) return undefined;
-    const device = claims[claim];
+    const device = claim === undefined ? undefined : valueOf(claims, claim);
+    if (claim === undefined || device === undefined) return undefined;
     const id = typeof device === 'string' ? userIdOf(device) : undefined;
     if (id === undefined) throw unusableText(claim, 'device');
     return id;
@@ -113,10 +113,8 @@ export class Viewers {
    */
   private quotaOf(claims: JWTPayload): Quota {
     const { STREAM_LIMIT_CLAIM: claim, MAX_SESSIONS_CEILING: ceiling } = this.config;
-    const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
-    if (value === undefined || value === null) return this.quota;
-    // Keycloak writes an attribute as a list of one element, unless its mapper says otherwise.
-    const given: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
+    const given = valueOf(claims, claim);
+    if (given === undefined) return this.quota;
     // Some issuers, such as Amazon Cognito, can only write text.
     const limit = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
     if (!Number.isInteger(limit) || (limit as number) < 1)
@@ -142,6 +140,15 @@ export function checkUser(viewer: Viewer, user: string | undefined): Viewer {
     'not-your-session',
     'The token is for another user: request only what belongs to its user.',
   );
+}
+
+/**
+ * The value of a claim. A list of one element counts as the element, because Keycloak writes attributes so, unless its
+ * mapper says otherwise. Undefined without the claim; a claim of `null` is no claim.
+ */
+function valueOf(claims: JWTPayload, claim: string): unknown {
+  const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
+  return Array.isArray(value) && value.length === 1 ? value[0] : (value ?? undefined);
 }
 
 function unusableText(claim: string, what: 'user' | 'device'): Problem {
