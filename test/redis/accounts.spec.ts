@@ -136,6 +136,15 @@ describe('readiness', () => {
     expect(store.lines.slice(1)).toEqual(['Redis does all that requests need again']);
   });
 
+  it('is false without the database of REDIS_URL, and nothing goes to database 0 instead', async () => {
+    const { server, admin } = await start(['--databases', '2']);
+    const store = await connect({ REDIS_URL: new URL('/3', server.url).href });
+    expect(await isReady(store)).toBe(false);
+    await expect(store.sessions.list('ana')).rejects.toThrow();
+    expect(store.lines).toEqual([expect.stringMatching(/\(DATABASE\).*no database of the number/)]);
+    expect(await admin.dbsize()).toBe(0);
+  });
+
   it('is false on a replica, and the log says its role', async () => {
     const [primary, replica] = [await start(), await start()];
     await replica.admin.replicaof('127.0.0.1', Number(new URL(primary.server.url).port));

@@ -35,6 +35,14 @@ const FAULTS: readonly (readonly [error: RegExp, Fault])[] = [
     },
   ],
   [
+    /^ERR (DB index|invalid DB index)/,
+    {
+      name: 'DATABASE',
+      advice:
+        'Redis has no database of the number in REDIS_URL: name another one, or raise its setting databases',
+    },
+  ],
+  [
     /^READONLY/,
     {
       name: 'READONLY',
