@@ -9,6 +9,7 @@ import { addressOf } from '../http/connections.js';
 import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
+import { ID } from '../http/fields.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { refusal } from '../sessions/sessions.errors.js';
@@ -155,6 +156,8 @@ export class HlsController {
     const player = await this.playerWithinLimit(request, reply, stream_id);
     const client = clientOf(request);
     if (!hasSession(player)) {
+      // Clients would resolve a URL with such an id to another path.
+      if (!ID.test(stream_id)) throw streamProblem('not-found');
       const sessionId = this.gate.sessionFor(player, client, playbackIdOf(request));
       // The query as the client sent it, including repeated names.
       const search = new URLSearchParams(request.url.split('?')[1]);

@@ -9,10 +9,12 @@ import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
-import { instant } from '../http/fields.js';
+import { ID, instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from '../streams/playback.js';
+import { streamProblem } from '../streams/streams.errors.js';
 import {
+  TICKET_BODY,
   TICKET_REPLY,
   TICKET_REQUEST,
   type TicketReplyJson,
@@ -35,9 +37,9 @@ export class TicketsController {
 
   @Post()
   @ForViewers({ needsAddress: true })
-  @RouteSchema({ body: TICKET_REQUEST })
+  @RouteSchema({ body: TICKET_BODY })
   @ApiOperation({
-    summary: 'Get a playback URL for a player that cannot send a token',
+    summary: 'Get a URL for a player or an EventSource, which cannot send a token',
     description:
       'Takes no place. The player takes it when it loads the playlist, which it must do within minutes.',
   })
@@ -49,25 +51,31 @@ export class TicketsController {
     'payload-too-large',
     'unsupported-media-type',
     'invalid-request',
+    'stream-not-found',
     'rate-limited',
   )
   async issueTicket(
     @Req() request: FastifyRequest<{ Body: TicketRequestJson }>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TicketReplyJson> {
-    const { stream_id: streamId, session_id: sessionId = randomUUIDv7() } = request.body;
+    const { stream_id: streamId = '', session_id: sessionId = randomUUIDv7() } = request.body;
     const self = addressOf(request);
     const viewer = viewerOf(request);
     const { userId, subject, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
+    // Clients would resolve a URL with such an id to another path.
+    if (streamId !== '' && !ID.test(streamId)) throw streamProblem('not-found');
     const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
     const { for: purpose = 'play' } = request.body;
     const use = purpose === 'play' ? 'playlist' : purpose;
-    const ticket = await this.tickets.issue(use, { ...session, subject, quota });
+    const { ticket, expiresAt } = await this.tickets.issue(use, { ...session, subject, quota });
     return {
-      ticket: ticket.ticket,
-      playback_url: playbackUrl(self, session, this.byTicket ? ticket.ticket : undefined),
-      expires_at: instant(ticket.expiresAt),
+      ticket,
+      ...(streamId === ''
+        ? {}
+        : { playback_url: playbackUrl(self, session, this.byTicket ? ticket : undefined) }),
+      ...(use === 'events' ? { events_url: `${self}/v1/users/${userId}/events?ticket=${ticket}` } : {}),
+      expires_at: instant(expiresAt),
     };
   }
 }

@@ -13,6 +13,8 @@ export function IsStreamName(): PropertyDecorator {
 export function fieldErrorsOfBody(errors: readonly FastifySchemaValidationError[]): FieldError[] {
   const messages = new Map<string, string>();
   for (const { instancePath, keyword, params, message = 'is not valid' } of errors) {
+    // The errors of the schema behind the condition say what is wrong.
+    if (keyword === 'if') continue;
     const at = instancePath.split('/').slice(1);
     const named =
       keyword === 'required'

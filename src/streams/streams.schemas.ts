@@ -89,6 +89,10 @@ export const PHASE_EXAMPLES = {
 
 export const TICKET_REQUEST = component('TicketRequest', {
   ...ASKED,
+  stream_id: Type.Optional({
+    ...STREAM_ID,
+    description: 'The stream to play. Required, except with `for: events`: a stream of events has none.',
+  }),
   for: Type.Optional(
     oneOfTexts(['play', 'cmcd', 'events'], {
       description:
@@ -99,14 +103,30 @@ export const TICKET_REQUEST = component('TicketRequest', {
 });
 export type TicketRequestJson = Static<typeof TICKET_REQUEST>;
 
+/** What requests are checked against. The OpenAPI document has the condition in words. */
+export const TICKET_BODY = {
+  ...TICKET_REQUEST,
+  if: { properties: { for: { const: 'events' } }, required: ['for'] },
+  else: { required: ['stream_id'] },
+};
+
 export const TICKET_REPLY = component('Ticket', {
   ticket: Type.String({ description: 'A JWT that is valid only for this user, session and stream.' }),
-  playback_url: Type.String({
-    format: 'uri',
-    description: 'The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids.',
-  }),
+  playback_url: Type.Optional(
+    Type.String({
+      format: 'uri',
+      description:
+        'The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.',
+    }),
+  ),
+  events_url: Type.Optional(
+    Type.String({
+      format: 'uri',
+      description: 'With `for: events`: the URL for EventSource, with the ticket.',
+    }),
+  ),
   expires_at: instantSchema(
-    'Until when the ticket opens the playlist. A playlist that was opened before plays on.',
+    'Until when the ticket is accepted. A playlist that was opened before plays on; a stream of events ends then.',
   ),
 });
 export type TicketReplyJson = Static<typeof TICKET_REPLY>;

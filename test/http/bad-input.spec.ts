@@ -256,6 +256,16 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     },
   );
 
+  it.each(['.', '..'])('gives no URL that resolves elsewhere for the stream %s', async (stream_id) => {
+    const inPath = stream_id.replaceAll('.', '%2E');
+    for (const query of ['user_id=ana', 'user_id=ana&session_id=phone']) {
+      const reply = await service.send('get', `/v1/play/${inPath}/index.m3u8?${query}`);
+      expect([reply.status, reply.body.code]).toEqual([404, 'stream-not-found']);
+    }
+    const ticket = await service.send('post', '/v1/tickets', {}, { user_id: 'ana', stream_id });
+    expect([ticket.status, ticket.body.code]).toEqual([404, 'stream-not-found']);
+  });
+
   it.each([7, 1_000, 2_147_483_647])('answers 404 for phase %d, after the end', async (phase) => {
     for (const session_id of ['tv', 'phone']) {
       const reply = await service.ask({ ...VALID, session_id, phase });

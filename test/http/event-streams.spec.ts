@@ -397,6 +397,26 @@ describe('a ticket for events', () => {
     expect([foreign.status, await foreign.problem()]).toMatchObject([403, { code: 'not-your-session' }]);
   });
 
+  it('needs no stream, unlike other tickets, and comes with the URL for EventSource', async () => {
+    const sub = 'auth0|ána';
+    const headers = { authorization: `Bearer ${await issuer.token(HS256, { sub })}` };
+    const { status, body } = await service.send('post', '/v1/tickets', headers, { for: 'events' });
+    expect([status, body.playback_url]).toEqual([201, undefined]);
+    const client = await openEventSource(body.events_url);
+    await until(() => client.lastEventId() !== undefined);
+    await service.send('post', '/v1/phases', headers, { stream_id: 'test-pattern' });
+    await until(() => client.events.length === 1);
+    expect(JSON.parse(client.events[0]!.data)).toMatchObject({ subject: sub });
+    client.close();
+    for (const purpose of ['play', 'cmcd', undefined]) {
+      const refused = await service.send('post', '/v1/tickets', headers, { for: purpose });
+      expect([refused.status, refused.body.errors]).toEqual([
+        422,
+        [{ field: 'stream_id', message: 'is missing' }],
+      ]);
+    }
+  });
+
   it('is required: without a ticket, or with one for another purpose or a made-up one, the answer is 401', async () => {
     for (const ticket of [await ticketOf('play'), await ticketOf('cmcd'), 'a.b.c', '']) {
       const client = await openEventSource(await url('ana', ticket));
