@@ -78,7 +78,8 @@ export function showUser(user, { mayEnd, signal, fail }) {
   /** The elements of a session stay the same as long as it lives, so that the focus stays where it is. */
   function draw() {
     const places = find('#places');
-    const { limit, sessions } = list;
+    const { limit, sessions, subject, user_id } = list;
+    if (subject !== undefined) setText(find('#user-title'), `${subject} (${user_id})`);
     const kept = new Map([...places.children].map((place) => [place.dataset.session, place]));
     const wanted = sessions.map((session) => kept.get(session.session_id) ?? placeOf(session));
     if (wanted.length !== places.children.length || wanted.some((place, at) => place !== places.children[at]))

@@ -535,6 +535,11 @@ export interface components {
        */
       readonly user_id: string;
       /**
+       * @description The user as the issuer names them; present where it is known and differs from user_id.
+       * @example auth0|507f1f77bcf86cd799439011
+       */
+      readonly subject?: string;
+      /**
        * @description The stream that was requested.
        * @example test-pattern
        */
@@ -818,12 +823,17 @@ export interface components {
       readonly ticket: string;
       /**
        * Format: uri
-       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids.
+       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.
        */
-      readonly playback_url: string;
+      readonly playback_url?: string;
+      /**
+       * Format: uri
+       * @description With `for: events`: the URL for EventSource, with the ticket.
+       */
+      readonly events_url?: string;
       /**
        * Format: date-time
-       * @description Until when the ticket opens the playlist. A playlist that was opened before plays on.
+       * @description Until when the ticket is accepted. A playlist that was opened before plays on; a stream of events ends then.
        */
       readonly expires_at: string;
     };
@@ -834,10 +844,10 @@ export interface components {
        */
       readonly user_id?: string;
       /**
-       * @description The id of a stream: a film or a channel.
+       * @description The stream to play. Required, except with `for: events`: a stream of events has none.
        * @example test-pattern
        */
-      readonly stream_id: string;
+      readonly stream_id?: string;
       /**
        * @description Absent: a new session. The server makes its id.
        * @example living-room

@@ -169,6 +169,11 @@ export function userIdOfCaller({ caller, params }: FastifyRequest): string | und
   return name === undefined ? undefined : userIdOfName(name);
 }
 
+/** The issuer's name of the user who sent a request, if it differs from the id. */
+export function subjectOfCaller({ caller }: FastifyRequest): string | undefined {
+  return caller !== null && 'userId' in caller ? caller.subject : undefined;
+}
+
 /** The name of the API token that a request bears, if AccessControl asked for one. */
 export function tokenNameOf({ caller }: FastifyRequest): string | undefined {
   return caller !== null && 'scopes' in caller ? caller.name : undefined;

@@ -117,7 +117,7 @@ describe('delivery', () => {
     const [startedAt, lastActivityAt, playsUntil] = [Date.now(), Date.now(), Date.now()];
     const instants = { startedAt, lastActivityAt, playsUntil };
     const record = { sessionId, streamId: 'film', ...instants, phase: 0, device: undefined, version: 1 };
-    events.record(type, Date.now(), 'ana', record, undefined);
+    events.record(type, Date.now(), { userId: 'ana' }, record, undefined);
   };
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
   const tried = (sessionId: string) => tries.filter((one) => one.sessionId === sessionId);

@@ -75,8 +75,9 @@ function sessionsPath(user: string): string {
   return `/v1/users/${encodeURIComponent(user)}/sessions`;
 }
 
-function sessionsText({ user_id, limit, sessions }: SessionListJson, now: number): string {
-  const head = `${user_id} holds ${sessions.length} of ${limit} places.`;
+function sessionsText({ user_id, subject, limit, sessions }: SessionListJson, now: number): string {
+  const name = subject === undefined ? user_id : `${subject} (${user_id})`;
+  const head = `${name} holds ${sessions.length} of ${limit} places.`;
   if (sessions.length === 0) return head;
   const rows = sessions.map((one) => [
     one.session_id,

@@ -33,7 +33,8 @@ export class LogSection extends Section {
 
   @Variable(
     {
-      meaning: 'how a line names the user: `hash`, a pseudonym; `plain`, the id; or `none`',
+      meaning:
+        'how a line names the user: `hash`, a pseudonym; `plain`, the id, with the `subject` of its token if that differs; or `none`',
       default: 'hash',
     },
     IsIn(['hash', 'plain', 'none'], { message: 'must be hash, plain or none' }),

@@ -170,9 +170,10 @@ export class Gate implements BeforeApplicationShutdown {
     client: Client,
   ): Promise<GateAdmission> {
     const known = await this.rememberedRefusal(player);
-    const { userId, sessionId, streamId, quota, device } = player;
+    const { userId, subject, sessionId, streamId, quota, device } = player;
     const request = {
       userId,
+      subject,
       sessionId,
       streamId,
       phase,

@@ -4,7 +4,7 @@ import { type IncomingMessage } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
-import { tokenNameOf, userIdOfCaller } from '../auth/access.js';
+import { subjectOfCaller, tokenNameOf, userIdOfCaller } from '../auth/access.js';
 import { type Clock } from '../clock.js';
 import { type Config } from '../config/config.js';
 import { currentNotes, runWithNotes } from '../http/request-notes.js';
@@ -95,7 +95,8 @@ export function useHttpLog(fastify: FastifyInstance, config: Config, clock: Cloc
     done();
   });
   fastify.addHook('onRequestAbort', (request, done) => {
-    log.info(about(request), 'request aborted by its client');
+    // One client can do this thousands of times, and it is no fault of the service.
+    log.debug(about(request), 'request aborted by its client');
     done();
   });
 
@@ -117,6 +118,7 @@ export function useHttpLog(fastify: FastifyInstance, config: Config, clock: Cloc
         ...decision,
         code: problem,
         user: userId === undefined ? undefined : nameUser(userId),
+        subject: config.LOG_USER_IDS === 'plain' ? subjectOfCaller(request) : undefined,
         by: tokenNameOf(request),
         sampled: standsFor > 1 ? standsFor : undefined,
       },

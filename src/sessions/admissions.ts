@@ -6,7 +6,7 @@ import { type Counter } from 'prom-client';
 import { type Clock } from '../clock.js';
 import { type Metrics } from '../observability/metrics.js';
 import { type OutageSessions } from './outage-sessions.js';
-import { type Admission, type AdmissionRequest, type Admitted } from './session.js';
+import { type Admission, type AdmissionRequest, type Admitted, MAX_KEPT_SUBJECT_BYTES } from './session.js';
 import { type SessionRepository, isAway } from './session.repository.js';
 
 /** Together shorter than a lease, because after the lease there is nothing left to confirm. */
@@ -55,7 +55,7 @@ export class Admissions {
    */
   async admit(request: PhaseRequest, delivery: Delivery): Promise<Admission> {
     const sessionId = request.sessionId ?? randomUUIDv7();
-    const whole = { ...request, sessionId };
+    const whole = { ...request, sessionId, subject: keptSubject(request.subject) };
     const askedAt = this.clock.monotonic();
     const admission = await this.ask(whole);
     noteAdmission(whole, admission);
@@ -158,4 +158,9 @@ function decisionOf(streamId: string, admission: Admission): Decision['decision'
 function liveIn(admission: Admission): number | undefined {
   if (admission.outcome === 'limit-reached') return admission.sessions.length;
   return admission.outcome === 'admitted' ? admission.live : undefined;
+}
+
+/** The subject as the store can keep it. OpenID Connect Core (section 2) allows no longer one. */
+function keptSubject(subject: string | undefined): string | undefined {
+  return subject !== undefined && Buffer.byteLength(subject) <= MAX_KEPT_SUBJECT_BYTES ? subject : undefined;
 }

@@ -31,6 +31,8 @@ export interface SessionEvent {
   /** Unix milliseconds on the store's clock. */
   readonly at: number;
   readonly userId: string;
+  /** The issuer's name of the user; undefined if it is the id, or if the store does not know it. */
+  readonly subject?: string | undefined;
   readonly sessionId: string;
   readonly streamId: string;
   /** Counts the changes of this life of the session. */
@@ -229,7 +231,7 @@ export function toEvent(
   id: string,
   type: EventType,
   at: number,
-  userId: string,
+  { userId, subject }: Pick<SessionEvent, 'userId' | 'subject'>,
   record: RecordInEvent,
   policy: Policy,
   reason: SessionEvent['reason'],
@@ -242,6 +244,7 @@ export function toEvent(
     type,
     at,
     userId,
+    subject,
     sessionId,
     streamId,
     version,

@@ -90,6 +90,8 @@ export abstract class SessionRepository {
 export interface UserSessions {
   /** Undefined if no session is live, or if the store does not know the quota. */
   readonly quota: Quota | undefined;
+  /** The issuer's name of the user; undefined if it is the id, or if the store does not know it. */
+  readonly subject: string | undefined;
   /** Oldest first. */
   readonly sessions: readonly Session[];
 }

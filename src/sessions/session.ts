@@ -51,8 +51,13 @@ export function toSession(userId: string, record: ShownRecord, policy: Policy, n
   };
 }
 
+/** The longest subject that a store keeps, in bytes of UTF-8. Events of users with a longer one have the id alone. */
+export const MAX_KEPT_SUBJECT_BYTES = 255;
+
 export interface AdmissionRequest extends Ask {
   readonly userId: string;
+  /** The issuer's name of the user, which the store keeps beside the sessions. At most `MAX_KEPT_SUBJECT_BYTES`. */
+  readonly subject?: string | undefined;
 }
 
 /** A place that was taken for a phase that is being delivered. Pass it to `confirm` or to `withdraw`. */

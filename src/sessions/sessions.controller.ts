@@ -72,8 +72,8 @@ export class SessionsController {
     const viewer = viewerOrService(request);
     const userId = userIdOfPath(request);
     if (viewer) await this.limits.ofUser(request, reply, userId);
-    const { quota, sessions } = await this.sessions.list(userId);
-    const subject = viewer?.subject;
+    const { quota, subject: kept, sessions } = await this.sessions.list(userId);
+    const subject = viewer === undefined ? kept : viewer.subject;
     return {
       user_id: userId,
       ...(subject === undefined ? {} : { subject }),

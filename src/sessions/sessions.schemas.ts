@@ -188,6 +188,7 @@ const EVENT_SESSION = component('EventSession', {
 const REFUSED_SESSION = component('RefusedSession', {
   session_id: SESSION_ID,
   user_id: USER_ID,
+  subject: Type.Optional(SUBJECT),
   stream_id: idSchema('The stream that was requested.', 'test-pattern'),
   reason: Type.Literal('session-limit-reached'),
   device: Type.Optional(DEVICE),
@@ -216,6 +217,7 @@ export function callbackJson(event: SessionEvent): EventJson {
 /** The data of a callback and of a Server-Sent Event: the session of the event. */
 export function eventDataJson({
   userId,
+  subject,
   sessionId,
   streamId,
   session,
@@ -227,21 +229,25 @@ export function eventDataJson({
     return {
       session_id: sessionId,
       user_id: userId,
+      ...(subject === undefined ? {} : { subject }),
       stream_id: streamId,
       reason: 'session-limit-reached',
-      ...(refusal === undefined ? {} : refusalMembers(refusal)),
+      ...(refusal === undefined ? {} : refusalMembers(refusal, subject)),
     };
   return {
-    ...sessionMembers(session),
+    ...sessionMembers(session, subject),
     ...(reason === undefined ? {} : { reason }),
     ...(replacedBy === undefined ? {} : { replaced_by: replacementJson(replacedBy) }),
   };
 }
 
-function refusalMembers({ device, limit, holders }: Refusal): Partial<Static<typeof REFUSED_SESSION>> {
+function refusalMembers(
+  { device, limit, holders }: Refusal,
+  subject: string | undefined,
+): Partial<Static<typeof REFUSED_SESSION>> {
   return {
     ...(device === undefined ? {} : { device: deviceJson(device) }),
     limit,
-    sessions: holders.map((holder) => sessionJson(holder, undefined)),
+    sessions: holders.map((holder) => sessionJson(holder, subject)),
   };
 }

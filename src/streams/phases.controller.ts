@@ -112,6 +112,7 @@ export class PhasesController {
     const admission = await this.sessions.admit(
       {
         userId: viewer.userId,
+        subject: viewer.subject,
         sessionId: body.session_id,
         streamId: stream_id,
         phase: body.phase,

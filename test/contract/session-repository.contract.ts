@@ -57,6 +57,16 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
     return (await expired()).slice(before.length);
   };
 
+  /** Takes all events, a few at a time, like an instance. */
+  const takeAll = async (): Promise<SessionEvent[]> => {
+    const taken: SessionEvent[] = [];
+    for (let some = await outbox.take(100); some.length > 0; some = await outbox.take(100)) {
+      taken.push(...some.map(({ event }) => event).filter((event) => event.userId === userId));
+      for (const { event } of some) await outbox.settle(event);
+    }
+    return taken;
+  };
+
   describe('admit', () => {
     it('counts a place at once, before its first phase is delivered', async () => {
       await place('a');
@@ -773,6 +783,38 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect(refusals[0]!.refusal).toEqual({ limit: 3, device: laptop, holders: sessions });
     });
 
+    it('have the subject of the user, as the list has it, in the outbox too', async () => {
+      const subject = 'auth0|Ána "O\\’Neil"/\u0000\n😀';
+      const mine = { subject };
+      for (const id of ['a', 'b', 'c']) await watch(id, mine);
+      await ask('d', mine); // refused
+      await watch('d', { ...mine, endSessionIds: ['a'] });
+      await store.withdraw(await place('b', { ...mine, streamId: 'news' }));
+      await ask('c', { streamId: 'news' }); // a request that knows no subject, as with AUTH_MODE=none
+      await store.end(userId, ['b'], 'operator');
+      expect((await store.list(userId)).subject).toBe(subject);
+      clock.advance(40_000);
+      await sweep();
+      const all = await reported();
+      // A kept refusal is a step of its own, so that it may be a little late.
+      expect(all.map(({ type }) => type.replace('session.', '')).toSorted()).toEqual(
+        'ended ended expired expired moved moved moved refused started started started started'.split(' '),
+      );
+      expect(all.filter((event) => event.subject !== subject)).toEqual([]);
+      const posted = await takeAll();
+      expect([posted.length, posted.filter((event) => event.subject !== subject)]).toEqual([12, []]);
+      expect((await store.list(userId)).subject).toBeUndefined();
+    });
+
+    it('have no subject of a user whose id is the subject, nor that of another user', async () => {
+      await watch('a', { userId: `${userId}-other`, subject: 'auth0|other' });
+      await watch('a');
+      expect([(await store.list(userId)).subject, (await reported())[0]!.subject]).toEqual([
+        undefined,
+        undefined,
+      ]);
+    });
+
     it('report a second move, back, if the phase of the new stream did not arrive', async () => {
       await watch('a');
       await store.withdraw(await place('a', { streamId: 'news' }));
@@ -834,16 +876,6 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
   });
 
   describe('the outbox', () => {
-    /** Takes all events, a few at a time, like an instance. */
-    const takeAll = async (): Promise<SessionEvent[]> => {
-      const taken: SessionEvent[] = [];
-      for (let some = await outbox.take(100); some.length > 0; some = await outbox.take(100)) {
-        taken.push(...some.map(({ event }) => event).filter((event) => event.userId === userId));
-        for (const { event } of some) await outbox.settle(event);
-      }
-      return taken;
-    };
-
     it('hands out each event once and in order, including refusals', async () => {
       await watch('a');
       await watch('b');

@@ -263,7 +263,13 @@ describe('the check of tokens with a configured public key', () => {
 
 describe('a viewer whose token is signed with a secret', () => {
   const issuer = new Issuer(() => service.clock.now());
-  const service = useService('the embedded store', () => ({ ...BY_SECRET, MAX_SESSIONS_CEILING: '5' }));
+  const INTERNAL = 'an-internal-token-of-the-test';
+  const service = useService('the embedded store', () => ({
+    ...BY_SECRET,
+    MAX_SESSIONS_CEILING: '5',
+    DEVICE_ID_CLAIM: 'device',
+    INTERNAL_API_TOKEN: INTERNAL,
+  }));
   const { phase, ticket, get } = viewerOf(service);
   const token = (claims: object = {}) => issuer.token(HS256, { ...claims });
   const seconds = (): number => service.clock.now() / 1_000;
@@ -314,8 +320,8 @@ describe('a viewer whose token is signed with a secret', () => {
 
   it('need not name the user in a body, as the documentation says', async () => {
     const { body } = await service.send('get', '/docs/openapi.json');
-    for (const name of ['PhaseRequest', 'TicketRequest'])
-      expect(body.components.schemas).toHaveProperty([name, 'required'], ['stream_id']);
+    const { PhaseRequest, TicketRequest } = body.components.schemas;
+    expect([PhaseRequest.required, TicketRequest.required]).toEqual([['stream_id'], undefined]);
     expect((await phase(await token({ sub: 'unnamed' }))).status).toBe(201);
   });
 
@@ -492,6 +498,60 @@ describe('a viewer whose token is signed with a secret', () => {
       const other = await ticket(mine, { session_id: 'laptop' });
       const atGate = await get(other.body.playback_url);
       expect([atGate.status, atGate.body.sessions]).toMatchObject([403, [{ subject: sub }]]);
+    });
+
+    it('is in live events and in the list of a service by its subject', async () => {
+      const sub = 'google-oauth2|Ana/"Ñ"';
+      const mine = await token({ sub, max_sessions: 1 });
+      const events = await openEventSource(
+        `${await service.app.getUrl()}/v1/users/${encodeURIComponent(sub)}/events?explain=true`,
+        bearer(mine),
+      );
+      await phase(mine, { session_id: 'tv' });
+      await until(() => events.events.length === 1);
+      await phase(mine, { session_id: 'phone' });
+      await until(() => events.events.length === 2);
+      const [started, refused] = events.events.map(({ data }) => JSON.parse(data) as { sessions: object[] });
+      expect(started).toMatchObject({ user_id: userIdOf(sub), subject: sub });
+      expect(refused).toMatchObject({ subject: sub, sessions: [{ subject: sub }] });
+      const listed = await service.send('get', path(userIdOf(sub)!), bearer(INTERNAL));
+      expect(listed.body).toMatchObject({ subject: sub, sessions: [{ session_id: 'tv', subject: sub }] });
+      events.close();
+    });
+
+    it('has no subject in events if it is too long for the store, and watches all the same', async () => {
+      for (const [length, kept] of [
+        [255, true],
+        [256, false],
+      ] as const) {
+        const sub = '|'.repeat(length);
+        const reply = await phase(await token({ sub }), { session_id: 'tv' });
+        expect([reply.status, reply.body.session.subject]).toEqual([201, sub]);
+        const listed = await service.send('get', path(userIdOf(sub)!), bearer(INTERNAL));
+        expect([listed.body.sessions.length, listed.body.subject]).toEqual([1, kept ? sub : undefined]);
+      }
+    });
+
+    it.each([
+      ['a text', 'tv-7', 'tv-7'],
+      ['a list of one text, as Keycloak writes it', ['tv-7'], 'tv-7'],
+      ['null, which counts as missing', null, undefined],
+      ['missing', undefined, undefined],
+    ])('plays on the device of its token: %s', async (what, device, id) => {
+      const reply = await phase(await token({ sub: `device|${what}`, device }), { session_id: 'tv' });
+      expect([reply.status, reply.body.session.device?.id]).toEqual([201, id]);
+    });
+
+    it.each([[[]], [[null]], [['a', 'b']], [7], ['']])('is refused if its device is %j', async (device) => {
+      const reply = await phase(await token({ sub: 'ana', device }));
+      expect(problemOf(reply)).toEqual(UNUSABLE);
+      expect(reply.body.detail).toContain('device');
+    });
+
+    it('may be named by a list of one text, as Keycloak writes attributes', async () => {
+      const reply = await phase(await token({ sub: ['x|listed'] }), { session_id: 'tv' });
+      expect([reply.status, reply.body.session.subject]).toEqual([201, 'x|listed']);
+      expect(problemOf(await phase(await token({ sub: ['a', 'b'] })))).toEqual(UNUSABLE);
     });
 
     it('gets token-unusable if a valid token names no usable user', async () => {

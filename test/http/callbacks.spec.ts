@@ -5,6 +5,7 @@ import { CallbackOutboxes, EVENT_TYPES } from '../../src/sessions/session-events
 import { StoreUnavailableError } from '../../src/sessions/session.repository.js';
 import { EVENT } from '../../src/sessions/sessions.schemas.js';
 import { CallbackReceiver, type Delivery } from '../support/callback-receiver.js';
+import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { type Service, STORES, useService } from '../support/service.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
@@ -581,6 +582,43 @@ describe.each(STORES)('callbacks for all types of events, on %s,', (store) => {
     expect(types(await arrive(2))).toEqual(['started', 'ended']);
     await until(async () => (await viewer.outbox()).waiting === 0);
     expect(await viewer.outbox()).toEqual(NOTHING_WAITS);
+  });
+});
+
+describe.each(STORES)('callbacks of a viewer whose subject is no id, on %s,', (store) => {
+  const receiver = useReceiver();
+  const issuer = new Issuer(() => service.clock.now());
+  const service = useServiceNow(store, () => ({
+    ...BY_SECRET,
+    MAX_SESSIONS_PER_USER: '1',
+    CALLBACK_URL: receiver.url,
+    CALLBACK_EVENTS: EVENT_TYPES.join(','),
+  }));
+
+  it('have the subject', async () => {
+    const sub = `auth0|Ana "Ñ"/${++users}`;
+    const authorization = `Bearer ${await issuer.token(HS256, { sub })}`;
+    const ask = (session_id: string, stream_id = 'test-pattern') =>
+      service.send('post', '/v1/phases', { authorization }, { session_id, stream_id });
+    await ask('tv');
+    expect((await ask('phone')).status).toBe(409);
+    await ask('tv', 'colour-bars');
+    const { body } = await service.send('get', `/v1/users/${encodeURIComponent(sub)}/sessions`, {
+      authorization,
+    });
+    await service.send('delete', `/v1/users/${body.user_id}/sessions/tv`, { authorization });
+    await until(() => receiver.of(body.user_id).length === 4);
+    const events = receiver.of(body.user_id).map(({ event }) => event);
+    expect(events.map(({ type }) => type.replace('session.', '')).toSorted()).toEqual([
+      'ended',
+      'moved',
+      'refused',
+      'started',
+    ]);
+    for (const event of events) {
+      isEvent(event);
+      expect([event.data.subject, isEvent.errors]).toEqual([sub, null]);
+    }
   });
 });
 

@@ -1,4 +1,6 @@
 import { createHmac } from 'node:crypto';
+import { userIdOf } from '../../src/auth/subjects.js';
+import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { endServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 import { until } from '../support/until.js';
 
@@ -154,6 +156,21 @@ describe('LOG_USER_IDS and LOG_CALLER', () => {
     await service.ask({ user_id: 'ana', stream_id: 'test-pattern' });
     const line = await lineWith(service, { route: '/v1/phases' });
     expect(line).toMatchObject({ user: 'ana', at: expect.stringMatching(/^log\.ts:\d+$/) });
+  });
+
+  it('name the user by the subject of the token too, if it is not the id', async () => {
+    const service = await startServiceProcess({ ...BY_SECRET, LOG_USER_IDS: 'plain' });
+    const issuer = new Issuer(() => Date.now());
+    for (const sub of ['auth0|ana', 'ben']) {
+      const headers = {
+        authorization: `Bearer ${await issuer.token(HS256, { sub })}`,
+        'content-type': 'application/json',
+      };
+      const body = JSON.stringify({ stream_id: 'test-pattern' });
+      await fetch(`${service.url}/v1/phases`, { method: 'POST', headers, body });
+    }
+    expect(await lineWith(service, { user: userIdOf('auth0|ana') })).toMatchObject({ subject: 'auth0|ana' });
+    expect(await lineWith(service, { user: 'ben' })).not.toHaveProperty('subject');
   });
 
   it('leave the user out', async () => {

@@ -58,20 +58,20 @@ export class MemoryEventLog extends SessionEvents {
   record(
     type: EventType,
     at: number,
-    userId: string,
+    user: Pick<SessionEvent, 'userId' | 'subject'>,
     record: RecordInEvent,
     reason: SessionEvent['reason'],
     replacedBy?: Replacement,
     refusal?: Refusal,
   ): void {
     const id = `${this.startedAt}-${++this.number}`;
-    const told = toEvent(id, type, at, userId, record, this.policy, reason, replacedBy);
+    const told = toEvent(id, type, at, user, record, this.policy, reason, replacedBy);
     for (const { events, outbox } of this.subscribed) if (events.includes(type)) outbox.add(told);
     // Each refusal is a callback. Those that are kept for support (KeptRefusals) have the holders of the places too.
     if (type === 'session.refused' && refusal === undefined) return;
     const event = refusal === undefined ? told : { ...told, refusal };
     if (this.seen.push(event) > MAX_SEEN) this.seen.shift();
-    for (const listener of this.listeners.get(userId) ?? []) listener(event);
+    for (const listener of this.listeners.get(user.userId) ?? []) listener(event);
   }
 
   override async watch(

@@ -46,6 +46,8 @@ import { type MemoryEventLog } from './memory-event-log.js';
  */
 export class MemorySessionRepository extends SessionRepository {
   private readonly users = new Map<string, readonly SessionRecord[]>();
+  /** The issuer's names of the users who have records, where they differ from the ids. */
+  private readonly subjects = new Map<string, string>();
   private readonly counts: Record<Change['type'], number> = {
     admitted: 0,
     started: 0,
@@ -67,7 +69,7 @@ export class MemorySessionRepository extends SessionRepository {
     super();
   }
 
-  override async admit({ userId, ...ask }: AdmissionRequest): Promise<Admission> {
+  override async admit({ userId, subject, ...ask }: AdmissionRequest): Promise<Admission> {
     const now = this.now();
     const decision = admit(this.recordsOf(userId), ask, this.policy, now);
     switch (decision.outcome) {
@@ -85,10 +87,11 @@ export class MemorySessionRepository extends SessionRepository {
           ? { limit: ask.quota.maxSessions, device, holders: sessions.slice(0, MAX_HOLDERS) }
           : undefined;
         const reason = 'session-limit-reached';
-        this.events.record('session.refused', now, userId, refused, reason, undefined, refusal);
+        this.events.record('session.refused', now, { userId, subject }, refused, reason, undefined, refusal);
         return { outcome: 'limit-reached', sessions, now, retryAt: decision.retryAt };
       }
       case 'admitted':
+        if (subject !== undefined) this.subjects.set(userId, subject);
         this.keep(userId, decision, now);
         return admitted(userId, this.policy, now, decision);
     }
@@ -125,7 +128,11 @@ export class MemorySessionRepository extends SessionRepository {
   override async list(userId: string): Promise<UserSessions> {
     const now = this.now();
     const records = live(this.recordsOf(userId), this.policy, now);
-    return { quota: latestQuota(records), sessions: this.show(userId, records, now) };
+    return {
+      quota: latestQuota(records),
+      subject: this.subjects.get(userId),
+      sessions: this.show(userId, records, now),
+    };
   }
 
   override async end(
@@ -204,12 +211,16 @@ export class MemorySessionRepository extends SessionRepository {
     { records, changes }: { records: readonly SessionRecord[]; changes: readonly Change[] },
     now: number,
   ): void {
-    if (records.length === 0) this.users.delete(userId);
-    else this.users.set(userId, records);
+    const subject = this.subjects.get(userId);
+    if (records.length > 0) this.users.set(userId, records);
+    else {
+      this.users.delete(userId);
+      this.subjects.delete(userId);
+    }
     for (const { type, record, reason, replacedBy } of changes) {
       this.counts[type]++;
       const eventType = EVENT_TYPE_OF_CHANGE[type];
-      if (eventType) this.events.record(eventType, now, userId, record, reason, replacedBy);
+      if (eventType) this.events.record(eventType, now, { userId, subject }, record, reason, replacedBy);
     }
   }
 

@@ -140,8 +140,8 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   }
 
   override async list(userId: string): Promise<UserSessions> {
-    const { now, quota, records } = await list(this.scripts, userKeys(userId), this.now(), userId);
-    return { quota, sessions: this.show(userId, records, now) };
+    const { now, quota, records, subject } = await list(this.scripts, userKeys(userId), this.now(), userId);
+    return { quota, subject, sessions: this.show(userId, records, now) };
   }
 
   override async end(

@@ -54,7 +54,7 @@ end
 --   type at user session stream started active phase version reason|-
 local EVENT_FIELD = 'e'
 
-local function event_text(type, user, record, now, reason)
+local function event_text(type, user, _, record, now, reason)
   return table.concat({
     type, now, user, record.id, record.stream, record.started, record.active, record.phase, record.version,
     reason or '-',

@@ -8,6 +8,7 @@ export function readEvent1(text: string): StoredEvent | undefined {
     type,
     at: Number(at),
     userId,
+    subject: undefined,
     sessionId,
     streamId,
     startedAt: Number(started),

@@ -75,15 +75,15 @@ local function head(subject)
 end
 
 -- @section event
--- An event is JSON with the field name `e2`. Its texts are ids, which need no escaping, or are JSON already. It is not
--- written by cjson, which is no faster and rounds a phase of 16 digits.
+-- An event is JSON with the field name `e2`. Its texts are ids, which need no escaping, or are JSON already; only the
+-- subject needs it. The event is not written by cjson, which is no faster and rounds a phase of 16 digits.
 local EVENT_FIELD = 'e2'
 
-local function event_text(type, user, record, now, reason, replaced_by)
+local function event_text(type, user, subject, record, now, reason, replaced_by)
   return string.format(
     '{"type":"%s","at":%.0f,"user":"%s","session":"%s","stream":"%s","started":%.0f,"active":%.0f,"plays":%.0f,' ..
-    '"phase":%.0f,"version":%.0f%s%s%s}',
+    '"phase":%.0f,"version":%.0f%s%s%s%s}',
     type, now, user, record.id, record.stream, record.started, record.active, record.plays, record.phase, record.version,
-    record.extra and ',"device":' .. record.extra or '', reason and ',"reason":"' .. reason .. '"' or '',
+    subject and ',"subject":' .. cjson.encode(subject) or '', record.extra and ',"device":' .. record.extra or '', reason and ',"reason":"' .. reason .. '"' or '',
     replaced_by and ',"replaced_by":' .. replaced_by or '')
 end

@@ -15,6 +15,7 @@ export function readEvent2(text: string): StoredEvent | undefined {
     type: json.type as string,
     at: json.at as number,
     userId: json.user as string,
+    subject: json.subject as string | undefined,
     sessionId: json.session as string,
     streamId: json.stream as string,
     startedAt: json.started as number,

@@ -14,12 +14,22 @@ export type Layout = (typeof LAYOUTS)[number];
 export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy): SessionEvent | undefined {
   const stored = field === 'e' ? readEvent1(text) : field === 'e2' ? readEvent2(text) : undefined;
   if (stored === undefined || !isWhole(stored)) return undefined;
-  const { type, at, userId, reason, replacedBy, refusal, plays = policy.idleAfterMs, ...record } = stored;
+  const {
+    type,
+    at,
+    userId,
+    subject,
+    reason,
+    replacedBy,
+    refusal,
+    plays = policy.idleAfterMs,
+    ...record
+  } = stored;
   const event = toEvent(
     id,
     `session.${type}` as EventType,
     at,
-    userId,
+    { userId, subject },
     { ...record, playsUntil: record.lastActivityAt + plays },
     policy,
     reason as SessionEvent['reason'],
@@ -30,11 +40,12 @@ export function readEvent([id, [field, text = '']]: StreamEntry, policy: Policy)
   return { ...event, refusal: { limit: refusal.limit, device: record.device, holders } };
 }
 
-function isWhole({ type, userId, sessionId, streamId, refusal, ...stored }: StoredEvent): boolean {
+function isWhole({ type, userId, subject, sessionId, streamId, refusal, ...stored }: StoredEvent): boolean {
   const { at, startedAt, lastActivityAt, plays = 0, phase, version } = stored;
   return (
     EVENT_TYPES.includes(`session.${type}` as EventType) &&
     [userId, sessionId, streamId].every((id) => typeof id === 'string' && id !== '') &&
+    (subject === undefined || typeof subject === 'string') &&
     [at, startedAt, lastActivityAt, plays, phase, version].every((number) => Number.isInteger(number)) &&
     (refusal === undefined || (Number.isInteger(refusal.limit) && Array.isArray(refusal.holders)))
   );

@@ -8,6 +8,8 @@ export interface StoredEvent {
   readonly type: string;
   readonly at: number;
   readonly userId: string;
+  /** The issuer's name of the user; undefined if it is the id, or if the layout does not store it. */
+  readonly subject: string | undefined;
   readonly sessionId: string;
   readonly streamId: string;
   readonly startedAt: number;

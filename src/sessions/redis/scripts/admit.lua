@@ -16,6 +16,7 @@
 --         paced         1 for a player that fetches ahead by itself and whose reply can be held back, else ''
 --         client        identifies a player without a device, or ''
 --         device        JSON, or ''
+--         given_subject  the issuer's name of the user, at most 255 bytes, or ''
 --         ...           the ids of sessions to end if this one is admitted
 -- Returns {1, now, created, live, reserved, started, phase, version, ms to play, device}              admitted
 --         if the session continues, followed by seven values of the session before this request: active, phase,
@@ -25,7 +26,7 @@
 --         {4}                                  the phase does not exist
 --         {5, now, retry at}                   the session has too much left to play
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
-local now, user, session, stream, wanted, window_end, limit, oldest, start, phase_ms, last_phase_ms, paced, client, device = unpack(ARGV)
+local now, user, session, stream, wanted, window_end, limit, oldest, start, phase_ms, last_phase_ms, paced, client, device, given_subject = unpack(ARGV)
 -- @include shared/records
 
 local MAX_RUN = 15 -- MAX_RUN of admission.ts
@@ -34,6 +35,8 @@ now, window_end, limit, oldest = read_clock(now), tonumber(window_end), tonumber
 local own
 local others, holders, overdue = {}, {}, {}
 local records, subject, value = load_records(user)
+-- A full Redis stores no subject that it does not have, because the value must not grow.
+if given_subject ~= '' and not FULL then subject = given_subject end
 for _, record in ipairs(records) do
   if record.id == session then
     own = record
@@ -162,7 +165,7 @@ if refused then
       id = session, stream = stream, started = 0, active = now, phase = 0, version = 0, plays = 0,
       extra = device ~= '' and device,
     }
-    plan_event('refused', user, attempt, now, 'session-limit-reached')
+    plan_event('refused', user, subject, attempt, now, 'session-limit-reached')
     atomically(write_events)
     announce_events()
   end
@@ -178,7 +181,7 @@ if surplus > 0 then
     table.remove(others, at)
     if claimed.status == PERMANENT then
       expired = expired + 1
-      plan_event('expired', user, claimed, now)
+      plan_event('expired', user, subject, claimed, now)
     else
       undone = undone + 1
     end
@@ -188,12 +191,12 @@ if own and own.status == RESERVED and not former then undone = undone + 1 end
 if #ending > 0 then
   local replaced_by = '{"session":"' .. session .. '"' .. (record.extra and ',"device":' .. record.extra or '') .. '}'
   for _, holder in ipairs(ending) do
-    plan_event('ended', user, holder, now, 'replaced', replaced_by)
+    plan_event('ended', user, subject, holder, now, 'replaced', replaced_by)
     close(holder, 'replaced', now, replaced_by)
   end
 end
 if former and former.stream ~= stream and record.status == PERMANENT then
-  plan_event('moved', user, record, now)
+  plan_event('moved', user, subject, record, now)
 end
 others[#others + 1] = record
 if #ending > 0 then others = forget_oldest_ended(others) end

@@ -25,6 +25,7 @@ const ADMIT = defineScript({
     'paced',
     'client',
     'device',
+    'given_subject',
   ],
   goesOnWhenFull: true,
   needsReplica: (reply) => {
@@ -95,6 +96,7 @@ export async function admit(
     paced: request.paced === true ? 1 : '',
     client: request.client ?? '',
     device: deviceText(request.device),
+    given_subject: request.subject ?? '',
   };
   // What the request ends could not be undone together with the admission.
   if (endSessionIds.length > 0) await scripts.requireReplica(keys.script);

@@ -19,7 +19,7 @@ local record = find(records, session)
 if not record or record.status == ENDED or record.started ~= tonumber(started) then return 0 end
 if record.status == PERMANENT then return 1 end
 record.status, record.at = PERMANENT, nil
-plan_event('started', user, record, read_clock(now))
+plan_event('started', user, subject, record, read_clock(now))
 atomically(function()
   write_events()
   save_records(user, records, subject, value)

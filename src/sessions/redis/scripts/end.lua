@@ -30,7 +30,7 @@ for _, record in ipairs(records) do
       before[#before + 1] = record.id
     else
       append(ended, record)
-      plan_event('ended', user, record, now, reason)
+      plan_event('ended', user, subject, record, now, reason)
       close(record, reason, now)
       closed = closed + 1
     end

@@ -97,7 +97,7 @@ local function plan_bucket(bucket)
       elseif record.status == PERMANENT then
         expired = expired + 1
         lateness[expired] = now - record.due
-        plan_event('expired', user, record, now)
+        plan_event('expired', user, subject, record, now)
       elseif record.status == RESERVED then
         undone = undone + 1
       end

@@ -7,7 +7,7 @@ import { type ScriptRunner, defineScript } from '../script.js';
 const KEEP_REFUSAL = defineScript({
   name: 'keep-refusal',
   subject: 'user',
-  args: ['now', 'user', 'session', 'stream', 'device', 'refusal'],
+  args: ['now', 'user', 'session', 'stream', 'device', 'subject', 'refusal'],
 });
 
 /** Puts a refusal into the ring of live events: see keep-refusal.lua. */
@@ -17,7 +17,7 @@ export async function keepRefusal(
   now: number,
   request: AdmissionRequest & { readonly holders: readonly ShownRecord[] },
 ): Promise<void> {
-  const { userId, sessionId, streamId, device, quota, holders } = request;
+  const { userId, sessionId, streamId, device, subject = '', quota, holders } = request;
   const refusal: StoredEvent['refusal'] = { limit: quota.maxSessions, holders };
   await scripts.run(KEEP_REFUSAL, keys.script, {
     now,
@@ -25,6 +25,7 @@ export async function keepRefusal(
     session: sessionId,
     stream: streamId,
     device: deviceText(device),
+    subject,
     refusal: JSON.stringify(refusal),
   });
 }

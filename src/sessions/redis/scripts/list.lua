@@ -3,7 +3,8 @@
 -- KEYS    of the user
 -- ARGV    now           ms, or '' for the time of this server
 --         user
--- Returns {now, limit, {sessions ...}}; the limit is 0 if it is unknown, and each session is seven values
+-- Returns {now, limit, {sessions ...}, subject}; the limit is 0 if it is unknown, each session is seven values, and the
+-- subject is '' if the user has none
 local records_key = KEYS[1]
 local now, user = unpack(ARGV)
 -- @include shared/records
@@ -11,7 +12,7 @@ local now, user = unpack(ARGV)
 
 now = read_clock(now)
 local value = redis.call('HGET', records_key, user)
-local readable, records = pcall(decode, value or '\2')
+local readable, records, subject = pcall(decode, value or '\2')
 local sessions, latest, limit = {}, 0, 0
 for _, record in ipairs(readable and records or {}) do
   if record.status ~= ENDED and now < record.due then
@@ -23,4 +24,4 @@ for _, record in ipairs(readable and records or {}) do
     end
   end
 end
-return { now, limit, sessions }
+return { now, limit, sessions, readable and subject or '' }

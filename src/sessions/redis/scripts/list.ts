@@ -10,6 +10,7 @@ export interface Listing {
   readonly now: number;
   readonly quota: Quota | undefined;
   readonly records: readonly ShownRecord[];
+  readonly subject: string | undefined;
 }
 
 /** The sessions of a user that hold a place: see list.lua. */
@@ -20,10 +21,11 @@ export async function list(
   userId: string,
 ): Promise<Listing> {
   const reply = await scripts.run(LIST, keys.script, { now, user: userId });
-  const [at, limit, sessions] = reply as [number, number, readonly unknown[]];
+  const [at, limit, sessions, subject] = reply as [number, number, readonly unknown[], string];
   return {
     now: at,
     quota: limit === 0 ? undefined : { maxSessions: limit },
     records: readSessions(sessions),
+    subject: subject || undefined,
   };
 }

@@ -27,7 +27,7 @@ if active then
   record.active, record.phase, record.stream = active, tonumber(former_phase), former_stream
   record.paused, record.version, record.at = tonumber(former_paused), next_version(record.version), nil
   record.plays, record.ahead, record.run = tonumber(former_plays), tonumber(former_ahead), tonumber(former_run)
-  if moved then plan_event('moved', user, record, read_clock(now)) end
+  if moved then plan_event('moved', user, subject, record, read_clock(now)) end
   local due = due_at(record.status, active, record.plays)
   atomically(function()
     -- A sweep may have raised the scores because of the activity that is undone now.
