@@ -26,8 +26,9 @@ local function outboxes_for(type)
   return found
 end
 
--- Plans an event: `type` is started | moved | ended | expired | refused; `subject` is the user's, or nil. A refusal changes no session, so it is not in
--- the ring; keep-refusal.lua puts some of them there. Call this before the record changes again, because it formats the record now.
+-- Plans an event: `type` is started | moved | ended | expired | refused; `subject` is the user's, or nil. A refusal
+-- changes no session, so it is not in the ring; keep-refusal.lua puts some of them there. Call this before the record
+-- changes again, because it formats the record now.
 local function plan_event(type, user, subject, record, now, reason, replaced_by)
   local event = { user = user, text = event_text(type, user, subject, record, now, reason, replaced_by) }
   event.ring, event.outboxes = type ~= 'refused', outboxes_for(type)
