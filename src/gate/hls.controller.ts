@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiOperation, ApiParam, ApiQuery, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -10,6 +9,7 @@ import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { ID } from '../http/fields.js';
+import { encodeInTurns } from '../http/long-texts.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { refusal } from '../sessions/sessions.errors.js';
@@ -21,7 +21,7 @@ import {
   TOO_FAR_AHEAD,
   USER_ID,
 } from '../sessions/sessions.schemas.js';
-import { type StreamLookup, Catalogue, windowOfSegment } from '../streams/catalogue.js';
+import { type StreamLookup, Catalogue, windowOfPhase, windowOfSegment } from '../streams/catalogue.js';
 import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/playlist.js';
 import { MediaUrls } from '../streams/media-urls.js';
 import { type Segment } from '../streams/phases.js';
@@ -175,10 +175,10 @@ export class HlsController {
     const folder = playbackFolder(player, ticket);
     const { manifest, stream } = opened;
     await this.sendPlaylist(request, reply, async () => {
-      if (stream === undefined) return bytesOf(manifest.template.chunks(folder, ''));
+      if (stream === undefined) return encodeInTurns(manifest.template.chunks(folder, ''));
       return ticket === undefined
-        ? bytesOf(manifest.template.chunks(`${folder}0/`, ''))
-        : Buffer.from(playlistLeadingTo(`${folder}0/index.m3u8`));
+        ? encodeInTurns(manifest.template.chunks(`${folder}0/`, ''))
+        : encodeInTurns([playlistLeadingTo(`${folder}0/index.m3u8`)]);
     });
   }
 
@@ -215,12 +215,12 @@ export class HlsController {
       await this.admit(asked, lookup);
       const { template } = manifest;
       if ('credential' in request.params)
-        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', '')), template);
+        await this.sendPlaylist(request, reply, () => encodeInTurns(template.chunks('', '')), template);
       else {
         // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
         // although its plan or account has ended.
         const query = playbackQuery(player, player.ticket);
-        await this.sendPlaylist(request, reply, () => bytesOf(template.chunks('', query)));
+        await this.sendPlaylist(request, reply, () => encodeInTurns(template.chunks('', query)));
       }
       return;
     }
@@ -325,8 +325,12 @@ export class HlsController {
       exists = true,
     }: { watched?: WatchedSegment | undefined; isMedia?: boolean; exists?: boolean } = {},
   ): Promise<'admitted' | 'left'> {
-    const ofStream = exists && lookup.outcome === 'found' ? lookup.playerWindow : undefined;
-    const window = ofStream && watched ? windowOfSegment(ofStream, watched.segment) : ofStream;
+    const found = exists && lookup.outcome === 'found' ? lookup : undefined;
+    const ofStream = found?.playerWindow;
+    const window =
+      found && ofStream && watched
+        ? windowOfSegment(windowOfPhase(ofStream, found.stream, watched.phase), watched.segment)
+        : ofStream;
     const delivery = { arrives: () => delivered(reply.raw), isMedia };
     const admission = await this.gate.admitInTurn(
       player,
@@ -373,7 +377,7 @@ export class HlsController {
   private async sendPlaylist(
     request: PlayRequest,
     reply: FastifyReply,
-    write: () => Promise<Buffer>,
+    write: () => Promise<readonly Buffer[]>,
     source?: object,
   ): Promise<void> {
     keepOutOfCaches(reply.type(HLS_TYPE));
@@ -448,16 +452,6 @@ function movedOn(): Problem {
 function redirect(reply: FastifyReply, url: string): void {
   keepOutOfCaches(reply);
   void reply.redirect(url, 302);
-}
-
-/** Writes a long playlist in pieces, between which other requests are served. A long text would be encoded at once. */
-async function bytesOf(chunks: Iterable<string>): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  for (const chunk of chunks) {
-    if (pieces.length > 0) await setImmediate();
-    pieces.push(Buffer.from(chunk));
-  }
-  return Buffer.concat(pieces);
 }
 
 /** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */

@@ -1,7 +1,10 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { brotliCompress, constants, gzip } from 'node:zlib';
+import { brotliCompress, constants, createBrotliCompress, createGzip, gzip } from 'node:zlib';
 import { negotiate } from '@fastify/accept-negotiator';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { joinInTurns } from './long-texts.js';
 
 const ENCODINGS = ['br', 'gzip'] as const;
 type Encoding = (typeof ENCODINGS)[number];
@@ -15,16 +18,24 @@ const MIN_LENGTH = 1_000;
 const GZIP_LEVEL = 6;
 const BROTLI_QUALITY = 5;
 
-const compressors: Readonly<Record<Encoding, (text: Buffer) => Promise<Buffer>>> = {
-  gzip: (text) => promisify(gzip)(text, { level: GZIP_LEVEL }),
-  br: (text) =>
-    promisify(brotliCompress)(text, {
-      params: {
-        [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
-        [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
-      },
-    }),
+const GZIP = { level: GZIP_LEVEL };
+const BROTLI = {
+  params: {
+    [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+    [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
+  },
 };
+
+const compressors: Readonly<Record<Encoding, (text: Buffer) => Promise<Buffer>>> = {
+  gzip: (text) => promisify(gzip)(text, GZIP),
+  br: (text) => promisify(brotliCompress)(text, BROTLI),
+};
+
+/** For texts that are too long to be joined first. */
+const streams = {
+  gzip: () => createGzip(GZIP),
+  br: () => createBrotliCompress(BROTLI),
+} as const satisfies Record<Encoding, unknown>;
 
 interface Body {
   readonly bytes: Buffer;
@@ -37,19 +48,19 @@ export class CompressedTexts {
   private readonly kept = new WeakMap<object, Map<Encoding, Promise<Body>>>();
 
   /**
-   * Sends the text that `write` gives. If there is a `source`, the text must be the same each time for the same source: it
+   * Sends the text that `write` gives in pieces. If there is a `source`, the text must be the same each time for the same source: it
    * is written and compressed once for all clients, and forgotten with the source.
    */
   async send(
     { headers }: FastifyRequest,
     reply: FastifyReply,
-    write: () => Promise<Buffer>,
+    write: () => Promise<readonly Buffer[]>,
     source?: object,
   ): Promise<void> {
     void reply.header('vary', 'accept-encoding');
     const encoding = negotiate<Encoding>(headers['accept-encoding'] ?? '', [...ENCODINGS]);
     if (encoding === null) {
-      void reply.send(await write());
+      void reply.send(await joinInTurns(await write()));
       return;
     }
     const body = await (source === undefined
@@ -59,7 +70,11 @@ export class CompressedTexts {
     void reply.send(body.bytes);
   }
 
-  private compressOnce(encoding: Encoding, write: () => Promise<Buffer>, source: object): Promise<Body> {
+  private compressOnce(
+    encoding: Encoding,
+    write: () => Promise<readonly Buffer[]>,
+    source: object,
+  ): Promise<Body> {
     const known = this.kept.get(source) ?? new Map<Encoding, Promise<Body>>();
     this.kept.set(source, known);
     const body = known.get(encoding) ?? compress(encoding, write);
@@ -69,9 +84,24 @@ export class CompressedTexts {
 }
 
 /** The text itself if it is short. */
-async function compress(encoding: Encoding, write: () => Promise<Buffer>): Promise<Body> {
-  const text = await write();
+async function compress(encoding: Encoding, write: () => Promise<readonly Buffer[]>): Promise<Body> {
+  const pieces = await write();
+  const [text] = pieces;
+  if (text === undefined || pieces.length > 1)
+    return { bytes: await compressPieces(encoding, pieces), isCompressed: true };
   return text.length < MIN_LENGTH
     ? { bytes: text, isCompressed: false }
     : { bytes: await compressors[encoding](text), isCompressed: true };
+}
+
+async function compressPieces(encoding: Encoding, pieces: readonly Buffer[]): Promise<Buffer> {
+  const compressed: Buffer[] = [];
+  await pipeline(
+    Readable.from(pieces, { objectMode: false }),
+    streams[encoding](),
+    async (output: AsyncIterable<Buffer>) => {
+      for await (const piece of output) compressed.push(piece);
+    },
+  );
+  return joinInTurns(compressed);
 }

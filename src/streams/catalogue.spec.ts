@@ -189,14 +189,14 @@ describe('a catalogue whose origin fails', () => {
   });
 
   it('uses a live stream for ten seconds while the origin answers that it does not exist', async () => {
-    const { clock, paths } = open();
+    const { clock, paths, failed } = open();
     answers.set('/news/index.txt', 'live 100 a b c d e f g h');
     await paths('news');
     answers.delete('/news/index.txt');
     for (let passed = 0; passed < 9; passed++) {
       clock.advance(1_001);
       expect(await paths('news')).toBe('news/a news/b news/c news/d news/e news/f news/g news/h');
-      await until(() => asked.length === passed + 2);
+      await until(async () => (await failed(true)) === passed + 1);
     }
     clock.advance(3_000);
     await until(async () => (await paths('news')) === 'not-found');

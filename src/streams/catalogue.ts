@@ -357,11 +357,25 @@ export function windowOfSegment(window: PhaseWindow, { durationSeconds }: Segmen
   return durationMs > window.phaseMs ? { ...window, phaseMs: durationMs } : window;
 }
 
+/**
+ * The window as the rule judges a phase of a live stream by it, which may hold less media than X. If the rule counted X, a
+ * player of segments of 3.84 s by a target of 4 s would seem to be a minute ahead after half an hour.
+ */
+export function windowOfPhase(window: PhaseWindow, stream: Stream, index: number | undefined): PhaseWindow {
+  if (index === undefined || !window.live) return window;
+  const phaseMs = millisOf(stream.secondsOfMedia(index));
+  return phaseMs === window.phaseMs ? window : { ...window, phaseMs, lastPhaseMs: phaseMs };
+}
+
+function millisOf(seconds: number): number {
+  return Math.max(1, Math.round(seconds * 1_000));
+}
+
 function windowTo(stream: Stream, phases: number): PhaseWindow | undefined {
-  const { live, phaseSeconds, durationSeconds } = stream;
+  const { live, durationSeconds } = stream;
   const oldest = live?.oldest ?? 0;
   if (phases <= oldest) return undefined;
-  const phaseMs = Math.round(phaseSeconds * 1_000);
+  const phaseMs = millisOf(stream.secondsOfMedia());
   // The last phase of a finished stream is its remainder.
   const lastPhaseMs =
     durationSeconds === undefined ? phaseMs : Math.round(durationSeconds * 1_000 - (phases - 1) * phaseMs);

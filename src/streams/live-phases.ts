@@ -33,6 +33,20 @@ const SHORTEST_PHASE_SECONDS = 0.001;
 /** From so many of the newest segments is estimated when the next ones come. */
 const RECENT_SEGMENTS = 10;
 
+/** Over so many of the newest segments is averaged how much media a second of the axis holds. */
+const AVERAGED_SEGMENTS = 500;
+
+/** Seconds of media for each second of the axis. It is 1 where segments take their duration, and 0.96 for 3.84 s by a target of 4 s. */
+export function mediaPerAxis(placed: LongList<PlacedSegment>): number {
+  let [media, axis] = [0, 0];
+  for (let at = Math.max(0, placed.length - AVERAGED_SEGMENTS); at < placed.length; at++) {
+    const { segment, length } = placed.get(at)!;
+    media += segment.durationSeconds * MICROSECONDS;
+    axis += length;
+  }
+  return media > 0 && axis > 0 ? media / axis : 1;
+}
+
 /**
  * A stream of which only a window is there. Phase k covers [k·X, (k+1)·X) of the axis on which `hls/timeline.ts` has
  * placed the segments. A phase exists once it is whole, that is, once every later segment is in a later phase.
@@ -46,6 +60,8 @@ export class LiveStream implements Stream {
   readonly ended: boolean;
   private readonly phaseMicros: number;
   private readonly placed: LongList<PlacedSegment>;
+  /** Seconds of media in a phase on average, once that was asked for. */
+  private ofPhase: number | undefined;
 
   constructor(
     readonly streamId: string,
@@ -98,6 +114,14 @@ export class LiveStream implements Stream {
       last: this.ended && index === this.edge - 1,
       segments: segments.map(({ segment }) => segment),
     };
+  }
+
+  secondsOfMedia(index?: number): number {
+    const isWhole = index !== undefined && index >= this.live.oldest && index < this.phases;
+    const known = isWhole ? this.mediaSecondsIn(this.startOf(this.landing(index))) : 0;
+    if (known > 0) return known;
+    this.ofPhase ??= this.phaseSeconds * mediaPerAxis(this.placed);
+    return this.ofPhase;
   }
 
   phaseOf(sequence: number): number {

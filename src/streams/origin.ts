@@ -1,12 +1,17 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Config } from '../config/config.js';
+import { decodeInTurns } from '../http/long-texts.js';
 import { currentSpan } from '../http/request-notes.js';
 import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 
 /** A day in segments of two seconds, each with a date and a token of 100 characters, is 8 MB. */
 const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024;
+
+/** Chunks of a playlist that are taken from the connection in one turn of the event loop. */
+const CHUNKS_A_TURN = 8;
 
 /** An origin that redirects more often is treated as failing. */
 const MAX_REDIRECTS = 3;
@@ -70,7 +75,7 @@ class FolderOrigin implements Origin {
       if (size > MAX_PLAYLIST_BYTES)
         throw new Error(`the playlist is larger than ${MAX_PLAYLIST_BYTES} bytes`);
       signal.throwIfAborted();
-      return { text: await file.readFile('utf8'), url };
+      return { text: await decodeInTurns([await file.readFile()]), url };
     } catch (error) {
       if (isAbsent(error)) return undefined;
       throw error;
@@ -172,9 +177,10 @@ class HttpOrigin implements Origin {
       size += chunk.length;
       if (size > MAX_PLAYLIST_BYTES)
         throw new Error(`the playlist is larger than ${MAX_PLAYLIST_BYTES} bytes`);
+      if (chunks.length % CHUNKS_A_TURN === 0) await setImmediate();
     }
     // A playlist from another origin is read as if it were at the requested URL, because its media is there.
-    return { text: Buffer.concat(chunks).toString('utf8'), url: this.isBelow(at) ? at : url };
+    return { text: await decodeInTurns(chunks), url: this.isBelow(at) ? at : url };
   }
 
   /** Follows only the redirects that the operator allows: a stream id must not give access to internal servers. */

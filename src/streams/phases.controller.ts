@@ -29,7 +29,7 @@ import {
   type PhaseRequestJson,
   phaseJson,
 } from './streams.schemas.js';
-import { type StreamLookup, Catalogue } from './catalogue.js';
+import { type StreamLookup, Catalogue, windowOfPhase } from './catalogue.js';
 import { MediaUrls } from './media-urls.js';
 import { nextRequestIn } from './phases.js';
 
@@ -116,7 +116,10 @@ export class PhasesController {
         sessionId: body.session_id,
         streamId: stream_id,
         phase: body.phase,
-        window: lookup.outcome === 'found' ? lookup.window : undefined,
+        window:
+          lookup.outcome === 'found' && lookup.window
+            ? windowOfPhase(lookup.window, lookup.stream, body.phase)
+            : undefined,
         endSessionIds: body.end_session_ids ?? [],
         quota: viewer.quota,
         device: deviceOf(viewer, body.device),

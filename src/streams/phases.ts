@@ -79,6 +79,11 @@ export interface Stream {
   readonly segmentCount: number;
   /** `index` is one that exists. */
   phase(index: number): Phase;
+  /**
+   * Seconds for which a phase keeps a player busy: X, or less or more where the time axis goes by media sequence numbers.
+   * Without an index, or for a phase that is not whole: on average.
+   */
+  secondsOfMedia(index?: number): number;
   /** The phase that a segment is in, by its media sequence number; below `edge`. A segment that left is in the oldest. */
   phaseOf(sequence: number): number;
   /**
@@ -191,6 +196,10 @@ export class PhasedStream implements Stream {
         isLast ? undefined : this.firstStartingAt(to),
       ),
     };
+  }
+
+  secondsOfMedia(): number {
+    return this.phaseSeconds;
   }
 
   phaseOf(sequence: number): number {

@@ -14,7 +14,7 @@ import {
   readPlaylistInSlices,
 } from './playlist.js';
 
-/** The number of mutated playlists. `FUZZ_RUNS=50000 npm test -- src/streams/hls/fuzz` takes some minutes. */
+/** The number of histories of mutated playlists. `npm run fuzz` takes 50,000, and some minutes. */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 1_000);
 
 const PIECES = [

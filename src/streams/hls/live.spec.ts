@@ -405,6 +405,23 @@ describe('a rendition without dates', () => {
   });
 });
 
+describe('the media in a phase', () => {
+  it('is X where segments have dates, and less where they are shorter than their target duration and have none', () => {
+    const short = { first: 1_000, durations: equal(30, 3.84) };
+    const byNumbers = read(short);
+    const { live, phases } = byNumbers.stream;
+    let sum = 0;
+    for (let index = live!.oldest; index < phases; index++) sum += byNumbers.stream.secondsOfMedia(index);
+    expect(sum / (phases - live!.oldest)).toBeCloseTo(9.6, 6);
+    expect(byNumbers.stream.secondsOfMedia()).toBeCloseTo(9.6, 6);
+    expect(byNumbers.stream.secondsOfMedia(phases)).toBeCloseTo(9.6, 6);
+    expect(read(dated(1_000, 30, 3.84)).stream.secondsOfMedia()).toBe(10);
+    // Another rendition that goes by the clock of this one.
+    const audio = read({ first: 7, durations: equal(28, 4.032) }, undefined, { reference: byNumbers });
+    expect(audio.stream.secondsOfMedia()).toBeCloseTo(9.6, 2);
+  });
+});
+
 describe('a client that follows next_request_in_seconds', () => {
   /** Returns a function that gives the number of segments that have ended at a time. */
   const programme = (millis: readonly number[]) => {

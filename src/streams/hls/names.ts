@@ -15,8 +15,8 @@ export class SegmentNames {
   /** What stands around the counter, how far that is from the sequence, and the rest of the name that follows from it. */
   private pattern = { before: '', after: '', distance: NaN, rest: '' };
 
-  /** The name of a segment by the path that it has at the origin. */
-  of(sequence: number, path: string): string {
+  /** What follows the number in the name of a segment, by the path that it has at the origin; one text for a whole run. */
+  rest(sequence: number, path: string): string {
     const file = fileNameOf(path);
     if (!this.goesOn(file, sequence)) {
       const pieces = piecesOf(path);
@@ -29,7 +29,7 @@ export class SegmentNames {
         rest: `-${check(pieces, counter, sequence)}${extensionOf(path)}`,
       };
     }
-    return `${sequence}${this.pattern.rest}`;
+    return this.pattern.rest;
   }
 
   /** Whether the file name differs from the one before in the counter alone. */

@@ -218,6 +218,13 @@ describe('a playlist of the gate', () => {
     );
   });
 
+  it('has quotes around its URIs even if the origin has none, because a folder of the gate may contain commas', () => {
+    const { template } = media(['#EXT-X-KEY:METHOD=AES-128,URI=k.key,IV=0x1', '#EXTINF:4,', 'a.ts']);
+    expect(template.write('s/ana,tv/', '')).toMatch(
+      /^#EXT-X-KEY:METHOD=AES-128,URI="s\/ana,tv\/a-[\w-]+\.key",IV=0x1$/m,
+    );
+  });
+
   it('omits a byte order mark', () => {
     expect(read('\uFEFF#EXTM3U\n#EXTINF:4,\na.ts\n').template.write('', '')).toMatch(/^#EXTM3U\n/);
   });

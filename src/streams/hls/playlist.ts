@@ -23,7 +23,7 @@ export {
 export type Playlist = MultivariantPlaylist | MediaPlaylist;
 
 /** How long reading may hold up other requests at a time, in milliseconds. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 /** Reads a playlist at once. Throws a PlaylistError where it cannot be served. */
 export function readPlaylist(text: string, source: PlaylistSource): Playlist {

@@ -3,6 +3,10 @@ import { LongList } from '../long-list.js';
 /** Characters of a chunk that a long playlist is written in. */
 const CHUNK_LENGTH = 65_536;
 
+/** In the place of the number of a segment: another name of ours, and other text. */
+const ASSET = -1;
+const NO_NAME = -2;
+
 /**
  * The places in a text where something else stands when the playlist is written, in order. They are kept as lists of
  * numbers, because collecting 100,000 objects as garbage holds up other requests.
@@ -11,15 +15,18 @@ class Cuts {
   private readonly froms = new LongList<number>();
   private readonly tos = new LongList<number>();
   private readonly texts = new LongList<string>();
-  private readonly names = new LongList<boolean>();
+  private readonly numbers = new LongList<number>();
 
   get length(): number {
     return this.froms.length;
   }
 
-  /** `isName`: the text is a name of ours, which gets the folder and the query around it. */
-  get(index: number): readonly [from: number, to: number, by: string, isName: boolean] {
-    return [this.froms.get(index)!, this.tos.get(index)!, this.texts.get(index)!, this.names.get(index)!];
+  /**
+   * `number`: of the segment that the text names, and stands in front of it, so that all names of a run share one text;
+   * or ASSET or NO_NAME. Names get the folder and the query around them.
+   */
+  get(index: number): readonly [from: number, to: number, by: string, number: number] {
+    return [this.froms.get(index)!, this.tos.get(index)!, this.texts.get(index)!, this.numbers.get(index)!];
   }
 
   add(...cut: ReturnType<Cuts['get']>): void {
@@ -31,11 +38,11 @@ class Cuts {
     }
   }
 
-  private put(index: number, [from, to, by, isName]: ReturnType<Cuts['get']>): void {
+  private put(index: number, [from, to, by, number]: ReturnType<Cuts['get']>): void {
     this.froms.put(index, from);
     this.tos.put(index, to);
     this.texts.put(index, by);
-    this.names.put(index, isName);
+    this.numbers.put(index, number);
   }
 }
 
@@ -65,9 +72,10 @@ export class Template {
     let rest = 0;
     let chunk = '';
     for (let cut = 0; cut < this.cuts.length; cut++) {
-      const [from, to, by, isName] = this.cuts.get(cut);
+      const [from, to, by, number] = this.cuts.get(cut);
       chunk += this.text.slice(rest, from);
-      chunk += isName ? before + by + after : by;
+      if (number === NO_NAME) chunk += by;
+      else chunk += before + (number === ASSET ? by : number + by) + after;
       rest = to;
       if (chunk.length < CHUNK_LENGTH) continue;
       yield chunk;
@@ -83,14 +91,15 @@ export class TemplateBuilder {
   /** How many characters the text grows by. */
   added = 0;
 
-  /** Puts a name of ours in the place of a URI. */
-  name(from: number, to: number, by: string): void {
-    this.add(from, to, by, true);
+  /** Puts a name of ours in the place of a URI: of a segment its media sequence number and the rest. */
+  name(from: number, to: number, by: string, sequence = ASSET): void {
+    this.add(from, to, by, sequence);
+    if (sequence !== ASSET) this.added += String(sequence).length;
   }
 
   /** Puts other text in the place of a URI or a value. */
   replace(from: number, to: number, by: string): void {
-    this.add(from, to, by, false);
+    this.add(from, to, by, NO_NAME);
   }
 
   leaveOut(from: number, to: number): void {
@@ -99,12 +108,13 @@ export class TemplateBuilder {
 
   /** Takes over a cut of an earlier text that stands `further` characters further on in this one. */
   takeOver({ cuts }: Template, index: number, further: number): void {
-    const [from, to, by, isName] = cuts.get(index);
-    this.add(from + further, to + further, by, isName);
+    const [from, to, by, number] = cuts.get(index);
+    if (number === NO_NAME) this.replace(from + further, to + further, by);
+    else this.name(from + further, to + further, by, number);
   }
 
-  private add(from: number, to: number, by: string, isName: boolean): void {
-    this.cuts.add(from, to, by, isName);
+  private add(from: number, to: number, by: string, number: number): void {
+    this.cuts.add(from, to, by, number);
     this.added += by.length - (to - from);
   }
 }

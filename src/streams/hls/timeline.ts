@@ -1,4 +1,4 @@
-import { type LiveWindow, type PlacedSegment } from '../live-phases.js';
+import { type LiveWindow, type PlacedSegment, mediaPerAxis } from '../live-phases.js';
 import { LongList } from '../long-list.js';
 import { MICROSECONDS, type Segment } from '../phases.js';
 import { fileNameOf } from './names.js';
@@ -87,7 +87,7 @@ export function* placeSegments(
     last = {
       segment,
       at,
-      length: clock.axis === 'sequence' ? clock.sequenceMicros : durationMicros,
+      length: clock.lengthOf(durationMicros),
       told,
       played: last ? last.played + Math.round(last.segment.durationSeconds * MICROSECONDS) : 0,
       discontinuity: segment.discontinuity ? listed.discontinuities.get(index) : undefined,
@@ -185,6 +185,8 @@ interface OriginClock {
   /** Of the listed segment at an index; `last` is the one before it. */
   told(index: number, last: TimedSegment | undefined): number;
   sinceEpoch(told: number): number;
+  /** How much of the axis a segment of this duration takes. Both are in microseconds. */
+  lengthOf(durationMicros: number): number;
   /** Where the segment behind this one starts at the earliest. */
   nextAt(last: TimedSegment, offset: number): number;
   /** Whether the first segment that was seen begins its phase. */
@@ -202,6 +204,7 @@ function clockOf(
   const common = {
     sequenceMicros,
     sinceEpoch: (told: number): number => told,
+    lengthOf: (durationMicros: number): number => durationMicros,
     // The next segment may start anywhere behind the start of this one, if its date says so.
     nextAt: ({ at }: TimedSegment): number => at,
     headIsWhole: (): boolean => listed.base === 0,
@@ -221,7 +224,14 @@ function clockOf(
     const epoch = former?.epoch ?? reference.epoch;
     const ahead = (reference.epoch - epoch) * phaseMicros;
     const onReference = alignTo(reference, listed, former, ahead);
-    return { ...common, axis: 'reference', epoch, told: (index) => onReference(index) + ahead };
+    const scale = mediaPerAxis(reference.placed);
+    return {
+      ...common,
+      axis: 'reference',
+      epoch,
+      told: (index) => onReference(index) + ahead,
+      lengthOf: (durationMicros) => Math.round(durationMicros / scale),
+    };
   }
   const [unit, phase] = [BigInt(sequenceMicros), BigInt(phaseMicros)];
   const epoch = former?.epoch ?? Number((BigInt(listed.base) * unit) / phase);
@@ -232,6 +242,7 @@ function clockOf(
     ...common,
     axis: 'sequence',
     epoch,
+    lengthOf: () => sequenceMicros,
     told: (index, last) =>
       last === undefined || (index === from && !goesOn) ? numbered(index) : last.told + stepTo(index, last),
     nextAt: (last, offset) => {

@@ -28,9 +28,19 @@ export class UriWriter {
     return this.addresses.resolve(uri);
   }
 
-  /** Writes a URI that stands at a place of the text; `name` is for one of the origin's own. */
-  write(written: string, from: number, to: number, resource: Resource, name: () => string): void {
-    if (resource.foreign !== true) this.builder.name(from, to, name());
+  /**
+   * Writes a URI that stands at a place of the text; `name` is for one of the origin's own. The name of a segment follows
+   * its `sequence`.
+   */
+  write(
+    written: string,
+    from: number,
+    to: number,
+    resource: Resource,
+    name: () => string,
+    sequence?: number,
+  ): void {
+    if (resource.foreign !== true) this.builder.name(from, to, name(), sequence);
     else if (resource.path !== written) this.builder.replace(from, to, resource.path);
   }
 
@@ -41,18 +51,21 @@ export class UriWriter {
     rendition?: (resource: Resource) => string,
   ): void {
     for (const attribute of attributes) {
-      const { name, value, from, to } = attribute;
+      const { name, value, quoted, from, to } = attribute;
       const use = value === '' ? undefined : uriUse(tag, name);
       if (use === undefined) {
         this.expand(attribute);
         continue;
       }
       const resource = this.resolve(value);
+      // Names of ours may have commas in front of them, at which a value without quotes would end.
+      if (!quoted) this.builder.replace(from, from, '"');
       this.write(value, from, to, resource, () =>
         use === 'rendition' && rendition
           ? rendition(resource)
           : this.nameAsset(resource, tag === '#EXT-X-MAP' ? rangeOfMap(attributes) : undefined),
       );
+      if (!quoted) this.builder.replace(to, to, '"');
     }
   }
 
