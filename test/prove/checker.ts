@@ -1,6 +1,18 @@
+import keySlot from 'cluster-key-slot';
 import { type Device } from '../../src/sessions/device.js';
-import { type Line, type Reply, type RequestLine, type RunLine } from './history.js';
+import {
+  type FaultLine,
+  type Line,
+  type LossLine,
+  type Reply,
+  type RequestLine,
+  type RunLine,
+  type SessionBody,
+} from './history.js';
 import { replay } from './replay.js';
+
+/** After a reply, its place is confirmed within this time, or not at all. */
+const CONFIRMED_WITHIN_MS = 10_000;
 
 export interface Report {
   readonly requests: number;
@@ -11,6 +23,12 @@ export interface Report {
   readonly refused: number;
   /** Requests without a reply of the store, which may have taken effect or not. */
   readonly unknown: number;
+  /** How many primaries were killed. */
+  readonly failovers: number;
+  /** Sessions that a reply had promised and that a new primary did not have. */
+  readonly lost: number;
+  /** Places held beyond the limit because of that, each by a session that was lost. */
+  readonly overfullByLoss: number;
   /** Users for whom no order of their requests explains every reply. */
   readonly violated: readonly string[];
   /** Users for whom the search was given up. They are not good. */
@@ -37,7 +55,13 @@ export function check(lines: Iterable<Line>, maxSteps?: number): Report {
   const requests = rest.filter((line) => line.type === 'request');
   const ends = rest.flatMap((line) => (line.type === 'end' ? [line.requests] : []));
   const users = Map.groupBy(requests, ({ user }) => user);
-  const verdicts = [...users.values()].map((asked) => ({ ...replay(asked, run, maxSteps), asked }));
+  const faults = rest.filter((line) => line.type === 'fault');
+  const losses = rest.filter((line) => line.type === 'loss').toSorted((a, b) => a.at - b.at);
+  const verdicts = [...users].map(([user, asked]) => replay(asked, run, maxSteps, lossesOf(user, losses)));
+  const overfull = (ignoresLosses: boolean): string[] =>
+    [...users].flatMap(([user, asked]) =>
+      placesBeyondLimit(asked, run, { faults, losses: lossesOf(user, losses) }, ignoresLosses),
+    );
   const reasons = (wanted: string): string[] =>
     verdicts.filter(({ verdict }) => verdict === wanted).map(({ reason }) => reason ?? '');
   const statuses = (...wanted: number[]): number =>
@@ -50,9 +74,12 @@ export function check(lines: Iterable<Line>, maxSteps?: number): Report {
     created: statuses(201),
     refused: statuses(409),
     unknown: requests.filter(({ reply }) => answered(reply) === undefined).length,
+    failovers: losses.length,
+    lost: verdicts.reduce((sum, { lost }) => sum + lost, 0),
+    overfullByLoss: overfull(true).length - overfull(false).length,
     violated: reasons('violated'),
     undecided: reasons('undecided'),
-    overfull: [...users.values()].flatMap((asked) => placesBeyondLimit(asked, run)),
+    overfull: overfull(false),
     incomplete:
       ends.length === 1 && ends[0] === requests.length && numbers.size === requests.length
         ? []
@@ -62,12 +89,21 @@ export function check(lines: Iterable<Line>, maxSteps?: number): Report {
   };
 }
 
+/** The losses of the primary that holds this user. */
+function lossesOf(user: string, losses: readonly LossLine[]): LossLine[] {
+  // All keys of a user are in the first slot of a partition, which has 64 slots (src/sessions/redis/keys.ts).
+  const slot = keySlot(user) - (keySlot(user) % 64);
+  return losses.filter(({ slots: [from, to] = [0, Infinity] }) => from <= slot && slot <= to);
+}
+
 /** A place that a reply promised to a session. */
 interface Promised {
   readonly session: string;
   readonly at: number;
   readonly until: number;
   readonly device: Device | undefined;
+  /** From this instant on it does not count, because it may have been lost with a primary. */
+  readonly lostFrom: number;
 }
 
 /** From `from` on, some request may have freed the places of these sessions that were promised by `to`. */
@@ -77,27 +113,48 @@ interface Release {
   readonly frees: (promised: Promised) => boolean;
 }
 
+/** What broke during a run, as far as it concerns one user. */
+interface Broken {
+  readonly faults: readonly FaultLine[];
+  readonly losses: readonly LossLine[];
+}
+
 /**
  * The interval check. It uses neither the rule nor the search, only the instants in replies: when a reply says that a
  * session began, at most `limit` places are held that replies promised until later, this one included. Places that a
- * request may have freed do not count. Between these instants the number of places only falls.
+ * request may have freed do not count, nor those that a failover may lose; with `ignoresLosses` these count. Between these
+ * instants the number of places only falls.
  */
-function placesBeyondLimit(lines: readonly RequestLine[], run: RunLine): string[] {
+function placesBeyondLimit(
+  lines: readonly RequestLine[],
+  run: RunLine,
+  broken: Broken,
+  ignoresLosses = false,
+): string[] {
   const promises: Promised[] = [];
   const releases: Release[] = [];
   const begun: { readonly at: number; readonly limit: number; readonly n: number }[] = [];
+  // A keepalive also answers for a session whose first phase does not arrive, and whose place is undone then.
+  const lifeOf = ({ session_id, started_at }: SessionBody): string => `${session_id} ${started_at}`;
+  const begunLives = new Set(
+    lines.flatMap(({ ask, reply }) =>
+      ask.do === 'phase' && reply?.body?.session ? [lifeOf(reply.body.session)] : [],
+    ),
+  );
   for (const line of lines) {
     const { ask, n } = line;
     const reply = answered(line.reply);
     const session = reply?.status === 200 || reply?.status === 201 ? reply.body?.session : undefined;
+    const at = Date.parse(session?.last_activity_at ?? '');
     const promised: Promised | undefined = session && {
       session: session.session_id,
-      at: Date.parse(session.last_activity_at),
-      until: Date.parse(session.expires_at),
+      at,
+      until: untilOf(line, at, Date.parse(session.expires_at), run, broken),
       device: session.device,
+      lostFrom: ignoresLosses ? Infinity : lostFrom(line, at, lines, run, broken),
     };
-    if (promised) promises.push(promised);
-    if (ask.do === 'phase' && reply?.status === 201) begun.push({ at: promised!.at, limit: ask.limit, n });
+    if (promised && (ask.do === 'phase' || begunLives.has(lifeOf(session!)))) promises.push(promised);
+    if (ask.do === 'phase' && reply?.status === 201) begun.push({ at, limit: ask.limit, n });
     releases.push(...releasesOf(line, promised, run));
   }
   const bySession = Map.groupBy(
@@ -106,7 +163,7 @@ function placesBeyondLimit(lines: readonly RequestLine[], run: RunLine): string[
   );
   return [...Map.groupBy(begun, ({ at }) => at)].flatMap(([at, begins]) => {
     const held = [...bySession.values()].filter((ofSession) => {
-      const last = ofSession.findLast((promised) => promised.at <= at);
+      const last = ofSession.findLast((promised) => promised.at <= at && at < promised.lostFrom);
       if (last === undefined || at >= last.until) return false;
       return !releases.some(({ from, to, frees }) => from <= at && last.at <= to && frees(last));
     });
@@ -115,6 +172,50 @@ function placesBeyondLimit(lines: readonly RequestLine[], run: RunLine): string[
     const { user } = lines[0]!;
     return [`${user} holds ${held.length} places of ${limit} at ${at}, after request ${begins[0]!.n}`];
   });
+}
+
+/**
+ * Until when this reply promised a place. A place whose confirmation may have been lost, with its instance or with a
+ * primary, is held for a lease only.
+ */
+function untilOf(
+  { sent, received, instance }: RequestLine,
+  at: number,
+  until: number,
+  { policy: { leaseMs } }: RunLine,
+  { faults, losses }: Broken,
+): number {
+  const settled = received + CONFIRMED_WITHIN_MS;
+  const isLost =
+    faults.some(
+      (fault) =>
+        fault.what === 'instance killed' && fault.instance === instance && isIn(fault.at, sent, settled),
+    ) || losses.some((loss) => loss.kept <= settled && sent <= loss.gone);
+  return isLost ? Math.min(until, at + leaseMs) : until;
+}
+
+/**
+ * From when on a promise may be lost: it was decided after the last instant that the replica certainly had. With
+ * ADMIT_DURABILITY=replicated, what a reply says of a new session is on the replica, and so is all before it.
+ */
+function lostFrom(
+  { ask }: RequestLine,
+  at: number,
+  lines: readonly RequestLine[],
+  { durability }: RunLine,
+  { losses }: Broken,
+): number {
+  const loss = losses.find(({ kept, gone }) => isIn(at, kept, gone));
+  if (loss === undefined) return Infinity;
+  const isKept = ({ ask: { do: verb }, reply }: RequestLine): boolean => {
+    const begunAt = Date.parse(reply?.body?.session?.last_activity_at ?? '');
+    return verb === 'phase' && reply?.status === 201 && at <= begunAt && begunAt <= loss.gone;
+  };
+  return durability === 'replicated' && ask.do === 'phase' && lines.some(isKept) ? Infinity : loss.at;
+}
+
+function isIn(instant: number, from: number, to: number): boolean {
+  return from <= instant && instant <= to;
 }
 
 function releasesOf(

@@ -163,8 +163,8 @@ export class User {
     this.target.record(reply === undefined ? line : { ...line, reply });
     if (reply?.status === 409)
       this.freeAt = decidedAt(ask, reply)! + (reply.body?.retry_after_seconds ?? 0) * 1_000;
-    // No player hammers an instance that has no store.
-    if (reply?.status === 503) await sleep(50);
+    // As Retry-After says.
+    if (reply?.status === 503) await sleep(1_000);
   }
 
   private token(limit: number): Promise<string> {

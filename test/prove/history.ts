@@ -6,7 +6,7 @@ import { type Device } from '../../src/sessions/device.js';
  * the run, the last one the end, and between them requests and faults in the order in which they were over.
  * docs/proof.md describes the format. Instants are Unix milliseconds, except in bodies, which are as the API sent them.
  */
-export type Line = RunLine | RequestLine | FaultLine | EndLine;
+export type Line = RunLine | RequestLine | FaultLine | LossLine | EndLine;
 
 /** How the history was made, and all that the rule needs to know. */
 export interface RunLine {
@@ -19,7 +19,14 @@ export interface RunLine {
   readonly streams: Readonly<Record<string, PhaseWindow | null>>;
   /** How long after its client gave up a request may still take effect. */
   readonly lateMs: number;
+  /** The same after a reply of 503: the instance has given up, and only Redis may still have its command. */
+  readonly lateAfter503Ms?: number;
+  /** ADMIT_DURABILITY of the instances; absent: `primary`. */
+  readonly durability?: Durability;
 }
+
+export const DURABILITIES = ['primary', 'replicated'] as const;
+export type Durability = (typeof DURABILITIES)[number];
 
 export interface RequestLine {
   readonly type: 'request';
@@ -85,12 +92,29 @@ export interface SessionBody {
   readonly device?: Device;
 }
 
-/** For readers only: the checker does not need to know when something broke. */
-interface FaultLine {
+/** What broke. The checker only needs to know when an instance was killed. */
+export interface FaultLine {
   readonly type: 'fault';
   readonly at: number;
   readonly what: 'instance killed' | 'instance started' | 'Redis connections cut';
   readonly instance?: number;
+}
+
+/** A primary was killed, and its replica became the primary. All instants are of one clock. */
+export interface Loss {
+  /** Everything that the primary wrote before this instant is on the replica. */
+  readonly kept: number;
+  /** The primary wrote until it was killed, between `at` and `gone`. */
+  readonly at: number;
+  readonly gone: number;
+  /** Until then no server wrote for these users. */
+  readonly promoted: number;
+  /** The first and the last hash slot that the primary of a cluster held; absent: all. */
+  readonly slots?: readonly [number, number];
+}
+
+export interface LossLine extends Loss {
+  readonly type: 'loss';
 }
 
 interface EndLine {

@@ -2,7 +2,8 @@ import { createWriteStream, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { type Report, check, isGood } from './checker.js';
-import { type Line } from './history.js';
+import { DEPLOYMENTS } from './deployments.js';
+import { DURABILITIES, type Line } from './history.js';
 import { record } from './run.js';
 
 /**
@@ -18,6 +19,10 @@ const { values } = parseArgs({
     history: { type: 'string', default: 'prove.ndjson' },
     /** Checks a recorded history and records none. */
     check: { type: 'string' },
+    redis: { type: 'string', default: 'server' },
+    durability: { type: 'string', default: 'primary' },
+    /** After so many steps the search for the order of one user's requests is given up. */
+    steps: { type: 'string', default: '200000' },
     'no-faults': { type: 'boolean', default: false },
   },
 });
@@ -38,6 +43,8 @@ async function recordTo(file: string): Promise<void> {
     instances: whole('instances'),
     faults: !values['no-faults'],
     cuts: true,
+    deployment: oneOf('redis', DEPLOYMENTS),
+    durability: oneOf('durability', DURABILITIES),
     signal: interrupted.signal,
     folder: process.cwd(),
     write: (line) => out.write(`${JSON.stringify(line)}\n`),
@@ -47,10 +54,16 @@ async function recordTo(file: string): Promise<void> {
   await once(out, 'finish');
 }
 
-function whole(name: 'seed' | 'admissions' | 'users' | 'instances'): number {
+function whole(name: 'seed' | 'admissions' | 'users' | 'instances' | 'steps'): number {
   const value = Number(values[name]);
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} must be a whole number, 1 or more`);
   return value;
+}
+
+function oneOf<T extends string>(name: 'redis' | 'durability', choices: readonly T[]): T {
+  const found = choices.find((value) => value === values[name]);
+  if (found === undefined) throw new Error(`--${name} must be one of ${choices.join(', ')}`);
+  return found;
 }
 
 function print(report: Report): void {
@@ -73,7 +86,7 @@ const lines = readFileSync(file, 'utf8')
   .trimEnd()
   .split('\n')
   .map((line) => JSON.parse(line) as Line);
-const report = check(lines);
+const report = check(lines, whole('steps'));
 print(report);
 const seconds = (from: number, to: number): string => `${((to - from) / 1_000).toFixed(1)} s`;
 console.log(`recorded in ${seconds(started, recorded)}, checked in ${seconds(recorded, performance.now())}`);

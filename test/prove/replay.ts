@@ -8,7 +8,14 @@ import {
   withdraw,
 } from '../../src/sessions/admission.js';
 import { answer, decidedAt, same } from './answers.js';
-import { type Reply, type ReplyBody, type RequestLine, type RunLine, type SessionBody } from './history.js';
+import {
+  type LossLine,
+  type Reply,
+  type ReplyBody,
+  type RequestLine,
+  type RunLine,
+  type SessionBody,
+} from './history.js';
 
 /** `undecided`: the search was given up, so that the history may be right or wrong. */
 export interface Verdict {
@@ -17,21 +24,51 @@ export interface Verdict {
   readonly reason?: string;
   /** How many steps the search took. */
   readonly steps: number;
+  /** How many sessions that a reply had promised were lost with a primary; of a good history. */
+  readonly lost: number;
 }
 
-/** One request as the search sees it: it takes effect at one instant between `lo` and `hi`. */
-interface Operation {
-  readonly line: RequestLine;
+/** Something that takes effect at one instant between `lo` and `hi`. */
+interface Window {
   readonly lo: number;
   readonly hi: number;
+}
+
+/** The loss of the primary of this user: after it, the user has an earlier state. */
+interface Failover extends Window {
+  readonly loss: LossLine;
+}
+
+/** One request as the search sees it. */
+interface Request extends Window {
+  readonly loss?: never;
+  readonly line: RequestLine;
   /** The reply; undefined if it is unknown whether the request took effect at all. */
   readonly reply: Reply | undefined;
   /** Instants that other replies name, at which this request probably took effect. */
   readonly hints: readonly number[];
   /** Instants until which its session would play, by other replies, had it received some phases less. */
   readonly ends: readonly number[];
+  /** How much a keepalive said is left to play. A paused player plays nothing, so that it was as much at the one before. */
+  readonly rests: readonly number[];
   /** Instants at which a place must have begun to be free when a reply says so, or to be held just then. */
   readonly blocking: readonly number[];
+}
+
+type Operation = Request | Failover;
+
+/** Whether it certainly took effect: a request with a reply, or a failover. */
+function isKnown(operation: Operation): boolean {
+  return operation.loss !== undefined || operation.reply !== undefined;
+}
+
+/** An earlier state of a user that a replica may still have had when the primary was lost, and those before it. */
+interface Past {
+  readonly records: readonly SessionRecord[];
+  readonly places: readonly OpenPlace[];
+  readonly before: Past | undefined;
+  /** Equal for equal pasts. */
+  readonly id: number;
 }
 
 /** A place whose delivery may yet be confirmed or undone by the service, at an instant that no reply names. */
@@ -48,8 +85,13 @@ interface State {
   /** Operations that may be next, by their index. All before `next` that are not here took effect. */
   readonly open: readonly number[];
   readonly next: number;
-  /** How many known replies are explained. */
+  /** How many known replies and failovers are explained. */
   readonly explained: number;
+  /** How many failovers took effect. */
+  readonly failovers: number;
+  /** The states that the next failover may bring back; the current one is another possibility. */
+  readonly past: Past | undefined;
+  readonly lost: number;
   /** How unlikely the latest steps to it were. */
   readonly cost: number;
 }
@@ -71,13 +113,42 @@ type Tier = 0 | 1 | 2 | 3;
  * Searches an order of all requests of one user, and instants within the requests, for which the pure rule gives each
  * recorded reply (linearizability). Between requests the service may confirm or undo places and sweep, as the rule says.
  * A reply that names its instant was decided then. `lines` are the requests of the user, in any order.
+ *
+ * `losses` are those of the user's primary. With each the user goes back to a state that it had at `kept` or later. With
+ * ADMIT_DURABILITY=replicated it does not go back behind a reply that gave a place to a new session.
  */
-export function replay(lines: readonly RequestLine[], run: RunLine, maxSteps = MAX_STEPS): Verdict {
-  const operations = lines.map((line) => operationOf(line, lines, run)).toSorted((a, b) => a.lo - b.lo);
-  for (const { line, lo } of operations)
-    if (!(line.sent <= lo && lo <= line.received))
-      return { verdict: 'violated', steps: 0, reason: `${name(line)} names an instant outside of it: ${lo}` };
-  return new Search(operations, run).search(maxSteps);
+export function replay(
+  lines: readonly RequestLine[],
+  run: RunLine,
+  maxSteps = MAX_STEPS,
+  losses: readonly LossLine[] = [],
+): Verdict {
+  const requests = lines
+    .filter((line) => !hadNoEffect(line, losses))
+    .map((line) => requestOf(line, lines, run));
+  for (const { line, lo } of requests)
+    if (!(line.sent <= lo && lo <= line.received)) {
+      const reason = `${name(line)} names an instant outside of it: ${lo}`;
+      return { verdict: 'violated', steps: 0, lost: 0, reason };
+    }
+  const failovers = losses.map((loss): Failover => ({ loss, lo: loss.at, hi: loss.gone }));
+  const operations = [...requests, ...failovers].toSorted((a, b) => a.lo - b.lo);
+  return new Search(operations, run, losses, promisedBy(lines)).search(maxSteps);
+}
+
+/** Whether the request was refused with 503 while no server wrote. */
+function hadNoEffect({ sent, received, reply }: RequestLine, losses: readonly LossLine[]): boolean {
+  return reply?.status === 503 && losses.some(({ gone, promoted }) => gone < sent && received < promoted);
+}
+
+/** The lives of sessions that a reply promised. */
+function promisedBy(lines: readonly RequestLine[]): ReadonlySet<string> {
+  const sessions = lines.flatMap(({ reply }) => reply?.body?.session ?? []);
+  return new Set(sessions.map(({ session_id, started_at }) => lifeOf(session_id, Date.parse(started_at))));
+}
+
+function lifeOf(sessionId: string, startedAt: number): string {
+  return `${sessionId} ${startedAt}`;
 }
 
 /** A best-first search over states. */
@@ -88,12 +159,16 @@ class Search {
   private readonly waiting = new Map<number, { readonly state: State; readonly tier: Tier }[]>();
   private best = 0;
   private count = 0;
+  private readonly pasts = new Map<string, number>();
 
   constructor(
     private readonly operations: readonly Operation[],
     private readonly run: RunLine,
+    private readonly losses: readonly LossLine[],
+    /** The lives of sessions that a reply promised. */
+    private readonly promised: ReadonlySet<string>,
   ) {
-    this.known = operations.filter(({ reply }) => reply !== undefined).length;
+    this.known = operations.filter(isKnown).length;
   }
 
   search(maxSteps: number): Verdict {
@@ -104,14 +179,17 @@ class Search {
       open: [],
       next: 0,
       explained: 0,
+      failovers: 0,
+      past: undefined,
+      lost: 0,
       cost: 0,
     };
     this.wait(furthest, 0);
     for (let steps = 0; steps <= maxSteps; steps++) {
       const next = this.take();
-      if (next === undefined) return { verdict: 'violated', steps, reason: this.reason(furthest) };
+      if (next === undefined) return { verdict: 'violated', steps, lost: 0, reason: this.reason(furthest) };
       const { state, tier } = next;
-      if (state.explained === this.known) return { verdict: 'good', steps };
+      if (state.explained === this.known) return { verdict: 'good', steps, lost: state.lost };
       if (state.explained > furthest.explained) furthest = state;
       if (tier === 0) {
         const key = keyOf(state);
@@ -124,7 +202,7 @@ class Search {
       const after = [...this.following(opened.state, opened.deadline, tier)];
       for (const child of after.toReversed()) this.wait({ ...child, cost: child.cost + COSTS[tier] }, 0);
     }
-    return { verdict: 'undecided', steps: maxSteps, reason: this.reason(furthest) };
+    return { verdict: 'undecided', steps: maxSteps, lost: 0, reason: this.reason(furthest) };
   }
 
   private wait(state: State, tier: Tier): void {
@@ -154,8 +232,12 @@ class Search {
       yield* this.settled(state, delivered[0]!, confirm);
       return;
     }
-    if (tier === 0 || (tier === 1 && delivered.length > 0)) yield* this.explained(state, deadline);
+    if (tier === 0 || (tier === 1 && delivered.length > 0)) {
+      yield* this.failedOver(state);
+      yield* this.explained(state, deadline);
+    }
     if (tier === 0) return;
+    if (tier === 1) yield* this.failedOver(state, true);
     yield* this.unknown(state, deadline, tier);
     if (tier > 1) return;
     for (const place of state.places) {
@@ -167,10 +249,12 @@ class Search {
 
   /** Explains one reply. */
   private *explained(state: State, deadline: number): Generator<State, undefined> {
-    const likely = ({ hints, lo }: Operation): number => hints[0] ?? lo;
+    const likely = ({ hints, lo }: Request): number => hints[0] ?? lo;
     const next = state.open
-      .map((at) => ({ at, operation: this.operations[at]! }))
-      .filter(({ operation }) => operation.reply !== undefined)
+      .flatMap((at) => {
+        const operation = this.operations[at]!;
+        return operation.loss === undefined && operation.reply !== undefined ? [{ at, operation }] : [];
+      })
       .toSorted((a, b) => likely(a.operation) - likely(b.operation));
     for (const { at, operation } of next) {
       const { line, reply } = operation;
@@ -178,22 +262,76 @@ class Search {
         const right = answer(line.ask, line.user, state.records, this.run, now);
         if (!same(right.reply, reply)) continue;
         const [explained, cost] = [state.explained + 1, Math.max(0, state.cost - 1)];
-        yield this.without(state, at, right.grant, true, {
-          clock: now,
-          records: right.records,
-          explained,
-          cost,
-        });
+        const { records } = right;
+        const after = this.without(state, at, right.grant, true, { clock: now, records, explained, cost });
+        yield this.isReplicated(operation, records) ? { ...after, past: undefined } : after;
       }
     }
+  }
+
+  /** Whether a replica had what the reply says before the client got it, and so all that was before it. */
+  private isReplicated({ line, reply }: Request, records: readonly SessionRecord[]): boolean {
+    if (this.run.durability !== 'replicated' || line.ask.do !== 'phase') return false;
+    const { session } = line.ask;
+    return (
+      reply?.status === 201 ||
+      (reply?.status === 200 &&
+        records.some(({ sessionId, status }) => sessionId === session && status === 'reserved'))
+    );
+  }
+
+  /** The primary is lost: with nothing that the replica lacked, or with an earlier state, the latest ones first. */
+  private *failedOver(state: State, loses = false): Generator<State, undefined> {
+    const at = state.open.find((one) => this.operations[one]!.loss !== undefined);
+    if (at === undefined) return;
+    const { lo } = this.operations[at]!;
+    const after = {
+      clock: Math.max(state.clock, lo),
+      open: state.open.filter((other) => other !== at),
+      explained: state.explained + 1,
+      failovers: state.failovers + 1,
+    };
+    if (!loses) {
+      yield { ...this.moved(state, { ...after, records: state.records }), past: undefined };
+      return;
+    }
+    for (let past = state.past; past !== undefined; past = past.before) {
+      const { records } = past;
+      const lost = state.records.filter(
+        (record) =>
+          record.status !== 'ended' &&
+          after.clock < this.dueAt(record) &&
+          this.promised.has(lifeOf(record.sessionId, record.startedAt)) &&
+          !records.some(
+            (other) =>
+              other.sessionId === record.sessionId &&
+              other.status !== 'ended' &&
+              other.startedAt === record.startedAt,
+          ),
+      );
+      // A confirmation or an undo that the replica lacked may be repeated.
+      const places = [...state.places, ...past.places.filter((place) => !state.places.includes(place))];
+      const back = this.moved(state, { ...after, records, places, lost: state.lost + lost.length });
+      yield { ...back, past: undefined };
+    }
+  }
+
+  /** The past of a state that follows this one at `clock`, if a failover is still to come. */
+  private pastAfter({ records, places, past, failovers }: State, clock: number): Past | undefined {
+    const next = this.losses[failovers];
+    if (next === undefined || clock < next.kept) return undefined;
+    const text = JSON.stringify([past?.id, records, places]);
+    const id = this.pasts.get(text) ?? this.pasts.size;
+    this.pasts.set(text, id);
+    return { records, places, before: past, id };
   }
 
   /** A request without a reply takes effect. */
   private *unknown(state: State, deadline: number, tier: Tier): Generator<State, undefined> {
     for (const at of state.open) {
       const operation = this.operations[at]!;
-      const { line, reply } = operation;
-      if (reply !== undefined) continue;
+      if (operation.loss !== undefined || operation.reply !== undefined) continue;
+      const { line } = operation;
       for (const now of this.instants(operation, state, deadline, tier)) {
         const { records, grant } = answer(line.ask, line.user, state.records, this.run, now);
         if (records !== state.records) yield this.without(state, at, grant, false, { clock: now, records });
@@ -212,17 +350,16 @@ class Search {
   /** The state with all operations that may be next, and the instant until which one of them must take effect. */
   private opened(state: State): { state: State; deadline: number } {
     const open = state.open.filter((at) => {
-      const { reply, hi } = this.operations[at]!;
-      return reply !== undefined || hi >= state.clock;
+      const operation = this.operations[at]!;
+      return isKnown(operation) || operation.hi >= state.clock;
     });
     let { next } = state;
     let deadline = Infinity;
     for (const at of open)
-      if (this.operations[at]!.reply !== undefined) deadline = Math.min(deadline, this.operations[at]!.hi);
+      if (isKnown(this.operations[at]!)) deadline = Math.min(deadline, this.operations[at]!.hi);
     for (; next < this.operations.length && this.operations[next]!.lo <= deadline; next++) {
       open.push(next);
-      if (this.operations[next]!.reply !== undefined)
-        deadline = Math.min(deadline, this.operations[next]!.hi);
+      if (isKnown(this.operations[next]!)) deadline = Math.min(deadline, this.operations[next]!.hi);
     }
     return { state: { ...state, open, next }, deadline };
   }
@@ -248,6 +385,7 @@ class Search {
   /** Drops what can have no effect any more, so that equal situations are equal states. */
   private moved(state: State, moved: Moved): State {
     const after = { ...state, ...moved };
+    const past = after.records === state.records ? state.past : this.pastAfter(state, after.clock);
     const records = after.records.filter(
       (record) => record.status !== 'ended' || after.clock < this.dueAt(record),
     );
@@ -260,7 +398,7 @@ class Search {
           (record.status === 'reserved' || (!received && record.version === grant.version)),
       ),
     );
-    return { ...after, records, places };
+    return { ...after, records, places, past };
   }
 
   /**
@@ -268,7 +406,7 @@ class Search {
    * reply does not change. A request without a reply may leave its instant in the records, so that more are tried for it.
    */
   private instants(
-    { line, lo, hi, reply, hints, ends, blocking }: Operation,
+    { line, lo, hi, reply, hints, ends, rests, blocking }: Request,
     state: State,
     deadline: number,
     tier: Tier,
@@ -288,17 +426,26 @@ class Search {
       const { retryAt = NaN } = answer(line.ask, line.user, state.records, this.run, from);
       found.unshift(retryAt - Math.round((reply.body?.retry_after_seconds ?? NaN) * 1_000));
     }
-    if (tier === 2) found.push(...this.endsAsTimes(line, ends, state));
+    if (tier === 2) found.push(...this.endsAsTimes(line, ends, rests, state));
     if (tier === 3) found.push(...blocking);
     return new Set(found.filter((now) => now >= from && now <= to));
   }
 
   /** When a phase that plays until one of these instants was handed out, or when a keepalive was that moved the end there. */
-  private endsAsTimes({ ask }: RequestLine, ends: readonly number[], { records }: State): readonly number[] {
+  private endsAsTimes(
+    { ask }: RequestLine,
+    ends: readonly number[],
+    rests: readonly number[],
+    { records }: State,
+  ): readonly number[] {
     if (ask.do !== 'keepalive') return ends;
     const own = records.find(({ sessionId }) => sessionId === ask.session);
     if (own === undefined || own.status === 'ended') return [];
-    return [...ends, ...ends.map((end) => end - (own.playsUntil - own.lastActivityAt))];
+    return [
+      ...ends,
+      ...ends.map((end) => end - (own.playsUntil - own.lastActivityAt)),
+      ...rests.map((rest) => own.playsUntil - rest),
+    ];
   }
 
   private dueAt(record: SessionRecord): number {
@@ -310,8 +457,10 @@ class Search {
   private reason(furthest: State): string {
     const { state } = this.opened(furthest);
     const [first] = state.open
-      .map((at) => this.operations[at]!)
-      .filter(({ reply }) => reply !== undefined)
+      .flatMap((at) => {
+        const operation = this.operations[at]!;
+        return operation.loss === undefined && operation.reply !== undefined ? [operation] : [];
+      })
       .toSorted((a, b) => a.hi - b.hi);
     if (first === undefined) return 'no reply is left';
     const now = Math.max(first.lo, state.clock);
@@ -323,17 +472,18 @@ class Search {
   }
 }
 
-function operationOf(line: RequestLine, lines: readonly RequestLine[], run: RunLine): Operation {
+function requestOf(line: RequestLine, lines: readonly RequestLine[], run: RunLine): Request {
   const { ask, sent, received } = line;
   // Without an answer of the store, the request may have taken effect or not.
   const reply = line.reply?.status === 503 ? undefined : line.reply;
   const at = reply && decidedAt(ask, reply);
-  if (at !== undefined) return { line, lo: at, hi: at, reply, hints: [], ends: [], blocking: [] };
-  const hi = reply === undefined ? received + run.lateMs : received;
+  if (at !== undefined) return { line, lo: at, hi: at, reply, hints: [], ends: [], rests: [], blocking: [] };
+  const lateMs = line.reply === undefined ? run.lateMs : (run.lateAfter503Ms ?? run.lateMs);
+  const hi = reply === undefined ? received + lateMs : received;
   const within = (instants: Iterable<number>): number[] => [
     ...new Set([...instants].filter((instant) => instant >= sent && instant <= hi)),
   ];
-  const operation = { line, lo: sent, hi, reply, hints: [], ends: [], blocking: [] };
+  const operation = { line, lo: sent, hi, reply, hints: [], ends: [], rests: [], blocking: [] };
   if (ask.do === 'keepalive' && reply !== undefined)
     return { ...operation, hints: within([Date.parse(reply.body?.session?.last_activity_at ?? '')]) };
   const bodies = lines.flatMap((other) => other.reply?.body ?? []);
@@ -348,7 +498,12 @@ function operationOf(line: RequestLine, lines: readonly RequestLine[], run: RunL
   );
   const activity = named.flatMap(({ started_at, last_activity_at }) => [started_at, last_activity_at]);
   const hints = within([...activity.map((text) => Date.parse(text)), ...ended]);
-  if (ask.do === 'keepalive') return { ...operation, hints, ends };
+  if (ask.do === 'keepalive') {
+    const rests = named.map(
+      ({ plays_until, last_activity_at }) => Date.parse(plays_until) - Date.parse(last_activity_at),
+    );
+    return { ...operation, hints, ends, rests };
+  }
   // A place that no reply names may have kept another session from one: until just then, or until just before.
   const { leaseMs, expireAfterMs } = run.policy;
   const blocking = lines.flatMap((other) => {
@@ -377,8 +532,8 @@ function sessionsOf({ session, sessions = [] }: ReplyBody): readonly SessionBody
 }
 
 /** Equal for states that have the same future. */
-function keyOf({ clock, records, places, open, next }: State): string {
-  return JSON.stringify([clock, next, open, places, records]);
+function keyOf({ clock, records, places, open, next, past }: State): string {
+  return JSON.stringify([clock, next, open, places, records, past?.id]);
 }
 
 function name({ n, user, ask }: RequestLine): string {

@@ -6,11 +6,11 @@ import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
 import { type Policy, type PhaseWindow } from '../../src/sessions/admission.js';
-import { freePort, startOwnRedis } from '../support/redis-server.js';
+import { freePort } from '../support/redis-server.js';
 import { AUDIENCE, Dice, ISSUER, type Target, User } from './clients.js';
-import { type Line, type RunLine } from './history.js';
+import { type Deployment, type ProvedRedis, startDeployment } from './deployments.js';
+import { type Durability, type Line, type RunLine } from './history.js';
 
 export interface RunOptions {
   readonly seed: number;
@@ -20,26 +20,41 @@ export interface RunOptions {
   readonly instances: number;
   /** Whether instances are killed and connections to Redis are cut. */
   readonly faults: boolean;
+  /** How often a fault is the loss of a primary, where one has a replica; from 0 to 1. */
+  readonly losses?: number;
   /** Whether every other user breaks connections now and then. */
   readonly cuts: boolean;
   /** The folder of the project, with the built service; its `dist` may be a changed one. */
   readonly folder: string;
+  /** Which Redis the instances have; a single server by default. Only others lose a primary. */
+  readonly deployment?: Deployment;
+  /** ADMIT_DURABILITY; `primary` by default. */
+  readonly durability?: Durability;
   readonly write: (line: Line) => void;
   /** Ends the run early. */
   readonly signal?: AbortSignal;
 }
 
-/** X = 0.5 s and n = 4: a session that is silent for 2 s is expired, so that a run of minutes has all of a long one. */
 const X = 500;
-const POLICY: Policy = {
-  quota: { maxSessions: 3 },
-  idleAfterMs: X,
-  expireAfterMs: 4 * X,
-  leaseMs: 4 * X,
-  maxPauseMs: 2_000,
-  maxAheadMs: 2_000,
-  pacedAheadMs: 2_000 - 2 * X,
-};
+const LONGEST_LEASE_MS = 5_000;
+
+/**
+ * X = 0.5 s and n = 4: a session that is silent for 2 s is expired, so that a run of minutes has all of a long one. With
+ * failovers n is 20: a session must outlive a failover, or nobody could notice that it was lost.
+ */
+function policyOf(deployment: Deployment): Policy {
+  const expireAfterMs = (deployment === 'server' ? 4 : 20) * X;
+  return {
+    quota: { maxSessions: 3 },
+    idleAfterMs: X,
+    expireAfterMs,
+    leaseMs: Math.min(LONGEST_LEASE_MS, expireAfterMs),
+    maxPauseMs: 2_000,
+    maxAheadMs: 2_000,
+    pacedAheadMs: 2_000 - 2 * X,
+  };
+}
+
 /** How many users are active at the same time. */
 const ACTIVE = 60;
 /** How often a user that breaks connections breaks one. */
@@ -47,7 +62,12 @@ const CUTS = 0.15;
 const THINGS_A_VISIT = 8;
 /** On a machine that is too busy, an instance was seen to read a request 24 s after its client had given up. */
 const LATE_MS = 60_000;
+/** A command that an instance has given up may wait in a server that is too busy. */
+const LATE_AFTER_503_MS = 10_000;
 const FAULT_EVERY_MS = 3_000;
+const LOSSES = 0.2;
+/** For how long a replica may have lacked writes when its primary is lost. */
+const LONGEST_BEHIND_MS = 400;
 const STREAMS = { film: filmOf(2_000), news: filmOf(40, 300), short: filmOf(3), none: null };
 
 function filmOf(phases: number, lastPhaseMs = X): PhaseWindow {
@@ -56,25 +76,36 @@ function filmOf(phases: number, lastPhaseMs = X): PhaseWindow {
 
 /** Starts a Redis and instances of the service, lets users ask for as long as the options say, and records all. */
 export async function record(options: RunOptions): Promise<void> {
-  const { seed, users, instances, admissions, write } = options;
+  const {
+    seed,
+    users,
+    instances,
+    admissions,
+    deployment = 'server',
+    durability = 'primary',
+    write,
+  } = options;
   const run: RunLine = {
     type: 'run',
     format: 1,
     seed,
     instances,
-    policy: POLICY,
+    policy: policyOf(deployment),
     streams: STREAMS,
     lateMs: LATE_MS,
+    lateAfter503Ms: LATE_AFTER_503_MS,
+    durability,
   };
   write(run);
-  const redis = await startOwnRedis();
+  const redis = await startDeployment(deployment);
   const origin = await mkdtemp(join(tmpdir(), 'streamgate-prove-'));
   const agent = new Agent({ keepAlive: true, maxSockets: Infinity });
   const secret = randomBytes(32).toString('hex');
   const running: Instance[] = [];
   try {
     await writePlaylists(origin);
-    const environment = environmentOf(redis.url, origin, secret);
+    const environment = { ...environmentOf(run.policy, origin, secret), ...redis.environment };
+    environment.ADMIT_DURABILITY = durability;
     const ports = await Promise.all(Array.from({ length: instances }, freePort));
     for (const port of ports)
       running.push(new Instance(options.folder, { ...environment, PORT: String(port) }));
@@ -93,7 +124,7 @@ export async function record(options: RunOptions): Promise<void> {
     };
     const isOver = (): boolean => counted.admitted >= admissions || options.signal?.aborted === true;
     const breaking = options.faults
-      ? breakThings(new Dice(seed ^ 0x5eed), running, redis.url, isOver, write)
+      ? breakThings(new Dice(seed ^ 0x5eed), running, redis, options.losses ?? LOSSES, isOver, write)
       : undefined;
     const all = Array.from(
       { length: users },
@@ -112,6 +143,7 @@ export async function record(options: RunOptions): Promise<void> {
     };
     await Promise.all(Array.from({ length: Math.min(ACTIVE, users) }, act));
     await breaking;
+    await redis.verify();
     write({ type: 'end', requests: counted.requests });
   } finally {
     agent.destroy();
@@ -121,20 +153,25 @@ export async function record(options: RunOptions): Promise<void> {
   }
 }
 
-/** Kills an instance or cuts all connections to Redis, again and again. */
+/** Kills an instance or a primary, or cuts all connections to Redis, again and again. */
 async function breakThings(
   dice: Dice,
   instances: readonly Instance[],
-  redisUrl: string,
+  redis: ProvedRedis,
+  losses: number,
   isOver: () => boolean,
   write: (line: Line) => void,
 ): Promise<void> {
-  const admin = new Redis(redisUrl);
   while (!isOver()) {
     await sleep(dice.below(FAULT_EVERY_MS));
+    if (redis.pairs > 0 && dice.happens(losses)) {
+      const loss = await redis.losePrimary(dice.below(redis.pairs), dice.below(LONGEST_BEHIND_MS));
+      write({ type: 'loss', ...loss });
+      continue;
+    }
     if (dice.happens(0.5)) {
       write({ type: 'fault', at: Date.now(), what: 'Redis connections cut' });
-      await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      await redis.cutConnections();
       continue;
     }
     const instance = dice.below(instances.length);
@@ -144,7 +181,6 @@ async function breakThings(
     await instances[instance]!.start();
     write({ type: 'fault', at: Date.now(), what: 'instance started', instance });
   }
-  admin.disconnect();
 }
 
 /** The built service in a process of its own, always on the same port. */
@@ -187,19 +223,20 @@ class Instance {
   }
 }
 
-function environmentOf(redisUrl: string, origin: string, secret: string): Record<string, string> {
+function environmentOf(policy: Policy, origin: string, secret: string): Record<string, string> {
   return {
     HOST: '127.0.0.1',
-    REDIS_URL: redisUrl,
     STREAM_ORIGIN: origin,
     PHASE_SECONDS: String(X / 1_000),
-    IDLE_PHASES: String(POLICY.expireAfterMs / X),
-    MAX_PAUSE_SECONDS: String(POLICY.maxPauseMs / 1_000),
-    MAX_AHEAD_SECONDS: String(POLICY.maxAheadMs / 1_000),
+    IDLE_PHASES: String(policy.expireAfterMs / X),
+    MAX_PAUSE_SECONDS: String(policy.maxPauseMs / 1_000),
+    MAX_AHEAD_SECONDS: String(policy.maxAheadMs / 1_000),
     AUTH_MODE: 'jwt',
     AUTH_JWT_SECRET: secret,
     AUTH_ISSUER: ISSUER,
     AUTH_AUDIENCE: AUDIENCE,
+    // Until it has asked Redis, a new instance would write layout 1, which does not know how much is left to play.
+    STORE_LAYOUT: '2',
     RATE_LIMIT_PER_USER: '0',
     RATE_LIMIT_PER_ADDRESS: '0',
     LOG_LEVEL: 'fatal',

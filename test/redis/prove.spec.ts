@@ -194,3 +194,98 @@ function shifted(line: RequestLine, field: Instant): Reply | undefined {
   const moved = new Date(Date.parse(session[field]) + 1).toISOString();
   return { ...line.reply!, body: { ...line.reply!.body, session: { ...session, [field]: moved } } };
 }
+
+describe('the loss of a primary', () => {
+  const START = Date.parse('2026-11-30T12:00:00.000Z');
+  const run: RunLine = {
+    type: 'run',
+    format: 1,
+    seed: 0,
+    instances: 1,
+    policy: {
+      quota: { maxSessions: 2 },
+      idleAfterMs: 1_000,
+      expireAfterMs: 20_000,
+      leaseMs: 5_000,
+      maxPauseMs: 5_000,
+      maxAheadMs: 5_000,
+      pacedAheadMs: 3_000,
+    },
+    streams: { film: { oldest: 0, end: 9, start: 0, live: false, phaseMs: 1_000, lastPhaseMs: 1_000 } },
+    lateMs: 1_000,
+  };
+
+  /** A request that began a session of `ana`, so many milliseconds after the start. */
+  function begins(n: number, session: string, after: number, live: number): RequestLine {
+    const later = (ms: number): string => new Date(START + after + ms).toISOString();
+    const body: SessionBody = {
+      session_id: session,
+      user_id: 'ana',
+      stream_id: 'film',
+      state: 'active',
+      started_at: later(0),
+      last_activity_at: later(0),
+      plays_until: later(1_000),
+      idle_at: later(1_000),
+      expires_at: later(20_000),
+      phase: 0,
+    };
+    return {
+      type: 'request',
+      n,
+      user: 'ana',
+      instance: 0,
+      sent: START + after - 5,
+      received: START + after + 5,
+      ask: { do: 'phase', session, stream: 'film', limit: 2 },
+      reply: { status: 201, body: { session: body, sessions: { live, limit: 2 }, phase: 0 } },
+    };
+  }
+
+  /** Two sessions hold both places, the primary is lost, and the new one admits a third. */
+  const requests = [begins(0, 'a', 0, 1), begins(1, 'b', 1_000, 2), begins(2, 'c', 4_500, 2)];
+  const loss = { type: 'loss', kept: START + 500, at: START + 2_000, gone: START + 2_050 } as const;
+  function reportOf(
+    changes: { durability?: 'replicated'; kept?: number; slots?: readonly [number, number] } = {},
+  ) {
+    const { durability, ...changed } = changes;
+    const lost = { ...loss, promoted: START + 4_000, ...changed };
+    const lines = [...requests, lost, { type: 'end', requests: requests.length } as const];
+    return check([durability === undefined ? run : { ...run, durability }, ...lines]);
+  }
+
+  it('explains that a session is gone which the replica may have lacked, and counts it', () => {
+    const report = reportOf();
+    expect([isGood(report), report.failovers, report.lost, report.overfullByLoss]).toEqual([true, 1, 1, 1]);
+  });
+
+  it('explains nothing that the replica had, or that another primary held', () => {
+    for (const report of [reportOf({ kept: START + 1_500 }), reportOf({ slots: [0, 10] })]) {
+      expect(report.violated).toHaveLength(1);
+      expect(report.overfull).toHaveLength(1);
+    }
+  });
+
+  it('explains no lost session with ADMIT_DURABILITY=replicated', () => {
+    const report = reportOf({ durability: 'replicated' });
+    expect([report.violated.length, report.overfull.length]).toEqual([1, 1]);
+  });
+});
+
+it('a run with failovers has no reply that the rule and the losses do not explain', async () => {
+  const lines: Line[] = [];
+  const over = new AbortController();
+  const options = { ...SMALL, admissions: Infinity, faults: true, losses: 1, signal: over.signal };
+  await record({
+    ...options,
+    deployment: 'failover',
+    durability: 'replicated',
+    write(line) {
+      lines.push(line);
+      if (line.type === 'loss') over.abort();
+    },
+  });
+  const report = check(lines);
+  expect(report).toMatchObject({ failovers: 1, lost: 0, violated: [], overfull: [], incomplete: [] });
+  expect(report.admissions).toBeGreaterThan(20);
+});

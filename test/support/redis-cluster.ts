@@ -3,7 +3,7 @@ import { type OwnRedisServer, freePort, startOwnRedis } from './redis-server.js'
 import { until } from './until.js';
 
 const SLOTS = 16_384;
-/** How long a node is silent until the others call it failed. A replica takes over within about twice that. */
+/** How long a node is silent until the others call it failed, if no test says otherwise. A replica takes over within about twice that. */
 const NODE_TIMEOUT_MS = 1_000;
 
 export interface RedisCluster {
@@ -29,8 +29,14 @@ export async function startRedisCluster(
   {
     replicas = false,
     password = '',
+    silenceMs = NODE_TIMEOUT_MS,
     options = () => [],
-  }: { replicas?: boolean; password?: string; options?: (node: number) => readonly string[] } = {},
+  }: {
+    replicas?: boolean;
+    password?: string;
+    silenceMs?: number;
+    options?: (node: number) => readonly string[];
+  } = {},
 ): Promise<RedisCluster> {
   const nodes = await Promise.all(
     Array.from({ length: replicas ? 2 * primaries : primaries }, async (_, node) =>
@@ -41,7 +47,7 @@ export async function startRedisCluster(
         '--cluster-port',
         String(await freePort()),
         '--cluster-node-timeout',
-        String(NODE_TIMEOUT_MS),
+        String(silenceMs),
         // A node that is away costs its own slots only.
         '--cluster-require-full-coverage',
         'no',

@@ -15,14 +15,18 @@ interface Sentinels {
   stop(): Promise<void>;
 }
 
-/** Starts three Sentinels that watch a primary with one replica. They call it down after a second of silence. */
-export async function startSentinels(primaryUrl: string, password: string): Promise<Sentinels> {
+/** Starts three Sentinels that watch a primary with one replica. They call it down after `silenceMs` without a reply. */
+export async function startSentinels(
+  primaryUrl: string,
+  password: string,
+  silenceMs = 1_000,
+): Promise<Sentinels> {
   const { hostname, port } = new URL(primaryUrl);
   const servers = await Promise.all(
     Array.from({ length: COUNT }, async () =>
       startOwnSentinel([
         `sentinel monitor ${MASTER} ${hostname} ${port} 2`,
-        `sentinel down-after-milliseconds ${MASTER} 1000`,
+        `sentinel down-after-milliseconds ${MASTER} ${silenceMs}`,
         `sentinel failover-timeout ${MASTER} 5000`,
         `requirepass ${password}`,
         `sentinel sentinel-pass ${password}`,
