@@ -153,18 +153,21 @@ onSpin('a random run of the model', () => {
     const replay = new Replay();
     const seen = new Set<string>();
     let compared = 0;
+    const differences: unknown[] = [];
+    const compare = (at: number, ours: string, ofModel: string): void => {
+      compared++;
+      if (ours !== ofModel) differences.push({ at, ours, ofModel });
+    };
     for (const [at, line] of lines.entries()) {
       const [tag, ...words] = line.split(' ');
-      if (tag === 'STATE') {
-        expect([at, replay.state]).toEqual([at, words.join(' ')]);
-        compared++;
-      }
+      if (tag === 'STATE') compare(at, replay.state, words.join(' '));
       if (tag !== 'TRACE') continue;
       const [transition = '', instance, session, outcome = ''] = words;
-      expect([at, replay.make(transition, Number(instance), Number(session))]).toEqual([at, outcome]);
+      compare(at, replay.make(transition, Number(instance), Number(session)), outcome);
       seen.add(`${transition} ${outcome}`.trim());
     }
-    expect(compared).toBeGreaterThan(500);
+    expect(differences.slice(0, 3)).toEqual([]);
+    expect(compared).toBeGreaterThan(1_000);
     for (const outcome of ['refused', 'kind0', 'kind1', 'kind2', 'kind3'])
       expect(seen).toContain(`admit ${outcome}`);
     for (const transition of ['confirm', 'withdraw', 'sweep']) expect(seen).toContain(transition);
