@@ -36,6 +36,8 @@ if (lacks)
         LOG_LEVEL: 'silent',
         STREAM_ORIGIN: origin,
         PHASE_SECONDS: '4',
+        // A minute, like the patience of the tests. By default a page whose segment arrives after 12 s is refused and stops.
+        IDLE_PHASES: '15',
         MAX_SESSIONS_PER_USER: '1',
       }),
     );
