@@ -1,5 +1,6 @@
 import { measureCalls } from './gate/calls.mts';
 import { measureCost } from './gate/cost.mts';
+import { measureHeld } from './gate/held.mts';
 import { measureLong } from './gate/long.mts';
 import { measureMemory } from './gate/memory.mts';
 import { measureRewrite } from './gate/rewrite.mts';
@@ -17,4 +18,5 @@ await runParts({
   rewrite: measureRewrite,
   long: measureLong,
   memory: measureMemory,
+  held: measureHeld,
 });

