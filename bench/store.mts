@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Clock } from '../src/clock.ts';
+import type { Device } from '../src/sessions/device.ts';
 import type { Policy } from '../src/sessions/admission.ts';
 import type { Subscription } from '../src/sessions/session-events.ts';
 import type { SessionRepository } from '../src/sessions/session.repository.ts';
@@ -65,7 +66,11 @@ export interface Viewer {
   readonly userId: string;
   readonly sessionId: string;
   readonly streamId: string;
+  readonly device?: Device;
 }
+
+/** The number of sessions of each user; `mixed`: one, two and three in turn, which is two on average. */
+export type Screens = 1 | 2 | 3 | 'mixed';
 
 /** BENCH_SCALE scales all sizes, for a quick look. The published figures are those of 1. */
 export function scaled(count: number): number {
@@ -98,13 +103,10 @@ export async function openStore(
   return store;
 }
 
-/**
- * Makes viewers with ids of 36 characters, the length of a UUID. Each user has this many sessions; or the users have one,
- * two and three in turn, which is two on average.
- */
+/** Makes viewers with ids of 36 characters, the length of a UUID. */
 export function* viewers(
   count: number,
-  screens: 1 | 2 | 3 | 'mixed' = 'mixed',
+  screens: Screens = 'mixed',
   accept: (userId: string) => boolean = () => true,
 ): Generator<Viewer, void> {
   for (let user = 0, made = 0; made < count;) {
