@@ -22,6 +22,9 @@ if (browserPath === undefined || !isAsked)
       : 'The tests of nine players in Chromium at a time are skipped: npm run test:browsers runs them by themselves.\n',
   );
 
+/** What the tests saw, for docs/players.md. */
+const tell = (text: string): void => void process.stderr.write(`  ${text}\n`);
+
 /** The players run at the same time, because each test waits for playback in real time. */
 (browserPath !== undefined && isAsked ? describe : describe.skip)(
   'hls.js, Shaka Player and video.js in Chromium',
@@ -91,8 +94,12 @@ if (browserPath === undefined || !isAsked)
           expect([spins, refusals.length]).toEqual([false, 1]);
           expect(message).toContain(player === 'video.js' ? 'All places are taken' : '');
           // The page goes: its place is free at once, long before n·X.
+          const goes = performance.now();
           await first.goto('about:blank');
           await until(async () => (await held(user)).length === 0, 2 * X_MS);
+          tell(
+            `${player} with our adapter: place free ${Math.round(performance.now() - goes)} ms after the page goes`,
+          );
           await second.evaluate('playback.retry()');
           await plays(second);
           expect(await held(user)).toHaveLength(1);
@@ -141,6 +148,45 @@ if (browserPath === undefined || !isAsked)
           await page.close();
         });
       }, 180_000);
+    });
+
+    describe('with reports of their own (CMCD) to our event target, or with none', () => {
+      const gate = useGate({
+        PHASE_SECONDS: String(X_MS / 1_000),
+        MAX_AHEAD_SECONDS: String((3 * X_MS) / 1_000),
+      });
+
+      it('a closed tab keeps its place for as long as it has something left to play, and (n-1)·X', async () => {
+        const sessions = gate.app.get(SessionRepository);
+        const cases = [
+          { player: 'hls.js', reports: true },
+          { player: 'Shaka Player', reports: true },
+          { player: 'video.js', reports: false },
+        ] as const;
+        await Promise.all(
+          cases.map(async ({ player, reports }) => {
+            const user = player.replaceAll(' ', '');
+            const named = `user_id=${user}&session_id=tab`;
+            const src = await playlistOf(gate, named);
+            const page = await site.play(player, src, {
+              adapted: false,
+              ...(reports && { reports: `${await gate.app.getUrl()}/v1/cmcd?${named}` }),
+            });
+            await plays(page);
+            await page.close();
+            const closed = performance.now();
+            const [session] = (await sessions.list(user)).sessions;
+            const expected = session!.playsUntil + 2 * X_MS - Date.now();
+            await until(async () => (await sessions.list(user)).sessions.length === 0, PATIENCE_MS);
+            const after = performance.now() - closed;
+            tell(
+              `${player}, reports ${reports}: place free ${Math.round(after)} ms after the tab was closed, ${Math.round(expected)} expected`,
+            );
+            expect(after).toBeGreaterThan(expected - 1_000);
+            expect(after).toBeLessThan(expected + X_MS);
+          }),
+        );
+      }, 120_000);
     });
 
     describe('with no code of ours and default settings', () => {

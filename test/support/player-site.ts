@@ -15,13 +15,15 @@ const RECIPES: Readonly<
   'hls.js': {
     library: require.resolve('hls.js/dist/hls.min.js'),
     adapter: 'hls',
-    make: 'const player = new Hls(); player.attachMedia(video);',
+    make: `const player = new Hls(reports === null ? {} : { cmcd: { version: 2, eventTargets: [{ url: reports, events: ['ps', 't'], interval: 5 }] } });
+player.attachMedia(video);`,
     load: 'player.loadSource(src);',
   },
   'Shaka Player': {
     library: require.resolve('shaka-player/dist/shaka-player.compiled.js'),
     adapter: 'shaka',
-    make: 'shaka.polyfill.installAll(); const player = new shaka.Player(); await player.attach(video);',
+    make: `shaka.polyfill.installAll(); const player = new shaka.Player(); await player.attach(video);
+if (reports !== null) player.configure({ cmcd: { enabled: true, version: 2, eventTargets: [{ enabled: true, mode: 'event', url: reports, events: ['ps', 't'], interval: 5 }] } });`,
     load: 'await player.load(src);',
   },
   'video.js': {
@@ -39,6 +41,8 @@ export interface Seen {
   readonly ended: boolean;
   /** Seconds that are buffered from the current position on. */
   readonly ahead: number;
+  /** Of the pictures, in pixels; 0 before the first. */
+  readonly height: number;
   /** What the adapter told the page. */
   readonly refusals: readonly { readonly type: string; readonly reason?: string }[];
   /** The message on the player of video.js. */
@@ -57,7 +61,9 @@ function html(name: PlayerName, adapted: boolean): string {
 <script src="/library/${adapter}.js"></script>
 <script type="module">
 ${adapted ? `import { playThroughGate } from '/client/${adapter}.js';` : ''}
-const src = new URLSearchParams(location.search).get('src');
+const query = new URLSearchParams(location.search);
+const src = query.get('src');
+const reports = query.get('reports');
 const video = document.querySelector('video');
 const told_ = [];
 window.seen = () => {
@@ -74,6 +80,7 @@ window.seen = () => {
     paused: video.paused,
     ended: video.ended,
     ahead,
+    height: video.videoHeight,
     refusals: told_,
     message: shown('.vjs-error-display')?.textContent ?? '',
     spins: shown('.vjs-loading-spinner') !== undefined && document.querySelector('.vjs-waiting, .vjs-seeking') !== null,
@@ -123,13 +130,32 @@ export class PlayerSite {
   }
 
   /** Opens the player in a tab. Without `adapted`, the page contains no code of ours. */
-  async play(name: PlayerName, src: string, { adapted }: { adapted: boolean }): Promise<Page> {
+  async play(name: PlayerName, src: string, { adapted, reports, bitsPerSecond }: PlayOptions): Promise<Page> {
     const page = await this.browser.newPage();
+    if (bitsPerSecond !== undefined) await limitDownloads(page, bitsPerSecond);
     const { port } = this.server.address() as AddressInfo;
-    const query = new URLSearchParams({ src, ...(adapted ? { adapted: '' } : {}) });
+    const query = new URLSearchParams({ src, ...(adapted && { adapted: '' }), ...(reports && { reports }) });
     await page.goto(`http://127.0.0.1:${port}/${encodeURIComponent(name)}?${query.toString()}`);
     return page;
   }
+}
+
+interface PlayOptions {
+  readonly adapted: boolean;
+  /** The event target of the player's own CMCD reports, for hls.js and Shaka Player. */
+  readonly reports?: string;
+  readonly bitsPerSecond?: number;
+}
+
+async function limitDownloads(page: Page, bitsPerSecond: number): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Network.enable');
+  await session.send('Network.emulateNetworkConditions', {
+    offline: false,
+    latency: 20,
+    downloadThroughput: bitsPerSecond / 8,
+    uploadThroughput: -1,
+  });
 }
 
 export async function seen(page: Page): Promise<Seen> {
