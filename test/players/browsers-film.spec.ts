@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
@@ -73,6 +74,7 @@ const tell = (text: string): void => void process.stderr.write(`  ${text}\n`);
         response.setHeader('access-control-allow-origin', '*');
         response.end(readFileSync(join(folder, url!)));
       }).listen(0, '127.0.0.1');
+      await once(direct, 'listening');
     }, 180_000);
     afterAll(async () => {
       await Promise.all([site?.close(), app?.close(), single?.close()]);
