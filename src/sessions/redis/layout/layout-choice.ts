@@ -5,7 +5,7 @@ import { type Layout } from './layout.js';
 
 const NEWEST: Layout = 2;
 /** The delay before a failed decision is retried. */
-const RETRY_MS = 1_000;
+const RETRY_MS = 100;
 
 /**
  * Decides which layout this instance writes, each time that a connection becomes ready. An older release on the same

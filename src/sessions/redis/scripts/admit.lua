@@ -141,7 +141,7 @@ local due = due_at(record.status, now, plays)
 
 -- A renewal changes only its own record. The indexes and counts stay as they are: the scores remain lower bounds, and
 -- the sweep corrects them.
-if former and former.stream == stream and surplus <= 0 and #ending == 0 and due >= former.due then
+if former and not refused and former.stream == stream and surplus <= 0 and #ending == 0 and due >= former.due then
   others[#others + 1] = record
   redis.call('HSET', records_key, user, encode(others, subject, value))
   return reply
