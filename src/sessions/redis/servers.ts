@@ -55,8 +55,9 @@ function openServer(
   const redis = new Redis(url, options);
   redis.on('error', (error: Error & { code?: string; command?: { readonly name: string } }) => {
     availability.lost(error.code ?? error.message);
-    // Without its database the client would go on in database 0, which may belong to something else.
-    if (error.command?.name === 'select') redis.disconnect(true);
+    // If the server refuses the database, the client would go on in database 0, which may belong to something else. Other
+    // failures have ended the connection already.
+    if (error.command?.name === 'select' && error.name === 'ReplyError') redis.disconnect(true);
   });
   // Not `close`, which an orderly end emits as well.
   redis.on('reconnecting', () => {
