@@ -271,7 +271,7 @@ async function play(
   processes: readonly Pick<Store, 'sessions'>[],
   whole: boolean,
 ): Promise<ReadonlyMap<string, ReadonlySet<number>>> {
-  const refusing = new Map(USERS.map((user) => [user, new Set<number>()]));
+  const refusing = new Map(USERS.map((name) => [name, new Set<number>()]));
   const stores = processes.map(({ sessions }) => sessions);
   /** The part of an answer that every layout can store. */
   const comparable = (answer: unknown): unknown =>
