@@ -9,6 +9,8 @@ import { useService } from '../support/service.js';
 
 interface BodySchema {
   readonly required?: readonly string[];
+  /** What a condition of the schema requires of usual requests. */
+  readonly else?: { readonly required: readonly string[] };
   readonly properties: Record<string, { readonly examples: readonly unknown[] }>;
 }
 
@@ -36,7 +38,12 @@ const isPublic = ({ config }: RouteOptions): boolean => config?.access?.to === '
 
 /** A request that is valid except that it has no credentials. */
 function requestOf({ method, url, schema }: RouteOptions) {
-  const { required = [], properties } = (schema?.body ?? { properties: {} }) as BodySchema;
+  const {
+    required: always = [],
+    else: usual,
+    properties,
+  } = (schema?.body ?? { properties: {} }) as BodySchema;
+  const required = [...always, ...(usual?.required ?? [])];
   const body = Object.fromEntries(required.map((field) => [field, properties[field]!.examples[0]]));
   return {
     method: [method].flat()[0] as 'GET',
