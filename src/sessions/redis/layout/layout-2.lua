@@ -84,6 +84,7 @@ local function event_text(type, user, subject, record, now, reason, replaced_by)
     '{"type":"%s","at":%.0f,"user":"%s","session":"%s","stream":"%s","started":%.0f,"active":%.0f,"plays":%.0f,' ..
     '"phase":%.0f,"version":%.0f%s%s%s%s}',
     type, now, user, record.id, record.stream, record.started, record.active, record.plays, record.phase, record.version,
-    subject and ',"subject":' .. cjson.encode(subject) or '', record.extra and ',"device":' .. record.extra or '', reason and ',"reason":"' .. reason .. '"' or '',
+    subject and ',"subject":' .. cjson.encode(subject) or '', record.extra and ',"device":' .. record.extra or '',
+    reason and ',"reason":"' .. reason .. '"' or '',
     replaced_by and ',"replaced_by":' .. replaced_by or '')
 end
