@@ -8,8 +8,6 @@ import { addressOf } from '../http/connections.js';
 import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
-import { ID } from '../http/fields.js';
-import { encodeInTurns } from '../http/long-texts.js';
 import { Problem } from '../http/problem.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { refusal } from '../sessions/sessions.errors.js';
@@ -26,7 +24,7 @@ import { type MediaPlaylist, type MultivariantPlaylist } from '../streams/hls/pl
 import { MediaUrls } from '../streams/media-urls.js';
 import { type Segment } from '../streams/phases.js';
 import { PLAY_PATH, playbackFolder, playbackQuery } from '../streams/playback.js';
-import { streamProblem } from '../streams/streams.errors.js';
+import { checkIdInUrl, streamProblem } from '../streams/streams.errors.js';
 import { STREAM_ID } from '../streams/streams.schemas.js';
 import { readReportOfRequest } from './cmcd.js';
 import { type Client, type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
@@ -156,8 +154,7 @@ export class HlsController {
     const player = await this.playerWithinLimit(request, reply, stream_id);
     const client = clientOf(request);
     if (!hasSession(player)) {
-      // Clients would resolve a URL with such an id to another path.
-      if (!ID.test(stream_id)) throw streamProblem('not-found');
+      checkIdInUrl(stream_id);
       const sessionId = this.gate.sessionFor(player, client, playbackIdOf(request));
       // The query as the client sent it, including repeated names.
       const search = new URLSearchParams(request.url.split('?')[1]);
@@ -174,11 +171,11 @@ export class HlsController {
     const ticket = await this.gate.mediaTicket(player);
     const folder = playbackFolder(player, ticket);
     const { manifest, stream } = opened;
-    await this.sendPlaylist(request, reply, async () => {
-      if (stream === undefined) return encodeInTurns(manifest.template.chunks(folder, ''));
+    await this.sendPlaylist(request, reply, () => {
+      if (stream === undefined) return manifest.template.chunks(folder, '');
       return ticket === undefined
-        ? encodeInTurns(manifest.template.chunks(`${folder}0/`, ''))
-        : encodeInTurns([playlistLeadingTo(`${folder}0/index.m3u8`)]);
+        ? manifest.template.chunks(`${folder}0/`, '')
+        : [playlistLeadingTo(`${folder}0/index.m3u8`)];
     });
   }
 
@@ -215,12 +212,12 @@ export class HlsController {
       await this.admit(asked, lookup);
       const { template } = manifest;
       if ('credential' in request.params)
-        await this.sendPlaylist(request, reply, () => encodeInTurns(template.chunks('', '')), template);
+        await this.sendPlaylist(request, reply, () => template.chunks('', ''), template);
       else {
         // The URIs keep the ticket of this request. If each playlist gave a newer ticket, a player could watch for ever
         // although its plan or account has ended.
         const query = playbackQuery(player, player.ticket);
-        await this.sendPlaylist(request, reply, () => encodeInTurns(template.chunks('', query)));
+        await this.sendPlaylist(request, reply, () => template.chunks('', query));
       }
       return;
     }
@@ -377,7 +374,7 @@ export class HlsController {
   private async sendPlaylist(
     request: PlayRequest,
     reply: FastifyReply,
-    write: () => Promise<readonly Buffer[]>,
+    write: () => Iterable<string>,
     source?: object,
   ): Promise<void> {
     keepOutOfCaches(reply.type(HLS_TYPE));

@@ -9,10 +9,10 @@ import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
 import { ApiProblems, OF_VIEWERS, schemaOf } from '../http/docs.js';
-import { ID, instant } from '../http/fields.js';
+import { instant } from '../http/fields.js';
 import { RateLimits } from '../http/rate-limits.js';
 import { playbackUrl } from '../streams/playback.js';
-import { streamProblem } from '../streams/streams.errors.js';
+import { checkIdInUrl } from '../streams/streams.errors.js';
 import {
   TICKET_BODY,
   TICKET_REPLY,
@@ -63,8 +63,7 @@ export class TicketsController {
     const viewer = viewerOf(request);
     const { userId, subject, quota } = viewer;
     await this.limits.ofUser(request, reply, userId);
-    // Clients would resolve a URL with such an id to another path.
-    if (streamId !== '' && !ID.test(streamId)) throw streamProblem('not-found');
+    if (streamId !== '') checkIdInUrl(streamId);
     const session = { userId, sessionId, streamId, device: deviceOf(viewer, request.body.device) };
     const { for: purpose = 'play' } = request.body;
     const use = purpose === 'play' ? 'playlist' : purpose;

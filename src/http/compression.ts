@@ -1,10 +1,9 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { promisify } from 'node:util';
-import { brotliCompress, constants, createBrotliCompress, createGzip, gzip } from 'node:zlib';
+import { once } from 'node:events';
+import { type Transform } from 'node:stream';
+import { constants, createBrotliCompress, createGzip } from 'node:zlib';
 import { negotiate } from '@fastify/accept-negotiator';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
-import { joinInTurns } from './long-texts.js';
+import { encodeInTurns, joinInTurns } from './long-texts.js';
 
 const ENCODINGS = ['br', 'gzip'] as const;
 type Encoding = (typeof ENCODINGS)[number];
@@ -18,24 +17,16 @@ const MIN_LENGTH = 1_000;
 const GZIP_LEVEL = 6;
 const BROTLI_QUALITY = 5;
 
-const GZIP = { level: GZIP_LEVEL };
-const BROTLI = {
-  params: {
-    [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
-    [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
-  },
+const compressors: Readonly<Record<Encoding, () => Transform>> = {
+  gzip: () => createGzip({ level: GZIP_LEVEL }),
+  br: () =>
+    createBrotliCompress({
+      params: {
+        [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+        [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
+      },
+    }),
 };
-
-const compressors: Readonly<Record<Encoding, (text: Buffer) => Promise<Buffer>>> = {
-  gzip: (text) => promisify(gzip)(text, GZIP),
-  br: (text) => promisify(brotliCompress)(text, BROTLI),
-};
-
-/** For texts that are too long to be joined first. */
-const streams = {
-  gzip: () => createGzip(GZIP),
-  br: () => createBrotliCompress(BROTLI),
-} as const satisfies Record<Encoding, unknown>;
 
 interface Body {
   readonly bytes: Buffer;
@@ -48,60 +39,48 @@ export class CompressedTexts {
   private readonly kept = new WeakMap<object, Map<Encoding, Promise<Body>>>();
 
   /**
-   * Sends the text that `write` gives in pieces. If there is a `source`, the text must be the same each time for the same source: it
-   * is written and compressed once for all clients, and forgotten with the source.
+   * Sends the text that `write` gives in chunks. If there is a `source`, the text must be the same each time for the same
+   * source: it is written and compressed once for all clients, and forgotten with the source.
    */
   async send(
     { headers }: FastifyRequest,
     reply: FastifyReply,
-    write: () => Promise<readonly Buffer[]>,
+    write: () => Iterable<string>,
     source?: object,
   ): Promise<void> {
     void reply.header('vary', 'accept-encoding');
     const encoding = negotiate<Encoding>(headers['accept-encoding'] ?? '', [...ENCODINGS]);
     if (encoding === null) {
-      void reply.send(await joinInTurns(await write()));
+      void reply.send(await joinInTurns(await encodeInTurns(write())));
       return;
     }
     const body = await (source === undefined
-      ? compress(encoding, write)
+      ? compress(encoding, write())
       : this.compressOnce(encoding, write, source));
     if (body.isCompressed) void reply.header('content-encoding', encoding);
     void reply.send(body.bytes);
   }
 
-  private compressOnce(
-    encoding: Encoding,
-    write: () => Promise<readonly Buffer[]>,
-    source: object,
-  ): Promise<Body> {
+  private compressOnce(encoding: Encoding, write: () => Iterable<string>, source: object): Promise<Body> {
     const known = this.kept.get(source) ?? new Map<Encoding, Promise<Body>>();
     this.kept.set(source, known);
-    const body = known.get(encoding) ?? compress(encoding, write);
+    const body = known.get(encoding) ?? compress(encoding, write());
     known.set(encoding, body);
     return body;
   }
 }
 
-/** The text itself if it is short. */
-async function compress(encoding: Encoding, write: () => Promise<readonly Buffer[]>): Promise<Body> {
-  const pieces = await write();
-  const [text] = pieces;
-  if (text === undefined || pieces.length > 1)
-    return { bytes: await compressPieces(encoding, pieces), isCompressed: true };
-  return text.length < MIN_LENGTH
-    ? { bytes: text, isCompressed: false }
-    : { bytes: await compressors[encoding](text), isCompressed: true };
-}
-
-async function compressPieces(encoding: Encoding, pieces: readonly Buffer[]): Promise<Buffer> {
+/** The text itself if it is short. Otherwise its pieces are compressed one after the other: it may be too long to be joined. */
+async function compress(encoding: Encoding, chunks: Iterable<string>): Promise<Body> {
+  const pieces = await encodeInTurns(chunks);
+  if (pieces.length === 1 && pieces[0]!.length < MIN_LENGTH)
+    return { bytes: pieces[0]!, isCompressed: false };
   const compressed: Buffer[] = [];
-  await pipeline(
-    Readable.from(pieces, { objectMode: false }),
-    streams[encoding](),
-    async (output: AsyncIterable<Buffer>) => {
-      for await (const piece of output) compressed.push(piece);
-    },
-  );
-  return joinInTurns(compressed);
+  const compressor = compressors[encoding]();
+  // Listeners, because a pipeline takes half as much CPU again for a playlist of usual length.
+  compressor.on('data', (piece: Buffer) => compressed.push(piece));
+  for (const piece of pieces) compressor.write(piece);
+  compressor.end();
+  await once(compressor, 'end');
+  return { bytes: await joinInTurns(compressed), isCompressed: true };
 }
