@@ -100,8 +100,9 @@ export class Viewers {
   /** The device in the claim DEVICE_ID_CLAIM, or undefined without the claim. */
   private deviceOf(claims: JWTPayload): string | undefined {
     const { DEVICE_ID_CLAIM: claim } = this.config;
-    const device = claim === undefined ? undefined : valueOf(claims, claim);
-    if (claim === undefined || device === undefined) return undefined;
+    if (claim === undefined) return undefined;
+    const device = valueOf(claims, claim);
+    if (device === undefined) return undefined;
     const id = typeof device === 'string' ? userIdOf(device) : undefined;
     if (id === undefined) throw unusableText(claim, 'device');
     return id;

@@ -36,7 +36,10 @@ const RECENT_SEGMENTS = 10;
 /** Over so many of the newest segments is averaged how much media a second of the axis holds. */
 const AVERAGED_SEGMENTS = 500;
 
-/** Seconds of media for each second of the axis. It is 1 where segments take their duration, and 0.96 for 3.84 s by a target of 4 s. */
+/**
+ * Seconds of media for each second of the axis. It is 1 where segments take their duration, and 0.96 for segments of 3.84 s
+ * by a target of 4 s.
+ */
 export function mediaPerAxis(placed: LongList<PlacedSegment>): number {
   let [media, axis] = [0, 0];
   for (let at = Math.max(0, placed.length - AVERAGED_SEGMENTS); at < placed.length; at++) {

@@ -3,7 +3,10 @@ import { type OwnRedisServer, freePort, startOwnRedis } from './redis-server.js'
 import { until } from './until.js';
 
 const SLOTS = 16_384;
-/** How long a node is silent until the others call it failed, if no test says otherwise. A replica takes over within about twice that. */
+/**
+ * How long a node is silent until the others call it failed, if no test says otherwise. A replica takes over within about
+ * twice that.
+ */
 const NODE_TIMEOUT_MS = 1_000;
 
 export interface RedisCluster {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,10 +12,9 @@ const MEMORY_MB = 1_000;
 
 /** Why there is no spin here with a C compiler, or undefined if there is one. Installs them as `installPackage` does. */
 export function missingSpin(): string | undefined {
-  const programs = { spin: 'spin', gcc: 'gcc', '/usr/include/stdio.h': 'libc6-dev' };
   try {
-    for (const [file, name] of Object.entries(programs))
-      if (findProgram(file, ['/']) === undefined) installPackage(name);
+    for (const name of ['spin', 'gcc']) if (findProgram(name) === undefined) installPackage(name);
+    if (!existsSync('/usr/include/stdio.h')) installPackage('libc6-dev');
     return undefined;
   } catch (error) {
     return (error as Error).message.split('\n')[0];
