@@ -1,5 +1,10 @@
 # Rules are resources of their own, never inline: mixing both loses rules.
 
+locals {
+  # What the load balancer asks of a task, and where.
+  balancer_ports = { clients = var.app_port, health = var.operator_port }
+}
+
 resource "aws_security_group" "alb" {
   name_prefix = "${var.name}-alb-"
   description = "Load balancer: HTTP and HTTPS from anywhere"
@@ -34,21 +39,20 @@ resource "aws_vpc_security_group_ingress_rule" "alb_from_internet_ipv6" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "alb_to_ecs" {
+  for_each = local.balancer_ports
+
   security_group_id            = aws_security_group.alb.id
-  description                  = "To the tasks"
+  description                  = "To the tasks, for ${each.key}"
   referenced_security_group_id = aws_security_group.ecs.id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = each.value
+  to_port                      = each.value
 }
 
-resource "aws_vpc_security_group_egress_rule" "alb_to_ecs_health" {
-  security_group_id            = aws_security_group.alb.id
-  description                  = "Health checks of the tasks"
-  referenced_security_group_id = aws_security_group.ecs.id
-  ip_protocol                  = "tcp"
-  from_port                    = var.operator_port
-  to_port                      = var.operator_port
+# With one port there was one rule without a key.
+moved {
+  from = aws_vpc_security_group_egress_rule.alb_to_ecs
+  to   = aws_vpc_security_group_egress_rule.alb_to_ecs["clients"]
 }
 
 resource "aws_security_group" "ecs" {
@@ -63,22 +67,20 @@ resource "aws_security_group" "ecs" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "ecs_from_alb" {
+  for_each = local.balancer_ports
+
   security_group_id            = aws_security_group.ecs.id
-  description                  = "From the load balancer"
+  description                  = "From the load balancer, for ${each.key}"
   referenced_security_group_id = aws_security_group.alb.id
   ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port
+  from_port                    = each.value
+  to_port                      = each.value
 }
 
-# Service discovery leads to /internal and /metrics, which the load balancer does not let through.
-resource "aws_vpc_security_group_ingress_rule" "ecs_from_alb_health" {
-  security_group_id            = aws_security_group.ecs.id
-  description                  = "Health checks of the load balancer"
-  referenced_security_group_id = aws_security_group.alb.id
-  ip_protocol                  = "tcp"
-  from_port                    = var.operator_port
-  to_port                      = var.operator_port
+# With one port there was one rule without a key.
+moved {
+  from = aws_vpc_security_group_ingress_rule.ecs_from_alb
+  to   = aws_vpc_security_group_ingress_rule.ecs_from_alb["clients"]
 }
 
 # Service discovery leads to /internal and /metrics, which the load balancer does not let through.

@@ -65,15 +65,15 @@ run "stack" {
   }
   assert {
     condition = (
-      aws_vpc_security_group_ingress_rule.ecs_from_alb.security_group_id == aws_security_group.ecs.id
-      && aws_vpc_security_group_ingress_rule.ecs_from_alb.referenced_security_group_id == aws_security_group.alb.id
+      aws_vpc_security_group_ingress_rule.ecs_from_alb["clients"].security_group_id == aws_security_group.ecs.id
+      && aws_vpc_security_group_ingress_rule.ecs_from_alb["clients"].referenced_security_group_id == aws_security_group.alb.id
       && aws_vpc_security_group_ingress_rule.ecs_from_ecs.security_group_id == aws_security_group.ecs.id
       && aws_vpc_security_group_ingress_rule.ecs_from_ecs.referenced_security_group_id == aws_security_group.ecs.id
-      && aws_vpc_security_group_ingress_rule.ecs_from_alb_health.referenced_security_group_id == aws_security_group.alb.id
-      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb] :
+      && aws_vpc_security_group_ingress_rule.ecs_from_alb["health"].referenced_security_group_id == aws_security_group.alb.id
+      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb["clients"]] :
         rule.cidr_ipv4 == null && rule.from_port == 8080 && rule.to_port == 8080
       ])
-      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb_health, aws_vpc_security_group_ingress_rule.ecs_from_ecs] :
+      && alltrue([for rule in [aws_vpc_security_group_ingress_rule.ecs_from_alb["health"], aws_vpc_security_group_ingress_rule.ecs_from_ecs] :
         rule.cidr_ipv4 == null && rule.from_port == 8081 && rule.to_port == 8081
       ])
     )
