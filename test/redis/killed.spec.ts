@@ -28,7 +28,9 @@ jest.retryTimes(2, { logErrorsBeforeRetry: true });
  * use real time, because the contract is about time. They run concurrently, each with its own database.
  */
 
-const TEST_MS = 90_000;
+const TEST_MS = 300_000;
+/** No session expires within a test, however slow the machine is. */
+const LONG_PHASES = { PHASE_SECONDS: '60' };
 
 let server: OwnRedisServer;
 let databases = 0;
@@ -92,13 +94,13 @@ describe('no event is lost or gets two ids', () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const { receiver } = scene;
       receiver.answer = ({ path }) => (path === '/doomed' ? 'hold' : 200);
-      const doomed = await scene.start('doomed');
+      const doomed = await scene.start('doomed', LONG_PHASES);
       const users = names('user', 8);
       const askAll = (service: ServiceProcess, stream: string) =>
         Promise.all(users.map((user) => ask(service, user, stream)));
       await askAll(doomed, FILM);
       await until(() => receiver.holding === users.length);
-      const successor = await scene.start('successor');
+      const successor = await scene.start('successor', LONG_PHASES);
       await askAll(doomed, NEWS);
       await askAll(successor, FILM);
       await Promise.all(
@@ -202,7 +204,7 @@ describe('no event is lost or gets two ids', () => {
       await using scene = await Scene.open(`${server.url}/${databases++}`);
       const valve = await ReplyValve.open(scene.url);
       scene.atEnd(() => valve.close());
-      await scene.start('service', { REDIS_URL: valve.url, PHASE_SECONDS: '60' });
+      await scene.start('service', { REDIS_URL: valve.url, ...LONG_PHASES });
       valve.breakAfter('started ');
       const users = names('user', 64);
       await Promise.all(users.map((user) => scene.begin(user)));
@@ -223,11 +225,11 @@ describe('the service', () => {
       const { receiver } = scene;
       receiver.answer = ({ path, event }) =>
         path === '/successor' ? 200 : String(event.data.user_id).endsWith('1') ? 'hold' : 503;
-      const leaving = await scene.start('leaving');
+      const leaving = await scene.start('leaving', LONG_PHASES);
       const users = names('user', 40);
       await Promise.all(users.map((user) => ask(leaving, user, FILM)));
       await until(() => new Set(receiver.deliveries.map(lifeOf)).size === users.length);
-      const successor = await scene.start('successor');
+      const successor = await scene.start('successor', LONG_PHASES);
       await sleep(2_500); // now the other instance would have taken events that it must not deliver
       const bySuccessor = (): Delivery[] => receiver.deliveries.filter(({ path }) => path === '/successor');
       expect(bySuccessor().map(lifeOf)).toEqual([]);
