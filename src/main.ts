@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import { Logger } from '@nestjs/common';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app.js';
@@ -6,6 +7,11 @@ import { type Config, ConfigError, readConfig } from './config/config.js';
 import { VERSION } from './config/effective.js';
 import { listenForOperators } from './http/connections.js';
 import { HealthController } from './observability/health.controller.js';
+
+// V8 would soon allocate the objects of requests where only a full collection finds them, because it once saw some survive.
+// From there they keep whole requests alive, and garbage collection costs a renewal up to five times as much CPU
+// (docs/decisions/0044-young-garbage.md).
+setFlagsFromString('--no-allocation-site-pretenuring');
 
 /** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */
 async function main(): Promise<void> {

@@ -30,9 +30,15 @@ const MOVING_MS = 20;
 /** An entry of a stream: its id, and its field names and values alternately. */
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
+const EMPTY_ON_WIRE = '$0\r\n\r\n';
+
 /** One argument in Redis's protocol. */
 export function wireOf(argument: string | number): string {
-  return `$${Buffer.byteLength(String(argument))}\r\n${argument}\r\n`;
+  // Most of the optional arguments are empty, and to measure a text costs more than to recognize these.
+  if (argument === '') return EMPTY_ON_WIRE;
+  const text = String(argument);
+  const bytes = typeof argument === 'number' ? text.length : Buffer.byteLength(text);
+  return `$${bytes}\r\n${text}\r\n`;
 }
 
 /** A call of a script. `key` selects the server. `wire` contains `count` arguments, in Redis's protocol. */
