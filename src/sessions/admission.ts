@@ -172,10 +172,14 @@ export function expiresAt(record: ActivityTimes, policy: Policy): number {
   return idleAt(record, policy) + policy.expireAfterMs - policy.idleAfterMs;
 }
 
-/** When a record is due: a reservation lapses, a session expires, or the record of an ended session is removed. */
-function dueAt(record: SessionRecord, policy: Policy): number {
-  if (record.status === 'ended') return record.endedAt + policy.expireAfterMs;
+/** Until when a session holds its place if nothing changes it: until its reservation lapses, or until it expires. */
+export function heldUntil(record: ActivityTimes & Pick<HeldRecord, 'status'>, policy: Policy): number {
   return record.status === 'reserved' ? record.lastActivityAt + policy.leaseMs : expiresAt(record, policy);
+}
+
+/** When a record is due: a session loses its place, or the record of an ended session is removed. */
+function dueAt(record: SessionRecord, policy: Policy): number {
+  return record.status === 'ended' ? record.endedAt + policy.expireAfterMs : heldUntil(record, policy);
 }
 
 function holdsPlace(record: SessionRecord, policy: Policy, now: number): record is HeldRecord {
@@ -437,9 +441,12 @@ export type Keeping =
   | { readonly outcome: 'session-not-found' };
 
 /**
- * A keepalive of a paused player: the last activity moves, without a phase. It does not move before the first phase was
- * delivered, nor when `maxPauseMs` have passed since the last phase. The player counts as playing until its first
- * keepalive after a phase, and as paused from there to its latest one.
+ * A keepalive of a paused player: the last activity moves, without a phase. It does not move when `maxPauseMs` have passed
+ * since the last phase. The player counts as playing until its first keepalive after a phase, and as paused from there to
+ * its latest one.
+ *
+ * Nor does it move before the first phase was delivered, because a client can send keepalives without it. But the
+ * keepalive promises the rest of the lease, so the reservation gets a new version and is not undone before it lapses.
  */
 export function keepAlive(
   records: readonly SessionRecord[],
@@ -450,18 +457,22 @@ export function keepAlive(
   const own = records.find((record) => record.sessionId === sessionId);
   if (own === undefined || now >= dueAt(own, policy)) return { outcome: 'session-not-found' };
   if (own.status === 'ended') return sessionEnded(own);
+  const record =
+    own.status === 'reserved' ? { ...own, version: nextVersion(own.version) } : paused(own, policy, now);
+  return { outcome: 'kept', record, records: replace(records, own, record) };
+}
+
+function paused(own: HeldRecord, policy: Policy, now: number): HeldRecord {
   // The clock may have been set back. At least 1 ms, so that the next keepalive knows that it is not the first.
   const pausedMs = Math.max(1, Math.max(0, now - own.lastActivityAt) + own.pausedMs);
-  if (own.status === 'reserved' || pausedMs >= policy.maxPauseMs)
-    return { outcome: 'kept', record: own, records };
-  const record = {
+  if (pausedMs >= policy.maxPauseMs) return own;
+  return {
     ...own,
     lastActivityAt: now,
     playsUntil: now + (own.pausedMs === 0 ? leftToPlay(own, now) : own.playsUntil - own.lastActivityAt),
     pausedMs,
     version: nextVersion(own.version),
   };
-  return { outcome: 'kept', record, records: replace(records, own, record) };
 }
 
 /**

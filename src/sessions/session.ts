@@ -5,6 +5,7 @@ import {
   type Policy,
   type SessionEnded,
   expiresAt,
+  heldUntil,
   idleAt,
   undone,
 } from './admission.js';
@@ -49,6 +50,19 @@ export function toSession(userId: string, record: ShownRecord, policy: Policy, n
     phase: record.phase,
     device: record.device,
   };
+}
+
+/** A record with what decides until when it holds its place. */
+export type KeptRecord = ShownRecord & Pick<HeldRecord, 'status'>;
+
+/**
+ * The session in the answer to a keepalive, which promises the place until `expiresAt`. Elsewhere a reservation is shown as
+ * the session that it is about to become.
+ */
+export function toKeptSession(userId: string, record: KeptRecord, policy: Policy, now: number): Session {
+  const session = toSession(userId, record, policy, now);
+  const until = heldUntil(record, policy);
+  return { ...session, idleAt: Math.min(session.idleAt, until), expiresAt: until };
 }
 
 /** The longest subject that a store keeps, in bytes of UTF-8. Events of users with a longer one have the id alone. */

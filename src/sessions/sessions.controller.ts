@@ -146,7 +146,8 @@ export class SessionsController {
     summary: 'Keep the place of a paused player',
     description:
       'Moves `last_activity_at` without a phase. When MAX_PAUSE_SECONDS have passed since the last phase, it does not ' +
-      'move any more, and the session expires.',
+      'move any more, and the session expires. It does not move either while the first phase is on its way: then ' +
+      '`expires_at` is at most 5 s after it, the instant until which the place is held if that phase does not arrive.',
   })
   @ApiParam({ name: 'session_id', schema: SESSION_ID })
   @ApiOkResponse({

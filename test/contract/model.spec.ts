@@ -144,6 +144,15 @@ const REGRESSIONS: [Step[], number][] = [
     ],
     1,
   ],
+  // A keepalive before the first phase has arrived: its connection breaks after that.
+  [
+    [
+      ADMIT_BEN,
+      { do: 'keep alive', process: 0, user: 'ben', session: 'a' },
+      { do: 'abort', process: 0, which: 0 },
+    ],
+    1,
+  ],
   // Each process keeps the refusals that it gave.
   [[ADMIT_BEN, { ...ADMIT_BEN, session: 'b' }, { ...ADMIT_BEN, session: 'b', process: 1 }], 1],
 ];
@@ -162,7 +171,19 @@ describe('the Redis store', () => {
     (at: 0 | 1, layout: Layout): Open =>
     (policy, clock) =>
       openRedisStore(connections[at](), policy, clock, { layout });
-  const openingFormer: Open = (policy, clock) => ({ sessions: former.open(policy, clock) });
+  const openingFormer: Open = (policy, clock) => {
+    const sessions = former.open(policy, clock);
+    const { sessions: current } = opening(0, 1)(policy, clock);
+    const formerKeepAlive = sessions.keepAlive.bind(sessions);
+    // Release 0.1.0 answers the keepalive of a reservation with more than its lease.
+    sessions.keepAlive = async (userId, sessionId) => {
+      const reserves = (await readRecords()).some(
+        (one) => one.userId === userId && one.status === 'reserved',
+      );
+      return reserves ? current.keepAlive(userId, sessionId) : formerKeepAlive(userId, sessionId);
+    };
+    return { sessions };
+  };
 
   it('answers like the rule for any history', async () => {
     expect.hasAssertions();

@@ -690,13 +690,33 @@ export function describeSessionRepository(open: (policy: Policy, clock: ManualCl
       expect((await store.list(userId)).sessions).toMatchObject([{ lastActivityAt: clock.now() }]);
     });
 
-    it('has no effect before the first phase has arrived, and reports unknown and ended sessions', async () => {
-      await place('a');
+    it('promises no more than the lease before the first phase has arrived, and that in any case', async () => {
+      const undone = await place('a');
       const taken = clock.now();
       clock.advance(4_000);
-      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { lastActivityAt: taken } });
-      clock.advance(1_000);
+      const lease = { lastActivityAt: taken, idleAt: taken + 5_000, expiresAt: taken + 5_000 };
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: { ...lease, state: 'active' } });
+      await store.withdraw(undone);
+      clock.advance(999);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({ session: lease });
+      clock.advance(1);
       expect(await store.keepAlive(userId, 'a')).toEqual({ outcome: 'session-not-found' });
+      expect(await store.ledger()).toMatchObject({ undone: 0 });
+      await sweep();
+      expect(await store.ledger()).toMatchObject({ admitted: 1, undone: 1, expired: 0 });
+    });
+
+    it('does not stand in the way when the first phase arrives after it', async () => {
+      const taken = await place('a');
+      await store.keepAlive(userId, 'a');
+      expect(await store.confirm(taken)).toBe(true);
+      clock.advance(6_000);
+      expect(await store.keepAlive(userId, 'a')).toMatchObject({
+        session: { lastActivityAt: clock.now(), expiresAt: clock.now() + 30_000 },
+      });
+    });
+
+    it('reports unknown and ended sessions', async () => {
       expect(await store.keepAlive(userId, 'nobody')).toEqual({ outcome: 'session-not-found' });
       await watch('b');
       await store.end(userId, ['b'], 'operator');

@@ -22,7 +22,8 @@
  *
  * Not in the model, with the reason:
  *   end               it only frees places
- *   keepAlive         it moves the activity of a confirmed session, as a renewal does
+ *   keepAlive         it moves the activity of a confirmed session, as a renewal does; a reservation is not undone after
+ *                     it, as if the instance were killed before the undo
  *   noteActivity      the same
  *   graceAfterOutage  it only delays sweeps, and no admission depends on a sweep
  * nor are phases, streams, devices, and the undo of a renewal, which only moves the activity back (decision 3).

@@ -67,7 +67,16 @@ export function answer(
       if (kept.outcome === 'session-ended') return unchanged(ended(kept));
       if (kept.outcome === 'session-not-found')
         return unchanged({ status: 404, body: { code: kept.outcome } });
-      const reply = { status: 200, body: { session: shown(kept.record, user, policy, now) } };
+      const { record } = kept;
+      const session = shown(record, user, policy, now);
+      // The first phase is on its way: the place is held for the lease, and no longer for certain.
+      const lease = record.lastActivityAt + policy.leaseMs;
+      const held = {
+        idle_at: text(Math.min(lease, idleAt(record, policy))),
+        expires_at: text(lease),
+      };
+      const body = { session: record.status === 'reserved' ? { ...session, ...held } : session };
+      const reply = { status: 200, body };
       return { reply, records: kept.records, grant: undefined };
     }
     case 'list': {

@@ -7,7 +7,6 @@ import {
   type Reply,
   type RequestLine,
   type RunLine,
-  type SessionBody,
 } from './history.js';
 import { replay } from './replay.js';
 
@@ -134,13 +133,6 @@ function placesBeyondLimit(
   const promises: Promised[] = [];
   const releases: Release[] = [];
   const begun: { readonly at: number; readonly limit: number; readonly n: number }[] = [];
-  // A keepalive also answers for a session whose first phase does not arrive, and whose place is undone then.
-  const lifeOf = ({ session_id, started_at }: SessionBody): string => `${session_id} ${started_at}`;
-  const begunLives = new Set(
-    lines.flatMap(({ ask, reply }) =>
-      ask.do === 'phase' && reply?.body?.session ? [lifeOf(reply.body.session)] : [],
-    ),
-  );
   for (const line of lines) {
     const { ask, n } = line;
     const reply = answered(line.reply);
@@ -153,12 +145,13 @@ function placesBeyondLimit(
       device: session.device,
       lostFrom: ignoresLosses ? Infinity : lostFrom(line, at, lines, run, broken),
     };
-    if (promised && (ask.do === 'phase' || begunLives.has(lifeOf(session!)))) promises.push(promised);
+    if (promised) promises.push(promised);
     if (ask.do === 'phase' && reply?.status === 201) begun.push({ at, limit: ask.limit, n });
     releases.push(...releasesOf(line, promised, run));
   }
   const bySession = Map.groupBy(
-    promises.toSorted((a, b) => a.at - b.at),
+    // A keepalive before the confirmation promises less than the phase of the same instant.
+    promises.toSorted((a, b) => a.at - b.at || a.until - b.until),
     ({ session }) => session,
   );
   return [...Map.groupBy(begun, ({ at }) => at)].flatMap(([at, begins]) => {

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { Availability } from '../../src/sessions/redis/availability.js';
 import { LAYOUT_KEY, partitionKeys, userKeys } from '../../src/sessions/redis/keys.js';
 import { openRedisStore as open } from '../../src/sessions/redis/redis-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { QUIET, connectPatiently, useConnection, useRedisDatabase } from '../support/redis-database.js';
+import { startOwnRedis } from '../support/redis-server.js';
 import { layoutOf } from '../support/stored-records.js';
 import { POLICY, eventsOf, openRedisStore } from '../support/stores.js';
 import { filmOf, liveFrom } from '../support/windows.js';
@@ -72,6 +74,57 @@ describe('the layout that an instance writes', () => {
     await sessions.admit(request('tv'));
     expect(layoutOf(await valueOf('ana'))).toBe(2);
     expect(await redis.get(LAYOUT_KEY)).toBe('2');
+  });
+});
+
+describe('a request in the instant in which Redis is back', () => {
+  const device = { id: 'tv', name: 'Living room' };
+
+  /** Starts an instance without STORE_LAYOUT on this Redis, before or after Redis is killed. */
+  async function admitAtReturn({ startsFirst }: { readonly startsFirst: boolean }): Promise<Buffer> {
+    await using cleanUp = new AsyncDisposableStack();
+    const server = await startOwnRedis(['--appendonly', 'yes', '--appendfsync', 'always']);
+    cleanUp.defer(() => server.stop());
+    const connect = async () => {
+      const opened = connectPatiently(server.url);
+      cleanUp.defer(() => opened.close());
+      await opened.attempted();
+      return opened;
+    };
+    const settings = { policy: POLICY, subscriptions: [], STORE_LAYOUT: undefined };
+    const start = async () => {
+      const own = await connect();
+      const { sessions } = open(own, settings, new ManualClock(), QUIET);
+      await sessions.onModuleInit();
+      return { sessions, link: own };
+    };
+    const other = await connect();
+    const admin = new Redis(server.url, { retryStrategy: () => 50 });
+    cleanUp.defer(() => admin.disconnect());
+    admin.on('error', () => undefined);
+
+    // There is data of an older release, until the operator says that no instance of that release runs.
+    await admin.hset(partitionKeys(7).state, 'swept', 1);
+    const early = startsFirst ? await start() : undefined;
+    await admin.set(LAYOUT_KEY, '2');
+    await openRedisStore(other, POLICY, new ManualClock()).sessions.admit(request('tv', { device }));
+    await server.kill();
+    const instance = early ?? (await start());
+    const admitted = new Promise((resolve) => {
+      instance.link.onReady(() => resolve(instance.sessions.admit(request('tv'))));
+    });
+    await server.restart();
+    expect(await admitted).toMatchObject({ outcome: 'admitted', created: false, session: { device } });
+    return (await admin.hgetBuffer(userKeys('ana').records, 'ana'))!;
+  }
+
+  it.each([
+    ['where the instance was started while Redis was away', false],
+    ['where others have begun to write the newest layout since the instance was started', true],
+  ])('leaves the record in the newest layout, %s', async (_, startsFirst) => {
+    const value = await admitAtReturn({ startsFirst });
+    expect(layoutOf(value)).toBe(2);
+    expect(value.toString('latin1')).toContain('Living room');
   });
 });
 

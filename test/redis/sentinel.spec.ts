@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { Clock } from '../../src/clock.js';
 import { Availability } from '../../src/sessions/redis/availability.js';
@@ -62,9 +63,9 @@ async function open(addresses: string, password = PASSWORD) {
   return { ...store, primary: () => link.holderOf('any'), lines };
 }
 
-async function begin({ sessions }: RedisStore, sessionId: string): Promise<boolean> {
+async function begin({ sessions }: RedisStore, sessionId: string, userId = USER): Promise<boolean> {
   const window = filmOf(1_000);
-  const request = { userId: USER, sessionId, streamId: 'film', phase: undefined, window };
+  const request = { userId, sessionId, streamId: 'film', phase: undefined, window };
   try {
     const admission = await sessions.admit({ ...request, quota: POLICY.quota, endSessionIds: [] });
     if (admission.outcome === 'admitted') await sessions.confirm(admission.place);
@@ -104,6 +105,41 @@ describe('a failover', () => {
     // Meanwhile the former primary does not know that it is none. Sentinel tells it ten seconds later.
     expect(await primary.admin.info('replication')).toContain('role:master');
     expect(store.lines).toContain(`Redis has a new primary: ${replica.name}, after ${primary.name}`);
+  });
+
+  it('that an operator starts costs two seconds of refusals at most, and no session from its announcement on', async () => {
+    const { replica, sentinels } = await startGroup();
+    const store = await open(sentinels.addresses);
+    const asked: { readonly userId: string; readonly at: number; readonly admitted: boolean }[] = [];
+    const over = new AbortController();
+    const load = (async () => {
+      while (!over.signal.aborted) {
+        const userId = `user-${asked.length}`;
+        asked.push({ userId, at: performance.now(), admitted: await begin(store, 'tv', userId) });
+        await sleep(5);
+      }
+    })();
+    await until(() => asked.length > 20);
+    const [asks, listens] = sentinels.admins;
+    const announced = new Promise<number>((resolve) =>
+      listens!.once('message', () => resolve(performance.now())),
+    );
+    await listens!.subscribe('+switch-master');
+    const commandedAt = performance.now();
+    await asks!.call('SENTINEL', 'FAILOVER', MASTER);
+    const announcedAt = await announced;
+    await until(() => asked.at(-1)!.admitted && asked.at(-1)!.at > announcedAt + 3_000);
+    over.abort();
+    await load;
+
+    const refused = asked.filter(({ admitted }) => !admitted);
+    expect(refused.every(({ at }) => at > commandedAt && at < announcedAt + 2_000)).toBe(true);
+    const lost = [];
+    for (const one of asked.filter(({ admitted }) => admitted))
+      if ((await store.sessions.list(one.userId)).sessions.length === 0) lost.push(one.at);
+    // A moment later, because the message may reach the test before it reaches the store.
+    expect(lost.every((at) => at > commandedAt && at < announcedAt + 500)).toBe(true);
+    expect(store.primary()).toBe(replica.name);
   });
 
   it('because the primary was killed is followed, and the former primary is left alone when it is back', async () => {

@@ -36,6 +36,7 @@ import {
   type Place,
   type Session,
   admitted,
+  toKeptSession,
   toSession,
 } from '../session.js';
 import { type MemoryEventLog } from './memory-event-log.js';
@@ -122,7 +123,7 @@ export class MemorySessionRepository extends SessionRepository {
     if (keeping.outcome === 'session-ended') this.noteEnded(userId, [sessionId]);
     if (keeping.outcome !== 'kept') return keeping;
     this.keep(userId, { records: keeping.records, changes: [] }, now);
-    return { outcome: 'kept', session: toSession(userId, keeping.record, this.policy, now) };
+    return { outcome: 'kept', session: toKeptSession(userId, keeping.record, this.policy, now) };
   }
 
   override async list(userId: string): Promise<UserSessions> {

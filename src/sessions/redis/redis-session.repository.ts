@@ -22,6 +22,7 @@ import {
   type Session,
   type ShownRecord,
   admitted,
+  toKeptSession,
   toSession,
 } from '../session.js';
 import { type Availability } from './availability.js';
@@ -354,7 +355,7 @@ export class RedisSessionRepository extends SessionRepository implements OnModul
   private kept(userId: string, sessionId: string, answer: KeepingAnswer): KeepAlive {
     if (answer.outcome === 'session-ended') this.noteEnded(userId, [sessionId]);
     if (answer.outcome !== 'kept') return answer;
-    return { outcome: 'kept', session: toSession(userId, answer.record, this.policy, answer.now) };
+    return { outcome: 'kept', session: toKeptSession(userId, answer.record, this.policy, answer.now) };
   }
 
   private show(userId: string, records: readonly ShownRecord[], now: number): Session[] {

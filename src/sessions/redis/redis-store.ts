@@ -37,9 +37,11 @@ export function openRedisStore(
 ): RedisStore {
   const { log } = availability;
   const layout = STORE_LAYOUT === undefined ? undefined : (Number(STORE_LAYOUT) as Layout);
-  // The older layout is written until it is known that all instances can read the newest. On a cluster, no older
-  // release has run.
-  const scripts = new ScriptRunner(link, { policy, subscriptions, layout: layout ?? (link.sharded ? 2 : 1) });
+  // On a cluster, no older release has run.
+  const known = layout ?? (link.sharded ? 2 : undefined);
+  const scripts: ScriptRunner = new ScriptRunner(link, { policy, subscriptions, layout: known }, async () =>
+    layouts.decide(),
+  );
   const unreadable = new UnreadableValues(log);
   const losses = new Losses(log, countLoss);
   const layouts = new LayoutChoice(link, scripts, layout, log);

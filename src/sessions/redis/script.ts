@@ -107,26 +107,50 @@ interface ScriptText {
   readonly sha: string;
 }
 
-/** Runs the scripts of one process, with its constants and on its connection. */
-export class ScriptRunner {
+/** The texts of the scripts with these constants. Each is assembled when it is first needed. */
+class ScriptTexts {
   private readonly assembled = new Map<Script, ScriptText>();
   private readonly assembledForFull = new Map<Script, ScriptText>();
 
+  constructor(readonly constants: ScriptConstants) {}
+
+  of(script: Script, full: boolean): ScriptText {
+    const texts = full ? this.assembledForFull : this.assembled;
+    const known = texts.get(script);
+    if (known) return known;
+    const lua = assembleScript(script.name, this.constants, full);
+    const text = { lua, sha: hash('sha1', lua) };
+    texts.set(script, text);
+    return text;
+  }
+}
+
+type OwnConstants = Pick<ScriptConstants, 'policy' | 'subscriptions'>;
+
+/** Runs the scripts of one process, with its constants and on its connection. */
+export class ScriptRunner {
+  private readonly constants: OwnConstants;
+  private texts: ScriptTexts | undefined;
+
+  /** While the layout is undefined, no script runs before `decide`, which calls `write` or rejects. */
   constructor(
     private readonly link: RedisLink,
-    private constants: ScriptConstants,
-  ) {}
-
-  get layout(): Layout {
-    return this.constants.layout;
+    { layout, ...constants }: OwnConstants & { readonly layout: Layout | undefined },
+    private readonly decide: () => Promise<void> = async () => undefined,
+  ) {
+    this.constants = constants;
+    this.write(layout);
   }
 
-  /** Sets the layout in which values are written from now on. */
-  write(layout: Layout): void {
-    if (layout === this.constants.layout) return;
-    this.constants = { ...this.constants, layout };
-    this.assembled.clear();
-    this.assembledForFull.clear();
+  get layout(): Layout | undefined {
+    return this.texts?.constants.layout;
+  }
+
+  /** Sets the layout in which values are written from now on; undefined until it is decided again. */
+  write(layout: Layout | undefined): void {
+    if (layout === this.layout) return;
+    const { sharded } = this.link;
+    this.texts = layout && new ScriptTexts({ ...this.constants, layout, sharded });
   }
 
   /**
@@ -139,6 +163,8 @@ export class ScriptRunner {
     args: Readonly<Record<A, string | number>>,
     more: readonly string[] = [],
   ): Promise<unknown> {
+    if (this.texts === undefined) await this.decide();
+    const texts = this.texts!;
     let { wire } = keys;
     for (const name of script.args) wire += wireOf(args[name]);
     for (const one of more) wire += wireOf(one);
@@ -149,7 +175,7 @@ export class ScriptRunner {
         : undefined;
     const count = 1 + keys.count + script.args.length + more.length;
     const call = (full: boolean): Promise<unknown> => {
-      const { lua, sha } = this.textOf(script, full);
+      const { lua, sha } = texts.of(script, full);
       return this.link.run({ name: script.name, lua, sha, key: keys.first, count, wire }, replication);
     };
     try {
@@ -165,15 +191,5 @@ export class ScriptRunner {
   /** Rejects if a replica must have what scripts write, and none is there. */
   async requireReplica({ first }: ScriptKeys<'user'>): Promise<void> {
     await this.link.awaitReplica(fenceKeyOf(first));
-  }
-
-  private textOf(script: Script, full: boolean): ScriptText {
-    const texts = full ? this.assembledForFull : this.assembled;
-    const known = texts.get(script);
-    if (known) return known;
-    const lua = assembleScript(script.name, { ...this.constants, sharded: this.link.sharded }, full);
-    const text = { lua, sha: hash('sha1', lua) };
-    texts.set(script, text);
-    return text;
   }
 }

@@ -11,10 +11,12 @@ const RETRY_MS = 100;
  * Decides which layout this instance writes, each time that a connection becomes ready. An older release on the same
  * Redis cannot read the newest layout. So the newest layout is written only in three cases: the operator sets it
  * (STORE_LAYOUT), a marker in Redis says that all instances can read it, or no older release has ever swept this
- * Redis.
+ * Redis. Until this instance knows, it runs no script, because it would write records anew in the older layout and lose
+ * what only the newest can hold.
  */
 export class LayoutChoice {
   private warned = false;
+  private deciding: Promise<void> | undefined;
   private retry: NodeJS.Timeout | undefined;
 
   constructor(
@@ -26,7 +28,11 @@ export class LayoutChoice {
 
   /** Resolves after the first attempt to decide, whether it succeeds or fails. */
   async start(): Promise<void> {
-    this.link.onReady(() => void this.tryToDecide());
+    this.link.onReady(() => {
+      // Others may have begun to write the newest layout while this instance was away.
+      if (this.configured === undefined && this.scripts.layout !== NEWEST) this.scripts.write(undefined);
+      void this.tryToDecide();
+    });
     await this.tryToDecide();
   }
 
@@ -41,7 +47,15 @@ export class LayoutChoice {
     });
   }
 
-  private async decide(): Promise<void> {
+  /** Decides now, or joins a decision that is under way. Rejects if Redis does not answer. */
+  async decide(): Promise<void> {
+    this.deciding ??= this.ask().finally(() => {
+      this.deciding = undefined;
+    });
+    return this.deciding;
+  }
+
+  private async ask(): Promise<void> {
     const layout = this.configured ?? (await this.find());
     // Also after an earlier decision, because a Redis that lost its data has lost the marker.
     if (layout === NEWEST) {

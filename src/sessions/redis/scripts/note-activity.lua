@@ -6,9 +6,10 @@
 -- ARGV    now           ms, or '' for the time of this server
 --         user, session
 --         seen_at       ms: when the player was active
--- Returns {1, now, session (7 values)}        its last activity moved forward, never past now and never back
+-- Returns {1, now, reserved, session (7 values)}  its last activity moved forward, never past now and never back, unless
+--                                        it is reserved. `reserved` is 1 or 0
 --         {2, ended at, reason, replaced by}  this session was ended
---         {3}                                 the user holds no such session
+--         {3}                            the user holds no such session
 local records_key, index_key, ring_key, state_key, buckets_key, outbox_key, aside_key = unpack(KEYS)
 local now, user, session, seen_at = unpack(ARGV)
 -- @include shared/records
@@ -26,6 +27,6 @@ if record.status == PERMANENT and active > record.active then
   record.active, record.version, record.at = active, next_version(record.version), nil
   save_records(user, records, subject, value)
 end
-local reply = { 1, now }
+local reply = { 1, now, record.status == RESERVED and 1 or 0 }
 append(reply, record)
 return reply

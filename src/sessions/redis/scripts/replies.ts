@@ -1,5 +1,5 @@
 import { type EndReason, type SessionEnded } from '../../admission.js';
-import { type ShownRecord } from '../../session.js';
+import { type KeptRecord, type ShownRecord } from '../../session.js';
 import { readDevice, readReplacement } from '../layout/device-text.js';
 
 /** The replies that several scripts have in common. */
@@ -16,15 +16,16 @@ export function readEnded([, endedAt, reason, replacedBy]: readonly unknown[]): 
 
 /** The answer to a keepalive or to a report of activity. */
 export type KeepingAnswer =
-  | { readonly outcome: 'kept'; readonly now: number; readonly record: ShownRecord }
+  | { readonly outcome: 'kept'; readonly now: number; readonly record: KeptRecord }
   | SessionEnded
   | { readonly outcome: 'session-not-found' };
 
 export function readKeeping(reply: readonly unknown[]): KeepingAnswer {
   switch (reply[0]) {
     case 1: {
-      const [, now, ...session] = reply;
-      return { outcome: 'kept', now: now as number, record: readSessions(session)[0]! };
+      const [, now, reserved, ...session] = reply;
+      const status = reserved === 1 ? 'reserved' : 'permanent';
+      return { outcome: 'kept', now: now as number, record: { ...readSessions(session)[0]!, status } };
     }
     case 2:
       return readEnded(reply);
