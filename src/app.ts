@@ -154,33 +154,32 @@ interface NamingSchema {
 }
 
 function acceptJsonOnly(fastify: FastifyInstance): void {
-  fastify.addHook('preParsing', (request, _reply, payload, done) => {
-    const coding = request.headers['content-encoding'];
-    if (coding === undefined || coding.toLowerCase() === 'identity') return done(null, payload);
-    const problem = new Problem(
-      'unsupported-media-type',
-      'Send the body as it is, without Content-Encoding.',
-      {
-        headers: { 'accept-encoding': 'identity' },
-      },
-    );
-    done(problem);
-  });
   // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    const problem = codingProblem(request, body);
+    if (problem !== undefined) done(problem);
     // Many clients send Content-Type with every request, even without a body.
-    if (body === '') done(null, undefined);
+    else if (body === '') done(null, undefined);
     else void parse(request, body as string, done);
   });
   // Reports of players are accepted by one route only.
   fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
-    if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
+    if (request.routeOptions.url === CMCD_ROUTE) done(codingProblem(request, body) ?? null, body);
     else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
   });
   // A body of another type is still read up to the limit, because 413 comes before 415.
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
     done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
+  });
+}
+
+/** The problem (415) of a body that is compressed. An empty body has no coding, whatever the header says. */
+function codingProblem({ headers }: FastifyRequest, body: string | Buffer): Problem | undefined {
+  const { 'content-encoding': coding = '' } = headers;
+  if (body.length === 0 || coding === '' || coding.toLowerCase() === 'identity') return undefined;
+  return new Problem('unsupported-media-type', 'Send the body as it is, without Content-Encoding.', {
+    headers: { 'accept-encoding': 'identity' },
   });
 }
