@@ -77,7 +77,12 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: (error: Error, socket: Socket) => refuseConnection(error, socket, countCut),
     // `addressOf` answers a missing Host with a problem, on the routes that need the host.
-    http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
+    http: {
+      requireHostHeader: false,
+      connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
+      // Node gives a body the longer of the two time-outs, and the default for headers is 60 s.
+      headersTimeout: REQUEST_TIMEOUT_MS,
+    },
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // An invalid body is refused, never corrected. The reply lists all its errors.
