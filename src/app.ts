@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto';
-import { type IncomingMessage } from 'node:http';
 import { type Socket } from 'node:net';
 import fastifyStatic from '@fastify/static';
 import { ValidationPipe } from '@nestjs/common';
@@ -29,13 +27,14 @@ import {
   answerInTurn,
   cutStalled,
   drainOnClose,
+  logUnrouted,
   refuseConnection,
   refuseUnanswered,
 } from './http/connections.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { HealthController } from './observability/health.controller.js';
-import { requestIdOf, useHttpLog } from './observability/log.js';
+import { useHttpLog } from './observability/log.js';
 import { useHttpMetrics } from './observability/http-metrics.js';
 import { useHttpTraces } from './observability/http-traces.js';
 import { Metrics } from './observability/metrics.js';
@@ -44,6 +43,7 @@ import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
 import { RateLimits } from './http/rate-limits.js';
+import { requestIdOf } from './http/request-notes.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
@@ -72,7 +72,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     skipMiddie: true,
     // Only these proxies may give the client's address, protocol and host in X-Forwarded-* headers.
     trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
-    genReqId: (request: IncomingMessage) => requestIdOf(request) ?? randomUUID(),
+    genReqId: requestIdOf,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: (error: Error, socket: Socket) => refuseConnection(error, socket, countCut),
@@ -91,7 +91,9 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       // The router refuses before any hook runs, so that the headers are set here.
       crossOrigin.addHeaders(request, reply);
-      sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
+      const problem = toProblem(error);
+      logUnrouted(problem, request.id);
+      sendProblem(problem, request.id, reply.header('x-request-id', request.id));
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.register(config, clock), adapter, {
