@@ -52,7 +52,8 @@ describe.each(STORES)('the reports of a player, on %s,', (store) => {
     service.clock.advance(1);
     const { status, body } = await report('ended', 'e=ps,sta=p,v=2');
     expect([status, body.code, body.reason]).toEqual([410, 'session-ended', 'user']);
-    await report('ended', 'e=ps,sta=q,v=2');
+    for (const line of ['e=ps,sta=q,v=2', 'sta=a', 'bl=1000,v=2', '%%%', ''])
+      expect([line, (await report('ended', line)).status]).toEqual([line, 410]);
     expect(await start('ended')).toBe(410);
   });
 
