@@ -169,17 +169,31 @@ function acceptJsonOnly(fastify: FastifyInstance): void {
     if (problem !== undefined) done(problem);
     // Many clients send Content-Type with every request, even without a body.
     else if (body === '') done(null, undefined);
+    else if (isForReports(request)) done(typeError(request));
     else void parse(request, body as string, done);
   });
   // Reports of players are accepted by one route only.
   fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
-    if (request.routeOptions.url === CMCD_ROUTE) done(codingProblem(request, body) ?? null, body);
-    else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
+    if (isForReports(request)) done(codingProblem(request, body) ?? null, body);
+    else done(typeError(request));
   });
   // A body of another type is still read up to the limit, because 413 comes before 415.
-  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
-    done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
+  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (request, _body, done) => {
+    done(typeError(request));
   });
+}
+
+function isForReports({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.url === CMCD_ROUTE;
+}
+
+/** The error (415) of a body of a type that the route does not take. */
+function typeError(request: FastifyRequest): Error {
+  if (!isForReports(request)) return new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE();
+  return new Problem(
+    'unsupported-media-type',
+    'Send the reports with the header Content-Type: application/cmcd.',
+  );
 }
 
 /** The problem (415) of a body that is compressed. An empty body has no coding, whatever the header says. */
