@@ -76,7 +76,10 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   ])('422 for %s, by the name of each field', async (_, body, fields) => {
     const reply = await service.ask(body);
     expect(reply.status).toBe(422);
-    expect(reply.headers['content-type']).toBe('application/problem+json');
+    expect(reply.headers).toMatchObject({
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+    });
     expect(reply.body).toMatchObject({
       type: 'urn:streamgate:problem:invalid-request',
       code: 'invalid-request',
