@@ -222,6 +222,22 @@ describe('the limit per address', () => {
     expect([await from('unknown'), await from('192.0.2.3')]).toEqual([429, 200]);
   });
 
+  it('delays errors to callers that it cannot identify, once their address has used a tenth of it', async () => {
+    const shortest = async (path?: string): Promise<number> => {
+      const times: number[] = [];
+      for (let asked = 0; asked < 3; asked++) {
+        const before = performance.now();
+        await from('192.0.2.1', path);
+        times.push(performance.now() - before);
+      }
+      return Math.min(...times);
+    };
+    expect(await shortest('/nothing')).toBeLessThan(90);
+    expect(await shortest('/nothing')).toBeGreaterThan(90);
+    expect(await shortest()).toBeLessThan(90);
+    expect(await shortest('/internal/expiry')).toBeLessThan(90);
+  });
+
   it('is checked before the body is read', async () => {
     await askOften('192.0.2.1', 20);
     const reply = await service.app.inject({
