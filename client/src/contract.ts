@@ -823,7 +823,7 @@ export interface components {
       readonly ticket: string;
       /**
        * Format: uri
-       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.
+       * @description The URL of the playlist for this session, to be opened within minutes. It has the ticket, or another one if the ticket is not for `play`; with AUTH_MODE=none, the ids. Absent without a stream_id.
        */
       readonly playback_url?: string;
       /**

@@ -116,7 +116,8 @@ export const TICKET_REPLY = component('Ticket', {
     Type.String({
       format: 'uri',
       description:
-        'The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.',
+        'The URL of the playlist for this session, to be opened within minutes. It has the ticket, or another one if the ' +
+        'ticket is not for `play`; with AUTH_MODE=none, the ids. Absent without a stream_id.',
     }),
   ),
   events_url: Type.Optional(
