@@ -275,10 +275,10 @@ class MediaReader {
         this.isGap = true;
         break;
       case '#EXT-X-KEY':
-        this.readKey(line.attributes());
+        this.readKey(line.attributes(this.writer.scope.expanded));
         break;
       case '#EXT-X-MAP':
-        this.readMap(line.attributes());
+        this.readMap(line.attributes(this.writer.scope.expanded));
         break;
       case '#EXT-X-DEFINE':
         this.writer.scope.define(line);
@@ -340,7 +340,7 @@ class MediaReader {
     const key: SegmentKey = {
       method,
       ...(uri === undefined ? {} : this.writer.resolve(uri)),
-      ...(iv === undefined ? {} : { iv: this.writer.scope.expand(iv) ?? iv }),
+      ...(iv === undefined ? {} : { iv }),
       ...(format === undefined || format === 'identity' ? {} : { format }),
     };
     if (!this.keysOpen || method === 'NONE') {

@@ -186,6 +186,33 @@ describe('a playlist of the gate', () => {
     expect(segments.get(0)?.key).toMatchObject({ iv: '0xAB' });
   });
 
+  it('has expanded variables in all that is told of it', () => {
+    const { renditions, variables } = read(
+      [
+        '#EXTM3U',
+        '#EXT-X-DEFINE:NAME="a",VALUE="en"',
+        '#EXT-X-DEFINE:NAME="b",VALUE="{$a}-GB"',
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="g",NAME="{$b}",LANGUAGE="{$a}",URI="{$b}.m3u8"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=1',
+        'v.m3u8',
+      ].join('\n'),
+    ) as MultivariantPlaylist;
+    expect(renditions[0]).toMatchObject({ name: 'en-GB', language: 'en' });
+    expect(renditions[0]!.url.pathname).toBe('/vod/film/720p/en-GB.m3u8');
+    expect(variables.get('b')).toBe('en-GB');
+    const { segments } = media([
+      '#EXT-X-DEFINE:NAME="n",VALUE="100"',
+      '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="x.{$n}"',
+      '#EXT-X-MAP:URI="i.mp4",BYTERANGE="{$n}@20"',
+      '#EXTINF:4,',
+      'a.m4s',
+    ]);
+    expect(segments.get(0)).toMatchObject({
+      key: { format: 'x.100' },
+      init: { byteRange: { offset: 20, length: 100 } },
+    });
+  });
+
   it('resolves variables from the query of its own URL', () => {
     const playlist = readPlaylist(
       ['#EXTM3U', '#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts?t={$token}', ''].join('\n'),
@@ -223,6 +250,18 @@ describe('a playlist of the gate', () => {
     expect(template.write('s/ana,tv/', '')).toMatch(
       /^#EXT-X-KEY:METHOD=AES-128,URI="s\/ana,tv\/a-[\w-]+\.key",IV=0x1$/m,
     );
+  });
+
+  it('has the quote that the origin forgot, so that a segment keeps its key', () => {
+    const playlist = media(['#EXT-X-KEY:METHOD=AES-128,URI="k.key,IV=0x1', '#EXTINF:4,', 'a.ts']);
+    expect(playlist.template.write('', '')).toMatch(
+      /^#EXT-X-KEY:METHOD=AES-128,URI="a-[\w-]+\.key",IV=0x1$/m,
+    );
+    expect(playlist.segments.get(0)!.key).toEqual({
+      method: 'AES-128',
+      path: 'film/720p/k.key',
+      iv: '0x1',
+    });
   });
 
   it('omits a byte order mark', () => {
