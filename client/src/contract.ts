@@ -621,6 +621,20 @@ export interface components {
           readonly offset: number;
           readonly length: number;
         };
+        /** @description How the section is encrypted. Absent: as the segment. With the method NONE, it is not encrypted. */
+        readonly key?: {
+          /** @description As EXT-X-KEY has it, such as AES-128. */
+          readonly method: string;
+          /**
+           * Format: uri
+           * @description Signed, and works until the expires_at of the phase; of another host, as the origin has it.
+           */
+          readonly url?: string;
+          /** @description Absent: it is made of `sequence`. */
+          readonly iv?: string;
+          /** @description KEYFORMAT; absent for identity. */
+          readonly format?: string;
+        };
       };
       /**
        * Format: uri

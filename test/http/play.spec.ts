@@ -436,6 +436,9 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXTINF:5,',
         '#EXT-X-BYTERANGE:4@2',
         'all.m4s',
+        '#EXT-X-KEY:METHOD=NONE',
+        '#EXTINF:5,',
+        'all.m4s',
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
@@ -486,6 +489,15 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched(`0/${key}`)).toBe('key');
     expect(await fetched(`0/${init}`)).toBe('init');
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
+  });
+
+  it('has signed URLs of the keys of segments and of initialisation sections in its phases', async () => {
+    const { body } = await service.ask({ user_id: 'ana', stream_id: 'film' });
+    const [encrypted, plain] = body.phase.segments;
+    expect(encrypted.init.key).toBeUndefined();
+    expect(plain.key).toBeUndefined();
+    for (const { url } of [encrypted.key, plain.init.key])
+      expect(await (await fetch(url)).text()).toBe('key');
   });
 
   it('gives no more of a file by a URL than the range that the URL is for', async () => {

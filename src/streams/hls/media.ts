@@ -18,7 +18,7 @@ import {
   contextOf,
 } from './model.js';
 import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
-import { type ListedSegments, SegmentsBySequence } from './segments.js';
+import { type ListedSegments, type SegmentContext, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
 import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
@@ -144,14 +144,6 @@ function findSegment(
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-/** What EXT-X-KEY and EXT-X-MAP say of the segments behind them. */
-interface SegmentContext {
-  readonly key?: SegmentKey;
-  readonly init?: Segment['init'];
-  /** As they stand in the text. */
-  readonly written: string;
-}
-
 /** Walks over the lines of a media playlist, once, for what they mean and for where their URIs stand. */
 class MediaReader {
   readonly writer: UriWriter;
@@ -178,15 +170,11 @@ class MediaReader {
   private dated = false;
   private readonly ends = new LongList<number>();
   private readonly cuts = new LongList<number>();
-  private readonly contexts = new LongList<string>();
+  private readonly contexts = new LongList<SegmentContext>();
   /** Positions of segments whose EXTINF has no duration that can be. */
   private readonly untimed: number[] = [];
 
-  private context: SegmentContext = { written: '' };
-  private keys: readonly SegmentKey[] = [];
-  private keysOpen = false;
-  private keyText = '';
-  private mapText = '';
+  private context: SegmentContext = { keys: [], written: '' };
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
   /** Where the range stands in the text. */
@@ -331,11 +319,17 @@ class MediaReader {
     this.largeBase = BigInt(this.base) === counted ? undefined : BigInt.asUintN(128, counted);
   }
 
-  /** Keys of several formats in a row are for the same segments; a client of phases is told the plainest. */
+  /**
+   * A key is in force until the next one of its KEYFORMAT (RFC 8216bis, 4.4.4.4). A client of phases is told the plainest
+   * of those in force.
+   */
   private readKey(attributes: AttributeList): void {
     this.writer.writeAttributes(this.line, attributes);
-    const written = attributes.get('METHOD') ?? 'NONE';
-    const method = /^none$/i.test(written) ? 'NONE' : written;
+    const method = attributes.get('METHOD');
+    const line = this.line.value();
+    const { keys } = this.context;
+    // Players leave out a tag without a method. One that is written again says nothing new.
+    if (method === undefined || keys.some((one) => one.line === line)) return;
     const [uri, iv, format] = ['URI', 'IV', 'KEYFORMAT'].map((name) => attributes.get(name));
     const key: SegmentKey = {
       method,
@@ -343,14 +337,10 @@ class MediaReader {
       ...(iv === undefined ? {} : { iv }),
       ...(format === undefined || format === 'identity' ? {} : { format }),
     };
-    if (!this.keysOpen || method === 'NONE') {
-      this.keys = [];
-      this.keyText = '';
-    }
-    this.keysOpen = true;
-    if (method !== 'NONE') this.keys = [...this.keys, key];
-    this.keyText += `${this.line.value()}\n`;
-    this.renewContext();
+    const replaced = keys.findIndex((one) => one.key.format === key.format);
+    const listed = { key, line };
+    if (/^none$/i.test(method)) this.renewContext([]);
+    else this.renewContext(replaced < 0 ? [...keys, listed] : keys.with(replaced, listed));
   }
 
   private readMap(attributes: AttributeList): void {
@@ -359,20 +349,21 @@ class MediaReader {
     if (uri === undefined) return;
     const byteRange = rangeOfMap(attributes);
     const resource = this.writer.resolve(uri);
-    this.mapText = this.line.value();
-    this.renewContext({
-      ...resource,
-      ...(byteRange === undefined ? {} : { byteRange }),
+    const { keys, key } = this.context;
+    this.renewContext(keys, {
+      init: { ...resource, ...(byteRange === undefined ? {} : { byteRange }) },
+      key,
     });
   }
 
-  private renewContext(init = this.context.init): void {
-    const key = this.keys.find(({ format }) => format === undefined) ?? this.keys[0];
-    this.context = {
-      ...(key === undefined ? {} : { key }),
-      ...(init === undefined ? {} : { init }),
-      written: `${this.keyText}\n${this.mapText}`,
-    };
+  private renewContext(keys: SegmentContext['keys'], map = this.context.map): void {
+    const key = (keys.find((one) => one.key.format === undefined) ?? keys[0])?.key;
+    const [ofSection, ofSegment] = [map?.key, key].map((one) => (isForWholeFile(one) ? one : undefined));
+    const init =
+      map === undefined || ofSection === ofSegment
+        ? map?.init
+        : { ...map.init, key: ofSection ?? { method: 'NONE' } };
+    this.context = { keys, map, key, init, written: JSON.stringify([keys.map(({ line }) => line), init]) };
   }
 
   private readUri(): void {
@@ -401,9 +392,9 @@ class MediaReader {
     this.addDate(dateMs * 1_000);
     this.ends.push(line.to);
     this.cuts.push(writer.builder.cuts.length);
-    this.contexts.push(this.context.written);
+    this.contexts.push(this.context);
     this.duration = this.range = this.date = undefined;
-    this.beginsAnew = this.isGap = this.keysOpen = false;
+    this.beginsAnew = this.isGap = false;
   }
 
   private add(segment: Segment): void {
@@ -455,7 +446,7 @@ class MediaReader {
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      listed.contexts.get(position) !== this.contexts.get(0) ||
+      listed.contexts.get(position)!.written !== this.context.written ||
       listed.discontinuities.get(position) !== this.discontinuities.get(0)
     )
       return;
@@ -488,19 +479,18 @@ class MediaReader {
   }
 
   /** Goes on reading behind a segment that was taken over. */
-  private resumeBehind(segment: Segment, context: string): void {
-    const { path, sequence = 0, key, init, byteRange } = segment;
+  private resumeBehind({ path, sequence = 0, byteRange }: Segment, context: SegmentContext): void {
     this.line.next = this.ends.last!;
     this.names.rest(sequence, path);
     this.discontinuity = this.discontinuities.last!;
-    this.keys = key === undefined ? [] : [key];
-    [this.keyText, this.mapText] = [
-      context.slice(0, context.lastIndexOf('\n')),
-      context.slice(context.lastIndexOf('\n') + 1),
-    ];
-    this.context = { ...(key ? { key } : {}), ...(init ? { init } : {}), written: context };
+    this.context = context;
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
+}
+
+/** Sample encryption leaves initialisation sections as they are. */
+function isForWholeFile(key: SegmentKey | undefined): boolean {
+  return key !== undefined && /^AES-/i.test(key.method);
 }
 
 /**

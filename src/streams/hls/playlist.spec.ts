@@ -554,6 +554,59 @@ describe('a segment in a phase', () => {
     ]);
   });
 
+  it('has the key of each format until the next one of that format', () => {
+    const fairPlay = (name: string) =>
+      `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://${name}",KEYFORMAT="com.apple.streamingkeydelivery"`;
+    const { segments } = media([
+      fairPlay('1'),
+      '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="1.key"',
+      '#EXTINF:4,',
+      'a.ts',
+      fairPlay('2'),
+      '#EXT-X-KEY:URI="without-method.key"',
+      '#EXTINF:4,',
+      'b.ts',
+      '#EXT-X-KEY:METHOD=NONE',
+      fairPlay('3'),
+      '#EXTINF:4,',
+      'c.ts',
+    ]);
+    expect([...segments.values()].map(({ key }) => key?.path)).toEqual([
+      'film/720p/1.key',
+      'film/720p/1.key',
+      'skd://3',
+    ]);
+  });
+
+  it('has the key of its initialisation section if that differs', () => {
+    const key = (name: string) => `#EXT-X-KEY:METHOD=AES-128,URI="${name}.key",IV=0x1`;
+    const map = '#EXT-X-MAP:URI="i.mp4"';
+    const lines = [
+      map,
+      key('1'),
+      'a',
+      key('2'),
+      map,
+      'b',
+      key('3'),
+      'c',
+      '#EXT-X-KEY:METHOD=NONE',
+      'd',
+      map,
+      'e',
+    ];
+    const { segments } = media(lines.flatMap((line) => (line.startsWith('#') ? line : ['#EXTINF:4,', line])));
+    expect([...segments.values()].map(({ init }) => init?.key?.path ?? init?.key?.method)).toEqual([
+      'NONE',
+      undefined,
+      'film/720p/2.key',
+      'film/720p/2.key',
+      undefined,
+    ]);
+    const sample = media([map, '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="1.key"', '#EXTINF:4,', 'a']);
+    expect(sample.segments.get(0)!.init).toEqual({ path: 'film/720p/i.mp4' });
+  });
+
   it('has an initialisation vector if its sequence number is too large for a client', () => {
     const playlist = media([
       '#EXT-X-MEDIA-SEQUENCE:18446744073709551615',
