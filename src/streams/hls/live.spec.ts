@@ -405,6 +405,66 @@ describe('a rendition without dates', () => {
   });
 });
 
+describe('renditions that differ in dates and numbers', () => {
+  const dates = { before: (at: number) => [dateLine(404 + 4 * at)] };
+  const event = { head: ['#EXT-X-PLAYLIST-TYPE:EVENT'] };
+  const ended = { ended: true };
+
+  // Both have the same ten segments of 4 s. The first rendition decides how the stream is cut.
+  it.each<[string, first: Partial<Listing>, other: Partial<Listing>]>([
+    ['dates in the first only', { first: 101, ...dates }, { first: 101 }],
+    ['dates in the other only', { first: 101 }, { first: 101, ...dates }],
+    ['dates in the first only, numbered from 0', dates, {}],
+    ['dates in the other only, numbered from 0', {}, dates],
+    ['the first numbered from 0', {}, { first: 50 }],
+    ['the other numbered from 0', { first: 50 }, {}],
+    ['an event as the first', { ...event, ...dates }, { first: 50, ...dates }],
+    ['an event as the other', { first: 50 }, event],
+    ['an end, and the first numbered from 0', ended, { first: 50, ...ended }],
+    ['an end, and the other numbered from 0', { first: 50, ...ended }, ended],
+    ['an end of the first only', ended, dates],
+  ])('have the same phases: %s', (_, one, another) => {
+    const listing = (more: Partial<Listing>): Listing => ({ first: 0, durations: equal(10, 4), ...more });
+    const reference = read(listing(one));
+    const other = read(listing(another), undefined, { reference });
+    const phasesOf = ({ stream, segments }: MediaPlaylist) =>
+      [...segments.values()].map(({ sequence }) => stream.phaseOf(sequence!));
+    expect(phasesOf(other)).toEqual(phasesOf(reference));
+  });
+});
+
+describe('a playlist of type EVENT', () => {
+  const event = (first: number, count: number, more: Partial<Listing> = {}): Listing => ({
+    first,
+    durations: equal(count, 4),
+    head: ['#EXT-X-PLAYLIST-TYPE:EVENT'],
+    ...more,
+  });
+
+  it('has no phase numbers twice if it slides all the same', () => {
+    let former: MediaPlaylist | undefined;
+    const names = new Map<number, string>();
+    for (let first = 30; first < 50; first++) {
+      former = read(event(first, 8), former);
+      const { live, phases } = former.stream;
+      for (let index = live!.oldest; index < phases; index++) {
+        const found = files(former.stream.phase(index).segments).join();
+        expect(names.get(index) ?? found).toBe(found);
+        names.set(index, found);
+      }
+    }
+    expect(names.size).toBeGreaterThan(8);
+  });
+
+  it('has no phase numbers twice if the encoder counts from the beginning again', () => {
+    const before = read(event(0, 10));
+    const after = read(event(0, 3, { name: (n) => `again${n}.ts` }), before);
+    const { segment, phase } = after.find(/^0-\w+\.ts$/m.exec(after.template.write('', ''))![0])!;
+    expect(files([segment])).toEqual(['again0.ts']);
+    expect(phase).toBeGreaterThanOrEqual(before.stream.phases);
+  });
+});
+
 describe('the media in a phase', () => {
   it('is X where segments have dates, and less where they are shorter than their target duration and have none', () => {
     const short = { first: 1_000, durations: equal(30, 3.84) };

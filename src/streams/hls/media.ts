@@ -21,7 +21,7 @@ import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
 import { type ListedSegments, type SegmentContext, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
-import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
+import { type Timeline, endOf, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter, setLatest } from './uris.js';
 
 /** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
@@ -56,15 +56,12 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
     throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
 
-  const { readAt } = source;
+  const { readAt, reference } = source;
   const { base, segments } = listed;
   const live = former && !former.stream.ended ? former.state : undefined;
-  const keepsBeginning =
-    type !== undefined ||
-    (ended ? base <= 1 : base === 0 && !listed.dated && goesOnFromBeginning(live, listed));
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
-  if (keepsBeginning && segments.length > 0) {
+  if (segments.length > 0 && keepsBeginning(reader, listed, live, reference)) {
     if (ended && segments.findIndex(({ durationSeconds }) => durationSeconds > 0) < 0)
       throw new PlaylistError('the playlist has ended, and no segment has a duration');
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
@@ -86,7 +83,9 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       ended,
       readAt,
       former: before,
-      reference: source.reference?.state.timeline,
+      reference:
+        reference?.state.timeline ??
+        (reference && (yield* timelineFromBeginning(reference.state.listed, { ...reference, readAt }))),
     });
     if (timeline === undefined) return former!;
     stream = new LiveStream(source.streamId, source.phaseSeconds, timeline);
@@ -111,12 +110,33 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   };
 }
 
-/** Whether a live playlist that is numbered from 0 is the one that was read before, grown: no encoder began anew. */
-function goesOnFromBeginning(former: MediaState | undefined, listed: ListedSegments): boolean {
+/**
+ * Whether the playlist has its beginning, from which phases then count. Renditions are cut alike: the first one decides,
+ * unless it is still without its end.
+ */
+function keepsBeginning(
+  { type, ended }: MediaReader,
+  listed: ListedSegments,
+  live: MediaState | undefined,
+  reference: MediaPlaylist | undefined,
+): boolean {
+  const isBehind = reference !== undefined && ended && !reference.stream.ended;
+  const first = isBehind || reference?.stream.segmentCount === 0 ? undefined : reference;
+  if (first?.state.timeline !== undefined) return false;
+  if (ended) return first !== undefined || type !== undefined || listed.base <= 1;
+  if (!goesOnFromBeginning(live, listed)) return false;
+  if (type !== undefined) return true;
+  if (first === undefined) return listed.base === 0 && !listed.dated;
+  const missing = endOf(first.state.listed) - endOf(listed);
+  return listed.base === 0 || Math.abs(missing) < 3 * first.targetSeconds * MICROSECONDS;
+}
+
+/** Whether a live playlist is the one that was read before, grown: it did not slide, and no encoder began anew. */
+function goesOnFromBeginning(former: MediaState | undefined, { base, segments }: ListedSegments): boolean {
   if (former === undefined) return true;
-  if (former.timeline !== undefined) return false;
+  if (former.timeline !== undefined || former.listed.base !== base) return false;
   const newest = former.listed.segments.length - 1;
-  const [here, before] = [listed.segments.get(newest), former.listed.segments.get(newest)];
+  const [here, before] = [segments.get(newest), former.listed.segments.get(newest)];
   return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
 }
 

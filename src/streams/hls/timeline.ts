@@ -12,7 +12,7 @@ import { type ListedSegments } from './segments.js';
  *   dates go forward, a phase is the same media for every instance and at the same time in every rendition. Segments
  *   without a date are placed by the durations since the date before them, so instances agree as far as dates and
  *   durations do.
- * - `reference`: the axis of the stream's first rendition, for a rendition without dates. Matched by a discontinuity that
+ * - `reference`: the axis of the stream's first rendition, for another one where either has no dates. Matched by a discontinuity that
  *   both windows have, it is exact; otherwise the ends of the two windows are taken for the same time, which may be
  *   wrong by about one segment and differ between instances by as much.
  * - `sequence`: media sequence number times target duration. Instances agree whatever window they saw. Renditions agree
@@ -118,9 +118,9 @@ export function* placeSegments(
   };
 }
 
-/** The axis of a stream whose playlist has kept its beginning so far, for the case that it begins to slide. */
+/** The axis of a stream whose playlist has kept its beginning so far: for when it begins to slide, and for other renditions. */
 export function* timelineFromBeginning(
-  { base, segments, discontinuities }: ListedSegments,
+  { segments, discontinuities }: ListedSegments,
   { targetSeconds, readAt }: Pick<TimelineOptions, 'targetSeconds' | 'readAt'>,
 ): Generator<void, Timeline> {
   const sequenceMicros = Math.round(targetSeconds * MICROSECONDS);
@@ -131,7 +131,7 @@ export function* timelineFromBeginning(
     const length = Math.round(segment.durationSeconds * MICROSECONDS);
     end += length;
     const discontinuity = segment.discontinuity ? discontinuities.get(placed.length) : undefined;
-    const told = (base + placed.length) * sequenceMicros;
+    const told = placed.length * sequenceMicros;
     placed.push({ segment, at, length, told, played: at, discontinuity });
     if (placed.length % SEGMENTS_A_STEP === 0) yield;
   }
@@ -210,7 +210,7 @@ function clockOf(
     headIsWhole: (): boolean => listed.base === 0,
   };
   const dateOf = datesOf(listed, former, from);
-  if (dateOf !== undefined) {
+  if (dateOf !== undefined && (!reference?.placed.length || reference.axis === 'dates')) {
     const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
     return {
       ...common,
@@ -291,6 +291,11 @@ function datesOf(
   };
 }
 
+/** Microseconds from the start of the first listed segment to the end of the last. */
+export function endOf({ starts, segments }: ListedSegments): number {
+  return (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
+}
+
 /** Gives the time of each listed segment on the axis of another rendition, which is `ahead` of this one's. */
 function alignTo(
   reference: Timeline,
@@ -299,7 +304,7 @@ function alignTo(
   ahead: number,
 ): (index: number) => number {
   const { starts, segments } = listed;
-  const end = (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
+  const end = endOf(listed);
   const there = reference.placed;
   const last = there.last!;
   const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);
