@@ -192,6 +192,61 @@ describe('a live stream without dates', () => {
   });
 });
 
+describe('a live stream that is written anew each time', () => {
+  const phasesOf = ({ stream }: MediaPlaylist) => {
+    const found = new Map<number, string>();
+    for (let index = stream.live!.oldest; index < stream.phases; index++)
+      found.set(index, files(stream.phase(index).segments).join());
+    return found;
+  };
+
+  it.each<[string, firstOf: (at: number) => number]>([
+    ['without a media sequence', () => 0],
+    ['with the same media sequence each time', () => 77],
+    ['with other numbers for the same media', (at) => (at < 8 ? 500 + at : 20 + at)],
+    ['without a media sequence now and then', (at) => (at % 3 === 1 ? 0 : 500 + at)],
+  ])('has each segment in one phase: %s', (_, firstOf) => {
+    const all = new Map<number, string>();
+    let former: MediaPlaylist | undefined;
+    for (let at = 0; at < 20; at++) {
+      const first = firstOf(at);
+      former = read({ first, durations: equal(6, 4), name: (n) => `s${n - first + at}.ts` }, former);
+      for (const [index, found] of phasesOf(former)) all.set(index, all.get(index) ?? found);
+      const names = former.template.write('', '').match(/^\d+-\w+\.ts$/gm)!;
+      expect(files(names.map((name) => former!.find(name)!.segment))).toEqual(
+        Array.from({ length: 6 }, (_, behind) => `s${at + behind}.ts`),
+      );
+    }
+    const segments = [...all.values()].join().split(',');
+    expect(segments).toEqual(segments.map((_, at) => `s${Number.parseInt(segments[0]!.slice(1)) + at}.ts`));
+    expect(segments.length).toBeGreaterThan(12);
+  });
+
+  it('has the newest token of each segment', () => {
+    const listing = (first: number): Listing => ({
+      first,
+      durations: equal(8, 4),
+      name: (n) => `s${n}.ts?token=${first}`,
+    });
+    const playlist = read(listing(101), read(listing(100)));
+    const name = /^105-\w+\.ts$/m.exec(playlist.template.write('', ''))![0];
+    expect(files([playlist.find(name)!.segment])).toEqual(['s105.ts?token=101']);
+    const { segments } = playlist.stream.phase(playlist.find(name)!.phase);
+    expect(files(segments)).toEqual([105, 106, 107].map((n) => `s${n}.ts?token=101`));
+    // What left the window has the last one that was seen.
+    expect(files([playlist.find(name.replace('105', '100'))!.segment])).toEqual(['s100.ts?token=100']);
+  });
+
+  it('may list more from before', () => {
+    const playlist = read(
+      { first: 100, durations: equal(8, 4) },
+      read({ first: 105, durations: equal(2, 4) }),
+    );
+    for (const name of playlist.template.write('', '').match(/^\d+-\w+\.ts$/gm)!)
+      expect(playlist.find(name)!.segment.sequence).toBe(Number.parseInt(name));
+  });
+});
+
 describe('a live stream with a key for each segment', () => {
   const window = (first: number): Listing => ({
     first,

@@ -63,8 +63,9 @@ export function* placeSegments(
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
   const known = former?.placed.last;
-  const { from = ended ? segments.length : undefined, numberedAnew } = firstNew(listed, former);
-  if (from === undefined) return undefined;
+  const { from: newFrom, numberedAnew } = firstNew(listed, former);
+  if (newFrom === undefined && !ended) return undefined;
+  const from = newFrom ?? segments.length;
   const clock = clockOf(listed, from, phaseMicros, numberedAnew, options);
 
   const placed = former ? former.placed.from(0) : new LongList<TimedSegment>();
@@ -102,6 +103,9 @@ export function* placeSegments(
   return {
     placed: kept,
     left: Math.max(0, kept.length - segments.length),
+    // A window may also go further back than the one before.
+    listed:
+      newFrom === undefined ? new LongList() : segments.from(Math.max(0, segments.length - kept.length)),
     epoch: clock.epoch,
     nextAt,
     headIsWhole:
@@ -138,6 +142,7 @@ export function* timelineFromBeginning(
   return {
     placed,
     left: 0,
+    listed: segments,
     epoch: 0,
     nextAt: end,
     headIsWhole: true,
@@ -159,12 +164,13 @@ function firstNew(
   if (!former || known?.segment.sequence === undefined || segments.length === 0)
     return { from: 0, numberedAnew: false };
   const position = known.segment.sequence - base;
-  if (position < 0) return { from: 0, numberedAnew: false };
   const same = segments.get(position);
-  if (same !== undefined)
-    return isSameFile(same, known.segment)
-      ? { from: position + 1, numberedAnew: false }
-      : { from: 0, numberedAnew: true };
+  if (same !== undefined && isSameFile(same, known.segment))
+    return { from: position + 1, numberedAnew: false };
+  const again = positionOfNewest(former.placed, segments);
+  if (again >= 0) return { from: again + 1, numberedAnew: true };
+  if (position < 0) return { from: 0, numberedAnew: false };
+  if (same !== undefined) return { from: 0, numberedAnew: true };
   const newest = segments.last!;
   const older = former.placed.findLastIndex(
     ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
@@ -172,9 +178,25 @@ function firstNew(
   return older >= 0 ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
 }
 
+/**
+ * Where the newest known segment stands in a list by its file, with the ones before it; -1 where it does not. Some packagers
+ * number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
+ */
+function positionOfNewest(placed: LongList<PlacedSegment>, segments: LongList<Segment>): number {
+  const knownAt = (back: number): Segment | undefined => placed.get(placed.length - 1 - back)?.segment;
+  const [newest, before] = [knownAt(0)!, knownAt(1)];
+  if (before !== undefined && isSameFile(newest, before)) return -1;
+  const position = segments.findLastIndex((segment) => isSameFile(segment, newest));
+  for (let back = 1; back <= position; back++) {
+    const known = knownAt(back);
+    if (known !== undefined && !isSameFile(known, segments.get(position - back)!)) return -1;
+  }
+  return position;
+}
+
 /** Folders and queries may hold tokens that change with each reload. */
 function isSameFile(one: Segment, other: Segment): boolean {
-  return fileNameOf(one.path) === fileNameOf(other.path);
+  return fileNameOf(one.path) === fileNameOf(other.path) && one.byteRange?.offset === other.byteRange?.offset;
 }
 
 /** Tells the origin's time of each segment, and how that lies on the axis. */
