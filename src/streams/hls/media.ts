@@ -62,8 +62,6 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
   if (segments.length > 0 && keepsBeginning(reader, listed, live, reference)) {
-    if (ended && segments.findIndex(({ durationSeconds }) => durationSeconds > 0) < 0)
-      throw new PlaylistError('the playlist has ended, and no segment has a duration');
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
       first: base,
       starts: listed.starts,
@@ -192,7 +190,7 @@ class MediaReader {
   private readonly cuts = new LongList<number>();
   private readonly contexts = new LongList<SegmentContext>();
   /** Positions of segments whose EXTINF has no duration that can be. */
-  private readonly untimed: number[] = [];
+  private untimed: number[] = [];
 
   private context: SegmentContext = { keys: [], written: '' };
   private duration: number | undefined;
@@ -226,6 +224,8 @@ class MediaReader {
 
   listed(): ListedSegments {
     const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    // If all are 0, none is meant.
+    if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
     const target = this.targetSeconds();
     for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
@@ -293,6 +293,9 @@ class MediaReader {
         this.writer.builder.leaveOut(line.start, line.next);
         this.scattered = true;
         break;
+      case '#EXT-X-SKIP':
+        // A cache gave the update that a player asked for. It may lack the keys of what it lists.
+        throw new PlaylistError('the playlist skips segments, which nobody asked for');
       case '#EXT-X-MEDIA-SEQUENCE':
       case '#EXT-X-DISCONTINUITY-SEQUENCE':
       case '#EXT-X-TARGETDURATION':
