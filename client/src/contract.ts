@@ -440,7 +440,7 @@ export interface components {
       readonly device?: components['schemas']['Device'];
       /** @description Absent: the phase after the last one that this session received of its stream. */
       readonly phase?: number;
-      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant. */
+      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant, or the next one where that is gone or empty. */
       readonly rendition?: number;
       /** @description Sessions of the same user that are ended if, and only if, this one is admitted, in one atomic step. */
       readonly end_session_ids?: readonly string[];

@@ -50,7 +50,8 @@ export const PHASE_REQUEST = component('PhaseRequest', {
       minimum: 0,
       maximum: MAX_RENDITION,
       description:
-        'The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant.',
+        'The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant, or the next ' +
+        'one where that is gone or empty.',
     }),
   ),
   end_session_ids: Type.Optional(

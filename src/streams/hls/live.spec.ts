@@ -288,6 +288,16 @@ describe('a live stream that ends', () => {
     }
   });
 
+  it('has its last segments for a while if its playlist is emptied, and no phase for an instance that reads it only now', () => {
+    const live = read({ first: 100, durations: equal(6, 4) });
+    const empty: Listing = { first: 106, durations: [], ended: true };
+    const { stream, find } = read(empty, live);
+    expect(stream.ended).toBe(true);
+    expect(stream.phase(stream.phases - 1)).toMatchObject({ last: true, segments: [{ sequence: 105 }] });
+    expect(find(/^105-\w+\.ts$/m.exec(live.template.write('', ''))![0])?.phase).toBe(stream.phases - 1);
+    expect(read(empty).stream).toMatchObject({ kind: 'live', phases: 0, ended: true });
+  });
+
   it('becomes a film if its type is VOD or EVENT, for any first sequence number', () => {
     for (const type of ['VOD', 'EVENT'])
       for (const first of [0, 1, 17, 1_764_448_000]) {
