@@ -458,6 +458,19 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
+    put(
+      'i-frames/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:5',
+        '#EXT-X-I-FRAMES-ONLY',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:4@3000',
+        'all.ts',
+        '#EXT-X-ENDLIST',
+      ].join('\n'),
+    );
+    put('i-frames/all.ts', 'tables'.padEnd(4_000, '.'));
     put('film/1.key', 'key');
     put('many/session.key', 'of the session');
     put(
@@ -525,6 +538,18 @@ describe('the gate of encrypted and fragmented streams', () => {
     // Two sections in one file have one name: its URL is for what they span.
     expect(await fetched(ofInit.location!, 'bytes=0-9')).toBe('01234');
     expect(await fetched(ofInit.location!, 'bytes=5-9')).toBe(403);
+  });
+
+  it('gives the tables at the beginning of a transport stream by the URL of an I-frame', async () => {
+    const { headers } = await playerOf(service, 'i-frames').get('0/0.ts');
+    const fetched = async (range: string) => {
+      const reply = await fetch(headers.location!, { headers: { range } });
+      return reply.ok ? reply.text() : reply.status;
+    };
+    expect(await fetched('bytes=0-5')).toBe('tables');
+    expect(await fetched('bytes=3000-3003')).toBe('....');
+    for (const range of ['bytes=0-', 'bytes=0-1316', 'bytes=2999-3003', 'bytes=-5'])
+      expect(await fetched(range)).toBe(403);
   });
 
   it('keeps the place of a player that fetches only keys, because a signed URL counts as media', async () => {
