@@ -167,9 +167,10 @@ function firstNew(
   const same = segments.get(position);
   if (same !== undefined && isSameFile(same, known.segment))
     return { from: position + 1, numberedAnew: false };
+  // Channels that loop a film have the same files later on.
+  if (position < 0) return { from: 0, numberedAnew: false };
   const again = positionOfNewest(former.placed, segments);
   if (again >= 0) return { from: again + 1, numberedAnew: true };
-  if (position < 0) return { from: 0, numberedAnew: false };
   if (same !== undefined) return { from: 0, numberedAnew: true };
   const newest = segments.last!;
   const older = former.placed.findLastIndex(
