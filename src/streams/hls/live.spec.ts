@@ -438,6 +438,12 @@ describe('a live stream with dates', () => {
     }
   });
 
+  it('ignores a date that is the same for every segment', () => {
+    const { stream } = read({ first: 100, durations: equal(10, 4), before: () => [dateLine(0)] });
+    expect(stream.phaseOf(105)).toBe(42);
+    expect(files(stream.phase(42).segments)).toEqual(['s105.ts', 's106.ts', 's107.ts']);
+  });
+
   it('ignores invalid dates', () => {
     for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
       expect(
@@ -505,6 +511,18 @@ describe('renditions that differ in dates and numbers', () => {
     const phasesOf = ({ stream, segments }: MediaPlaylist) =>
       [...segments.values()].map(({ sequence }) => stream.phaseOf(sequence!));
     expect(phasesOf(other)).toEqual(phasesOf(reference));
+  });
+});
+
+describe('a rendition whose first one cannot be read for a while', () => {
+  it('keeps its axis, whether or not it has dates', () => {
+    const reference = read({ first: 101, durations: equal(10, 4) });
+    for (const more of [{}, { before: (at: number) => [dateLine(404 + 4 * at)] }]) {
+      const before = read({ first: 101, durations: equal(10, 4), ...more }, undefined, { reference });
+      const { stream } = read({ first: 101, durations: equal(15, 4), ...more }, before);
+      expect(stream.phases - before.stream.phases).toBe(2);
+      expect(stream.phaseOf(115)).toBe(46);
+    }
   });
 });
 

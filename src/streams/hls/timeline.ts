@@ -232,6 +232,11 @@ function clockOf(
     nextAt: ({ at }: TimedSegment): number => at,
     headIsWhole: (): boolean => listed.base === 0,
   };
+  if (former?.axis === 'reference' && former.placed.length > 0 && !reference?.placed.length) {
+    // While the first rendition cannot be read, segments follow one another.
+    const told = (_: number, last: TimedSegment | undefined): number => last!.told + last!.length;
+    return { ...common, axis: 'reference', epoch: former.epoch, told };
+  }
   const dateOf = datesOf(listed, former, from);
   if (dateOf !== undefined && (!reference?.placed.length || reference.axis === 'dates')) {
     const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
@@ -303,13 +308,18 @@ function datesOf(
 ): ((index: number, last: TimedSegment | undefined) => number) | undefined {
   const known = former?.axis === 'dates' ? former.placed.last : undefined;
   if (!dated && known === undefined) return undefined;
-  const near = dates.findLastIndex((date) => !Number.isNaN(date), from);
+  const isDate = (date: number): boolean => !Number.isNaN(date);
+  const [first, newest] = [dates.findIndex(isDate), dates.findLastIndex(isDate)];
+  // Some packagers write the date at which they began in front of every segment.
+  if (dates.get(first) === dates.get(newest) && starts.get(newest)! - starts.get(first)! > MICROSECONDS)
+    return undefined;
+  const near = dates.findLastIndex(isDate, from);
   return (index, last) => {
     const own = dates.get(index)!;
     if (!Number.isNaN(own)) return own;
     if (last !== undefined && (index > from || (last === known && near < 0)))
       return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
-    const other = near >= 0 ? near : dates.findIndex((date) => !Number.isNaN(date));
+    const other = near >= 0 ? near : first;
     return dates.get(other)! + starts.get(index)! - starts.get(other)!;
   };
 }
