@@ -577,6 +577,14 @@ describe('the gate of encrypted and fragmented streams', () => {
     );
     expect(await (await fetch(headers.location!)).text()).toBe('of the session');
     expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
+    const steered = await service.send(
+      'get',
+      `/v1/play/many/s/ana,tv/${name}?_HLS_pathway=%22A%22&b=1&_HLS_x=a@b`,
+    );
+    expect(new URL(steered.headers.location!).search).toMatch(
+      /^\?_HLS_pathway=%22A%22&expires=[^&]+&signature=[^&]+$/,
+    );
+    expect(await (await fetch(steered.headers.location!)).text()).toBe('of the session');
     const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
     expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
   });
