@@ -3,7 +3,7 @@ import { type LongList } from '../long-list.js';
 import { type Segment, type SegmentKey } from '../phases.js';
 
 /** A key, and the line of its EXT-X-KEY. */
-export interface ListedKey {
+interface ListedKey {
   readonly key: SegmentKey;
   readonly line: string;
 }
