@@ -72,6 +72,9 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       firstDateMicros: type === undefined && listed.dated ? firstDateOf(listed) : undefined,
     });
   } else {
+    // Where segments have left, it was a live stream.
+    if (ended && segments.length === 0 && live === undefined && base === 0)
+      throw new PlaylistError('the playlist has ended without a segment');
     const before =
       live?.timeline ?? (live && (yield* timelineFromBeginning(live.listed, { targetSeconds, readAt })));
     timeline = yield* placeSegments(listed, {

@@ -269,7 +269,7 @@ describe('a playlist of the gate', () => {
   });
 
   it('is not made from a text that is no playlist', () => {
-    for (const text of ['', '<html>', '<MPD>', '#EXTM3', '#EXTM3U\nsong.mp3'])
+    for (const text of ['', '<html>', '<MPD>', '#EXTM3', '#EXTM3U\nsong.mp3', '#EXTM3U\n#EXT-X-ENDLIST'])
       expect(() => read(text)).toThrow(PlaylistError);
   });
 });
