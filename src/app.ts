@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto';
-import { type IncomingMessage } from 'node:http';
 import { type Socket } from 'node:net';
 import fastifyStatic from '@fastify/static';
 import { ValidationPipe } from '@nestjs/common';
@@ -29,13 +27,14 @@ import {
   answerInTurn,
   cutStalled,
   drainOnClose,
+  logUnrouted,
   refuseConnection,
   refuseUnanswered,
 } from './http/connections.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { HealthController } from './observability/health.controller.js';
-import { requestIdOf, useHttpLog } from './observability/log.js';
+import { useHttpLog } from './observability/log.js';
 import { useHttpMetrics } from './observability/http-metrics.js';
 import { useHttpTraces } from './observability/http-traces.js';
 import { Metrics } from './observability/metrics.js';
@@ -44,6 +43,7 @@ import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
 import { ProblemFilter, sendProblem, toProblem } from './http/problem.filter.js';
 import { RateLimits } from './http/rate-limits.js';
+import { requestIdOf } from './http/request-notes.js';
 import { MAX_PARAM_LENGTH, refuseUnknownRoutes } from './http/routing.js';
 import { fieldErrorsOfBody, fieldErrorsOfParams } from './http/validation.js';
 import { storeProblem } from './sessions/sessions.errors.js';
@@ -72,12 +72,17 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     skipMiddie: true,
     // Only these proxies may give the client's address, protocol and host in X-Forwarded-* headers.
     trustProxy: config.TRUSTED_PROXIES.length > 0 && [...config.TRUSTED_PROXIES],
-    genReqId: (request: IncomingMessage) => requestIdOf(request) ?? randomUUID(),
+    genReqId: requestIdOf,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     clientErrorHandler: (error: Error, socket: Socket) => refuseConnection(error, socket, countCut),
     // `addressOf` answers a missing Host with a problem, on the routes that need the host.
-    http: { requireHostHeader: false, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
+    http: {
+      requireHostHeader: false,
+      connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
+      // Node gives a body the longer of the two time-outs, and the default for headers is 60 s.
+      headersTimeout: REQUEST_TIMEOUT_MS,
+    },
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // An invalid body is refused, never corrected. The reply lists all its errors.
@@ -86,7 +91,9 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       // The router refuses before any hook runs, so that the headers are set here.
       crossOrigin.addHeaders(request, reply);
-      sendProblem(toProblem(error), request.id, reply.header('x-request-id', request.id));
+      const problem = toProblem(error);
+      logUnrouted(problem, request.id);
+      sendProblem(problem, request.id, reply.header('x-request-id', request.id));
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.register(config, clock), adapter, {
@@ -154,33 +161,46 @@ interface NamingSchema {
 }
 
 function acceptJsonOnly(fastify: FastifyInstance): void {
-  fastify.addHook('preParsing', (request, _reply, payload, done) => {
-    const coding = request.headers['content-encoding'];
-    if (coding === undefined || coding.toLowerCase() === 'identity') return done(null, payload);
-    const problem = new Problem(
-      'unsupported-media-type',
-      'Send the body as it is, without Content-Encoding.',
-      {
-        headers: { 'accept-encoding': 'identity' },
-      },
-    );
-    done(problem);
-  });
   // A `__proto__` is a field like any other, which the schema refuses by name.
   const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    const problem = codingProblem(request, body);
+    if (problem !== undefined) done(problem);
     // Many clients send Content-Type with every request, even without a body.
-    if (body === '') done(null, undefined);
+    else if (body === '') done(null, undefined);
+    else if (isForReports(request)) done(typeError(request));
     else void parse(request, body as string, done);
   });
   // Reports of players are accepted by one route only.
   fastify.addContentTypeParser('application/cmcd', { parseAs: 'string' }, (request, body, done) => {
-    if (request.routeOptions.url === CMCD_ROUTE) done(null, body);
-    else done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
+    if (isForReports(request)) done(codingProblem(request, body) ?? null, body);
+    else done(typeError(request));
   });
   // A body of another type is still read up to the limit, because 413 comes before 415.
-  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
-    done(new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE());
+  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (request, _body, done) => {
+    done(typeError(request));
+  });
+}
+
+function isForReports({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.url === CMCD_ROUTE;
+}
+
+/** The error (415) of a body of a type that the route does not take. */
+function typeError(request: FastifyRequest): Error {
+  if (!isForReports(request)) return new fastifyErrors.FST_ERR_CTP_INVALID_MEDIA_TYPE();
+  return new Problem(
+    'unsupported-media-type',
+    'Send the reports with the header Content-Type: application/cmcd.',
+  );
+}
+
+/** The problem (415) of a body that is compressed. An empty body has no coding, whatever the header says. */
+function codingProblem({ headers }: FastifyRequest, body: string | Buffer): Problem | undefined {
+  const { 'content-encoding': coding = '' } = headers;
+  if (body.length === 0 || coding === '' || coding.toLowerCase() === 'identity') return undefined;
+  return new Problem('unsupported-media-type', 'Send the body as it is, without Content-Encoding.', {
+    headers: { 'accept-encoding': 'identity' },
   });
 }

@@ -440,7 +440,7 @@ export interface components {
       readonly device?: components['schemas']['Device'];
       /** @description Absent: the phase after the last one that this session received of its stream. */
       readonly phase?: number;
-      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant. */
+      /** @description The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant, or the next one where that is gone or empty. */
       readonly rendition?: number;
       /** @description Sessions of the same user that are ended if, and only if, this one is admitted, in one atomic step. */
       readonly end_session_ids?: readonly string[];
@@ -620,6 +620,20 @@ export interface components {
         readonly byte_range?: {
           readonly offset: number;
           readonly length: number;
+        };
+        /** @description How the section is encrypted. Absent: as the segment. With the method NONE, it is not encrypted. */
+        readonly key?: {
+          /** @description As EXT-X-KEY has it, such as AES-128. */
+          readonly method: string;
+          /**
+           * Format: uri
+           * @description Signed, and works until the expires_at of the phase; of another host, as the origin has it.
+           */
+          readonly url?: string;
+          /** @description Absent: it is made of `sequence`. */
+          readonly iv?: string;
+          /** @description KEYFORMAT; absent for identity. */
+          readonly format?: string;
         };
       };
       /**
@@ -823,7 +837,7 @@ export interface components {
       readonly ticket: string;
       /**
        * Format: uri
-       * @description The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.
+       * @description The URL of the playlist for this session, to be opened within minutes. It has the ticket, or another one if the ticket is not for `play`; with AUTH_MODE=none, the ids. Absent without a stream_id.
        */
       readonly playback_url?: string;
       /**

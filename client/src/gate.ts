@@ -189,7 +189,10 @@ export class GateClient implements GatePlayback {
     if (this.#holds) await this.#report('quit');
   }
 
-  /** Sends a report. 410 means that somebody else ended the session. A report that is lost costs at most n·X of the place. */
+  /**
+   * Sends a report. 410 means that the session was ended. That is no news to a player that quits: if its page comes back, it
+   * asks again. A report that is lost costs at most n·X of the place.
+   */
   async #report(state: State): Promise<void> {
     if (this.#playlist === undefined) return;
     const target = new URL('../../cmcd', this.#first);
@@ -201,7 +204,7 @@ export class GateClient implements GatePlayback {
         body: `e=ps,sid="${this.sessionId ?? randomId()}",sta=${STATES[state]},ts=${Date.now()},v=2`,
         keepalive: true,
       });
-      if (reply.status === 410) this.refuse(await reply.text());
+      if (reply.status === 410 && state !== 'quit') this.refuse(await reply.text());
     } catch {
       // The page is gone, or the network.
     }

@@ -229,7 +229,7 @@ export class Gate implements BeforeApplicationShutdown {
 
   /**
    * Handles reports of a player, oldest first. The last known state counts, except that the state `over` counts at any
-   * position. If the session had been ended before, returns its end.
+   * position. If the session had been ended before, returns its end, whatever the reports say.
    */
   async takeReports(
     { userId, sessionId }: Pick<SessionPlayer, 'userId' | 'sessionId'>,
@@ -238,25 +238,15 @@ export class Gate implements BeforeApplicationShutdown {
     const reports = lines.map((line) => this.countReport(readReport(line)));
     const states = reports.flatMap((report) => report?.state ?? []);
     const state = states.includes('over') ? 'over' : states.at(-1);
-    switch (state) {
-      case undefined:
-        return undefined;
-      case 'over':
-        await this.repository.end(userId, [sessionId], 'left');
-        return undefined;
-      case 'paused':
-      case 'playing': {
-        const answer =
-          state === 'paused'
-            ? await this.repository.keepAlive(userId, sessionId)
-            : await this.repository.noteActivity(
-                userId,
-                sessionId,
-                this.clock.storeNow() ?? this.clock.now(),
-              );
-        return answer.outcome === 'session-ended' ? answer : undefined;
-      }
-    }
+    // An activity at the instant 0 changes nothing: without a state, the session is only looked up.
+    const seenAt = state === 'playing' ? (this.clock.storeNow() ?? this.clock.now()) : 0;
+    const answer =
+      state === 'paused'
+        ? await this.repository.keepAlive(userId, sessionId)
+        : await this.repository.noteActivity(userId, sessionId, seenAt);
+    if (answer.outcome === 'session-ended') return answer;
+    if (state === 'over') await this.repository.end(userId, [sessionId], 'left');
+    return undefined;
   }
 
   private countReport(report: PlayerReport | undefined): PlayerReport | undefined {

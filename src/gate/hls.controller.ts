@@ -29,6 +29,7 @@ import { STREAM_ID } from '../streams/streams.schemas.js';
 import { readReportOfRequest } from './cmcd.js';
 import { type Client, type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
 
+const DIRECTIVE = /^_HLS_\w{1,40}=[\w\-.~%:,]{0,200}$/;
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
 
@@ -367,7 +368,8 @@ export class HlsController {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
     const wanted = { watched, isMedia: true, exists: media !== undefined };
     if ((await this.admit(asked, lookup, wanted)) === 'left') return;
-    redirect(asked.reply, this.urls.of(media!, addressOf(asked.request)));
+    const path = withDirectives(media!.path, asked.request.url);
+    redirect(asked.reply, this.urls.of({ ...media!, path }, addressOf(asked.request)));
   }
 
   /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */
@@ -391,6 +393,16 @@ export class HlsController {
     }
     return problem;
   }
+}
+
+/**
+ * A path with the `_HLS_` parameters of a request. Players add them to the URIs of steering manifests and lists of assets, for
+ * the server that makes these (RFC 8216bis, 7.2 and D.2).
+ */
+function withDirectives(path: string, url: string): string {
+  const query = url.includes('_HLS_') ? url.split('?', 2)[1] : undefined;
+  const directives = query?.split('&').filter((one) => DIRECTIVE.test(one)) ?? [];
+  return directives.reduce((sum, one) => `${sum}${sum.includes('?') ? '&' : '?'}${one}`, path);
 }
 
 function hasSession(player: Player | SessionPlayer): player is SessionPlayer {

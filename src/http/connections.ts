@@ -4,7 +4,9 @@ import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:ht
 import { type Server, type Socket, createServer } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type FastifyInstance, type FastifyRequest } from 'fastify';
+import { PinoLogger } from 'nestjs-pino';
 import { Problem, problemBody } from './problem.js';
+import { requestIdOf } from './request-notes.js';
 
 /** A request must arrive completely within this time; otherwise it is answered 408. */
 export const REQUEST_TIMEOUT_MS = 10_000;
@@ -38,8 +40,21 @@ export type CutReason = (typeof CUT_REASONS)[number];
 /** Counts connections that the service closes. */
 export type CountCut = (reason: CutReason) => void;
 
+/**
+ * Logs a request that is refused before it has a route, and so before the hook that logs requests. No rate limit counts
+ * such requests, so that the line is at the level debug.
+ */
+export function logUnrouted(problem: Problem, reqId: string): void {
+  PinoLogger.root.debug({ reqId, status: problem.getStatus(), code: problem.code }, 'request');
+}
+
 /** Answers when Node refuses a request before Fastify sees it: malformed HTTP, headers too large, or a time-out. */
-export function refuseConnection(error: Error & { code?: string }, socket: Socket, countCut: CountCut): void {
+export function refuseConnection(
+  error: Error & { code?: string },
+  socket: Socket,
+  countCut: CountCut,
+  requestId: string = randomUUID(),
+): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
@@ -51,7 +66,7 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
         ? new Problem('headers-too-large', 'Send a shorter path and fewer or shorter headers.')
         : new Problem('malformed-request', 'Send well-formed HTTP/1.1.');
   countCut(problem.code as CutReason);
-  const requestId = randomUUID();
+  logUnrouted(problem, requestId);
   const body = problemBody(problem, requestId);
   const status = problem.getStatus();
   socket.end(
@@ -64,9 +79,10 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
 
 /** Answers the requests that Node would answer by itself, before Fastify and without a body: an `Expect`, and `CONNECT`. */
 export function refuseUnanswered({ server }: FastifyInstance, countCut: CountCut): void {
-  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     const problem = new Problem('expectation-failed', 'Send no Expect header, or Expect: 100-continue.');
-    const requestId = randomUUID();
+    const requestId = requestIdOf(request);
+    logUnrouted(problem, requestId);
     const body = problemBody(problem, requestId);
     // The body that may follow is not read, so the connection cannot go on.
     response.writeHead(problem.getStatus(), {
@@ -78,8 +94,8 @@ export function refuseUnanswered({ server }: FastifyInstance, countCut: CountCut
     });
     response.end(body);
   });
-  server.on('connect', (_request: IncomingMessage, socket: Socket) => {
-    refuseConnection(new Error('CONNECT is for proxies'), socket, countCut);
+  server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    refuseConnection(new Error('CONNECT is for proxies'), socket, countCut, requestIdOf(request));
   });
 }
 

@@ -33,11 +33,15 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** Sends bytes, because Fastify adds a charset to strings, and this media type has no charset parameter. */
+/**
+ * Sends bytes, because Fastify adds a charset to strings, and this media type has no charset parameter. No cache may keep a
+ * problem: it tells how things are now. Many caches keep a 404, and CDNs other errors too, if they are not told otherwise.
+ */
 export function sendProblem(problem: Problem, requestId: string, reply: FastifyReply): void {
   void reply
     .code(problem.getStatus())
     .headers(problem.headers)
+    .header('cache-control', 'no-store')
     .type('application/problem+json')
     .send(Buffer.from(problemBody(problem, requestId)));
 }

@@ -116,6 +116,11 @@ class RateLimit implements FastifyRateLimitStore {
     return true;
   }
 
+  /** Whether this key has used a tenth of the limit in this second. */
+  isBusy(key: string): boolean {
+    return this.limit !== 0 && this.countOf(key).own >= this.share;
+  }
+
   incr(key: string, done: Parameters<FastifyRateLimitStore['incr']>[1]): void {
     const count = this.countOf(key);
     count.own++;
@@ -198,6 +203,15 @@ export class RateLimits {
       if (exceeded === undefined) done();
       else void finish(exceeded, done);
     });
+    // The limit of a user counts valid requests of known callers only. A loop of others must not use up the limit of its
+    // address, which the other clients of a household share.
+    fastify.addHook('onSend', (request, reply, payload, done) => {
+      const { statusCode } = reply;
+      const isCounted = statusCode < 400 || (request.caller !== null && statusCode !== 422);
+      const isExempt = statusCode === 429 || UNLIMITED.test(request.routeOptions.url ?? '');
+      if (isCounted || isExempt || !this.address.isBusy(this.networkOf(request))) done(null, payload);
+      else setTimeout(done, HOLD_MS, null, payload);
+    });
   }
 
   /**
@@ -236,9 +250,13 @@ export class RateLimits {
   }
 
   private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
+    return this.address.check(this.networkOf(request), request, reply);
+  }
+
+  private networkOf(request: FastifyRequest): string {
     // A connection that its client has reset has no address any more.
     const { ip = '' } = request as { readonly ip?: string };
-    return this.address.check(IPV4.test(ip) ? ip : this.networks.memo(ip), request, reply);
+    return IPV4.test(ip) ? ip : this.networks.memo(ip);
   }
 }
 

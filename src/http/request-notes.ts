@@ -1,6 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomUUID } from 'node:crypto';
+import { type IncomingMessage } from 'node:http';
 import { type OpenSpan } from '../observability/tracing.js';
 import { type ProblemCode } from './problem.js';
+
+/** Ids of requests that callers may choose. Anything else could forge or flood lines of the log. */
+const REQUEST_ID = /^[\w.~:@+=/-]{1,128}$/;
+
+/** The id of a request: the one in `x-request-id` if that is of a sane form, or a new one. */
+export function requestIdOf({ headers }: IncomingMessage): string {
+  const id = headers['x-request-id'];
+  return typeof id === 'string' && REQUEST_ID.test(id) ? id : randomUUID();
+}
 
 /** What the line of a request in the log tells about the decision on it. */
 export interface Decision {

@@ -1,6 +1,5 @@
 import { basename } from 'node:path';
 import { getCallSites } from 'node:util';
-import { type IncomingMessage } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Params, PinoLogger } from 'nestjs-pino';
 import pretty from 'pino-pretty';
@@ -11,8 +10,6 @@ import { currentNotes, runWithNotes } from '../http/request-notes.js';
 import { userNaming } from './pseudonym.js';
 import { RenewalSample } from './renewal-sample.js';
 
-/** Ids of requests that callers may choose. Anything else could forge or flood lines. */
-const REQUEST_ID = /^[\w.~:@+=/-]{1,128}$/;
 /** https://www.w3.org/TR/trace-context/#traceparent-header */
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** What AWS load balancers send, for example `Root=1-67891233-abcdef012345678912345678;Self=…`. */
@@ -73,12 +70,6 @@ function ofRequest(): object {
   const notes = currentNotes();
   if (notes === undefined) return {};
   return { reqId: notes.reqId, trace: notes.trace, caller_trace: notes.callerTrace };
-}
-
-/** The id of a request: the one in `x-request-id` if that is of a sane form, or undefined. */
-export function requestIdOf({ headers }: IncomingMessage): string | undefined {
-  const id = headers['x-request-id'];
-  return typeof id === 'string' && REQUEST_ID.test(id) ? id : undefined;
 }
 
 /** Adds the request id to each line, answers the ids of the caller, and logs each request once, after its reply. */

@@ -127,9 +127,9 @@ export class OutageSessions {
     return { ...admission, session: promised(admission.session, heldUntil), degraded: true };
   }
 
-  /** The clock of the store, as this session knows it. */
+  /** The clock of the store, as this session knows it, in whole milliseconds. Rounded up: no place is kept too long. */
   private nowOf({ storeAt, askedAt }: KnownSession): number {
-    return storeAt + (this.clock.monotonic() - askedAt);
+    return storeAt + Math.ceil(this.clock.monotonic() - askedAt);
   }
 
   private isHeld(one: KnownSession): boolean {

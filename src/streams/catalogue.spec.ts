@@ -276,6 +276,24 @@ describe('a catalogue of streams with renditions', () => {
     expect([await paths('film', 1), await paths('film')]).toEqual(['film/v2/h', 'film/v2/l']);
   });
 
+  it('finds the next variant if the first one is gone or empty, and not if the origin fails', async () => {
+    const { clock, paths } = open();
+    answers.set('/film/index.txt', 'choice gone.txt empty.txt high.txt');
+    answers.set('/film/empty.txt', 'live 100');
+    answers.set('/film/high.txt', 'film b');
+    for (let at = 0; at < 3; at++) expect(await paths('film')).toBe('film/b');
+    expect(await paths('film', 0)).toBe('unavailable');
+    expect(asked.filter((path) => path === '/film/gone.txt')).toHaveLength(1);
+    answers.set('/film/gone.txt', 'film a');
+    clock.advance(1_001);
+    expect(await paths('film')).toBe('film/a');
+
+    answers.set('/other/index.txt', 'choice low.txt high.txt');
+    answers.set('/other/low.txt', 503);
+    answers.set('/other/high.txt', 'film b');
+    expect(await paths('other')).toBe('unavailable');
+  });
+
   it('reads it at most once a second for a missing rendition', async () => {
     const { clock, paths } = open();
     answers.set('/film/index.txt', 'choice l.txt gone.txt');

@@ -41,6 +41,9 @@ export type Absence = { readonly outcome: 'not-found' } | { readonly outcome: 'u
 const NOT_FOUND: Absence = { outcome: 'not-found' };
 const UNAVAILABLE: Absence = { outcome: 'unavailable' };
 
+/** The origin says that a rendition does not exist, although the stream lists it. */
+class RenditionGone extends Error {}
+
 interface FoundStream<Media extends MediaManifest = MediaManifest> {
   readonly outcome: 'found';
   readonly manifest: Media;
@@ -143,8 +146,10 @@ export class Catalogue<
     if (opened.stream !== undefined) return rendition === undefined || rendition === 0 ? opened : NOT_FOUND;
     const { renditions, first } = opened.manifest;
     const number = rendition ?? first;
-    const kept = this.manifests.get(`${streamId}/${number}`);
-    return kept?.url === renditions[number]?.url.href ? (kept as StreamLookup<Media> | undefined) : undefined;
+    const kept = this.manifests.get(`${streamId}/${number}`) as
+      (StreamLookup<Media> & CacheEntry) | undefined;
+    if (rendition === undefined && !isPlayable(kept)) return undefined;
+    return kept?.url === renditions[number]?.url.href ? kept : undefined;
   }
 
   async open(streamId: string): Promise<Opened<Multivariant, Media>> {
@@ -153,7 +158,7 @@ export class Catalogue<
     return this.read(streamId, this.beginningOf(streamId));
   }
 
-  /** One rendition of a stream; without a number, the first variant. */
+  /** One rendition of a stream; without a number, the first variant, or the next one where that has nothing to play. */
   async find(streamId: string, rendition?: number): Promise<StreamLookup<Media>> {
     return this.findIn(await this.open(streamId), streamId, rendition);
   }
@@ -167,7 +172,22 @@ export class Catalogue<
     if (opened.outcome !== 'found') return opened;
     if (opened.stream !== undefined) return rendition === undefined || rendition === 0 ? opened : NOT_FOUND;
     const parent = opened.manifest;
-    const number = rendition ?? parent.first;
+    const found = await this.findRendition(streamId, parent, rendition ?? parent.first);
+    // While the origin does not answer, it would not do so for another variant either.
+    if (rendition !== undefined || isPlayable(found) || found === UNAVAILABLE) return found;
+    for (const [number, { type }] of parent.renditions.entries()) {
+      if (type !== 'variant' || number === parent.first) continue;
+      const other = await this.findRendition(streamId, parent, number);
+      if (isPlayable(other)) return other;
+    }
+    return found;
+  }
+
+  private async findRendition(
+    streamId: string,
+    parent: Multivariant,
+    number: number,
+  ): Promise<StreamLookup<Media>> {
     const named = parent.renditions[number];
     if (named === undefined) return NOT_FOUND;
     const found = await this.read(`${streamId}/${number}`, {
@@ -227,9 +247,13 @@ export class Catalogue<
     } catch (error) {
       const bridged = former !== undefined && this.clock.monotonic() < former.usableUntil;
       this.failures.note(error, { streamId: address.streamId, bridged });
-      if (!bridged) throw error;
-      former.failing = true;
-      return former;
+      if (bridged) {
+        former.failing = true;
+        return former;
+      }
+      if (!(error instanceof RenditionGone)) throw error;
+      const readAt = this.clock.monotonic();
+      return { ...UNAVAILABLE, url: address.url.href, readAt, usableUntil: readAt, failing: false };
     }
   }
 
@@ -289,14 +313,8 @@ export class Catalogue<
     { number, parent }: { readonly number: number; readonly parent: Multivariant },
   ): Promise<Media | undefined> {
     if (number === parent.first) return undefined;
-    const named = parent.renditions[parent.first];
-    if (named === undefined) return undefined;
-    const found = await this.read(`${streamId}/${parent.first}`, {
-      streamId,
-      url: named.url,
-      rendition: { number: parent.first, parent },
-    });
-    return found.outcome === 'found' && found.stream !== undefined ? found.manifest : undefined;
+    const found = await this.findRendition(streamId, parent, parent.first);
+    return found.outcome === 'found' ? found.manifest : undefined;
   }
 
   /** A rendition is gone. The stream may have been published again, so that its multivariant manifest is read at once. */
@@ -320,7 +338,7 @@ export class Catalogue<
           former,
         );
     }
-    throw new Error(`a rendition has no manifest: ${url.pathname}`);
+    throw new RenditionGone(`a rendition has no manifest: ${url.pathname}`);
   }
 
   private async ask(url: URL): Promise<OriginText | undefined> {
@@ -341,6 +359,10 @@ export class Catalogue<
     const renewsAfterMs = this.format.renewsAfterMs(found.manifest);
     return renewsAfterMs === undefined ? FINISHED_TTL_MS : Math.max(SHORTEST_TTL_MS, renewsAfterMs);
   }
+}
+
+function isPlayable(lookup: StreamLookup | undefined): boolean {
+  return lookup?.outcome === 'found' && lookup.playerWindow !== undefined;
 }
 
 /** The phases of a stream that can be had now, as the rule judges by them: for clients of phases, and for players. */

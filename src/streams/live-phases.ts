@@ -15,6 +15,8 @@ export interface LiveWindow {
   readonly placed: LongList<PlacedSegment>;
   /** How many of `placed` the playlist no longer lists. */
   readonly left: number;
+  /** The others as it lists them now: their URIs may have newer tokens, and they may be numbered anew. */
+  readonly listed: LongList<Segment>;
   /** The phase that starts at 0 on the axis. */
   readonly epoch: number;
   /** Where the next segment starts at the earliest: no phase before it grows any more. */
@@ -106,16 +108,15 @@ export class LiveStream implements Stream {
 
   phase(index: number): Phase {
     const from = this.startOf(index);
-    const segments = this.placed.slice(
-      this.firstStartingAt(from),
-      this.firstStartingAt(from + this.phaseMicros),
-    );
+    const segments: Segment[] = [];
+    const end = this.firstStartingAt(from + this.phaseMicros);
+    for (let at = this.firstStartingAt(from); at < end; at++) segments.push(this.segmentAt(at));
     return {
       index,
       startSeconds: (index * this.phaseMicros) / MICROSECONDS,
       durationSeconds: Math.max(SHORTEST_PHASE_SECONDS, this.mediaSecondsIn(from)),
       last: this.ended && index === this.edge - 1,
-      segments: segments.map(({ segment }) => segment),
+      segments,
     };
   }
 
@@ -135,7 +136,8 @@ export class LiveStream implements Stream {
   }
 
   segmentAt(position: number): Segment {
-    return this.placed.get(position)!.segment;
+    const { listed, left } = this.window;
+    return listed.get(position - left) ?? this.placed.get(position)!.segment;
   }
 
   phaseAtPosition(position: number): number {
@@ -144,6 +146,10 @@ export class LiveStream implements Stream {
 
   /** The position of the newest segment with this media sequence number that fits. */
   positionOf(sequence: number, fits: (segment: Segment) => boolean = () => true): number | undefined {
+    const { listed, left } = this.window;
+    const index = sequence - (listed.get(0)?.sequence ?? Infinity);
+    const here = listed.get(index);
+    if (here !== undefined && fits(here)) return left + index;
     const newest = this.placed.last?.segment.sequence ?? 0;
     const near = this.placed.length - 1 - (newest - sequence);
     const has = (position: number): boolean => {

@@ -4,7 +4,14 @@ import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { currentSpan } from '../http/request-notes.js';
 import { mediaBaseOf } from './origin.js';
-import { type ByteRange, type Phase, type Resource, type Segment, type Stream } from './phases.js';
+import {
+  type ByteRange,
+  type Phase,
+  type Resource,
+  type Segment,
+  type SegmentKey,
+  type Stream,
+} from './phases.js';
 import { type OpenSpan } from '../observability/tracing.js';
 import { MediaSigner } from './signing/media-signer.js';
 
@@ -99,10 +106,13 @@ export class MediaUrls {
     // What lies on another host is handed out as it is.
     const signed = <R extends Resource & { readonly byteRange?: ByteRange }>(resource: R): R =>
       resource.foreign ? resource : { ...resource, path: sign(resource.path, resource.byteRange) };
+    const withKey = <R extends { readonly key?: SegmentKey }>(resource: R): R =>
+      resource.key?.path === undefined
+        ? resource
+        : { ...resource, key: signed({ ...resource.key, path: resource.key.path }) };
     return segments.map((segment) => ({
-      ...signed(segment),
-      ...(segment.init === undefined ? {} : { init: signed(segment.init) }),
-      ...(segment.key?.path === undefined ? {} : { key: signed({ ...segment.key, path: segment.key.path }) }),
+      ...withKey(signed(segment)),
+      ...(segment.init === undefined ? {} : { init: withKey(signed(segment.init)) }),
     }));
   }
 }

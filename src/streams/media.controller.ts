@@ -13,6 +13,9 @@ import { MediaSigner } from './signing/media-signer.js';
 
 /** The types of the file server leave out that it sends a part of a file. */
 type PartOptions = SendOptions & { readonly start?: number; readonly end?: number };
+/** What hls.js reads at the beginning of a transport stream, for its tables, before it reads an I-frame by a range. */
+const TABLES_BYTES = 7 * 188;
+
 type MediaRequest = FastifyRequest<{ Querystring: Record<string, unknown> }>;
 
 /** Serves the media of a folder to clients with a signed URL, like a CDN in production. */
@@ -44,7 +47,7 @@ export class MediaController {
         void reply.sendFile(
           decodeURIComponent(path).replaceAll(/\/{2,}/g, '/'),
           folder,
-          range && keepToRange(request.raw, range),
+          range && keepToRange(request.raw, range, path.endsWith('.ts') ? TABLES_BYTES : 0),
         );
         return;
       case 'expired':
@@ -58,21 +61,27 @@ export class MediaController {
 }
 
 /**
- * A URL of a part of a file gives no more than that part: a film in one file would be open by the URL of any segment. A Range
- * header counts in the file, as players send it. Without one, the reply is the part.
+ * A URL of a part of a file gives no more than that part, and the first `open` bytes of the file: a film in one file would be
+ * open by the URL of any segment. A Range header counts in the file, as players send it. Without one, the reply is the part.
  */
-function keepToRange({ headers }: MediaRequest['raw'], { offset, length }: ByteRange): PartOptions {
+function keepToRange(
+  { headers }: MediaRequest['raw'],
+  { offset, length }: ByteRange,
+  open: number,
+): PartOptions {
   const last = offset + length - 1;
   if (headers.range === undefined) return { start: offset, end: last };
   const asked = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range);
   const from = Number(asked?.[1] ?? NaN);
+  const to = asked?.[2] ? Number(asked[2]) : Infinity;
+  // With a condition that fails, the whole file would be sent.
+  delete headers['if-range'];
+  if (to < open) return {};
   if (!(from >= offset && from <= last))
     throw new Problem(
       'url-invalid',
       `This URL is for the bytes ${offset}-${last}: send such a Range header.`,
     );
-  headers.range = `bytes=${from}-${asked?.[2] ? Math.min(Number(asked[2]), last) : last}`;
-  // With a condition that fails, the whole file would be sent.
-  delete headers['if-range'];
+  headers.range = `bytes=${from}-${Math.min(to, last)}`;
   return {};
 }

@@ -35,7 +35,11 @@ export interface Segment extends Resource {
   /** Where the segment is a part of a larger resource. */
   readonly byteRange?: ByteRange;
   /** The initialisation section that must be decoded before it, of fragmented MP4. */
-  readonly init?: Resource & { readonly byteRange?: ByteRange };
+  readonly init?: Resource & {
+    readonly byteRange?: ByteRange;
+    /** How the section is encrypted, where that differs from its segment; with the method NONE it is not. */
+    readonly key?: SegmentKey;
+  };
   readonly key?: SegmentKey;
   /** Timestamps, tracks or encoding begin anew with it. */
   readonly discontinuity?: true;

@@ -50,7 +50,8 @@ export const PHASE_REQUEST = component('PhaseRequest', {
       minimum: 0,
       maximum: MAX_RENDITION,
       description:
-        'The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant.',
+        'The number of a rendition, from GET /v1/streams/{stream_id}/renditions. Absent: the first variant, or the next ' +
+        'one where that is gone or empty.',
     }),
   ),
   end_session_ids: Type.Optional(
@@ -116,7 +117,8 @@ export const TICKET_REPLY = component('Ticket', {
     Type.String({
       format: 'uri',
       description:
-        'The URL of the playlist for this session. It has the ticket; with AUTH_MODE=none, the ids. Absent without a stream_id.',
+        'The URL of the playlist for this session, to be opened within minutes. It has the ticket, or another one if the ' +
+        'ticket is not for `play`; with AUTH_MODE=none, the ids. Absent without a stream_id.',
     }),
   ),
   events_url: Type.Optional(
@@ -141,6 +143,13 @@ const URL_OF_MEDIA = Type.String({
   description: 'Signed, and works until the expires_at of the phase; of another host, as the origin has it.',
 });
 
+const KEY = {
+  method: Type.String({ description: 'As EXT-X-KEY has it, such as AES-128.' }),
+  url: Type.Optional(URL_OF_MEDIA),
+  iv: Type.Optional(Type.String({ description: 'Absent: it is made of `sequence`.' })),
+  format: Type.Optional(Type.String({ description: 'KEYFORMAT; absent for identity.' })),
+};
+
 const SEGMENT = component('Segment', {
   url: URL_OF_MEDIA,
   duration_seconds: Type.Number({ minimum: 0 }),
@@ -148,24 +157,23 @@ const SEGMENT = component('Segment', {
   byte_range: Type.Optional(BYTE_RANGE),
   init: Type.Optional(
     object(
-      { url: URL_OF_MEDIA, byte_range: Type.Optional(BYTE_RANGE) },
+      {
+        url: URL_OF_MEDIA,
+        byte_range: Type.Optional(BYTE_RANGE),
+        key: Type.Optional(
+          object(KEY, {
+            description:
+              'How the section is encrypted. Absent: as the segment. With the method NONE, it is not encrypted.',
+          }),
+        ),
+      },
       { description: 'The initialisation section to decode before the segment, of fragmented MP4.' },
     ),
   ),
   init_url: Type.Optional(
     Type.String({ format: 'uri', deprecated: true, description: 'As init.url, for clients of release 0.1.' }),
   ),
-  key: Type.Optional(
-    object(
-      {
-        method: Type.String({ description: 'As EXT-X-KEY has it, such as AES-128.' }),
-        url: Type.Optional(URL_OF_MEDIA),
-        iv: Type.Optional(Type.String({ description: 'Absent: it is made of `sequence`.' })),
-        format: Type.Optional(Type.String({ description: 'KEYFORMAT; absent for identity.' })),
-      },
-      { description: 'How the segment is encrypted.' },
-    ),
-  ),
+  key: Type.Optional(object(KEY, { description: 'How the segment is encrypted.' })),
   discontinuity: Type.Optional(
     Type.Literal(true, { description: 'Timestamps, tracks or encoding begin anew with the segment.' }),
   ),
@@ -184,7 +192,11 @@ function segmentJson(segment: Segment, media: string): SegmentJson {
   if (sequence !== undefined) json.sequence = sequence;
   if (byteRange !== undefined) json.byte_range = byteRange;
   if (init !== undefined) {
-    json.init = { url: urlOf(init), ...(init.byteRange && { byte_range: init.byteRange }) };
+    json.init = {
+      url: urlOf(init),
+      ...(init.byteRange && { byte_range: init.byteRange }),
+      ...(init.key && { key: keyJson(init.key, urlOf) }),
+    };
     json.init_url = json.init.url;
   }
   if (key !== undefined) json.key = keyJson(key, urlOf);

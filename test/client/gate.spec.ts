@@ -36,6 +36,7 @@ describe('an adapter of a player', () => {
   let refusals: unknown[];
   let media: Element;
   let stopped: number;
+  let url: string;
   let client: gate.GateClient;
   const server = createServer((request, reply) => {
     void answer(request).then((body) => reply.writeHead(status).end(body));
@@ -55,7 +56,7 @@ describe('an adapter of a player', () => {
   afterAll(() => server.close());
   beforeEach(() => {
     [states, loads, refusals, status, stopped] = [[], [], [], 200, 0];
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/play/film/index.m3u8?user_id=ana&session_id=tv`;
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/play/film/index.m3u8?user_id=ana&session_id=tv`;
     const player = { load: () => undefined, stop: () => void stopped++ };
     client = new GateClient(url, player, (refusal) => void refusals.push(refusal));
     client.start();
@@ -106,6 +107,27 @@ describe('an adapter of a player', () => {
     await until(() => refusals.length === 1);
     expect(refusals).toMatchObject([{ type: 'ended', reason: 'user' }]);
     expect([stopped, states]).toEqual([1, ['a']]);
+  });
+
+  it('takes an ended session for no news when its page goes, and asks again when the page is back', async () => {
+    const page = new EventTarget();
+    for (const name of ['addEventListener', 'removeEventListener'] as const)
+      Object.assign(globalThis, { [name]: page[name].bind(page) });
+    try {
+      await client.leave();
+      client.start();
+      client.noteUrl(url);
+      status = 410;
+      page.dispatchEvent(new Event('pagehide'));
+      await until(() => states.length === 2);
+      page.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }));
+      await until(() => loads.length === 1);
+      expect([states, refusals, stopped]).toEqual([['q', 'q'], [], 0]);
+    } finally {
+      await client.leave();
+      for (const name of ['addEventListener', 'removeEventListener'])
+        Reflect.deleteProperty(globalThis, name);
+    }
   });
 
   it('pauses a player that has more in its buffer than it may show', async () => {

@@ -617,6 +617,14 @@ describe('a viewer whose token is signed with a secret', () => {
       });
     });
 
+    it.each(['cmcd', 'events'])('plays at the playback_url that comes with a ticket for %s', async (use) => {
+      const { body } = await ticket(await token({ sub: `user-of-${use}` }), { for: use });
+      expect((await get(body.playback_url)).status).toBe(200);
+      expect(problemOf(await get(`/v1/play/${STREAM}/index.m3u8?ticket=${body.ticket}`))).toEqual(
+        INVALID_TOKEN,
+      );
+    });
+
     it('plays with the longest subject, whose ticket makes a path of 8,000 characters', async () => {
       const { segment } = await opened('\u0001'.repeat(1_024));
       expect(segment.length).toBeGreaterThan(8_000);

@@ -76,7 +76,10 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
   ])('422 for %s, by the name of each field', async (_, body, fields) => {
     const reply = await service.ask(body);
     expect(reply.status).toBe(422);
-    expect(reply.headers['content-type']).toBe('application/problem+json');
+    expect(reply.headers).toMatchObject({
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+    });
     expect(reply.body).toMatchObject({
       type: 'urn:streamgate:problem:invalid-request',
       code: 'invalid-request',
@@ -159,8 +162,30 @@ describe.each(STORES)('bad input, on %s', (store: StoreName) => {
     expect(reply.status).toBe(400);
   });
 
-  it('checks 413 before 415', async () => {
-    const reply = await post('x'.repeat(17_000), 'text/plain');
+  it.each([
+    ['get', '/v1/users/ana/sessions', 200],
+    ['head', '/v1/streams', 200],
+    ['delete', '/v1/users/nobody/sessions', 204],
+    ['post', '/v1/users/nobody/sessions/tv/keepalive', 404],
+    ['post', '/v1/cmcd?user_id=nobody&session_id=tv', 204],
+    ['post', '/internal/expiry/resume', 200],
+  ] as const)('ignores the content coding of %s %s without a body', async (method, path, status) => {
+    const type = path.startsWith('/v1/cmcd') ? 'application/cmcd' : 'application/json';
+    for (const headers of [{}, { 'content-type': type, 'content-length': '0' }]) {
+      const agent = request(service.app.getHttpServer());
+      const reply = await agent[method](path).set({ 'content-encoding': 'gzip', ...headers });
+      expect(reply.status).toBe(status);
+    }
+  });
+
+  it.each([
+    ['another type', { 'content-type': 'text/plain' }],
+    ['another coding', { 'content-type': 'application/json', 'content-encoding': 'gzip' }],
+  ])('checks 413 before 415 for a body of %s', async (_, headers) => {
+    const reply = await request(service.app.getHttpServer())
+      .post('/v1/phases')
+      .set(headers)
+      .send('x'.repeat(17_000));
     expect([reply.status, reply.body.code]).toEqual([413, 'payload-too-large']);
   });
 

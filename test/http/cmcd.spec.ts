@@ -52,7 +52,8 @@ describe.each(STORES)('the reports of a player, on %s,', (store) => {
     service.clock.advance(1);
     const { status, body } = await report('ended', 'e=ps,sta=p,v=2');
     expect([status, body.code, body.reason]).toEqual([410, 'session-ended', 'user']);
-    await report('ended', 'e=ps,sta=q,v=2');
+    for (const line of ['e=ps,sta=q,v=2', 'sta=a', 'bl=1000,v=2', '%%%', ''])
+      expect([line, (await report('ended', line)).status]).toEqual([line, 410]);
     expect(await start('ended')).toBe(410);
   });
 
@@ -63,6 +64,18 @@ describe.each(STORES)('the reports of a player, on %s,', (store) => {
     const { text } = await service.send('get', '/metrics');
     expect(text).toMatch(/streamgate_cmcd_reports_total\{result="malformed"\} [1-9]/);
   });
+
+  it.each(['application/json', 'text/plain', 'application/x-www-form-urlencoded'])(
+    'are refused as %s, with the type that is taken',
+    async (type) => {
+      const reply = await request(service.app.getHttpServer())
+        .post('/v1/cmcd?user_id=typed&session_id=tab')
+        .set('content-type', type)
+        .send('{"sta":"p","v":2}');
+      expect([reply.status, reply.body.code]).toEqual([415, 'unsupported-media-type']);
+      expect(reply.body.detail).toContain('application/cmcd');
+    },
+  );
 
   it('of no known session change nothing', async () => {
     expect((await report('nobody', 'e=ps,sta=p,v=2')).status).toBe(204);

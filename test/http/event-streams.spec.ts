@@ -182,10 +182,12 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
     ['unreadable', 'yesterday'],
     ['empty', ''],
     ['of a former store', '999999999999999-1'],
+    ['of no event', '1000-0'],
     ['sent twice', '1-1, 1-1'],
   ])(
     'answers a last event id that is %s with resync and continues, for the header and the query',
     async (_, id) => {
+      await ask('radio');
       const byHeader = await open({ 'last-event-id': id });
       const byQuery = await open({}, `?lastEventId=${encodeURIComponent(id)}`);
       await ask('tv');

@@ -1,4 +1,6 @@
 import { createHmac } from 'node:crypto';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { userIdOf } from '../../src/auth/subjects.js';
 import { BY_SECRET, HS256, Issuer } from '../support/issuer.js';
 import { endServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
@@ -123,6 +125,47 @@ describe('the line of a request in the log', () => {
       expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
       expect(headers.get('traceparent')).toBeNull();
     }
+  });
+
+  describe('of a request that is refused before it has a route', () => {
+    const put = (level: string) =>
+      fetch(`${service.url}/internal/log-level`, {
+        method: 'PUT',
+        headers: operator,
+        body: JSON.stringify({ level }),
+      });
+    /** The id of the request, as the problem has it. */
+    const sendRaw = async (head: string, id: string): Promise<string> => {
+      const { port, hostname } = new URL(service.url);
+      const socket = connect(Number(port), hostname);
+      socket.write(`${head}\r\nHost: a\r\nX-Request-Id: ${id}\r\n\r\n`);
+      const { instance } = JSON.parse((await text(socket)).split('\r\n\r\n')[1]!) as { instance: string };
+      return instance;
+    };
+    afterAll(() => put('info'));
+
+    it.each([
+      ['an expectation', 'GET /v1/streams HTTP/1.1\r\nExpect: x', 417, 'expectation-failed'],
+      ['CONNECT', 'CONNECT a:80 HTTP/1.1', 400, 'malformed-request'],
+      ['a bad path', 'GET /v1/streams/%zz HTTP/1.1\r\nConnection: close', 400, 'malformed-request'],
+    ])('has the id of the caller and the level debug: %s', async (name, head, status, code) => {
+      const id = name.replaceAll(' ', '-');
+      await put('info');
+      expect(await sendRaw(head, 'hidden')).toBe('hidden');
+      await put('debug');
+      expect(await sendRaw(head, id)).toBe(id);
+      expect(await lineWith(service, { reqId: id, status, code })).toMatchObject({ level: 'debug' });
+      expect(service.output()).not.toContain('hidden');
+    });
+
+    it.each([
+      ['an unknown method', 'FOO / HTTP/1.1', 400, 'malformed-request'],
+      ['a large header', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}`, 431, 'headers-too-large'],
+    ])('has an id of its own: %s', async (_, head, status, code) => {
+      await put('debug');
+      const reqId = await sendRaw(head, 'of-the-caller');
+      expect(await lineWith(service, { reqId, status, code })).toMatchObject({ level: 'debug' });
+    });
   });
 
   it('is not written after an operator has raised the level, until it is lowered again', async () => {

@@ -57,6 +57,18 @@ describe('the service without its store, if the policy is open,', () => {
     expect(late.headers['retry-after']).toBeDefined();
   });
 
+  it('tells instants in whole milliseconds, although its own clock is finer', async () => {
+    await start();
+    takeAway();
+    const { clock } = service;
+    jest.spyOn(clock, 'monotonic').mockImplementation(() => clock.now() + 0.25);
+    const { body } = await ask('tv');
+    expect([body.degraded, body.session.last_activity_at]).toEqual([
+      true,
+      new Date(clock.now() + 1).toISOString(),
+    ]);
+  });
+
   it('refuses a new session, one of another user, and a request that ends others', async () => {
     await start();
     takeAway();

@@ -436,6 +436,9 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXTINF:5,',
         '#EXT-X-BYTERANGE:4@2',
         'all.m4s',
+        '#EXT-X-KEY:METHOD=NONE',
+        '#EXTINF:5,',
+        'all.m4s',
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
@@ -455,6 +458,19 @@ describe('the gate of encrypted and fragmented streams', () => {
         '#EXT-X-ENDLIST',
       ].join('\n'),
     );
+    put(
+      'i-frames/index.m3u8',
+      [
+        '#EXTM3U',
+        '#EXT-X-TARGETDURATION:5',
+        '#EXT-X-I-FRAMES-ONLY',
+        '#EXTINF:5,',
+        '#EXT-X-BYTERANGE:4@3000',
+        'all.ts',
+        '#EXT-X-ENDLIST',
+      ].join('\n'),
+    );
+    put('i-frames/all.ts', 'tables'.padEnd(4_000, '.'));
     put('film/1.key', 'key');
     put('many/session.key', 'of the session');
     put(
@@ -488,6 +504,15 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched('0/0.m4s', { range: 'bytes=2-5' })).toBe('2345');
   });
 
+  it('has signed URLs of the keys of segments and of initialisation sections in its phases', async () => {
+    const { body } = await service.ask({ user_id: 'ana', stream_id: 'film' });
+    const [encrypted, plain] = body.phase.segments;
+    expect(encrypted.init.key).toBeUndefined();
+    expect(plain.key).toBeUndefined();
+    for (const { url } of [encrypted.key, plain.init.key])
+      expect(await (await fetch(url)).text()).toBe('key');
+  });
+
   it('gives no more of a file by a URL than the range that the URL is for', async () => {
     const { headers } = await playerOf(service, 'film').get('0/0.m4s');
     const { body } = await service.ask({ user_id: 'ana', session_id: 'api', stream_id: 'film' });
@@ -515,6 +540,18 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect(await fetched(ofInit.location!, 'bytes=5-9')).toBe(403);
   });
 
+  it('gives the tables at the beginning of a transport stream by the URL of an I-frame', async () => {
+    const { headers } = await playerOf(service, 'i-frames').get('0/0.ts');
+    const fetched = async (range: string) => {
+      const reply = await fetch(headers.location!, { headers: { range } });
+      return reply.ok ? reply.text() : reply.status;
+    };
+    expect(await fetched('bytes=0-5')).toBe('tables');
+    expect(await fetched('bytes=3000-3003')).toBe('....');
+    for (const range of ['bytes=0-', 'bytes=0-1316', 'bytes=2999-3003', 'bytes=-5'])
+      expect(await fetched(range)).toBe(403);
+  });
+
   it('keeps the place of a player that fetches only keys, because a signed URL counts as media', async () => {
     const nameIn = (text: string): string => /URI="(?:s\/[^/]+\/)?(a-[^?"]+)/.exec(text)![1]!;
     for (const [stream, user, at] of [
@@ -540,6 +577,14 @@ describe('the gate of encrypted and fragmented streams', () => {
     );
     expect(await (await fetch(headers.location!)).text()).toBe('of the session');
     expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
+    const steered = await service.send(
+      'get',
+      `/v1/play/many/s/ana,tv/${name}?_HLS_pathway=%22A%22&b=1&_HLS_x=a@b`,
+    );
+    expect(new URL(steered.headers.location!).search).toMatch(
+      /^\?_HLS_pathway=%22A%22&expires=[^&]+&signature=[^&]+$/,
+    );
+    expect(await (await fetch(steered.headers.location!)).text()).toBe('of the session');
     const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
     expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
   });

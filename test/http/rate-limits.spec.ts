@@ -114,6 +114,29 @@ describe.each(STORES)('the limit per user, on %s', (store: StoreName) => {
     expect((await service.send('delete', '/v1/users/hal/sessions/a')).status).toBe(204);
   });
 
+  it('refuses no segment and no DELETE while refused players repeat their requests at the gate', async () => {
+    const play = async (path: string, session: string) =>
+      (await service.send('get', `/v1/play/test-pattern/${path}?user_id=ida&session_id=${session}`)).status;
+    for (const session_id of ['a', 'b', 'c']) await service.ask({ ...phaseOf('ida'), session_id });
+    for (let second = 0; second < 3; second++) {
+      service.clock.advance(1_000);
+      let made = 0;
+      const loops = [
+        () => play('index.m3u8', 'looping'),
+        () => play('0/0.ts', 'looping'),
+        () => play('index.m3u8', `made-up-${++made}`),
+      ].map(async (loop) => {
+        const statuses = new Set<number>();
+        for (let asked = 0; asked < 22; asked++) statuses.add(await loop());
+        return statuses;
+      });
+      for (const id of ['a', 'b', 'c']) expect(await play('0/0.ts', id)).toBe(302);
+      for (const statuses of await Promise.all(loops)) expect(statuses).toEqual(new Set([403, 429]));
+      for (const id of ['a', 'b', 'c']) expect(await play('0/0.ts', id)).toBe(302);
+    }
+    expect((await service.send('delete', '/v1/users/ida/sessions/a')).status).toBe(204);
+  });
+
   it('counts each player separately, so that a player over its limit can still be ended by its user', async () => {
     const url = '/v1/play/test-pattern';
     const play = async (path: string) => service.send('get', `${url}/${path}`);
@@ -197,6 +220,22 @@ describe('the limit per address', () => {
     expect([await from('2001:db8:0:7::ffff'), await from('[2001:db8:0:8::1]:1')]).toEqual([429, 200]);
     for (let made = 0; made < 20; made++) await from(`made-up-${made}`);
     expect([await from('unknown'), await from('192.0.2.3')]).toEqual([429, 200]);
+  });
+
+  it('delays errors to callers that it cannot identify, once their address has used a tenth of it', async () => {
+    const shortest = async (path?: string): Promise<number> => {
+      const times: number[] = [];
+      for (let asked = 0; asked < 3; asked++) {
+        const before = performance.now();
+        await from('192.0.2.1', path);
+        times.push(performance.now() - before);
+      }
+      return Math.min(...times);
+    };
+    expect(await shortest('/nothing')).toBeLessThan(90);
+    expect(await shortest('/nothing')).toBeGreaterThan(90);
+    expect(await shortest()).toBeLessThan(90);
+    expect(await shortest('/internal/expiry')).toBeLessThan(90);
   });
 
   it('is checked before the body is read', async () => {

@@ -259,7 +259,6 @@ describe('streams of a folder', () => {
     );
     put('live/index.m3u8', '#EXT-X-MEDIA-SEQUENCE:7', '#EXTINF:10,', 'a.ts', '#EXTINF:10,', 'b.ts');
     put('empty/index.m3u8', '#EXT-X-ENDLIST');
-    put('timeless/index.m3u8', '#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST');
     put(
       'choice/index.m3u8',
       '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",LANGUAGE="en",URI="en/index.m3u8"',
@@ -380,7 +379,7 @@ describe('streams of a folder', () => {
     expect(segments[0].init.url).toMatch(/\/media\/shared\/init\.mp4\?expires=/);
   });
 
-  it.each(['empty', 'timeless', 'lost', 'climbs'])(
+  it.each(['empty', 'lost', 'climbs'])(
     'with an unusable playlist (%s) are refused with 502, and take no place',
     async (stream_id) => {
       expect(await phase(stream_id)).toMatchObject({ status: 502, code: 'origin-unavailable' });

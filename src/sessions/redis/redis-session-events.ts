@@ -69,11 +69,12 @@ export class RedisSessionEvents extends SessionEvents implements OnApplicationSh
       watcher.last = newest;
       this.advance(userId, newest);
       if (after === undefined) return { missed: [], complete: true, position: newest, stop };
-      const reachesBack = entries.length < KEPT_EVENTS || !isAfter(entries[0]![0], after);
+      // An id that the ring does not have is not ours, or was dropped, or is from before Redis lost its data.
+      const isKnown =
+        after === BEFORE_ALL ? entries.length < KEPT_EVENTS : entries.some(([id]) => id === after);
       return {
         missed: this.eventsOf(userId, entries).filter(({ id }) => isAfter(id, after)),
-        // An id later than the newest one is from before Redis lost its data.
-        complete: reachesBack && !isAfter(after, newest),
+        complete: isKnown,
         position: newest,
         stop,
       };

@@ -99,7 +99,25 @@ describe('an attribute list', () => {
       ],
     ],
     ['empty entries', ',,A=1,,', [['A', '1', false]]],
-    ['a quoted string without an end', 'A="x,B=1', [['A', 'x,B=1', true]]],
+    ['a quoted string without an end', 'A="x,b=1', [['A', 'x,b=1', true]]],
+    [
+      'a quoted string without an end before another attribute',
+      'URI="k.key?a=1,b , IV=0x01',
+      [
+        ['URI', 'k.key?a=1,b', true],
+        ['IV', '0x01', false],
+      ],
+    ],
+    [
+      'a quoted string without an end before another quoted string',
+      'URI="k.key,KEYFORMAT="identity",C="x,D=",E=1',
+      [
+        ['URI', 'k.key', true],
+        ['KEYFORMAT', 'identity', true],
+        ['C', 'x,D=', true],
+        ['E', '1', false],
+      ],
+    ],
     [
       'characters after a quoted string',
       'A="x"y,B=1',

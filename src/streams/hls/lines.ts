@@ -61,8 +61,9 @@ export class LineScanner {
     return this.text.slice(this.tag === '' ? this.from : this.valueFrom, this.to);
   }
 
-  attributes(): AttributeList {
-    return new AttributeList(this.text, this.valueFrom, this.to);
+  /** `expand` replaces the variables in a value. */
+  attributes(expand?: (value: string) => string): AttributeList {
+    return new AttributeList(this.text, this.valueFrom, this.to, expand);
   }
 
   private readTag(): void {
@@ -90,6 +91,8 @@ export interface Attribute {
   /** Without the quotes; an empty string where the attribute has no value. */
   readonly value: string;
   readonly quoted: boolean;
+  /** A quoted string that nothing closes. */
+  readonly open: boolean;
   /** Where the value stands in the text, without the quotes. */
   readonly from: number;
   readonly to: number;
@@ -102,7 +105,12 @@ export interface Attribute {
 export class AttributeList implements Iterable<Attribute> {
   private readonly attributes: readonly Attribute[];
 
-  constructor(text: string, from: number, to: number) {
+  constructor(
+    text: string,
+    from: number,
+    to: number,
+    private readonly expand = (value: string): string => value,
+  ) {
     this.attributes = split(text, from, to);
   }
 
@@ -113,7 +121,7 @@ export class AttributeList implements Iterable<Attribute> {
   /** The value of the first attribute of this name; undefined where there is none, or it has no value. */
   get(name: string): string | undefined {
     const found = this.attributes.find((attribute) => attribute.name === name);
-    return found === undefined || found.value === '' ? undefined : found.value;
+    return found === undefined || found.value === '' ? undefined : this.expand(found.value);
   }
 }
 
@@ -127,19 +135,37 @@ function split(text: string, start: number, end: number): Attribute[] {
     while (at < end && text.charCodeAt(at) !== EQUALS && text.charCodeAt(at) !== COMMA) at++;
     const name = text.slice(nameFrom, at).trim();
     if (at >= end || text.charCodeAt(at) === COMMA) {
-      attributes.push({ name, value: '', quoted: false, from: at, to: at });
+      attributes.push({ name, value: '', quoted: false, open: false, from: at, to: at });
       continue;
     }
     at++;
     while (at < end && isWhite(text.charCodeAt(at))) at++;
     const quoted = at < end && text.charCodeAt(at) === QUOTE;
     const from = quoted ? at + 1 : at;
-    let to = positionOf(text, quoted ? QUOTE : COMMA, from, end);
-    at = quoted ? positionOf(text, COMMA, to, end) : to;
-    if (!quoted) while (to > from && isWhite(text.charCodeAt(to - 1))) to--;
-    attributes.push({ name, value: text.slice(from, to), quoted, from, to });
+    const closed = quoted ? positionOf(text, QUOTE, from, end) : from;
+    const open = quoted && !closes(text, closed, from, end);
+    let to = open ? endOfOpen(text, from, end) : quoted ? closed : positionOf(text, COMMA, from, end);
+    at = quoted && !open ? positionOf(text, COMMA, to, end) : to;
+    if (!quoted || open) while (to > from && isWhite(text.charCodeAt(to - 1))) to--;
+    attributes.push({ name, value: text.slice(from, to), quoted, open, from, to });
   }
   return attributes;
+}
+
+/** Whether the quote at a position closes the string from `from` on. Behind a comma, a name and `=` it opens the next one. */
+function closes(text: string, quote: number, from: number, end: number): boolean {
+  if (quote === end) return false;
+  let next = quote + 1;
+  while (next < end && isWhite(text.charCodeAt(next))) next++;
+  return (
+    next === end || text.charCodeAt(next) === COMMA || !/,\s*[A-Z\d-]+\s*=\s*$/.test(text.slice(from, quote))
+  );
+}
+
+/** A string that nothing closes ends in front of the next attribute, so that the list does not lose what is behind it. */
+function endOfOpen(text: string, from: number, end: number): number {
+  const next = text.slice(from, end).search(/,\s*[A-Z\d-]+\s*=/);
+  return next < 0 ? end : from + next;
 }
 
 function positionOrEnd(position: number, text: string): number {

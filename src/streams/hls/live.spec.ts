@@ -192,6 +192,64 @@ describe('a live stream without dates', () => {
   });
 });
 
+describe('a live stream that is written anew each time', () => {
+  it.each<[string, firstOf: (at: number) => number]>([
+    ['without a media sequence', () => 0],
+    ['with the same media sequence each time', () => 77],
+    ['with other numbers for the same media', (at) => (at < 8 ? 500 + at : 20 + at)],
+  ])('has each segment in one phase: %s', (_, firstOf) => {
+    const all = new Map<number, string>();
+    let former: MediaPlaylist | undefined;
+    for (let at = 0; at < 20; at++) {
+      const first = firstOf(at);
+      former = read({ first, durations: equal(6, 4), name: (n) => `s${n - first + at}.ts` }, former);
+      for (const [index, found] of phasesOf(former)) all.set(index, all.get(index) ?? found.join());
+      const names = former.template.write('', '').match(/^\d+-\w+\.ts$/gm)!;
+      expect(files(names.map((name) => former!.find(name)!.segment))).toEqual(
+        Array.from({ length: 6 }, (__, behind) => `s${at + behind}.ts`),
+      );
+    }
+    const segments = [...all.values()].join().split(',');
+    expect(segments).toEqual(segments.map((__, at) => `s${Number.parseInt(segments[0]!.slice(1)) + at}.ts`));
+    expect(segments.length).toBeGreaterThan(12);
+  });
+
+  it('is other media if it went on for a whole loop of the same files', () => {
+    const looped = (first: number): Listing => ({
+      first,
+      durations: equal(6, 4),
+      name: (n) => `s${n % 10}.ts`,
+    });
+    const { stream } = read(looped(120), read(looped(100)));
+    expect(stream.phaseOf(120)).toBe(48);
+    expect(files(stream.phase(49).segments)).toEqual(['s3.ts', 's4.ts']);
+  });
+
+  it('has the newest token of each segment', () => {
+    const listing = (first: number): Listing => ({
+      first,
+      durations: equal(8, 4),
+      name: (n) => `s${n}.ts?token=${first}`,
+    });
+    const playlist = read(listing(101), read(listing(100)));
+    const name = /^105-\w+\.ts$/m.exec(playlist.template.write('', ''))![0];
+    expect(files([playlist.find(name)!.segment])).toEqual(['s105.ts?token=101']);
+    const { segments } = playlist.stream.phase(playlist.find(name)!.phase);
+    expect(files(segments)).toEqual([105, 106, 107].map((n) => `s${n}.ts?token=101`));
+    // What left the window has the last one that was seen.
+    expect(files([playlist.find(name.replace('105', '100'))!.segment])).toEqual(['s100.ts?token=100']);
+  });
+
+  it('may list more from before', () => {
+    const playlist = read(
+      { first: 100, durations: equal(8, 4) },
+      read({ first: 105, durations: equal(2, 4) }),
+    );
+    for (const name of playlist.template.write('', '').match(/^\d+-\w+\.ts$/gm)!)
+      expect(playlist.find(name)!.segment.sequence).toBe(Number.parseInt(name));
+  });
+});
+
 describe('a live stream with a key for each segment', () => {
   const window = (first: number): Listing => ({
     first,
@@ -231,6 +289,19 @@ describe('a live stream that ends', () => {
       ]);
       expect(stream.nextPhaseIn(7, 5_000)).toBe(0);
     }
+  });
+
+  it('has its last segments for a while if its playlist is emptied, and no phase for an instance that reads it only now', () => {
+    const live = read({ first: 100, durations: equal(6, 4) });
+    const empty: Listing = { first: 106, durations: [], ended: true };
+    const playlist = read(empty, live);
+    const { stream } = playlist;
+    expect(stream.ended).toBe(true);
+    expect(stream.phase(stream.phases - 1)).toMatchObject({ last: true, segments: [{ sequence: 105 }] });
+    expect(playlist.find(/^105-\w+\.ts$/m.exec(live.template.write('', ''))![0])?.phase).toBe(
+      stream.phases - 1,
+    );
+    expect(read(empty).stream).toMatchObject({ kind: 'live', phases: 0, ended: true });
   });
 
   it('becomes a film if its type is VOD or EVENT, for any first sequence number', () => {
@@ -363,6 +434,12 @@ describe('a live stream with dates', () => {
     }
   });
 
+  it('ignores a date that is the same for every segment', () => {
+    const { stream } = read({ first: 100, durations: equal(10, 4), before: () => [dateLine(0)] });
+    expect(stream.phaseOf(105)).toBe(42);
+    expect(files(stream.phase(42).segments)).toEqual(['s105.ts', 's106.ts', 's107.ts']);
+  });
+
   it('ignores invalid dates', () => {
     for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
       expect(
@@ -402,6 +479,78 @@ describe('a rendition without dates', () => {
     expect(audio.find('526.ts')!.phase).toBe(video.find('1190.ts')!.phase);
     for (let at = 0; at < 7; at++)
       expect(audio.find(`${526 + 2 * at}.ts`)!.phase).toBe(video.find(`${1_190 + at}.ts`)!.phase);
+  });
+});
+
+describe('renditions that differ in dates and numbers', () => {
+  const dates = { before: (at: number) => [dateLine(404 + 4 * at)] };
+  const event = { head: ['#EXT-X-PLAYLIST-TYPE:EVENT'] };
+  const ended = { ended: true };
+
+  // Both have the same ten segments of 4 s. The first rendition decides how the stream is cut.
+  it.each<[string, first: Partial<Listing>, other: Partial<Listing>]>([
+    ['dates in the first only', { first: 101, ...dates }, { first: 101 }],
+    ['dates in the other only', { first: 101 }, { first: 101, ...dates }],
+    ['dates in the first only, numbered from 0', dates, {}],
+    ['dates in the other only, numbered from 0', {}, dates],
+    ['the first numbered from 0', {}, { first: 50 }],
+    ['the other numbered from 0', { first: 50 }, {}],
+    ['an event as the first', { ...event, ...dates }, { first: 50, ...dates }],
+    ['an event as the other', { first: 50 }, event],
+    ['an end, and the first numbered from 0', ended, { first: 50, ...ended }],
+    ['an end, and the other numbered from 0', { first: 50, ...ended }, ended],
+    ['an end of the first only', ended, dates],
+  ])('have the same phases: %s', (_, one, another) => {
+    const listing = (more: Partial<Listing>): Listing => ({ first: 0, durations: equal(10, 4), ...more });
+    const reference = read(listing(one));
+    const other = read(listing(another), undefined, { reference });
+    const numbersOf = ({ stream, segments }: MediaPlaylist) =>
+      [...segments.values()].map(({ sequence }) => stream.phaseOf(sequence!));
+    expect(numbersOf(other)).toEqual(numbersOf(reference));
+  });
+});
+
+describe('a rendition whose first one cannot be read for a while', () => {
+  it('keeps its axis, whether or not it has dates', () => {
+    const reference = read({ first: 101, durations: equal(10, 4) });
+    for (const more of [{}, { before: (at: number) => [dateLine(404 + 4 * at)] }]) {
+      const before = read({ first: 101, durations: equal(10, 4), ...more }, undefined, { reference });
+      const { stream } = read({ first: 101, durations: equal(15, 4), ...more }, before);
+      expect(stream.phases - before.stream.phases).toBe(2);
+      expect(stream.phaseOf(115)).toBe(46);
+    }
+  });
+});
+
+describe('a playlist of type EVENT', () => {
+  const event = (first: number, count: number, more: Partial<Listing> = {}): Listing => ({
+    first,
+    durations: equal(count, 4),
+    head: ['#EXT-X-PLAYLIST-TYPE:EVENT'],
+    ...more,
+  });
+
+  it('has no phase numbers twice if it slides all the same', () => {
+    let former: MediaPlaylist | undefined;
+    const names = new Map<number, string>();
+    for (let first = 30; first < 50; first++) {
+      former = read(event(first, 8), former);
+      const { live, phases } = former.stream;
+      for (let index = live!.oldest; index < phases; index++) {
+        const found = files(former.stream.phase(index).segments).join();
+        expect(names.get(index) ?? found).toBe(found);
+        names.set(index, found);
+      }
+    }
+    expect(names.size).toBeGreaterThan(8);
+  });
+
+  it('has no phase numbers twice if the encoder counts from the beginning again', () => {
+    const before = read(event(0, 10));
+    const after = read(event(0, 3, { name: (n) => `again${n}.ts` }), before);
+    const { segment, phase } = after.find(/^0-\w+\.ts$/m.exec(after.template.write('', ''))![0])!;
+    expect(files([segment])).toEqual(['again0.ts']);
+    expect(phase).toBeGreaterThanOrEqual(before.stream.phases);
   });
 });
 

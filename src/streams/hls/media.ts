@@ -18,10 +18,10 @@ import {
   contextOf,
 } from './model.js';
 import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
-import { type ListedSegments, SegmentsBySequence } from './segments.js';
+import { type ListedSegments, type SegmentContext, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
-import { type Timeline, placeSegments, timelineFromBeginning } from './timeline.js';
+import { type Timeline, endOf, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter, setLatest } from './uris.js';
 
 /** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
@@ -56,17 +56,12 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
     throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
 
-  const { readAt } = source;
+  const { readAt, reference } = source;
   const { base, segments } = listed;
   const live = former && !former.stream.ended ? former.state : undefined;
-  const keepsBeginning =
-    type !== undefined ||
-    (ended ? base <= 1 : base === 0 && !listed.dated && goesOnFromBeginning(live, listed));
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
-  if (keepsBeginning && segments.length > 0) {
-    if (ended && segments.findIndex(({ durationSeconds }) => durationSeconds > 0) < 0)
-      throw new PlaylistError('the playlist has ended, and no segment has a duration');
+  if (segments.length > 0 && keepsBeginning(reader, listed, live, reference)) {
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
       first: base,
       starts: listed.starts,
@@ -77,7 +72,9 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       firstDateMicros: type === undefined && listed.dated ? firstDateOf(listed) : undefined,
     });
   } else {
-    if (ended && segments.length === 0) throw new PlaylistError('the playlist has ended without a segment');
+    // Where segments have left, it was a live stream.
+    if (ended && segments.length === 0 && live === undefined && base === 0)
+      throw new PlaylistError('the playlist has ended without a segment');
     const before =
       live?.timeline ?? (live && (yield* timelineFromBeginning(live.listed, { targetSeconds, readAt })));
     timeline = yield* placeSegments(listed, {
@@ -86,7 +83,9 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       ended,
       readAt,
       former: before,
-      reference: source.reference?.state.timeline,
+      reference:
+        reference?.state.timeline ??
+        (reference && (yield* timelineFromBeginning(reference.state.listed, { ...reference, readAt }))),
     });
     if (timeline === undefined) return former!;
     stream = new LiveStream(source.streamId, source.phaseSeconds, timeline);
@@ -111,12 +110,33 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   };
 }
 
-/** Whether a live playlist that is numbered from 0 is the one that was read before, grown: no encoder began anew. */
-function goesOnFromBeginning(former: MediaState | undefined, listed: ListedSegments): boolean {
+/**
+ * Whether the playlist has its beginning, from which phases then count. Renditions are cut alike: the first one decides,
+ * unless it is still without its end.
+ */
+function keepsBeginning(
+  { type, ended }: MediaReader,
+  listed: ListedSegments,
+  live: MediaState | undefined,
+  reference: MediaPlaylist | undefined,
+): boolean {
+  const isBehind = reference !== undefined && ended && !reference.stream.ended;
+  const first = isBehind || reference?.stream.segmentCount === 0 ? undefined : reference;
+  if (first?.state.timeline !== undefined) return false;
+  if (ended) return first !== undefined || type !== undefined || listed.base <= 1;
+  if (!goesOnFromBeginning(live, listed)) return false;
+  if (type !== undefined) return true;
+  if (first === undefined) return listed.base === 0 && !listed.dated;
+  const missing = endOf(first.state.listed) - endOf(listed);
+  return listed.base === 0 || Math.abs(missing) < 3 * first.targetSeconds * MICROSECONDS;
+}
+
+/** Whether a live playlist is the one that was read before, grown: it did not slide, and no encoder began anew. */
+function goesOnFromBeginning(former: MediaState | undefined, { base, segments }: ListedSegments): boolean {
   if (former === undefined) return true;
-  if (former.timeline !== undefined) return false;
+  if (former.timeline !== undefined || former.listed.base !== base) return false;
   const newest = former.listed.segments.length - 1;
-  const [here, before] = [listed.segments.get(newest), former.listed.segments.get(newest)];
+  const [here, before] = [segments.get(newest), former.listed.segments.get(newest)];
   return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
 }
 
@@ -144,14 +164,6 @@ function findSegment(
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-/** What EXT-X-KEY and EXT-X-MAP say of the segments behind them. */
-interface SegmentContext {
-  readonly key?: SegmentKey;
-  readonly init?: Segment['init'];
-  /** As they stand in the text. */
-  readonly written: string;
-}
-
 /** Walks over the lines of a media playlist, once, for what they mean and for where their URIs stand. */
 class MediaReader {
   readonly writer: UriWriter;
@@ -178,15 +190,11 @@ class MediaReader {
   private dated = false;
   private readonly ends = new LongList<number>();
   private readonly cuts = new LongList<number>();
-  private readonly contexts = new LongList<string>();
+  private readonly contexts = new LongList<SegmentContext>();
   /** Positions of segments whose EXTINF has no duration that can be. */
-  private readonly untimed: number[] = [];
+  private untimed: number[] = [];
 
-  private context: SegmentContext = { written: '' };
-  private keys: readonly SegmentKey[] = [];
-  private keysOpen = false;
-  private keyText = '';
-  private mapText = '';
+  private context: SegmentContext = { keys: [], written: '' };
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
   /** Where the range stands in the text. */
@@ -218,6 +226,8 @@ class MediaReader {
 
   listed(): ListedSegments {
     const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    // If all are 0, none is meant.
+    if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
     const target = this.targetSeconds();
     for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
@@ -275,16 +285,19 @@ class MediaReader {
         this.isGap = true;
         break;
       case '#EXT-X-KEY':
-        this.readKey(line.attributes());
+        this.readKey(line.attributes(this.writer.scope.expanded));
         break;
       case '#EXT-X-MAP':
-        this.readMap(line.attributes());
+        this.readMap(line.attributes(this.writer.scope.expanded));
         break;
       case '#EXT-X-DEFINE':
         this.writer.scope.define(line);
         this.writer.builder.leaveOut(line.start, line.next);
         this.scattered = true;
         break;
+      case '#EXT-X-SKIP':
+        // A cache gave the update that a player asked for. It may lack the keys of what it lists.
+        throw new PlaylistError('the playlist skips segments, which nobody asked for');
       case '#EXT-X-MEDIA-SEQUENCE':
       case '#EXT-X-DISCONTINUITY-SEQUENCE':
       case '#EXT-X-TARGETDURATION':
@@ -331,26 +344,28 @@ class MediaReader {
     this.largeBase = BigInt(this.base) === counted ? undefined : BigInt.asUintN(128, counted);
   }
 
-  /** Keys of several formats in a row are for the same segments; a client of phases is told the plainest. */
+  /**
+   * A key is in force until the next one of its KEYFORMAT (RFC 8216bis, 4.4.4.4). A client of phases is told the plainest
+   * of those in force.
+   */
   private readKey(attributes: AttributeList): void {
     this.writer.writeAttributes(this.line, attributes);
-    const written = attributes.get('METHOD') ?? 'NONE';
-    const method = /^none$/i.test(written) ? 'NONE' : written;
+    const method = attributes.get('METHOD');
+    const line = this.line.value();
+    const { keys } = this.context;
+    // Players leave out a tag without a method. One that is written again says nothing new.
+    if (method === undefined || keys.some((one) => one.line === line)) return;
     const [uri, iv, format] = ['URI', 'IV', 'KEYFORMAT'].map((name) => attributes.get(name));
     const key: SegmentKey = {
       method,
       ...(uri === undefined ? {} : this.writer.resolve(uri)),
-      ...(iv === undefined ? {} : { iv: this.writer.scope.expand(iv) ?? iv }),
+      ...(iv === undefined ? {} : { iv }),
       ...(format === undefined || format === 'identity' ? {} : { format }),
     };
-    if (!this.keysOpen || method === 'NONE') {
-      this.keys = [];
-      this.keyText = '';
-    }
-    this.keysOpen = true;
-    if (method !== 'NONE') this.keys = [...this.keys, key];
-    this.keyText += `${this.line.value()}\n`;
-    this.renewContext();
+    const replaced = keys.findIndex((one) => one.key.format === key.format);
+    const listed = { key, line };
+    if (/^none$/i.test(method)) this.renewContext([]);
+    else this.renewContext(replaced < 0 ? [...keys, listed] : keys.with(replaced, listed));
   }
 
   private readMap(attributes: AttributeList): void {
@@ -359,20 +374,21 @@ class MediaReader {
     if (uri === undefined) return;
     const byteRange = rangeOfMap(attributes);
     const resource = this.writer.resolve(uri);
-    this.mapText = this.line.value();
-    this.renewContext({
-      ...resource,
-      ...(byteRange === undefined ? {} : { byteRange }),
+    const { keys, key } = this.context;
+    this.renewContext(keys, {
+      init: { ...resource, ...(byteRange === undefined ? {} : { byteRange }) },
+      key,
     });
   }
 
-  private renewContext(init = this.context.init): void {
-    const key = this.keys.find(({ format }) => format === undefined) ?? this.keys[0];
-    this.context = {
-      ...(key === undefined ? {} : { key }),
-      ...(init === undefined ? {} : { init }),
-      written: `${this.keyText}\n${this.mapText}`,
-    };
+  private renewContext(keys: SegmentContext['keys'], map = this.context.map): void {
+    const key = (keys.find((one) => one.key.format === undefined) ?? keys[0])?.key;
+    const [ofSection, ofSegment] = [map?.key, key].map((one) => (isForWholeFile(one) ? one : undefined));
+    const init =
+      map === undefined || ofSection === ofSegment
+        ? map?.init
+        : { ...map.init, key: ofSection ?? { method: 'NONE' } };
+    this.context = { keys, map, key, init, written: JSON.stringify([keys.map(({ line }) => line), init]) };
   }
 
   private readUri(): void {
@@ -401,9 +417,9 @@ class MediaReader {
     this.addDate(dateMs * 1_000);
     this.ends.push(line.to);
     this.cuts.push(writer.builder.cuts.length);
-    this.contexts.push(this.context.written);
+    this.contexts.push(this.context);
     this.duration = this.range = this.date = undefined;
-    this.beginsAnew = this.isGap = this.keysOpen = false;
+    this.beginsAnew = this.isGap = false;
   }
 
   private add(segment: Segment): void {
@@ -455,7 +471,7 @@ class MediaReader {
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      listed.contexts.get(position) !== this.contexts.get(0) ||
+      listed.contexts.get(position)!.written !== this.context.written ||
       listed.discontinuities.get(position) !== this.discontinuities.get(0)
     )
       return;
@@ -488,19 +504,18 @@ class MediaReader {
   }
 
   /** Goes on reading behind a segment that was taken over. */
-  private resumeBehind(segment: Segment, context: string): void {
-    const { path, sequence = 0, key, init, byteRange } = segment;
+  private resumeBehind({ path, sequence = 0, byteRange }: Segment, context: SegmentContext): void {
     this.line.next = this.ends.last!;
     this.names.rest(sequence, path);
     this.discontinuity = this.discontinuities.last!;
-    this.keys = key === undefined ? [] : [key];
-    [this.keyText, this.mapText] = [
-      context.slice(0, context.lastIndexOf('\n')),
-      context.slice(context.lastIndexOf('\n') + 1),
-    ];
-    this.context = { ...(key ? { key } : {}), ...(init ? { init } : {}), written: context };
+    this.context = context;
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
+}
+
+/** Sample encryption leaves initialisation sections as they are. */
+function isForWholeFile(key: SegmentKey | undefined): boolean {
+  return key !== undefined && /^AES-/i.test(key.method);
 }
 
 /**

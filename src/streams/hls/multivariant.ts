@@ -50,7 +50,7 @@ export function readMultivariant(text: string, source: PlaylistSource): Multivar
         writer.builder.leaveOut(line.start, line.next);
         break;
       case '#EXT-X-STREAM-INF':
-        variant = line.attributes();
+        variant = line.attributes(writer.scope.expanded);
         writer.writeAttributes(line, variant);
         break;
       case '': {
@@ -64,7 +64,7 @@ export function readMultivariant(text: string, source: PlaylistSource): Multivar
         break;
       }
       default: {
-        const attributes = line.attributes();
+        const attributes = line.attributes(writer.scope.expanded);
         writer.writeAttributes(line, attributes, nameOf(describe(line.tag, attributes)));
       }
     }

@@ -186,6 +186,33 @@ describe('a playlist of the gate', () => {
     expect(segments.get(0)?.key).toMatchObject({ iv: '0xAB' });
   });
 
+  it('has expanded variables in all that is told of it', () => {
+    const { renditions, variables } = read(
+      [
+        '#EXTM3U',
+        '#EXT-X-DEFINE:NAME="a",VALUE="en"',
+        '#EXT-X-DEFINE:NAME="b",VALUE="{$a}-GB"',
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="g",NAME="{$b}",LANGUAGE="{$a}",URI="{$b}.m3u8"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=1',
+        'v.m3u8',
+      ].join('\n'),
+    ) as MultivariantPlaylist;
+    expect(renditions[0]).toMatchObject({ name: 'en-GB', language: 'en' });
+    expect(renditions[0]!.url.pathname).toBe('/vod/film/720p/en-GB.m3u8');
+    expect(variables.get('b')).toBe('en-GB');
+    const { segments } = media([
+      '#EXT-X-DEFINE:NAME="n",VALUE="100"',
+      '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="x.{$n}"',
+      '#EXT-X-MAP:URI="i.mp4",BYTERANGE="{$n}@20"',
+      '#EXTINF:4,',
+      'a.m4s',
+    ]);
+    expect(segments.get(0)).toMatchObject({
+      key: { format: 'x.100' },
+      init: { byteRange: { offset: 20, length: 100 } },
+    });
+  });
+
   it('resolves variables from the query of its own URL', () => {
     const playlist = readPlaylist(
       ['#EXTM3U', '#EXT-X-DEFINE:QUERYPARAM="token"', '#EXTINF:4,', 'a.ts?t={$token}', ''].join('\n'),
@@ -223,6 +250,18 @@ describe('a playlist of the gate', () => {
     expect(template.write('s/ana,tv/', '')).toMatch(
       /^#EXT-X-KEY:METHOD=AES-128,URI="s\/ana,tv\/a-[\w-]+\.key",IV=0x1$/m,
     );
+  });
+
+  it('has the quote that the origin forgot, so that a segment keeps its key', () => {
+    const playlist = media(['#EXT-X-KEY:METHOD=AES-128,URI="k.key,IV=0x1', '#EXTINF:4,', 'a.ts']);
+    expect(playlist.template.write('', '')).toMatch(
+      /^#EXT-X-KEY:METHOD=AES-128,URI="a-[\w-]+\.key",IV=0x1$/m,
+    );
+    expect(playlist.segments.get(0)!.key).toEqual({
+      method: 'AES-128',
+      path: 'film/720p/k.key',
+      iv: '0x1',
+    });
   });
 
   it('omits a byte order mark', () => {
@@ -383,13 +422,19 @@ describe('a live playlist', () => {
     expect(playlist.template.write('', '')).toBe(media(lines).template.write('', ''));
   });
 
+  it('is refused if it is an update for another reader, because such an update may lack keys', () => {
+    const update = ['#EXT-X-MEDIA-SEQUENCE:100', '#EXT-X-SKIP:SKIPPED-SEGMENTS=5', '#EXTINF:4,', '105.ts'];
+    expect(() => media(update, live(99, 6))).toThrow('the playlist skips segments');
+  });
+
   it('uses the target duration for a segment with an invalid duration', () => {
     for (const duration of ['', 'x', '9'.repeat(400), '86401', '-1']) {
       const { stream } = media([`#EXTINF:${duration},`, 'a.ts', '#EXT-X-ENDLIST']);
       expect(stream).toMatchObject({ kind: 'vod', durationSeconds: 4, phases: 1 });
     }
     expect(() => read('#EXTM3U\n#EXTINF:x,\na.ts\n')).toThrow('neither a target duration nor a segment');
-    expect(() => media(['#EXTINF:0,', 'a.ts', '#EXT-X-ENDLIST'])).toThrow('no segment has a duration');
+    const silent = media(['#EXTINF:0,', 'a.ts', '#EXTINF:0,', 'b.ts', '#EXT-X-ENDLIST']);
+    expect(silent.stream.durationSeconds).toBe(8);
   });
 
   it('remembers segments that have left it, as many as it lists', () => {
@@ -513,6 +558,59 @@ describe('a segment in a phase', () => {
         key: { method: 'AES-128', path: 'film/720p/2.key' },
       },
     ]);
+  });
+
+  it('has the key of each format until the next one of that format', () => {
+    const fairPlay = (name: string) =>
+      `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://${name}",KEYFORMAT="com.apple.streamingkeydelivery"`;
+    const { segments } = media([
+      fairPlay('1'),
+      '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="1.key"',
+      '#EXTINF:4,',
+      'a.ts',
+      fairPlay('2'),
+      '#EXT-X-KEY:URI="without-method.key"',
+      '#EXTINF:4,',
+      'b.ts',
+      '#EXT-X-KEY:METHOD=NONE',
+      fairPlay('3'),
+      '#EXTINF:4,',
+      'c.ts',
+    ]);
+    expect([...segments.values()].map(({ key }) => key?.path)).toEqual([
+      'film/720p/1.key',
+      'film/720p/1.key',
+      'skd://3',
+    ]);
+  });
+
+  it('has the key of its initialisation section if that differs', () => {
+    const key = (name: string) => `#EXT-X-KEY:METHOD=AES-128,URI="${name}.key",IV=0x1`;
+    const map = '#EXT-X-MAP:URI="i.mp4"';
+    const lines = [
+      map,
+      key('1'),
+      'a',
+      key('2'),
+      map,
+      'b',
+      key('3'),
+      'c',
+      '#EXT-X-KEY:METHOD=NONE',
+      'd',
+      map,
+      'e',
+    ];
+    const { segments } = media(lines.flatMap((line) => (line.startsWith('#') ? line : ['#EXTINF:4,', line])));
+    expect([...segments.values()].map(({ init }) => init?.key?.path ?? init?.key?.method)).toEqual([
+      'NONE',
+      undefined,
+      'film/720p/2.key',
+      'film/720p/2.key',
+      undefined,
+    ]);
+    const sample = media([map, '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="1.key"', '#EXTINF:4,', 'a']);
+    expect(sample.segments.get(0)!.init).toEqual({ path: 'film/720p/i.mp4' });
   });
 
   it('has an initialisation vector if its sequence number is too large for a client', () => {

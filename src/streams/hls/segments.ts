@@ -1,6 +1,25 @@
 import { type PlacedSegment } from '../live-phases.js';
 import { type LongList } from '../long-list.js';
-import { type Segment } from '../phases.js';
+import { type Segment, type SegmentKey } from '../phases.js';
+
+/** A key, and the line of its EXT-X-KEY. */
+interface ListedKey {
+  readonly key: SegmentKey;
+  readonly line: string;
+}
+
+/** What EXT-X-KEY and EXT-X-MAP say of the segments behind them. */
+export interface SegmentContext {
+  /** The keys in force: one for each KEYFORMAT. */
+  readonly keys: readonly ListedKey[];
+  /** The EXT-X-MAP in force, and the key that was in force at it. */
+  readonly map?: { readonly init: NonNullable<Segment['init']>; readonly key?: SegmentKey | undefined };
+  /** What the segments get of that. */
+  readonly key?: SegmentKey | undefined;
+  readonly init?: Segment['init'];
+  /** The same for the same lines. */
+  readonly written: string;
+}
 
 /** The segments that a text lists, in order. The lists have one entry a segment. */
 export interface ListedSegments {
@@ -19,8 +38,7 @@ export interface ListedSegments {
   /** Where the line of each URI ends in the text, and how many cuts the template has up to there. */
   readonly ends: LongList<number>;
   readonly cuts: LongList<number>;
-  /** What EXT-X-KEY and EXT-X-MAP say at each, as they stand in the text. */
-  readonly contexts: LongList<string>;
+  readonly contexts: LongList<SegmentContext>;
   /** Whether a tag that concerns the whole playlist stands behind the first segment. */
   readonly scattered: boolean;
 }

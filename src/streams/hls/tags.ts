@@ -69,7 +69,7 @@ export class VariableScope {
 
   /** Takes one EXT-X-DEFINE. A variable without a value is an error where a URI needs it, and nowhere else. */
   define(line: LineScanner): void {
-    const attributes = line.attributes();
+    const attributes = line.attributes(this.expanded);
     const [name, imported, parameter] = ['NAME', 'IMPORT', 'QUERYPARAM'].map((one) => attributes.get(one));
     if (name !== undefined) this.variables.set(name, attributes.get('VALUE') ?? '');
     else if (imported !== undefined) this.set(imported, this.imported?.get(imported));
@@ -87,6 +87,9 @@ export class VariableScope {
     });
     return missing ? undefined : expanded;
   }
+
+  /** The same for text that may keep a reference to an unknown variable. */
+  readonly expanded = (text: string): string => this.expand(text) ?? text;
 
   private set(name: string, value: string | undefined): void {
     if (value !== undefined) this.variables.set(name, value);

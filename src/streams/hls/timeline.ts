@@ -12,7 +12,7 @@ import { type ListedSegments } from './segments.js';
  *   dates go forward, a phase is the same media for every instance and at the same time in every rendition. Segments
  *   without a date are placed by the durations since the date before them, so instances agree as far as dates and
  *   durations do.
- * - `reference`: the axis of the stream's first rendition, for a rendition without dates. Matched by a discontinuity that
+ * - `reference`: the axis of the stream's first rendition, for another one where either has no dates. Matched by a discontinuity that
  *   both windows have, it is exact; otherwise the ends of the two windows are taken for the same time, which may be
  *   wrong by about one segment and differ between instances by as much.
  * - `sequence`: media sequence number times target duration. Instances agree whatever window they saw. Renditions agree
@@ -63,8 +63,9 @@ export function* placeSegments(
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
   const known = former?.placed.last;
-  const { from = ended ? segments.length : undefined, numberedAnew } = firstNew(listed, former);
-  if (from === undefined) return undefined;
+  const { from: newFrom, numberedAnew } = firstNew(listed, former);
+  if (newFrom === undefined && !ended) return undefined;
+  const from = newFrom ?? segments.length;
   const clock = clockOf(listed, from, phaseMicros, numberedAnew, options);
 
   const placed = former ? former.placed.from(0) : new LongList<TimedSegment>();
@@ -102,6 +103,9 @@ export function* placeSegments(
   return {
     placed: kept,
     left: Math.max(0, kept.length - segments.length),
+    // A window may also go further back than the one before.
+    listed:
+      newFrom === undefined ? new LongList() : segments.from(Math.max(0, segments.length - kept.length)),
     epoch: clock.epoch,
     nextAt,
     headIsWhole:
@@ -118,9 +122,9 @@ export function* placeSegments(
   };
 }
 
-/** The axis of a stream whose playlist has kept its beginning so far, for the case that it begins to slide. */
+/** The axis of a stream whose playlist has kept its beginning so far: for when it begins to slide, and for other renditions. */
 export function* timelineFromBeginning(
-  { base, segments, discontinuities }: ListedSegments,
+  { segments, discontinuities }: ListedSegments,
   { targetSeconds, readAt }: Pick<TimelineOptions, 'targetSeconds' | 'readAt'>,
 ): Generator<void, Timeline> {
   const sequenceMicros = Math.round(targetSeconds * MICROSECONDS);
@@ -131,13 +135,14 @@ export function* timelineFromBeginning(
     const length = Math.round(segment.durationSeconds * MICROSECONDS);
     end += length;
     const discontinuity = segment.discontinuity ? discontinuities.get(placed.length) : undefined;
-    const told = (base + placed.length) * sequenceMicros;
+    const told = placed.length * sequenceMicros;
     placed.push({ segment, at, length, told, played: at, discontinuity });
     if (placed.length % SEGMENTS_A_STEP === 0) yield;
   }
   return {
     placed,
     left: 0,
+    listed: segments,
     epoch: 0,
     nextAt: end,
     headIsWhole: true,
@@ -159,12 +164,14 @@ function firstNew(
   if (!former || known?.segment.sequence === undefined || segments.length === 0)
     return { from: 0, numberedAnew: false };
   const position = known.segment.sequence - base;
-  if (position < 0) return { from: 0, numberedAnew: false };
   const same = segments.get(position);
-  if (same !== undefined)
-    return isSameFile(same, known.segment)
-      ? { from: position + 1, numberedAnew: false }
-      : { from: 0, numberedAnew: true };
+  if (same !== undefined && isSameFile(same, known.segment))
+    return { from: position + 1, numberedAnew: false };
+  // Channels that loop a film have the same files later on.
+  if (position < 0) return { from: 0, numberedAnew: false };
+  const again = positionOfNewest(former.placed, segments);
+  if (again >= 0) return { from: again + 1, numberedAnew: true };
+  if (same !== undefined) return { from: 0, numberedAnew: true };
   const newest = segments.last!;
   const older = former.placed.findLastIndex(
     ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
@@ -172,9 +179,25 @@ function firstNew(
   return older >= 0 ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
 }
 
+/**
+ * Where the newest known segment stands in a list by its file, with the ones before it; -1 where it does not. Some packagers
+ * number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
+ */
+function positionOfNewest(placed: LongList<PlacedSegment>, segments: LongList<Segment>): number {
+  const knownAt = (back: number): Segment | undefined => placed.get(placed.length - 1 - back)?.segment;
+  const [newest, before] = [knownAt(0)!, knownAt(1)];
+  if (before !== undefined && isSameFile(newest, before)) return -1;
+  const position = segments.findLastIndex((segment) => isSameFile(segment, newest));
+  for (let back = 1; back <= position; back++) {
+    const known = knownAt(back);
+    if (known !== undefined && !isSameFile(known, segments.get(position - back)!)) return -1;
+  }
+  return position;
+}
+
 /** Folders and queries may hold tokens that change with each reload. */
 function isSameFile(one: Segment, other: Segment): boolean {
-  return fileNameOf(one.path) === fileNameOf(other.path);
+  return fileNameOf(one.path) === fileNameOf(other.path) && one.byteRange?.offset === other.byteRange?.offset;
 }
 
 /** Tells the origin's time of each segment, and how that lies on the axis. */
@@ -209,8 +232,13 @@ function clockOf(
     nextAt: ({ at }: TimedSegment): number => at,
     headIsWhole: (): boolean => listed.base === 0,
   };
+  if (former?.axis === 'reference' && former.placed.length > 0 && !reference?.placed.length) {
+    // While the first rendition cannot be read, segments follow one another.
+    const told = (_: number, last: TimedSegment | undefined): number => last!.told + last!.length;
+    return { ...common, axis: 'reference', epoch: former.epoch, told };
+  }
   const dateOf = datesOf(listed, former, from);
-  if (dateOf !== undefined) {
+  if (dateOf !== undefined && (!reference?.placed.length || reference.axis === 'dates')) {
     const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
     return {
       ...common,
@@ -280,15 +308,25 @@ function datesOf(
 ): ((index: number, last: TimedSegment | undefined) => number) | undefined {
   const known = former?.axis === 'dates' ? former.placed.last : undefined;
   if (!dated && known === undefined) return undefined;
-  const near = dates.findLastIndex((date) => !Number.isNaN(date), from);
+  const isDate = (date: number): boolean => !Number.isNaN(date);
+  const [first, newest] = [dates.findIndex(isDate), dates.findLastIndex(isDate)];
+  // Some packagers write the date at which they began in front of every segment.
+  if (dates.get(first) === dates.get(newest) && starts.get(newest)! - starts.get(first)! > MICROSECONDS)
+    return undefined;
+  const near = dates.findLastIndex(isDate, from);
   return (index, last) => {
     const own = dates.get(index)!;
     if (!Number.isNaN(own)) return own;
     if (last !== undefined && (index > from || (last === known && near < 0)))
       return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
-    const other = near >= 0 ? near : dates.findIndex((date) => !Number.isNaN(date));
+    const other = near >= 0 ? near : first;
     return dates.get(other)! + starts.get(index)! - starts.get(other)!;
   };
+}
+
+/** Microseconds from the start of the first listed segment to the end of the last. */
+export function endOf({ starts, segments }: ListedSegments): number {
+  return (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
 }
 
 /** Gives the time of each listed segment on the axis of another rendition, which is `ahead` of this one's. */
@@ -299,7 +337,7 @@ function alignTo(
   ahead: number,
 ): (index: number) => number {
   const { starts, segments } = listed;
-  const end = (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
+  const end = endOf(listed);
   const there = reference.placed;
   const last = there.last!;
   const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);

@@ -51,10 +51,11 @@ export class UriWriter {
     rendition?: (resource: Resource) => string,
   ): void {
     for (const attribute of attributes) {
-      const { name, value, quoted, from, to } = attribute;
+      const { name, value, quoted, open, from, to } = attribute;
       const use = value === '' ? undefined : uriUse(tag, name);
       if (use === undefined) {
         this.expand(attribute);
+        if (open) this.builder.replace(to, to, '"');
         continue;
       }
       const resource = this.resolve(value);
@@ -65,7 +66,7 @@ export class UriWriter {
           ? rendition(resource)
           : this.nameAsset(resource, tag === '#EXT-X-MAP' ? rangeOfMap(attributes) : undefined),
       );
-      if (!quoted) this.builder.replace(to, to, '"');
+      if (!quoted || open) this.builder.replace(to, to, '"');
     }
   }
 
