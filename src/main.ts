@@ -10,7 +10,7 @@ import { HealthController } from './observability/health.controller.js';
 
 // V8 would soon allocate the objects of requests where only a full collection finds them, because it once saw some survive.
 // From there they keep whole requests alive, and garbage collection costs a renewal up to five times as much CPU
-// (docs/decisions/0044-young-garbage.md).
+// (docs/decisions/0044-pretenuring.md).
 setFlagsFromString('--no-allocation-site-pretenuring');
 
 /** Reads the configuration, builds the application and listens. If that fails, prints the reason and exits with 1. */

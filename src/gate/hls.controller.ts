@@ -29,7 +29,8 @@ import { STREAM_ID } from '../streams/streams.schemas.js';
 import { readReportOfRequest } from './cmcd.js';
 import { type Client, type Player, type Refusal, type SessionPlayer, Gate } from './gate.service.js';
 
-const DIRECTIVE = /^_HLS_\w{1,40}=[\w\-.~%:,]{0,200}$/;
+/** The parameters that players add to URIs of steering manifests and of lists of assets (RFC 8216bis, 7.2 and D.2). */
+const DIRECTIVE = /^_HLS_(pathway|throughput|primary_id|start_offset)=[\w\-.~%:,]{0,200}$/;
 const HLS_TYPE = 'application/vnd.apple.mpegurl';
 const TEXT = { type: 'string' };
 
@@ -223,7 +224,7 @@ export class HlsController {
       return;
     }
     const found = manifest.find(name);
-    const media = found?.segment ?? manifest.assets.get(name);
+    const media = found?.segment ?? withDirectives(manifest.assets.get(name), request.url);
     // What is watched is counted by the variant. Other renditions run ahead of it or behind.
     await this.redirectToMedia(asked, lookup, media, lookup.isVariant ? found : undefined);
   }
@@ -246,7 +247,8 @@ export class HlsController {
     const asked = await this.withSession(request, reply, stream_id);
     const opened = await this.streams.open(stream_id);
     const lookup = await this.streams.findIn(opened, stream_id);
-    const media = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
+    const asset = opened.outcome === 'found' ? opened.manifest.assets.get(name) : undefined;
+    const media = withDirectives(asset, request.url);
     await this.redirectToMedia(asked, lookup, media);
   }
 
@@ -368,8 +370,7 @@ export class HlsController {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
     const wanted = { watched, isMedia: true, exists: media !== undefined };
     if ((await this.admit(asked, lookup, wanted)) === 'left') return;
-    const path = withDirectives(media!.path, asked.request.url);
-    redirect(asked.reply, this.urls.of({ ...media!, path }, addressOf(asked.request)));
+    redirect(asked.reply, this.urls.of(media!, addressOf(asked.request)));
   }
 
   /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */
@@ -396,13 +397,25 @@ export class HlsController {
 }
 
 /**
- * A path with the `_HLS_` parameters of a request. Players add them to the URIs of steering manifests and lists of assets, for
- * the server that makes these (RFC 8216bis, 7.2 and D.2).
+ * The asset with the parameters that a player added to its URI, which only the server that makes the asset understands.
+ * Segments get none: each new parameter would be another file for the cache of a CDN.
  */
-function withDirectives(path: string, url: string): string {
-  const query = url.includes('_HLS_') ? url.split('?', 2)[1] : undefined;
-  const directives = query?.split('&').filter((one) => DIRECTIVE.test(one)) ?? [];
-  return directives.reduce((sum, one) => `${sum}${sum.includes('?') ? '&' : '?'}${one}`, path);
+function withDirectives<A extends { readonly path: string }>(
+  asset: A | undefined,
+  url: string,
+): A | undefined {
+  if (asset === undefined || !url.includes('_HLS_')) return asset;
+  const directives =
+    url
+      .split('?', 2)[1]
+      ?.split('&')
+      .filter((one) => DIRECTIVE.test(one)) ?? [];
+  const byName = new Map(directives.map((one) => [one.split('=', 1)[0], one]));
+  const path = [...byName.values()].reduce(
+    (sum, one) => `${sum}${sum.includes('?') ? '&' : '?'}${one}`,
+    asset.path,
+  );
+  return { ...asset, path };
 }
 
 function hasSession(player: Player | SessionPlayer): player is SessionPlayer {

@@ -69,12 +69,22 @@ export function refuseConnection(
   logUnrouted(problem, requestId);
   const body = problemBody(problem, requestId);
   const status = problem.getStatus();
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
-      // The page that sent the request is not known by now, and this reply says nothing about a user.
-      `Access-Control-Allow-Origin: *\r\nX-Request-Id: ${requestId}\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  const headers = Object.entries(headersOf(body, requestId)).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join('')}\r\n${body}`);
+}
+
+/** The headers of a problem that Fastify does not send. */
+function headersOf(body: string, requestId: string): Readonly<Record<string, string | number>> {
+  return {
+    'Content-Type': 'application/problem+json',
+    'Cache-Control': 'no-store',
+    // The page that sent the request is not known by now, and this reply says nothing about a user.
+    'Access-Control-Allow-Origin': '*',
+    'X-Request-Id': requestId,
+    'Content-Length': Buffer.byteLength(body),
+    // A body that may follow is not read, so the connection cannot go on.
+    Connection: 'close',
+  };
 }
 
 /** Answers the requests that Node would answer by itself, before Fastify and without a body: an `Expect`, and `CONNECT`. */
@@ -84,15 +94,7 @@ export function refuseUnanswered({ server }: FastifyInstance, countCut: CountCut
     const requestId = requestIdOf(request);
     logUnrouted(problem, requestId);
     const body = problemBody(problem, requestId);
-    // The body that may follow is not read, so the connection cannot go on.
-    response.writeHead(problem.getStatus(), {
-      'content-type': 'application/problem+json',
-      'access-control-allow-origin': '*',
-      'x-request-id': requestId,
-      'content-length': Buffer.byteLength(body),
-      connection: 'close',
-    });
-    response.end(body);
+    response.writeHead(problem.getStatus(), headersOf(body, requestId)).end(body);
   });
   server.on('connect', (request: IncomingMessage, socket: Socket) => {
     refuseConnection(new Error('CONNECT is for proxies'), socket, countCut, requestIdOf(request));

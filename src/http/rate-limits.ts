@@ -118,7 +118,7 @@ class RateLimit implements FastifyRateLimitStore {
 
   /** Whether this key has used a tenth of the limit in this second. */
   isBusy(key: string): boolean {
-    return this.limit !== 0 && this.countOf(key).own >= this.share;
+    return this.limit !== 0 && this.countOf(key).own >= Math.max(1, this.share);
   }
 
   incr(key: string, done: Parameters<FastifyRateLimitStore['incr']>[1]): void {
@@ -203,13 +203,14 @@ export class RateLimits {
       if (exceeded === undefined) done();
       else void finish(exceeded, done);
     });
-    // The limit of a user counts valid requests of known callers only. A loop of others must not use up the limit of its
-    // address, which the other clients of a household share.
+    // The limit of a user counts valid requests of known callers only. The delay keeps a client that repeats other ones, on
+    // a few connections, from using up the limit of its address, which the other clients of a household share.
     fastify.addHook('onSend', (request, reply, payload, done) => {
       const { statusCode } = reply;
-      const isCounted = statusCode < 400 || (request.caller !== null && statusCode !== 422);
-      const isExempt = statusCode === 429 || UNLIMITED.test(request.routeOptions.url ?? '');
-      if (isCounted || isExempt || !this.address.isBusy(this.networkOf(request))) done(null, payload);
+      const isCounted = request.caller !== null && statusCode !== 422;
+      const isRefused = statusCode >= 400 && statusCode < 500 && statusCode !== 429;
+      const isExempt = !isRefused || isCounted || UNLIMITED.test(request.routeOptions.url ?? '');
+      if (isExempt || !this.address.isBusy(this.networkOf(request))) done(null, payload);
       else setTimeout(done, HOLD_MS, null, payload);
     });
   }

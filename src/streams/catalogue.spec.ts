@@ -292,6 +292,13 @@ describe('a catalogue of streams with renditions', () => {
     answers.set('/other/low.txt', 503);
     answers.set('/other/high.txt', 'film b');
     expect(await paths('other')).toBe('unavailable');
+    expect(asked).not.toContain('/other/high.txt');
+
+    answers.set('/third/index.txt', 'choice gone.txt failing.txt high.txt');
+    answers.set('/third/failing.txt', 503);
+    answers.set('/third/high.txt', 'film b');
+    expect(await paths('third')).toBe('unavailable');
+    expect(asked).not.toContain('/third/high.txt');
   });
 
   it('reads it at most once a second for a missing rendition', async () => {

@@ -37,7 +37,10 @@ const READS_AT_ONCE = 64;
 const LISTED_AT_ONCE = 16;
 
 /** `not-found`: the stream or rendition does not exist. `unavailable`: the origin failed; the log has the reason. */
-export type Absence = { readonly outcome: 'not-found' } | { readonly outcome: 'unavailable' };
+export type Absence =
+  | { readonly outcome: 'not-found' }
+  /** `gone`: the origin answered that the rendition does not exist, although the stream lists it. */
+  | { readonly outcome: 'unavailable'; readonly gone?: true };
 const NOT_FOUND: Absence = { outcome: 'not-found' };
 const UNAVAILABLE: Absence = { outcome: 'unavailable' };
 
@@ -173,12 +176,14 @@ export class Catalogue<
     if (opened.stream !== undefined) return rendition === undefined || rendition === 0 ? opened : NOT_FOUND;
     const parent = opened.manifest;
     const found = await this.findRendition(streamId, parent, rendition ?? parent.first);
-    // While the origin does not answer, it would not do so for another variant either.
-    if (rendition !== undefined || isPlayable(found) || found === UNAVAILABLE) return found;
+    if (rendition !== undefined || isPlayable(found)) return found;
+    let last = found;
     for (const [number, { type }] of parent.renditions.entries()) {
+      // While the origin does not answer for one variant, the others would only make the client wait longer.
+      if (hasFailed(last)) break;
       if (type !== 'variant' || number === parent.first) continue;
-      const other = await this.findRendition(streamId, parent, number);
-      if (isPlayable(other)) return other;
+      last = await this.findRendition(streamId, parent, number);
+      if (isPlayable(last)) return last;
     }
     return found;
   }
@@ -253,7 +258,14 @@ export class Catalogue<
       }
       if (!(error instanceof RenditionGone)) throw error;
       const readAt = this.clock.monotonic();
-      return { ...UNAVAILABLE, url: address.url.href, readAt, usableUntil: readAt, failing: false };
+      return {
+        outcome: 'unavailable',
+        gone: true,
+        url: address.url.href,
+        readAt,
+        usableUntil: readAt,
+        failing: false,
+      };
     }
   }
 
@@ -359,6 +371,10 @@ export class Catalogue<
     const renewsAfterMs = this.format.renewsAfterMs(found.manifest);
     return renewsAfterMs === undefined ? FINISHED_TTL_MS : Math.max(SHORTEST_TTL_MS, renewsAfterMs);
   }
+}
+
+function hasFailed(lookup: StreamLookup): boolean {
+  return lookup.outcome === 'unavailable' && lookup.gone !== true;
 }
 
 function isPlayable(lookup: StreamLookup | undefined): boolean {

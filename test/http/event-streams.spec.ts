@@ -239,10 +239,13 @@ describe.each(STORES)('the stream of events, on %s,', (store) => {
         };
         got.push(session_id ?? code ?? type);
       });
-    await until(() => service.app.get(EventStreams).size === 1);
-    await ask('tv');
-    // On a busy machine the first connection may already have met a store that answered too late.
-    await until(() => got.includes('tv'));
+    // On a busy machine a connection may meet a store that answers too late. The next one then starts behind the event.
+    for (let n = 0; !got.includes(`tv-${n - 1}`); n++) {
+      await ask(`tv-${n}`);
+      await until(() => got.includes(`tv-${n}`), 5_000).catch(() =>
+        service.send('delete', `${path}/sessions/tv-${n}`),
+      );
+    }
     got.length = 0;
     const watch = jest
       .spyOn(service.app.get(SessionEvents), 'watch')

@@ -579,12 +579,20 @@ describe('the gate of encrypted and fragmented streams', () => {
     expect((await player.get('a-other.key')).body).toMatchObject({ status: 404, code: 'phase-not-found' });
     const steered = await service.send(
       'get',
-      `/v1/play/many/s/ana,tv/${name}?_HLS_pathway=%22A%22&b=1&_HLS_x=a@b`,
+      `/v1/play/many/s/ana,tv/${name}?_HLS_pathway=%22B%22&b=1&_HLS_x=a&_HLS_pathway=%22A%22&_HLS_throughput=a@b`,
     );
     expect(new URL(steered.headers.location!).search).toMatch(
       /^\?_HLS_pathway=%22A%22&expires=[^&]+&signature=[^&]+$/,
     );
     expect(await (await fetch(steered.headers.location!)).text()).toBe('of the session');
+    const { text: media } = await player.get('0/index.m3u8');
+    const segment = media
+      .split('\n')
+      .find((line) => line !== '' && !line.startsWith('#'))!
+      .split('?', 1)[0];
+    const plain = await service.send('get', `/v1/play/many/s/ana,tv/0/${segment}?_HLS_pathway=A`);
+    expect(plain.status).toBe(302);
+    expect(plain.headers.location).not.toContain('_HLS_');
     const sessionless = await service.send('get', `/v1/play/many/${name}?user_id=ana`);
     expect(sessionless.body).toMatchObject({ status: 422, errors: [{ field: 'session_id' }] });
   });
