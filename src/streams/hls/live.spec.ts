@@ -214,6 +214,23 @@ describe('a live stream that is written anew each time', () => {
     expect(segments.length).toBeGreaterThan(12);
   });
 
+  it.each<[string, copies: readonly number[], firstOf: (at: number) => number]>([
+    ['without a media sequence, read before or not', [7, 6, 5, 4], () => 0],
+    ['with other numbers', [6, 4], (at) => (at < 8 ? 500 + at : 20 + at)],
+  ])('has nothing new in an older copy of a window: %s', (_, copies, firstOf) => {
+    const window = (at: number): Listing => ({
+      first: firstOf(at),
+      durations: equal(6, 4),
+      name: (n) => `s${n - firstOf(at) + at}.ts`,
+    });
+    let former: MediaPlaylist | undefined;
+    for (const at of [4, 6, 8]) former = read(window(at), former);
+    for (const at of copies) expect(read(window(at), former) === former).toBe(true);
+    const played = [...phasesOf(read(window(12), former)).values()].flat();
+    expect(played).toEqual(played.map((__, at) => `s${Number.parseInt(played[0]!.slice(1)) + at}.ts`));
+    expect(played).toContain('s16.ts');
+  });
+
   it('is other media if it went on for a whole loop of the same files', () => {
     const looped = (first: number): Listing => ({
       first,

@@ -168,32 +168,37 @@ function firstNew(
   if (same !== undefined && isSameFile(same, known.segment))
     return { from: position + 1, numberedAnew: false };
   // Channels that loop a film have the same files later on.
-  if (position < 0) return { from: 0, numberedAnew: false };
-  const again = positionOfNewest(former.placed, segments);
+  const again = position < 0 ? -1 : positionOfNewest(placed, segments);
   if (again >= 0) return { from: again + 1, numberedAnew: true };
-  if (same !== undefined) return { from: 0, numberedAnew: true };
   const newest = segments.last!;
-  const older = former.placed.findLastIndex(
-    ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
-  );
-  return older >= 0 ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
+  const isOlder =
+    same === undefined
+      ? former.placed.findLastIndex(
+          ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
+        ) >= 0
+      : positionOfNewest(segments, placed) >= 0;
+  return isOlder ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: position >= 0 };
 }
 
 /**
- * Where the newest known segment stands in a list by its file, with the ones before it; -1 where it does not. Some packagers
- * number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
+ * Where the newest segment of one list stands in another by its file, with the ones before it; -1 where it does not. Some
+ * packagers number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
  */
-function positionOfNewest(placed: LongList<PlacedSegment>, segments: LongList<Segment>): number {
-  const knownAt = (back: number): Segment | undefined => placed.get(placed.length - 1 - back)?.segment;
-  const [newest, before] = [knownAt(0)!, knownAt(1)];
+  const placed = { length: former.placed.length, get: (at: number) => former.placed.get(at)?.segment };
+function positionOfNewest(list: SegmentsInOrder, other: SegmentsInOrder): number {
+  const newestBut = (back: number): Segment | undefined => list.get(list.length - 1 - back);
+  const [newest, before] = [newestBut(0)!, newestBut(1)];
   if (before !== undefined && isSameFile(newest, before)) return -1;
-  const position = segments.findLastIndex((segment) => isSameFile(segment, newest));
+  let position = other.length - 1;
+  while (position >= 0 && !isSameFile(newest, other.get(position)!)) position--;
   for (let back = 1; back <= position; back++) {
-    const known = knownAt(back);
-    if (known !== undefined && !isSameFile(known, segments.get(position - back)!)) return -1;
+    const segment = newestBut(back);
+    if (segment !== undefined && !isSameFile(segment, other.get(position - back)!)) return -1;
   }
   return position;
 }
+
+type SegmentsInOrder = Pick<LongList<Segment>, 'length' | 'get'>;
 
 /** Folders and queries may hold tokens that change with each reload. */
 function isSameFile(one: Segment, other: Segment): boolean {
