@@ -622,6 +622,35 @@ describe('a rendition with phases that were handed out', () => {
   });
 });
 
+describe('a rendition that kept its beginning', () => {
+  const dates = { before: (at: number) => [dateLine(at * 4)] };
+  const listing = (count: number, more: Partial<Listing> = {}): Listing => ({
+    first: 0,
+    durations: equal(count, 4),
+    ...more,
+  });
+  const reference = read(listing(10));
+
+  it.each<[string, more: Partial<Listing>, source: Partial<PlaylistSource>]>([
+    ['with dates, while the first one cannot be read', dates, {}],
+    ['with other numbers, while the first one cannot be read', { first: 50 }, {}],
+    ['with other numbers, while the first one stands still', { first: 50 }, { reference }],
+  ])('keeps it %s', (_, more, source) => {
+    let playlist = read(listing(10, more), undefined, { reference });
+    for (let count = 11; count <= 20; count++) {
+      playlist = read(listing(count, more), playlist, source);
+      expect(playlist.stream.phases).toBe(read(listing(count)).stream.phases);
+    }
+    const { stream } = read(listing(20, { ...more, ended: true }), playlist);
+    expect(stream).toMatchObject({ kind: 'vod', phases: 8 });
+  });
+
+  it('follows the first one if that turns out to have dates', () => {
+    const playlist = read(listing(11), read(listing(10)), { reference: read(listing(11, dates)) });
+    expect(playlist.stream.phases).toBe(read(listing(11, dates)).stream.phases);
+  });
+});
+
 describe('a playlist of type EVENT', () => {
   const event = (first: number, count: number, more: Partial<Listing> = {}): Listing => ({
     first,

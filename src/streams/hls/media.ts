@@ -112,7 +112,8 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
 
 /**
  * Whether the playlist has its beginning, from which phases then count. Renditions are cut alike: the first one decides,
- * unless it is still without its end.
+ * unless it is still without its end. A playlist that kept its beginning and goes on from it keeps it, also while the first
+ * one cannot be read.
  */
 function keepsBeginning(
   { type, ended }: MediaReader,
@@ -123,8 +124,10 @@ function keepsBeginning(
   const isBehind = reference !== undefined && ended && !reference.stream.ended;
   const first = isBehind || reference?.stream.segmentCount === 0 ? undefined : reference;
   if (first?.state.timeline !== undefined) return false;
+  const goesOn = goesOnFromBeginning(live, listed);
+  if (live !== undefined && goesOn) return true;
   if (ended) return first !== undefined || type !== undefined || listed.base <= 1;
-  if (!goesOnFromBeginning(live, listed)) return false;
+  if (!goesOn) return false;
   if (type !== undefined) return true;
   if (first === undefined) return listed.base === 0 && listed.firstDated === undefined;
   const missing = endOf(first.state.listed) - endOf(listed);
