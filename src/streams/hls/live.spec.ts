@@ -214,6 +214,23 @@ describe('a live stream that is written anew each time', () => {
     expect(segments.length).toBeGreaterThan(12);
   });
 
+  it.each<[string, copies: readonly number[], firstOf: (at: number) => number]>([
+    ['without a media sequence, read before or not', [7, 6, 5, 4], () => 0],
+    ['with other numbers', [6, 4], (at) => (at < 8 ? 500 + at : 20 + at)],
+  ])('has nothing new in an older copy of a window: %s', (_, copies, firstOf) => {
+    const window = (at: number): Listing => ({
+      first: firstOf(at),
+      durations: equal(6, 4),
+      name: (n) => `s${n - firstOf(at) + at}.ts`,
+    });
+    let former: MediaPlaylist | undefined;
+    for (const at of [4, 6, 8]) former = read(window(at), former);
+    for (const at of copies) expect(read(window(at), former) === former).toBe(true);
+    const played = [...phasesOf(read(window(12), former)).values()].flat();
+    expect(played).toEqual(played.map((__, at) => `s${Number.parseInt(played[0]!.slice(1)) + at}.ts`));
+    expect(played).toContain('s16.ts');
+  });
+
   it('is other media if it went on for a whole loop of the same files', () => {
     const looped = (first: number): Listing => ({
       first,
@@ -440,6 +457,50 @@ describe('a live stream with dates', () => {
     expect(files(stream.phase(42).segments)).toEqual(['s105.ts', 's106.ts', 's107.ts']);
   });
 
+  it('has the same phases in every instance if the date is the same for every segment', () => {
+    // The first of the listed segments, and how many are listed.
+    type Window = readonly [first: number, count: number];
+    const growing = (first: number): Window[] => Array.from({ length: 11 }, (_, at) => [first, at + 1]);
+    const single = Array.from({ length: 11 }, (_, at): Window => [100 + at, 1]);
+    const leap: Window[] = [
+      [100, 1],
+      [101, 11],
+    ];
+    for (const windows of [growing(0), growing(100), single, leap]) {
+      let instance: MediaPlaylist | undefined;
+      for (const [first, count] of windows)
+        instance = read({ first, durations: equal(count, 4), before: () => [dateLine(0)] }, instance);
+      const [first, end] = [windows[0]![0], windows.at(-1)!.reduce((one, other) => one + other)];
+      const late = read({ first, durations: equal(end - first, 4), before: () => [dateLine(0)] });
+      expect([windows, instance!.stream.phases]).toEqual([windows, late.stream.phases]);
+      const known = phasesOf(late);
+      for (const [index, found] of [...phasesOf(instance!)].slice(1)) expect(found).toEqual(known.get(index));
+    }
+  });
+
+  it('keeps its axis if an encoder begins again with another date for every segment', () => {
+    const run = (count: number, name: string, seconds: number): Listing => ({
+      first: 0,
+      durations: equal(count, 4),
+      before: () => [dateLine(seconds)],
+      name: (n) => `${name}${n}.ts`,
+    });
+    let playlist = read(run(11, 'a', 0));
+    for (let count = 1; count <= 6; count++) playlist = read(run(count, 'b', 3_600), playlist);
+    expect(playlist.stream.phases).toBeGreaterThan(4);
+    expect(playlist.stream.phases).toBeLessThan(9);
+  });
+
+  it('never goes back if the date stays the same from some segment on', () => {
+    let former = read(dated(100, 6, 4));
+    for (let first = 101; first < 120; first++) {
+      const before = (at: number) => [dateLine(Math.min(first + at, 106) * 4)];
+      const playlist = read({ first, durations: equal(6, 4), before }, former);
+      expect(playlist.stream.phases).toBeGreaterThanOrEqual(former.stream.phases);
+      former = playlist;
+    }
+  });
+
   it('ignores invalid dates', () => {
     for (const date of ['yesterday', '1969-12-31T23:59:59Z', '9999-01-01T00:00:00Z', ''])
       expect(
@@ -519,6 +580,74 @@ describe('a rendition whose first one cannot be read for a while', () => {
       expect(stream.phases - before.stream.phases).toBe(2);
       expect(stream.phaseOf(115)).toBe(46);
     }
+  });
+});
+
+describe('a rendition whose first one has the same date for every segment', () => {
+  it.each([
+    ['without dates', () => []],
+    ['with the same date too', () => [dateLine(0)]],
+  ])('has the same phases in every instance: %s', (_, before) => {
+    const readBoth = (count: number, former: readonly MediaPlaylist[] = []): MediaPlaylist[] => {
+      const reference = read(
+        { first: 100, durations: equal(count, 4), before: () => [dateLine(0)] },
+        former[0],
+      );
+      return [
+        reference,
+        read({ first: 7, durations: equal(2 * count, 2), before }, former[1], { reference }),
+      ];
+    };
+    let seen: MediaPlaylist[] = [];
+    for (let count = 1; count <= 12; count++) seen = readBoth(count, seen);
+    expect(seen.map(phasesOf)).toEqual(readBoth(12).map(phasesOf));
+  });
+});
+
+describe('a rendition with phases that were handed out', () => {
+  it('never goes back if the first one is read anew with a single date', () => {
+    const oneDate = (first: number, count: number): Listing => ({
+      first,
+      durations: equal(count, 4),
+      before: () => [dateLine(0)],
+    });
+    const single = read(oneDate(110, 1));
+    const references = [read(oneDate(100, 10)), single, read(oneDate(110, 2), single)];
+    let former: MediaPlaylist | undefined;
+    for (const [at, reference] of references.entries()) {
+      const playlist = read({ first: 100 + at, durations: equal(10, 4) }, former, { reference });
+      expect(playlist.stream.phases).toBeGreaterThanOrEqual(former?.stream.phases ?? 1);
+      former = playlist;
+    }
+  });
+});
+
+describe('a rendition that kept its beginning', () => {
+  const dates = { before: (at: number) => [dateLine(at * 4)] };
+  const listing = (count: number, more: Partial<Listing> = {}): Listing => ({
+    first: 0,
+    durations: equal(count, 4),
+    ...more,
+  });
+  const reference = read(listing(10));
+
+  it.each<[string, more: Partial<Listing>, source: Partial<PlaylistSource>]>([
+    ['with dates, while the first one cannot be read', dates, {}],
+    ['with other numbers, while the first one cannot be read', { first: 50 }, {}],
+    ['with other numbers, while the first one stands still', { first: 50 }, { reference }],
+  ])('keeps it %s', (_, more, source) => {
+    let playlist = read(listing(10, more), undefined, { reference });
+    for (let count = 11; count <= 20; count++) {
+      playlist = read(listing(count, more), playlist, source);
+      expect(playlist.stream.phases).toBe(read(listing(count)).stream.phases);
+    }
+    const { stream } = read(listing(20, { ...more, ended: true }), playlist);
+    expect(stream).toMatchObject({ kind: 'vod', phases: 8 });
+  });
+
+  it('follows the first one if that turns out to have dates', () => {
+    const playlist = read(listing(11), read(listing(10)), { reference: read(listing(11, dates)) });
+    expect(playlist.stream.phases).toBe(read(listing(11, dates)).stream.phases);
   });
 });
 

@@ -21,7 +21,7 @@ import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
 import { type ListedSegments, type SegmentContext, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
-import { type Timeline, endOf, placeSegments, timelineFromBeginning } from './timeline.js';
+import { type Timeline, endOf, firstDateOf, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter, setLatest } from './uris.js';
 
 /** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
@@ -69,7 +69,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
       complete: ended || type === 'VOD',
       readAt,
       targetSeconds,
-      firstDateMicros: type === undefined && listed.dated ? firstDateOf(listed) : undefined,
+      firstDateMicros: type === undefined ? firstDateOf(listed) : undefined,
     });
   } else {
     // Where segments have left, it was a live stream.
@@ -112,7 +112,8 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
 
 /**
  * Whether the playlist has its beginning, from which phases then count. Renditions are cut alike: the first one decides,
- * unless it is still without its end.
+ * unless it is still without its end. A playlist that kept its beginning and goes on from it keeps it, also while the first
+ * one cannot be read.
  */
 function keepsBeginning(
   { type, ended }: MediaReader,
@@ -123,10 +124,12 @@ function keepsBeginning(
   const isBehind = reference !== undefined && ended && !reference.stream.ended;
   const first = isBehind || reference?.stream.segmentCount === 0 ? undefined : reference;
   if (first?.state.timeline !== undefined) return false;
+  const goesOn = goesOnFromBeginning(live, listed);
+  if (live !== undefined && goesOn) return true;
   if (ended) return first !== undefined || type !== undefined || listed.base <= 1;
-  if (!goesOnFromBeginning(live, listed)) return false;
+  if (!goesOn) return false;
   if (type !== undefined) return true;
-  if (first === undefined) return listed.base === 0 && !listed.dated;
+  if (first === undefined) return listed.base === 0 && listed.firstDated === undefined;
   const missing = endOf(first.state.listed) - endOf(listed);
   return listed.base === 0 || Math.abs(missing) < 3 * first.targetSeconds * MICROSECONDS;
 }
@@ -138,11 +141,6 @@ function goesOnFromBeginning(former: MediaState | undefined, { base, segments }:
   const newest = former.listed.segments.length - 1;
   const [here, before] = [segments.get(newest), former.listed.segments.get(newest)];
   return before === undefined || (here !== undefined && fileNameOf(here.path) === fileNameOf(before.path));
-}
-
-function firstDateOf({ dates, starts }: ListedSegments): number | undefined {
-  const dated = dates.findIndex((date) => !Number.isNaN(date));
-  return dated < 0 ? undefined : dates.get(dated)! - starts.get(dated)!;
 }
 
 function findSegment(
@@ -187,7 +185,7 @@ class MediaReader {
   private readonly starts = new LongList<number>();
   private endMicros = 0;
   private addressLength = 0;
-  private dated = false;
+  private firstDated: number | undefined;
   private readonly ends = new LongList<number>();
   private readonly cuts = new LongList<number>();
   private readonly contexts = new LongList<SegmentContext>();
@@ -225,7 +223,7 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    const { base, segments, addressLength, discontinuities, dates, firstDated, ends, cuts, contexts } = this;
     // If all are 0, none is meant.
     if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
@@ -239,7 +237,7 @@ class MediaReader {
       starts,
       discontinuities,
       dates,
-      dated,
+      firstDated,
       ends,
       cuts,
       contexts,
@@ -432,8 +430,8 @@ class MediaReader {
   }
 
   private addDate(micros: number): void {
+    if (!Number.isNaN(micros)) this.firstDated ??= this.dates.length;
     this.dates.push(micros);
-    this.dated ||= !Number.isNaN(micros);
   }
 
   /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */

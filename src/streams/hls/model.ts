@@ -68,8 +68,8 @@ export interface PlaylistSource {
   /** When the text arrived, in Unix milliseconds; needed to tell when the next phase can be had. */
   readonly readAt?: number;
   /**
-   * The playlist of the rendition that is played where nobody chooses, for every other one. A live playlist without dates
-   * has its phases by the clock of that one.
+   * The playlist of the rendition that is played where nobody chooses, for every other one. It decides whether phases count
+   * from the beginning, and on which time axis a live playlist has them.
    */
   readonly reference?: MediaPlaylist;
 }

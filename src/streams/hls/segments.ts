@@ -29,8 +29,8 @@ export interface ListedSegments {
   readonly addressLength: number;
   /** Where each starts behind the first, in microseconds. */
   readonly starts: LongList<number>;
-  /** Whether any has a date of its own. */
-  readonly dated: boolean;
+  /** Position of the first one that has a date of its own. */
+  readonly firstDated: number | undefined;
   /** The discontinuity sequence number of each. */
   readonly discontinuities: LongList<number>;
   /** The date of each that has an EXT-X-PROGRAM-DATE-TIME of its own, in microseconds since 1970; NaN for the others. */

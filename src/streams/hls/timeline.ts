@@ -15,12 +15,15 @@ import { type ListedSegments } from './segments.js';
  * - `reference`: the axis of the stream's first rendition, for another one where either has no dates. Matched by a discontinuity that
  *   both windows have, it is exact; otherwise the ends of the two windows are taken for the same time, which may be
  *   wrong by about one segment and differ between instances by as much.
- * - `sequence`: media sequence number times target duration. Instances agree whatever window they saw. Renditions agree
- *   where they have the same numbers and target duration.
+ * - `sequence`: media sequence number times target duration, without dates or where all are the same. Instances agree
+ *   whatever window they saw. Renditions agree where they have the same numbers and target duration.
  *
  * The axis never goes back on an instance that saw the former playlist: after a reset of the numbers, a clock that was set
  * back or a new target duration, the segments go on behind the last one. Where the origin's own times are ahead of the axis
  * again, it follows them. An instance that starts between the two numbers phases by what its window tells.
+ *
+ * One exception: a single segment is placed by its date. Where the next one has the same date, all are placed anew by numbers,
+ * as on an instance that sees both at first. No phase of that rendition was whole until then.
  */
 export interface Timeline extends LiveWindow {
   readonly placed: LongList<TimedSegment>;
@@ -29,6 +32,8 @@ export interface Timeline extends LiveWindow {
   readonly offset: number;
   /** How much of the axis a sequence number takes. */
   readonly sequenceMicros: number;
+  /** Whether all is placed by one date so far, here or in the first rendition. It may turn out to be no axis. */
+  readonly provisional: boolean;
 }
 
 interface TimedSegment extends PlacedSegment {
@@ -59,14 +64,19 @@ export function* placeSegments(
   listed: ListedSegments,
   options: TimelineOptions,
 ): Generator<void, Timeline | undefined> {
-  const { former, ended } = options;
+  const { ended, reference } = options;
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
-  const known = former?.placed.last;
-  const { from: newFrom, numberedAnew } = firstNew(listed, former);
+  let { former } = options;
+  let { from: newFrom, numberedAnew } = firstNew(listed, former);
   if (newFrom === undefined && !ended) return undefined;
+  const sameDates = haveSameDate(listed, newFrom ?? segments.length, former);
+  if (former?.provisional && (former.axis === 'dates' ? sameDates : reference?.axis === 'sequence'))
+    [former, newFrom, numberedAnew] = [undefined, 0, false];
+  const known = former?.placed.last;
   const from = newFrom ?? segments.length;
-  const clock = clockOf(listed, from, phaseMicros, numberedAnew, options);
+  const dateOf = sameDates ? undefined : datesOf(listed, former, from);
+  const clock = clockOf(listed, from, phaseMicros, numberedAnew, { ...options, former, dateOf });
 
   const placed = former ? former.placed.from(0) : new LongList<TimedSegment>();
   let last: TimedSegment | undefined = known;
@@ -119,6 +129,11 @@ export function* placeSegments(
     axis: clock.axis,
     offset,
     sequenceMicros: clock.sequenceMicros,
+    provisional:
+      (known === undefined || former?.provisional === true) &&
+      (clock.axis === 'dates'
+        ? first?.at === last?.at
+        : clock.axis === 'reference' && (reference ?? former)?.provisional === true),
   };
 }
 
@@ -152,6 +167,7 @@ export function* timelineFromBeginning(
     axis: 'sequence',
     offset: 0,
     sequenceMicros,
+    provisional: false,
   };
 }
 
@@ -167,30 +183,35 @@ function firstNew(
   const same = segments.get(position);
   if (same !== undefined && isSameFile(same, known.segment))
     return { from: position + 1, numberedAnew: false };
+  const placed = { length: former.placed.length, get: (at: number) => former.placed.get(at)?.segment };
   // Channels that loop a film have the same files later on.
-  if (position < 0) return { from: 0, numberedAnew: false };
-  const again = positionOfNewest(former.placed, segments);
+  const again = position < 0 ? -1 : positionOfNewest(placed, segments);
   if (again >= 0) return { from: again + 1, numberedAnew: true };
-  if (same !== undefined) return { from: 0, numberedAnew: true };
   const newest = segments.last!;
-  const older = former.placed.findLastIndex(
-    ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
-  );
-  return older >= 0 ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: true };
+  const isOlder =
+    same === undefined
+      ? former.placed.findLastIndex(
+          ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
+        ) >= 0
+      : positionOfNewest(segments, placed) >= 0;
+  return isOlder ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: position >= 0 };
 }
 
+type SegmentsInOrder = Pick<LongList<Segment>, 'length' | 'get'>;
+
 /**
- * Where the newest known segment stands in a list by its file, with the ones before it; -1 where it does not. Some packagers
- * number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
+ * Where the newest segment of one list stands in another by its file, with the ones before it; -1 where it does not. Some
+ * packagers number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
  */
-function positionOfNewest(placed: LongList<PlacedSegment>, segments: LongList<Segment>): number {
-  const knownAt = (back: number): Segment | undefined => placed.get(placed.length - 1 - back)?.segment;
-  const [newest, before] = [knownAt(0)!, knownAt(1)];
+function positionOfNewest(list: SegmentsInOrder, other: SegmentsInOrder): number {
+  const newestBut = (back: number): Segment | undefined => list.get(list.length - 1 - back);
+  const [newest, before] = [newestBut(0)!, newestBut(1)];
   if (before !== undefined && isSameFile(newest, before)) return -1;
-  const position = segments.findLastIndex((segment) => isSameFile(segment, newest));
+  let position = other.length - 1;
+  while (position >= 0 && !isSameFile(newest, other.get(position)!)) position--;
   for (let back = 1; back <= position; back++) {
-    const known = knownAt(back);
-    if (known !== undefined && !isSameFile(known, segments.get(position - back)!)) return -1;
+    const segment = newestBut(back);
+    if (segment !== undefined && !isSameFile(segment, other.get(position - back)!)) return -1;
   }
   return position;
 }
@@ -221,7 +242,7 @@ function clockOf(
   from: number,
   phaseMicros: number,
   numberedAnew: boolean,
-  { former, reference, targetSeconds }: TimelineOptions,
+  { former, reference, targetSeconds, dateOf }: TimelineOptions & { readonly dateOf: DateOf | undefined },
 ): OriginClock {
   const sequenceMicros = former?.sequenceMicros ?? unitOf(listed.base, targetSeconds, phaseMicros);
   const common = {
@@ -237,7 +258,6 @@ function clockOf(
     const told = (_: number, last: TimedSegment | undefined): number => last!.told + last!.length;
     return { ...common, axis: 'reference', epoch: former.epoch, told };
   }
-  const dateOf = datesOf(listed, former, from);
   if (dateOf !== undefined && (!reference?.placed.length || reference.axis === 'dates')) {
     const epoch = former?.epoch ?? Math.floor(dateOf(0, undefined) / phaseMicros);
     return {
@@ -298,30 +318,58 @@ function unitOf(base: number, targetSeconds: number, phaseMicros: number): numbe
 }
 
 /**
+ * Whether the dates are no axis: some packagers write the date at which they began in front of every segment. Compared are
+ * segments of this playlist, and a new one with the oldest known one, because a window may have a single segment.
+ */
+function haveSameDate(
+  { dates, firstDated, starts, segments }: ListedSegments,
+  from: number,
+  former: Timeline | undefined,
+): boolean {
+  if (firstDated === undefined) return false;
+  const newest = dates.findLastIndex(isDate);
+  const date = dates.get(newest)!;
+  if (date === dates.get(firstDated) && starts.get(newest)! - starts.get(firstDated)! > MICROSECONDS)
+    return true;
+  const [oldest, known] = [former?.placed.get(0), former?.placed.last];
+  if (oldest === undefined || known === undefined) return false;
+  // A single segment does not tell. An axis by numbers is not left for its date.
+  if (former?.axis === 'sequence' && segments.length === 1) return true;
+  if (newest < from) return false;
+  const knownMicros = known.played + Math.round(known.segment.durationSeconds * MICROSECONDS) - oldest.played;
+  return Date.parse(oldest.segment.programDateTime ?? '') * 1_000 === date && knownMicros > MICROSECONDS;
+}
+
+type DateOf = (index: number, last: TimedSegment | undefined) => number;
+
+/**
  * Gives the date of each new segment: its own, or the one before it with the durations since, or the one behind it less the
  * durations until then. Undefined where neither this playlist nor the one before has any.
  */
-function datesOf(
-  { dates, dated, starts }: ListedSegments,
-  former: Timeline | undefined,
-  from: number,
-): ((index: number, last: TimedSegment | undefined) => number) | undefined {
+function datesOf(listed: ListedSegments, former: Timeline | undefined, from: number): DateOf | undefined {
+  const { dates, starts } = listed;
   const known = former?.axis === 'dates' ? former.placed.last : undefined;
-  if (!dated && known === undefined) return undefined;
-  const isDate = (date: number): boolean => !Number.isNaN(date);
-  const [first, newest] = [dates.findIndex(isDate), dates.findLastIndex(isDate)];
-  // Some packagers write the date at which they began in front of every segment.
-  if (dates.get(first) === dates.get(newest) && starts.get(newest)! - starts.get(first)! > MICROSECONDS)
-    return undefined;
+  const firstDate = firstDateOf(listed);
+  if (firstDate === undefined && known === undefined) return undefined;
   const near = dates.findLastIndex(isDate, from);
   return (index, last) => {
     const own = dates.get(index)!;
-    if (!Number.isNaN(own)) return own;
+    if (isDate(own)) return own;
     if (last !== undefined && (index > from || (last === known && near < 0)))
       return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
-    const other = near >= 0 ? near : first;
-    return dates.get(other)! + starts.get(index)! - starts.get(other)!;
+    return near < 0
+      ? firstDate! + starts.get(index)!
+      : dates.get(near)! + starts.get(index)! - starts.get(near)!;
   };
+}
+
+/** The date of the first listed segment, its own or by the first date behind it; undefined where there is none. */
+export function firstDateOf({ dates, firstDated, starts }: ListedSegments): number | undefined {
+  return firstDated === undefined ? undefined : dates.get(firstDated)! - starts.get(firstDated)!;
+}
+
+function isDate(date: number): boolean {
+  return !Number.isNaN(date);
 }
 
 /** Microseconds from the start of the first listed segment to the end of the last. */
