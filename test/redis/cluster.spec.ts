@@ -118,11 +118,15 @@ describe('three nodes without replicas, with a password', () => {
           Number(/cmdstat_time:calls=(\d+)/.exec(await admin.info('commandstats'))?.[1] ?? 0),
         ),
       );
-    await store.sessions.expireIdle({ maxSessions: 10, shared: true });
-    const before = await asked();
-    // Resting now: the sweep asks for the times and rests, and runs no script, which asks as well.
-    await store.sessions.expireIdle({ maxSessions: 10, shared: true });
-    expect((await asked()).map((count, at) => count - before[at]!)).toEqual([1, 1, 1]);
+    let counts = [0];
+    // A script asks as well. A sweep right after another one rests and runs none; on a busy machine the rest may be over.
+    for (let tries = 0; tries < 20 && counts.some((count) => count !== 1); tries++) {
+      await store.sessions.expireIdle({ maxSessions: 10, shared: true });
+      const before = await asked();
+      await store.sessions.expireIdle({ maxSessions: 10, shared: true });
+      counts = (await asked()).map((count, at) => count - before[at]!);
+    }
+    expect(counts).toEqual([1, 1, 1]);
   });
 
   it(
