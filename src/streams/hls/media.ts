@@ -38,6 +38,9 @@ const COMPARED_AT_ONCE = 262_144;
 /** So many assets are remembered at most, however often a live stream changes its key. */
 const MAX_ASSETS_PER_SEGMENT = 2;
 
+/** Keys that may be in force at a time, each of another KEYFORMAT. Real playlists have one for each of a few DRM systems. */
+const MAX_KEY_FORMATS = 16;
+
 /** Reads a media playlist; yields every few hundred lines. Throws a PlaylistError where it cannot be served. */
 export function* readMedia(text: string, source: PlaylistSource): Generator<void, MediaPlaylist> {
   const former = source.former?.kind === 'media' ? source.former : undefined;
@@ -194,7 +197,7 @@ class MediaReader {
   /** Positions of segments whose EXTINF has no duration that can be. */
   private untimed: number[] = [];
 
-  private context: SegmentContext = { keys: [], written: '' };
+  private context: SegmentContext = { keys: [] };
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
   /** Where the range stands in the text. */
@@ -365,7 +368,9 @@ class MediaReader {
     const replaced = keys.findIndex((one) => one.key.format === key.format);
     const listed = { key, line };
     if (/^none$/i.test(method)) this.renewContext([]);
-    else this.renewContext(replaced < 0 ? [...keys, listed] : keys.with(replaced, listed));
+    else if (replaced >= 0) this.renewContext(keys.with(replaced, listed));
+    else if (keys.length < MAX_KEY_FORMATS) this.renewContext([...keys, listed]);
+    else throw new PlaylistError(`the playlist has keys of more than ${MAX_KEY_FORMATS} formats at a time`);
   }
 
   private readMap(attributes: AttributeList): void {
@@ -388,7 +393,7 @@ class MediaReader {
       map === undefined || ofSection === ofSegment
         ? map?.init
         : { ...map.init, key: ofSection ?? { method: 'NONE' } };
-    this.context = { keys, map, key, init, written: JSON.stringify([keys.map(({ line }) => line), init]) };
+    this.context = { keys, map, key, init };
   }
 
   private readUri(): void {
@@ -471,7 +476,7 @@ class MediaReader {
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      listed.contexts.get(position)!.written !== this.context.written ||
+      writtenOf(listed.contexts.get(position)!) !== writtenOf(this.context) ||
       listed.discontinuities.get(position) !== this.discontinuities.get(0)
     )
       return;
@@ -511,6 +516,11 @@ class MediaReader {
     this.context = context;
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
+}
+
+/** A text that is the same for the same lines. It is long, so it is made only where readings are compared. */
+function writtenOf({ keys, init }: SegmentContext): string {
+  return JSON.stringify([keys.map(({ line }) => line), init]);
 }
 
 /** Sample encryption leaves initialisation sections as they are. */

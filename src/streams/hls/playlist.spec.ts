@@ -601,6 +601,18 @@ describe('a segment in a phase', () => {
     ]);
   });
 
+  it('has keys of 16 formats at a time at most', () => {
+    const keys = (count: number) =>
+      Array.from(
+        { length: count },
+        (_, at) => `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="${at}"`,
+      );
+    const segment = ['#EXTINF:4,', 'a.ts'];
+    const again = ['#EXT-X-KEY:METHOD=NONE,KEYFORMAT="16"', ...keys(16)];
+    expect(media([...keys(16), ...again, ...segment]).segments.size).toBe(1);
+    expect(() => media([...keys(17), ...segment])).toThrow('keys of more than 16 formats at a time');
+  });
+
   it('has the key of its initialisation section if that differs', () => {
     const key = (name: string) => `#EXT-X-KEY:METHOD=AES-128,URI="${name}.key",IV=0x1`;
     const map = '#EXT-X-MAP:URI="i.mp4"';

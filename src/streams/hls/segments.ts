@@ -17,8 +17,6 @@ export interface SegmentContext {
   /** What the segments get of that. */
   readonly key?: SegmentKey | undefined;
   readonly init?: Segment['init'];
-  /** The same for the same lines. */
-  readonly written: string;
 }
 
 /** The segments that a text lists, in order. The lists have one entry a segment. */
