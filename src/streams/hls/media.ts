@@ -190,6 +190,7 @@ class MediaReader {
   private readonly starts = new LongList<number>();
   private endMicros = 0;
   private addressLength = 0;
+  private contextParts = 0;
   private dated = false;
   private readonly ends = new LongList<number>();
   private readonly cuts = new LongList<number>();
@@ -228,7 +229,18 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const { base, segments, addressLength, discontinuities, dates, dated, ends, cuts, contexts } = this;
+    const {
+      base,
+      segments,
+      addressLength,
+      contextParts,
+      discontinuities,
+      dates,
+      dated,
+      ends,
+      cuts,
+      contexts,
+    } = this;
     // If all are 0, none is meant.
     if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
@@ -239,6 +251,7 @@ class MediaReader {
       base,
       segments,
       addressLength,
+      contextParts,
       starts,
       discontinuities,
       dates,
@@ -422,7 +435,7 @@ class MediaReader {
     this.addDate(dateMs * 1_000);
     this.ends.push(line.to);
     this.cuts.push(writer.builder.cuts.length);
-    this.contexts.push(this.context);
+    this.addContext(this.context);
     this.duration = this.range = this.date = undefined;
     this.beginsAnew = this.isGap = false;
   }
@@ -431,7 +444,7 @@ class MediaReader {
     this.segments.push(segment);
     this.starts.push(this.endMicros);
     this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
-    this.addressLength += segment.path.length + (segment.init?.path.length ?? 0);
+    this.addressLength += segment.path.length;
     if (segment.foreign) this.firstForeign ??= segment.path;
     else this.hasOwn = true;
   }
@@ -441,10 +454,22 @@ class MediaReader {
     this.dated ||= !Number.isNaN(micros);
   }
 
+  /** What neighbouring segments share is counted once. */
+  private addContext(context: SegmentContext): void {
+    const before = this.contexts.last;
+    this.contexts.push(context);
+    if (context === before) return;
+    const keys = context.keys.filter((one) => !before?.keys.includes(one));
+    this.contextParts += 1 + keys.length;
+    this.addressLength += context.init?.path.length ?? 0;
+    for (const { key } of keys) this.addressLength += Object.values(key).join('').length;
+  }
+
   /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */
   private withVector(key: SegmentKey): SegmentKey {
     if (this.largeBase === undefined || key.iv !== undefined || key.format !== undefined) return key;
     const vector = (this.largeBase + BigInt(this.segments.length)).toString(16).padStart(32, '0');
+    this.contextParts += 2; // the segment's own key and IV
     return { ...key, iv: `0x${vector}` };
   }
 
@@ -489,6 +514,8 @@ class MediaReader {
       if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
       yield;
     }
+    // It says the same, and is the one that the segments behind it share.
+    this.contexts.put(0, listed.contexts.get(position)!);
     const { builder } = this.writer;
     const cutsBefore = builder.cuts.length - listed.cuts.get(position)!;
     for (let index = position + 1; index <= last; index++) {
@@ -499,7 +526,7 @@ class MediaReader {
         builder.takeOver(template, cut, shift);
       this.ends.push(listed.ends.get(index)! + shift);
       this.cuts.push(listed.cuts.get(index)! + cutsBefore);
-      this.contexts.push(listed.contexts.get(index)!);
+      this.addContext(listed.contexts.get(index)!);
       if (index % LINES_A_STEP === 0) yield;
     }
     const atTheHead = [...this.writer.assets.keys()];

@@ -23,8 +23,10 @@ export interface SegmentContext {
 export interface ListedSegments {
   readonly base: number;
   readonly segments: LongList<Segment>;
-  /** Characters of their paths, and of those of their initialisation sections. */
+  /** Characters of their paths, of those of their initialisation sections, and of what their keys say. */
   readonly addressLength: number;
+  /** How many contexts and keys they have. Segments that share one are counted once. */
+  readonly contextParts: number;
   /** Where each starts behind the first, in microseconds. */
   readonly starts: LongList<number>;
   /** Whether any has a date of its own. */
