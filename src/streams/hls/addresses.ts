@@ -1,4 +1,5 @@
 import { type Resource } from '../phases.js';
+import { copyOf } from './lines.js';
 
 /** What stands for a URI that no player can fetch, such as a file of the service's machine outside the streams. */
 const NOWHERE = 'about:invalid';
@@ -35,7 +36,8 @@ export class Addresses {
 
   resolve(uri: string): Resource {
     // Most URIs of a playlist are plain names; the URL parser would take most of the time of reading.
-    if (this.folder !== undefined && PLAIN.test(uri)) return { path: this.folder + uri };
+    if (this.folder !== undefined && PLAIN.test(uri))
+      return { path: this.folder === '' ? copyOf(uri) : this.folder + uri };
     const url = URL.parse(uri, this.base.href);
     const root = url && this.roots.find((one) => url.href.startsWith(one));
     if (url && root) {
@@ -44,7 +46,7 @@ export class Addresses {
     }
     if (url?.protocol === 'file:') return { path: NOWHERE, foreign: true };
     // An absolute URI stays as it is written: key systems compare it by its characters.
-    if (ABSOLUTE.test(uri)) return { path: uri, foreign: true };
+    if (ABSOLUTE.test(uri)) return { path: copyOf(uri), foreign: true };
     return { path: url?.href ?? NOWHERE, foreign: true };
   }
 }

@@ -3,8 +3,11 @@ import { type MediaPlaylist, type MultivariantPlaylist, readPlaylistInSlices } f
 
 /** A live playlist may have something new once a target duration. Players see it half a target duration late at most. */
 const RENEWS_AFTER_TARGETS = 0.5;
-/** What a segment takes beside its text; some 100 bytes more with an initialisation section and a range. */
+/** What a segment takes beside its text; some 50 bytes more with a range. */
 const SEGMENT_BYTES = 270;
+/** What a context or a key takes, and what the place and the name of another file take. */
+const CONTEXT_PART_BYTES = 180;
+const ASSET_BYTES = 300;
 
 export type HlsFormat = Format<MultivariantPlaylist, MediaPlaylist>;
 
@@ -17,10 +20,13 @@ export const HLS: HlsFormat = {
     ),
   // The addresses of segments may well be the most of it.
   bytesOf(playlist) {
-    const { length } = playlist.template;
-    if (playlist.kind === 'multivariant') return length + playlist.renditions.length * SEGMENT_BYTES;
+    const bytes = playlist.template.length + playlist.assets.size * ASSET_BYTES;
+    if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
+    const { addressLength, contextParts } = playlist.state.listed;
     // An address is kept twice: where the playlist was cut, and as a path.
-    return length + playlist.segments.size * SEGMENT_BYTES + 2 * playlist.state.listed.addressLength;
+    return (
+      bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + 2 * addressLength
+    );
   },
   renewsAfterMs(playlist) {
     if (playlist.kind === 'multivariant' || playlist.stream.ended) return undefined;

@@ -170,6 +170,35 @@ describe('a playlist with mistakes', () => {
     expect(longestMs).toBeLessThan(1_000);
   });
 
+  it('is accepted without faults, or refused, whatever variables its variables have', () => {
+    const names = fc.constantFrom('x', 'y', 'z');
+    const values = fc.array(
+      fc.oneof(
+        names.map((name) => `{$${name}}`),
+        fc.constantFrom('a', '/', '#', '?'),
+      ),
+    );
+    const lines = fc.oneof(
+      fc
+        .tuple(names, values)
+        .map(([name, value]) => `#EXT-X-DEFINE:NAME="${name}",VALUE="${value.join('')}"`),
+      values.map((value) => `#EXTINF:4,\n{$x}${value.join('')}.ts`),
+      values.map((value) => `#EXT-X-KEY:METHOD=AES-128,URI="${value.join('')}",KEYFORMAT="{$y}"`),
+    );
+    fc.assert(
+      fc.property(fc.array(lines, { minLength: 1, maxLength: 200, size: 'max' }), (some) => {
+        const defined = ['x', 'y', 'z'].map((name) => `#EXT-X-DEFINE:NAME="${name}",VALUE="${name}"`);
+        const playlist = tryToRead(
+          ['#EXTM3U', ...defined, ...some, '#EXTINF:4,', 'a.ts'].join('\n'),
+          undefined,
+        );
+        expect(playlist ? faultsOf(playlist) : []).toEqual([]);
+      }),
+      { numRuns: RUNS / 10 },
+    );
+    expect(longestMs).toBeLessThan(1_000);
+  });
+
   it('is read the same in slices, and with or without the former playlist', async () => {
     await fc.assert(
       fc.asyncProperty(mediaPlaylists, mutations, mutations, async (text, some, others) => {

@@ -9,6 +9,11 @@ const COMMA = 44;
 const COLON = 58;
 const EQUALS = 61;
 
+/** A copy of a piece of a text. V8 keeps the whole text for as long as a piece of more than 12 characters lives. */
+export function copyOf(piece: string): string {
+  return Buffer.from(piece).toString();
+}
+
 /** Walks over the lines of a text that are not blank. The fields describe the current line. */
 export class LineScanner {
   /** Where the line starts in the text. */

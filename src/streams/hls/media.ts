@@ -9,7 +9,7 @@ import {
   type SegmentKey,
   startsOf,
 } from '../phases.js';
-import { type AttributeList, LineScanner } from './lines.js';
+import { type AttributeList, LineScanner, copyOf } from './lines.js';
 import {
   type MediaPlaylist,
   type MediaState,
@@ -37,6 +37,9 @@ const COMPARED_AT_ONCE = 262_144;
 
 /** So many assets are remembered at most, however often a live stream changes its key. */
 const MAX_ASSETS_PER_SEGMENT = 2;
+
+/** Keys that may be in force at a time, each of another KEYFORMAT. Real playlists have one for each of a few DRM systems. */
+const MAX_KEY_FORMATS = 16;
 
 /** Reads a media playlist; yields every few hundred lines. Throws a PlaylistError where it cannot be served. */
 export function* readMedia(text: string, source: PlaylistSource): Generator<void, MediaPlaylist> {
@@ -185,6 +188,7 @@ class MediaReader {
   private readonly starts = new LongList<number>();
   private endMicros = 0;
   private addressLength = 0;
+  private contextParts = 0;
   private firstDated: number | undefined;
   private readonly ends = new LongList<number>();
   private readonly cuts = new LongList<number>();
@@ -192,7 +196,7 @@ class MediaReader {
   /** Positions of segments whose EXTINF has no duration that can be. */
   private untimed: number[] = [];
 
-  private context: SegmentContext = { keys: [], written: '' };
+  private context: SegmentContext = { keys: [] };
   private duration: number | undefined;
   private range: { readonly length: number; readonly offset: number | undefined } | undefined;
   /** Where the range stands in the text. */
@@ -223,7 +227,18 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const { base, segments, addressLength, discontinuities, dates, firstDated, ends, cuts, contexts } = this;
+    const {
+      base,
+      segments,
+      addressLength,
+      contextParts,
+      discontinuities,
+      dates,
+      firstDated,
+      ends,
+      cuts,
+      contexts,
+    } = this;
     // If all are 0, none is meant.
     if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
@@ -234,6 +249,7 @@ class MediaReader {
       base,
       segments,
       addressLength,
+      contextParts,
       starts,
       discontinuities,
       dates,
@@ -348,12 +364,17 @@ class MediaReader {
    */
   private readKey(attributes: AttributeList): void {
     this.writer.writeAttributes(this.line, attributes);
-    const method = attributes.get('METHOD');
-    const line = this.line.value();
     const { keys } = this.context;
-    // Players leave out a tag without a method. One that is written again says nothing new.
-    if (method === undefined || keys.some((one) => one.line === line)) return;
-    const [uri, iv, format] = ['URI', 'IV', 'KEYFORMAT'].map((name) => attributes.get(name));
+    // One that is written again says nothing new.
+    if (keys.some((one) => one.line === this.line.value())) return;
+    const line = copyOf(this.line.value());
+    const uri = attributes.get('URI');
+    const [method, iv, format] = ['METHOD', 'IV', 'KEYFORMAT'].map((name) => {
+      const value = attributes.get(name);
+      return value && copyOf(value);
+    });
+    // Players leave out a tag without a method.
+    if (method === undefined) return;
     const key: SegmentKey = {
       method,
       ...(uri === undefined ? {} : this.writer.resolve(uri)),
@@ -363,7 +384,9 @@ class MediaReader {
     const replaced = keys.findIndex((one) => one.key.format === key.format);
     const listed = { key, line };
     if (/^none$/i.test(method)) this.renewContext([]);
-    else this.renewContext(replaced < 0 ? [...keys, listed] : keys.with(replaced, listed));
+    else if (replaced >= 0) this.renewContext(keys.with(replaced, listed));
+    else if (keys.length < MAX_KEY_FORMATS) this.renewContext([...keys, listed]);
+    else throw new PlaylistError(`the playlist has keys of more than ${MAX_KEY_FORMATS} formats at a time`);
   }
 
   private readMap(attributes: AttributeList): void {
@@ -386,7 +409,7 @@ class MediaReader {
       map === undefined || ofSection === ofSegment
         ? map?.init
         : { ...map.init, key: ofSection ?? { method: 'NONE' } };
-    this.context = { keys, map, key, init, written: JSON.stringify([keys.map(({ line }) => line), init]) };
+    this.context = { keys, map, key, init };
   }
 
   private readUri(): void {
@@ -415,7 +438,7 @@ class MediaReader {
     this.addDate(dateMs * 1_000);
     this.ends.push(line.to);
     this.cuts.push(writer.builder.cuts.length);
-    this.contexts.push(this.context);
+    this.addContext(this.context);
     this.duration = this.range = this.date = undefined;
     this.beginsAnew = this.isGap = false;
   }
@@ -424,7 +447,7 @@ class MediaReader {
     this.segments.push(segment);
     this.starts.push(this.endMicros);
     this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
-    this.addressLength += segment.path.length + (segment.init?.path.length ?? 0);
+    this.addressLength += segment.path.length;
     if (segment.foreign) this.firstForeign ??= segment.path;
     else this.hasOwn = true;
   }
@@ -434,10 +457,22 @@ class MediaReader {
     this.dates.push(micros);
   }
 
+  /** What neighbouring segments share is counted once. */
+  private addContext(context: SegmentContext): void {
+    const before = this.contexts.last;
+    this.contexts.push(context);
+    if (context === before) return;
+    const keys = context.keys.filter((one) => !before?.keys.includes(one));
+    this.contextParts += 1 + keys.length;
+    this.addressLength += context.init?.path.length ?? 0;
+    for (const { key } of keys) this.addressLength += Object.values(key).join('').length;
+  }
+
   /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */
   private withVector(key: SegmentKey): SegmentKey {
     if (this.largeBase === undefined || key.iv !== undefined || key.format !== undefined) return key;
     const vector = (this.largeBase + BigInt(this.segments.length)).toString(16).padStart(32, '0');
+    this.contextParts += 2; // the segment's own key and IV
     return { ...key, iv: `0x${vector}` };
   }
 
@@ -469,7 +504,7 @@ class MediaReader {
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      listed.contexts.get(position)!.written !== this.context.written ||
+      writtenOf(listed.contexts.get(position)!) !== writtenOf(this.context) ||
       listed.discontinuities.get(position) !== this.discontinuities.get(0)
     )
       return;
@@ -482,6 +517,8 @@ class MediaReader {
       if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
       yield;
     }
+    // It says the same, and is the one that the segments behind it share.
+    this.contexts.put(0, listed.contexts.get(position)!);
     const { builder } = this.writer;
     const cutsBefore = builder.cuts.length - listed.cuts.get(position)!;
     for (let index = position + 1; index <= last; index++) {
@@ -492,7 +529,7 @@ class MediaReader {
         builder.takeOver(template, cut, shift);
       this.ends.push(listed.ends.get(index)! + shift);
       this.cuts.push(listed.cuts.get(index)! + cutsBefore);
-      this.contexts.push(listed.contexts.get(index)!);
+      this.addContext(listed.contexts.get(index)!);
       if (index % LINES_A_STEP === 0) yield;
     }
     const atTheHead = [...this.writer.assets.keys()];
@@ -509,6 +546,11 @@ class MediaReader {
     this.context = context;
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
+}
+
+/** A text that is the same for the same lines. It is long, so it is made only where readings are compared. */
+function writtenOf({ keys, init }: SegmentContext): string {
+  return JSON.stringify([keys.map(({ line }) => line), init]);
 }
 
 /** Sample encryption leaves initialisation sections as they are. */

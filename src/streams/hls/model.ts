@@ -1,9 +1,11 @@
 import { type Rendition } from '../format.js';
 import { type Segment, type Stream } from '../phases.js';
 import { type ListedSegments, type SegmentsBySequence } from './segments.js';
-import { type Variables } from './tags.js';
 import { type Template } from './template.js';
 import { type Timeline } from './timeline.js';
+
+/** The values of a playlist's variables, by name (RFC 8216bis, 4.4.2.3). */
+export type Variables = ReadonlyMap<string, string>;
 
 export interface MultivariantPlaylist {
   readonly kind: 'multivariant';

@@ -229,6 +229,23 @@ describe('a playlist of the gate', () => {
     expect(playlist.template.write('', '')).not.toContain('token');
   });
 
+  it('is refused if its variables grow too long, whether by definition or by use', () => {
+    const define = (name: string, value: string) => `#EXT-X-DEFINE:NAME="${name}",VALUE="${value}"`;
+    const segment = (uri: string) => ['#EXTINF:4,', uri];
+    const doubled = Array.from({ length: 40 }, (_, at) => define(`v${at + 1}`, `{$v${at}}{$v${at}}`));
+    expect(() => media([define('v0', 'x'), ...doubled, ...segment('a.ts')])).toThrow(
+      'the value of a variable has more than 4096 characters',
+    );
+    const long = define('v', 'x'.repeat(4_096));
+    const note = (times: number) => `#EXT-X-NOTE:TEXT="${'{$v}'.repeat(times)}"`;
+    const used = (times: number) => [long, note(times), note(2_048), ...segment('a.ts')];
+    expect(media(used(2_048)).segments.size).toBe(1);
+    expect(() => media(used(2_049))).toThrow('expands variables to more than 16777216 characters');
+    const imported = new Map([['v', 'x'.repeat(4_097)]]);
+    const lines = ['#EXTM3U', '#EXT-X-DEFINE:IMPORT="v"', ...segment('a.ts'), ''];
+    expect(() => read(lines.join('\n'), undefined, imported)).toThrow('more than 4096 characters');
+  });
+
   it('may have any text as the title of a segment', () => {
     const titles = [
       'Édith – Non',
@@ -582,6 +599,18 @@ describe('a segment in a phase', () => {
       'film/720p/1.key',
       'skd://3',
     ]);
+  });
+
+  it('has keys of 16 formats at a time at most', () => {
+    const keys = (count: number) =>
+      Array.from(
+        { length: count },
+        (_, at) => `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="${at}"`,
+      );
+    const segment = ['#EXTINF:4,', 'a.ts'];
+    const again = ['#EXT-X-KEY:METHOD=NONE,KEYFORMAT="16"', ...keys(16)];
+    expect(media([...keys(16), ...again, ...segment]).segments.size).toBe(1);
+    expect(() => media([...keys(17), ...segment])).toThrow('keys of more than 16 formats at a time');
   });
 
   it('has the key of its initialisation section if that differs', () => {

@@ -17,16 +17,16 @@ export interface SegmentContext {
   /** What the segments get of that. */
   readonly key?: SegmentKey | undefined;
   readonly init?: Segment['init'];
-  /** The same for the same lines. */
-  readonly written: string;
 }
 
 /** The segments that a text lists, in order. The lists have one entry a segment. */
 export interface ListedSegments {
   readonly base: number;
   readonly segments: LongList<Segment>;
-  /** Characters of their paths, and of those of their initialisation sections. */
+  /** Characters of their paths, of those of their initialisation sections, and of what their keys say. */
   readonly addressLength: number;
+  /** How many contexts and keys they have. Segments that share one are counted once. */
+  readonly contextParts: number;
   /** Where each starts behind the first, in microseconds. */
   readonly starts: LongList<number>;
   /** Position of the first one that has a date of its own. */

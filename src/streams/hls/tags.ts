@@ -1,5 +1,6 @@
 import { type ByteRange } from '../phases.js';
 import { type AttributeList, type LineScanner } from './lines.js';
+import { PlaylistError, type Variables } from './model.js';
 
 /** What is done with the URI of a tag. */
 type UriUse =
@@ -50,8 +51,14 @@ export function uriUse(tag: string, attribute: string): UriUse | undefined {
   return URI_NAME.test(attribute) ? 'asset' : undefined;
 }
 
-/** The values of a playlist's variables, by name (RFC 8216bis, 4.4.2.3). */
-export type Variables = ReadonlyMap<string, string>;
+/** Characters that the value of a variable may have. */
+const MAX_VALUE_LENGTH = 4_096;
+
+/**
+ * Characters that all references of a playlist together may be replaced by: as many as a playlist without variables may
+ * have. Each expansion counts, also where one reference is expanded twice.
+ */
+const MAX_EXPANDED_LENGTH = 16 * 1024 * 1024;
 
 const REFERENCE = /\{\$([\w-]+)\}/g;
 
@@ -61,28 +68,37 @@ const REFERENCE = /\{\$([\w-]+)\}/g;
  */
 export class VariableScope {
   readonly variables = new Map<string, string>();
+  private expandedLength = 0;
 
   constructor(
     private readonly url: URL,
     private readonly imported: Variables | undefined,
   ) {}
 
-  /** Takes one EXT-X-DEFINE. A variable without a value is an error where a URI needs it, and nowhere else. */
+  /**
+   * Takes one EXT-X-DEFINE. A variable without a value is an error where a URI needs it, and nowhere else. Throws where the
+   * value is too long: a value may name other variables, so each line could double the one before.
+   */
   define(line: LineScanner): void {
     const attributes = line.attributes(this.expanded);
     const [name, imported, parameter] = ['NAME', 'IMPORT', 'QUERYPARAM'].map((one) => attributes.get(one));
-    if (name !== undefined) this.variables.set(name, attributes.get('VALUE') ?? '');
+    if (name !== undefined) this.set(name, attributes.get('VALUE') ?? '');
     else if (imported !== undefined) this.set(imported, this.imported?.get(imported));
     else if (parameter !== undefined) this.set(parameter, this.url.searchParams.get(parameter) ?? undefined);
   }
 
-  /** Replaces each `{$name}`; undefined where the playlist defines no such variable. */
+  /** Replaces each `{$name}`; undefined where the playlist defines no such variable. Throws where that gets too long. */
   expand(text: string): string | undefined {
     if (!text.includes('{$')) return text;
     let missing = false;
     const expanded = text.replace(REFERENCE, (reference, name: string) => {
       const value = this.variables.get(name);
       if (value === undefined) missing = true;
+      this.expandedLength += value?.length ?? 0;
+      if (this.expandedLength > MAX_EXPANDED_LENGTH)
+        throw new PlaylistError(
+          `the playlist expands variables to more than ${MAX_EXPANDED_LENGTH} characters`,
+        );
       return value ?? reference;
     });
     return missing ? undefined : expanded;
@@ -92,7 +108,10 @@ export class VariableScope {
   readonly expanded = (text: string): string => this.expand(text) ?? text;
 
   private set(name: string, value: string | undefined): void {
-    if (value !== undefined) this.variables.set(name, value);
+    if (value === undefined) return;
+    if (value.length > MAX_VALUE_LENGTH)
+      throw new PlaylistError(`the value of a variable has more than ${MAX_VALUE_LENGTH} characters`);
+    this.variables.set(name, value);
   }
 }
 
