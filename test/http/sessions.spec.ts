@@ -87,9 +87,12 @@ describe.each(STORES)('sessions, on %s', (store: StoreName) => {
     expect(resumed.body.session.started_at).toBe(first.session.started_at);
 
     service.clock.advance(30_000);
-    expect(
-      (await service.send('post', '/internal/expire-idle-sessions')).body.expired,
-    ).toBeGreaterThanOrEqual(1);
+    const sweep = async (): Promise<number> =>
+      (await service.send('post', '/internal/expire-idle-sessions')).body.expired as number;
+    // If the cron swept before it was stopped, this sweep comes after an outage, which gives a grace of X.
+    const atOnce = await sweep();
+    service.clock.advance(10_000);
+    expect(atOnce + (await sweep())).toBeGreaterThanOrEqual(1);
     const anew = await ask('sleeper', 'tv');
     expect([anew.status, anew.body.phase.index]).toEqual([201, 0]);
     expect(anew.body.session.started_at).toBe(new Date(service.clock.now()).toISOString());

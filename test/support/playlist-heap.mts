@@ -1,0 +1,87 @@
+import { HLS } from '../../src/streams/hls/format.ts';
+import { type Playlist, readPlaylist } from '../../src/streams/hls/playlist.ts';
+
+/**
+ * Measures the heap that playlists take, in a process of its own with nothing else in it, and prints it as JSON. Run it with
+ * --expose-gc. The test is src/streams/hls/format.spec.ts.
+ */
+const collect = globalThis.gc!;
+
+const SEGMENTS = 10_000;
+const ROOT = new URL('https://origin.example/vod/');
+
+const read = (tags: (at: number) => readonly string[]): Playlist => {
+  const lines = Array.from({ length: SEGMENTS }, (_, at) => [...tags(at), '#EXTINF:4,', `segment-${at}.ts`]);
+  const joined = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', ...lines.flat(), '#EXT-X-ENDLIST', ''].join('\n');
+  // A text as the origin sends it, in one piece.
+  const text = Buffer.from(joined).toString();
+  const url = new URL('film/720p/index.m3u8', ROOT);
+  return readPlaylist(text, {
+    streamId: 'film',
+    url,
+    root: ROOT,
+    phaseSeconds: 10,
+    variables: undefined,
+    former: undefined,
+  });
+};
+
+const heapUsed = (): number => {
+  for (let times = 0; times < 3; times++) collect();
+  return process.memoryUsage().heapUsed;
+};
+
+const key = (format: string, uri: string) =>
+  `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="${uri}",KEYFORMAT="${format}",IV=0x${'0'.repeat(32)}`;
+
+const CASES: readonly (readonly [of: string, tags: (at: number) => readonly string[]])[] = [
+  ['segments alone', () => []],
+  ['a key each', (at) => [key('identity', `keys/${at}.key`)]],
+  ['a key each, of one file', (at) => [key(`x.${at % 2}`, 'one.key')]],
+  ['a changed key of 16', (at) => [key(String(at % 16), `skd://keys.example/${at}`)]],
+  ['an initialisation section each', (at) => [`#EXT-X-MAP:URI="${at}.mp4",BYTERANGE="720@0"`]],
+  ['both each', (at) => [key('identity', `keys/${at}.key`), `#EXT-X-MAP:URI="${at}.mp4"`]],
+  ['another file each', (at) => [`#EXT-X-DATERANGE:ID="${at}",X-ASSET-LIST="${at}.json"`]],
+  [
+    'a large number and one key',
+    (at) =>
+      at === 0 ? ['#EXT-X-MEDIA-SEQUENCE:18446744073709551615', '#EXT-X-KEY:METHOD=AES-128,URI="1.key"'] : [],
+  ],
+];
+
+/** How many texts' worth of heap a live playlist takes that was read a hundred times. */
+function textsKept(): number {
+  const [WINDOW, STEP, READS] = [500, 5, 100];
+  const textOf = (first: number): string => {
+    const lines = Array.from({ length: WINDOW }, (_, index) => {
+      const at = first + index;
+      const uri = at % 2 === 0 ? `segment-${at}.ts` : `https://ads.example/${at}/${'a'.repeat(60)}.ts`;
+      return [...(at % 10 === 0 ? [key('com.example', `skd://keys.example/${at}`)] : []), '#EXTINF:4,', uri];
+    });
+    const head = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
+    return Buffer.from([...head, ...lines.flat(), ''].join('\n')).toString();
+  };
+  const readLive = (first: number, former?: Playlist): Playlist =>
+    readPlaylist(textOf(first), {
+      streamId: 'film',
+      url: new URL('live/index.m3u8', ROOT),
+      root: ROOT,
+      phaseSeconds: 10,
+      variables: undefined,
+      former: former?.kind === 'media' ? former : undefined,
+    });
+  const before = heapUsed();
+  let playlist = readLive(0);
+  for (let at = 1; at <= READS; at++) playlist = readLive(at * STEP, playlist);
+  const grown = heapUsed() - before;
+  if (playlist.kind !== 'media') throw new Error('not a media playlist');
+  return grown / textOf(0).length;
+}
+
+const ratios = CASES.map(([of, tags]) => {
+  read(tags);
+  const before = heapUsed();
+  const playlist = read(tags);
+  return { of, ratio: (heapUsed() - before) / HLS.bytesOf(playlist) };
+});
+console.log(JSON.stringify({ ratios, textsKept: textsKept() }));
