@@ -4,7 +4,7 @@ import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiBody, ApiCreatedResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { ForViewers, viewerOf } from '../auth/access.js';
-import { type TicketClaims, Tickets } from '../auth/tickets.js';
+import { Tickets } from '../auth/tickets.js';
 import { deviceOf } from '../auth/viewers.js';
 import { Config } from '../config/config.js';
 import { addressOf } from '../http/connections.js';
@@ -69,17 +69,15 @@ export class TicketsController {
     const use = purpose === 'play' ? 'playlist' : purpose;
     const claims = { ...session, subject, quota };
     const { ticket, expiresAt } = await this.tickets.issue(use, claims);
+    // Only a ticket for the playlist opens it.
+    const opening = use === 'playlist' ? ticket : (await this.tickets.issue('playlist', claims)).ticket;
     return {
       ticket,
-      ...(streamId === '' ? {} : { playback_url: await this.playbackUrlOf(self, claims) }),
+      ...(streamId === ''
+        ? {}
+        : { playback_url: playbackUrl(self, session, this.byTicket ? opening : undefined) }),
       ...(use === 'events' ? { events_url: `${self}/v1/users/${userId}/events?ticket=${ticket}` } : {}),
       expires_at: instant(expiresAt),
     };
-  }
-
-  /** Only a ticket for the playlist opens it, whatever the use of the ticket that was asked for. */
-  private async playbackUrlOf(self: string, claims: TicketClaims): Promise<string> {
-    const ticket = this.byTicket ? (await this.tickets.issue('playlist', claims)).ticket : undefined;
-    return playbackUrl(self, claims, ticket);
   }
 }
