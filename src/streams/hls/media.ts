@@ -227,18 +227,7 @@ class MediaReader {
   }
 
   listed(): ListedSegments {
-    const {
-      base,
-      segments,
-      addressLength,
-      contextParts,
-      discontinuities,
-      dates,
-      firstDated,
-      ends,
-      cuts,
-      contexts,
-    } = this;
+    const { segments } = this;
     // If all are 0, none is meant.
     if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
@@ -246,17 +235,17 @@ class MediaReader {
     for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
     const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
     return {
-      base,
+      base: this.base,
       segments,
-      addressLength,
-      contextParts,
+      addressLength: this.addressLength,
+      contextParts: this.contextParts,
       starts,
-      discontinuities,
-      dates,
-      firstDated,
-      ends,
-      cuts,
-      contexts,
+      discontinuities: this.discontinuities,
+      dates: this.dates,
+      firstDated: this.firstDated,
+      ends: this.ends,
+      cuts: this.cuts,
+      contexts: this.contexts,
       scattered,
     };
   }
@@ -366,8 +355,8 @@ class MediaReader {
     this.writer.writeAttributes(this.line, attributes);
     const { keys } = this.context;
     // One that is written again says nothing new.
-    if (keys.some((one) => one.line === this.line.value())) return;
-    const line = copyOf(this.line.value());
+    const line = this.line.value();
+    if (keys.some((one) => one.line === line)) return;
     const uri = attributes.get('URI');
     const [method, iv, format] = ['METHOD', 'IV', 'KEYFORMAT'].map((name) => {
       const value = attributes.get(name);
@@ -382,7 +371,7 @@ class MediaReader {
       ...(format === undefined || format === 'identity' ? {} : { format }),
     };
     const replaced = keys.findIndex((one) => one.key.format === key.format);
-    const listed = { key, line };
+    const listed = { key, line: copyOf(line) };
     if (/^none$/i.test(method)) this.renewContext([]);
     else if (replaced >= 0) this.renewContext(keys.with(replaced, listed));
     else if (keys.length < MAX_KEY_FORMATS) this.renewContext([...keys, listed]);

@@ -12,9 +12,9 @@ import { type ListedSegments } from './segments.js';
  *   dates go forward, a phase is the same media for every instance and at the same time in every rendition. Segments
  *   without a date are placed by the durations since the date before them, so instances agree as far as dates and
  *   durations do.
- * - `reference`: the axis of the stream's first rendition, for another one where either has no dates. Matched by a discontinuity that
- *   both windows have, it is exact; otherwise the ends of the two windows are taken for the same time, which may be
- *   wrong by about one segment and differ between instances by as much.
+ * - `reference`: the axis of the stream's first rendition, for another one where either has no dates. Matched by a
+ *   discontinuity that both windows have, it is exact; otherwise the ends of the two windows are taken for the same time,
+ *   which may be wrong by about one segment and differ between instances by as much.
  * - `sequence`: media sequence number times target duration, without dates or where all are the same. Instances agree
  *   whatever window they saw. Renditions agree where they have the same numbers and target duration.
  *
@@ -100,7 +100,7 @@ export function* placeSegments(
       at,
       length: clock.lengthOf(durationMicros),
       told,
-      played: last ? last.played + Math.round(last.segment.durationSeconds * MICROSECONDS) : 0,
+      played: last ? playedTo(last) : 0,
       discontinuity: segment.discontinuity ? listed.discontinuities.get(index) : undefined,
     };
     placed.push(last);
@@ -336,7 +336,7 @@ function haveSameDate(
   // A single segment does not tell. An axis by numbers is not left for its date.
   if (former?.axis === 'sequence' && segments.length === 1) return true;
   if (newest < from) return false;
-  const knownMicros = known.played + Math.round(known.segment.durationSeconds * MICROSECONDS) - oldest.played;
+  const knownMicros = playedTo(known) - oldest.played;
   return Date.parse(oldest.segment.programDateTime ?? '') * 1_000 === date && knownMicros > MICROSECONDS;
 }
 
@@ -368,6 +368,11 @@ export function firstDateOf({ dates, firstDated, starts }: ListedSegments): numb
   return firstDated === undefined ? undefined : dates.get(firstDated)! - starts.get(firstDated)!;
 }
 
+/** How much of the media was played up to the end of a segment, in microseconds. */
+function playedTo({ played, segment }: TimedSegment): number {
+  return played + Math.round(segment.durationSeconds * MICROSECONDS);
+}
+
 function isDate(date: number): boolean {
   return !Number.isNaN(date);
 }
@@ -388,7 +393,7 @@ function alignTo(
   const end = endOf(listed);
   const there = reference.placed;
   const last = there.last!;
-  const endThere = last.played + Math.round(last.segment.durationSeconds * MICROSECONDS);
+  const endThere = playedTo(last);
   let shift = endThere - end;
   const marks = new Map<number, TimedSegment>();
   for (const one of there)
