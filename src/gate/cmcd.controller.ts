@@ -71,7 +71,7 @@ export class CmcdController {
       throw Problem.invalidRequest([
         { field: 'session_id', message: 'is missing: name the session, or send a ticket' },
       ]);
-    await this.limits.ofSession(request, reply, userId, sessionId);
+    await this.limits.ofSession(userId, sessionId).check(request, reply);
     const lines = typeof request.body === 'string' ? request.body.split(/\r?\n/) : [];
     const reported = lines.filter((line) => line.trim() !== '').slice(-MAX_LINES);
     const outcome = await this.gate.takeReports({ userId, sessionId }, reported);

@@ -9,7 +9,7 @@ import { CompressedTexts } from '../http/compression.js';
 import { delivered } from '../http/delivery.js';
 import { ApiProblems } from '../http/docs.js';
 import { Problem } from '../http/problem.js';
-import { RateLimits } from '../http/rate-limits.js';
+import { RateLimits, type SessionBudget } from '../http/rate-limits.js';
 import { refusal } from '../sessions/sessions.errors.js';
 import {
   DEVICE,
@@ -83,6 +83,7 @@ interface Asked {
   readonly request: PlayRequest;
   readonly reply: FastifyReply;
   readonly player: SessionPlayer;
+  readonly budget: SessionBudget;
   readonly client: Client;
 }
 
@@ -153,7 +154,7 @@ export class HlsController {
     @Req() request: PlayRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const player = await this.playerWithinLimit(request, reply, stream_id);
+    const { player, budget } = await this.playerWithinLimit(request, reply, stream_id);
     const client = clientOf(request);
     if (!hasSession(player)) {
       checkIdInUrl(stream_id);
@@ -168,7 +169,7 @@ export class HlsController {
     const lookup = await this.streams.findIn(opened, stream_id);
     // The first playlist means that a viewer starts the stream; a player in a retry loop does not load it.
     this.gate.forgetRefusal(player);
-    await this.admit({ request, reply, player, client }, lookup);
+    await this.admit({ request, reply, player, budget, client }, lookup);
     if (opened.outcome !== 'found') throw streamProblem(opened.outcome);
     const ticket = await this.gate.mediaTicket(player);
     const folder = playbackFolder(player, ticket);
@@ -293,23 +294,24 @@ export class HlsController {
     await this.fetchOfSession(params, request, reply);
   }
 
-  /** The player that asks. 429 if its session asks too often. */
+  /** The player that asks, and the budget of its session. 429 if the session asks too often. */
   private async playerWithinLimit(
     request: PlayRequest,
     reply: FastifyReply,
     streamId: string,
-  ): Promise<Player | SessionPlayer> {
+  ): Promise<{ readonly player: Player | SessionPlayer; readonly budget: SessionBudget }> {
     const player = playerOf(request);
-    await this.limits.ofSession(request, reply, player.userId, player.sessionId);
-    return { ...player, streamId };
+    const budget = this.limits.ofSession(player.userId, player.sessionId);
+    await budget.check(request, reply);
+    return { player: { ...player, streamId }, budget };
   }
 
   /** A request for a resource of a playlist. Its player has a session, because the playlist's URIs contain one. */
   private async withSession(request: PlayRequest, reply: FastifyReply, streamId: string): Promise<Asked> {
     if (playerOf(request).sessionId === undefined)
       throw Problem.invalidRequest([{ field: 'session_id', message: 'is missing: load index.m3u8 first' }]);
-    const player = (await this.playerWithinLimit(request, reply, streamId)) as SessionPlayer;
-    return { request, reply, player, client: clientOf(request) };
+    const { player, budget } = await this.playerWithinLimit(request, reply, streamId);
+    return { request, reply, player: player as SessionPlayer, budget, client: clientOf(request) };
   }
 
   /**
@@ -317,7 +319,7 @@ export class HlsController {
    * missing stream or of media that no playlist lists (`exists` is false).
    */
   private async admit(
-    { request, reply, player, client }: Asked,
+    { request, reply, player, budget, client }: Asked,
     lookup: StreamLookup,
     {
       watched,
@@ -351,7 +353,7 @@ export class HlsController {
       case 'left':
         return 'left';
       case 'admitted':
-        this.limits.noteAdmitted(player.userId, player.sessionId);
+        budget.noteAdmitted(player.sessionId);
         break;
       case 'phase-not-found':
     }

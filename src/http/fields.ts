@@ -86,16 +86,21 @@ export function countSchema(description: string): ReturnType<typeof Type.Integer
   return Type.Integer({ minimum: 0, description });
 }
 
-/** A cache of formatted seconds, by second modulo 64. A reply contains five instants, which often share a second. */
-const seconds = Array.from({ length: 64 }, () => ({ second: -1, text: '' }));
+/** A cache of formatted minutes, by minute modulo 512. A reply contains up to six instants, mostly of the last hours. */
+const minutes = Array.from({ length: 512 }, () => ({ minute: -1, text: '' }));
+const MINUTE_MS = 60_000;
+const SECONDS = Array.from({ length: 60 }, (_, second) => `${String(second).padStart(2, '0')}.`);
+const MILLISECONDS = Array.from({ length: 1_000 }, (_, ms) => `${String(ms).padStart(3, '0')}Z`);
 
 /** Writes Unix milliseconds as RFC 3339 in UTC with milliseconds. */
 export function instant(ms: number): string {
-  const second = Math.floor(ms / 1_000);
-  const known = seconds[second & 63]!;
-  if (known.second !== second) {
-    known.second = second;
-    known.text = new Date(second * 1_000).toISOString().slice(0, 'YYYY-MM-DDTHH:MM:SS.'.length);
+  const minute = Math.floor(ms / MINUTE_MS);
+  const known = minutes[minute & 511]!;
+  if (known.minute !== minute) {
+    known.minute = minute;
+    known.text = new Date(minute * MINUTE_MS).toISOString().slice(0, 'YYYY-MM-DDTHH:MM:'.length);
   }
-  return `${known.text}${String(ms - second * 1_000).padStart(3, '0')}Z`;
+  const rest = Math.floor(ms) - minute * MINUTE_MS;
+  const second = Math.floor(rest / 1_000);
+  return `${known.text}${SECONDS[second]!}${MILLISECONDS[rest - second * 1_000]!}`;
 }

@@ -166,12 +166,48 @@ function storeConstructorOf(store: FastifyRateLimitStore): FastifyRateLimitStore
   } as unknown as FastifyRateLimitStoreCtor;
 }
 
+/**
+ * Limits the requests of one session. Each session has a budget of its own: one client in a loop costs the other sessions
+ * of its user nothing. Ids that were not admitted lately share a second budget, by their first request in each second, so
+ * that made-up ids are bounded too.
+ */
+export class SessionBudget {
+  private isAdmitted = false;
+
+  constructor(
+    private readonly limit: RateLimit,
+    private readonly admitted: LRUCache<string, SessionBudget>,
+    private readonly userId: string,
+    private readonly key: string,
+    private readonly sessionId: string | undefined,
+  ) {}
+
+  /** Counts a request of the session, as `ofUser`. */
+  check(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {
+    const isNew = !this.isAdmitted && (this.sessionId === undefined || this.limit.isFirst(this.key));
+    return this.limit.check(isNew ? `${this.userId}/new` : this.key, request, reply);
+  }
+
+  /** The session was admitted, with this id: from now on its requests are not counted with those of new ids. */
+  noteAdmitted(sessionId: string): void {
+    if (this.isAdmitted) return;
+    const key = sessionKey(this.userId, sessionId);
+    const budget = new SessionBudget(this.limit, this.admitted, this.userId, key, sessionId);
+    budget.isAdmitted = true;
+    this.admitted.set(key, budget);
+  }
+}
+
+function sessionKey(userId: string, sessionId: string): string {
+  return `${userId}/sessions/${sessionId}`;
+}
+
 /** The rate limits: per address before the request is read, and per user as soon as the user is known. */
 export class RateLimits {
   private readonly user: RateLimit;
   private readonly address: RateLimit;
-  /** Sessions that this instance admitted lately, about 200 bytes each. */
-  private readonly admitted = new LRUCache<string, true>({ max: 50_000 });
+  /** The budgets of sessions that this instance admitted lately, about 300 bytes each. */
+  private readonly admitted = new LRUCache<string, SessionBudget>({ max: 50_000 });
   /** A host can use 2^64 IPv6 addresses, so its network is counted. Parsing an address takes longer than this cache. */
   private readonly networks = new LRUCache<string, string>({
     max: 10_000,
@@ -229,25 +265,10 @@ export class RateLimits {
     return this.user.check(budget === 'reads' ? userId : `${userId}/ends`, request, reply);
   }
 
-  /**
-   * Counts a request of a session, as `ofUser`. Each session has a budget of its own: one client in a loop costs the other
-   * sessions of its user nothing. Ids that were not admitted lately share a second budget, by their first request in each
-   * second, so that made-up ids are bounded too. `sessionId` undefined asks for a new session.
-   */
-  ofSession(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    userId: string,
-    sessionId: string | undefined,
-  ): Promise<unknown> | undefined {
-    const key = `${userId}/sessions/${sessionId ?? ''}`;
-    const isNew = sessionId === undefined || (!this.admitted.has(key) && this.user.isFirst(key));
-    return this.user.check(isNew ? `${userId}/new` : key, request, reply);
-  }
-
-  /** The session was admitted: its requests are not counted with those of new ids. */
-  noteAdmitted(userId: string, sessionId: string): void {
-    this.admitted.set(`${userId}/sessions/${sessionId}`, true);
+  /** What a session may request. `sessionId` undefined: the request asks for a new session. */
+  ofSession(userId: string, sessionId: string | undefined): SessionBudget {
+    const key = sessionKey(userId, sessionId ?? '');
+    return this.admitted.get(key) ?? new SessionBudget(this.user, this.admitted, userId, key, sessionId);
   }
 
   private ofAddress(request: FastifyRequest, reply: FastifyReply): Promise<unknown> | undefined {

@@ -161,7 +161,7 @@ export class SessionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<KeptSessionJson> {
     const { userId, subject } = viewerOf(request);
-    await this.limits.ofSession(request, reply, userId, session_id);
+    await this.limits.ofSession(userId, session_id).check(request, reply);
     const answer = await this.sessions.keepAlive(userId, session_id);
     switch (answer.outcome) {
       case 'kept':

@@ -101,7 +101,8 @@ export class PhasesController {
     const { body } = request;
     const self = addressOf(request);
     const viewer = viewerOf(request);
-    const exceeded = this.limits.ofSession(request, reply, viewer.userId, body.session_id);
+    const budget = this.limits.ofSession(viewer.userId, body.session_id);
+    const exceeded = budget.check(request, reply);
     if (exceeded) await exceeded;
     const { stream_id, rendition } = body;
     const lookup =
@@ -130,7 +131,7 @@ export class PhasesController {
       throw this.refuse(admission, lookup, viewer);
 
     const { session, live, created, degraded } = admission;
-    this.limits.noteAdmitted(session.userId, session.sessionId);
+    budget.noteAdmitted(session.sessionId);
     const phase = this.urls.issue(lookup.stream, session.phase, rendition);
     const nextRequest = Math.min(
       nextRequestIn(lookup.stream, phase, this.clock.now()),
