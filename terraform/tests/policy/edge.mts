@@ -22,6 +22,8 @@ export const EDGE_RULES: Rules = {
         yield [address, 'asks a path that fails when Redis does, or that always answers'];
       if (check.port === String(values.port) || check.port === 'traffic-port')
         yield [address, 'asks where clients wait'];
+      else if (check.port !== String(stack.operatorPort))
+        yield [address, 'asks at a port where the service does not listen'];
       if (check.timeout < 10 || check.interval * check.unhealthy_threshold < 60)
         yield [address, 'takes a busy task for a dead one'];
       if (check.interval * check.unhealthy_threshold > 120)

@@ -62,11 +62,14 @@ export class Stack {
   get port(): number {
     return this.service.values.load_balancer[0]!.container_port;
   }
-  /** Port of the service for health checks and operators. */
+  /** Port of the service for health checks and operators, as its container is told. */
   get operatorPort(): number {
-    return Number(
-      this.one<{ health_check: { port: string }[] }>('aws_lb_target_group').values.health_check[0]!.port,
+    const containers = this.all<{ container_definitions: string }>('aws_ecs_task_definition').flatMap(
+      ({ values }) =>
+        JSON.parse(values.container_definitions) as { environment?: { name: string; value: string }[] }[],
     );
+    const told = containers.flatMap(({ environment = [] }) => environment);
+    return Number(told.find(({ name }) => name === 'OPERATOR_PORT')?.value);
   }
 }
 
