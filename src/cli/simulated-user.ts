@@ -39,7 +39,7 @@ interface Screen {
   stream: WatchedStream;
   /** The phase that was received last; undefined while no session holds a place. */
   phase: number | undefined;
-  /** False after a request without a reply: the service may have counted it. */
+  /** False if the next phase is not known: on another stream, or after a request without a reply, which may have counted. */
   isPhaseSure: boolean;
   /** When it acts next. */
   dueAt: number;
@@ -116,7 +116,8 @@ export class SimulatedUser {
       case 'seek':
         return this.ask(screen, 'seek', { phase: this.somePhase(screen.stream) });
       case 'zap':
-        screen.stream = this.someStream();
+        // The phase that is known is one of the former stream.
+        Object.assign(screen, { stream: this.someStream(), isPhaseSure: false });
         return this.ask(screen, 'zap', {});
       case 'pause':
         screen.pausedUntil = this.now() + this.between(1, 6) * screen.stream.phaseSeconds * 1_000;
@@ -186,7 +187,7 @@ export class SimulatedUser {
     if (code === 'session-limit-reached' || code === 'session-ended' || code === 'session-not-found')
       screen.phase = undefined;
     if (code === 'session-ended') this.rename(screen);
-    if (code === 'phase-not-found') screen.stream = this.someStream();
+    if (code === 'phase-not-found') Object.assign(screen, { stream: this.someStream(), isPhaseSure: false });
     const askedMs = (reply?.retry_after_seconds ?? 0) * 1_000;
     screen.dueAt = this.now() + Math.max(Math.min(askedMs, 6 * xMs), 0.5 * xMs) + this.between(0, 0.5) * xMs;
   }
