@@ -31,6 +31,7 @@ import {
   refuseConnection,
   refuseUnanswered,
 } from './http/connections.js';
+import { keepOutOfCaches } from './http/caching.js';
 import { CrossOrigin, forClients, forPlayers, forReports } from './http/cors.js';
 import { DOCS, useDocs } from './http/docs.js';
 import { HealthController } from './observability/health.controller.js';
@@ -121,6 +122,7 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
   crossOrigin.register(fastify);
   await app.get(RateLimits).register(fastify, metrics);
   await protectPages(fastify);
+  keepOutOfCaches(fastify);
   refuseUnknownRoutes(fastify);
   // Adds `sendFile` to replies, for MediaController. It registers no route.
   await app.register(fastifyStatic, { root: __dirname, serve: false });

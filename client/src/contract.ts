@@ -476,6 +476,7 @@ export interface components {
         | 'request-timeout'
         | 'session-limit-reached'
         | 'session-ended'
+        | 'precondition-failed'
         | 'payload-too-large'
         | 'unsupported-media-type'
         | 'range-not-satisfiable'

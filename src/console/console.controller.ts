@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { Controller, Get, Header, Param, Req, Res } from '@nestjs/common';
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import { ApiExcludeController } from '@nestjs/swagger';
 import { type FastifyReply, type FastifyRequest } from 'fastify';
@@ -47,7 +47,6 @@ export class ConsoleController {
 
   /** Whether the token is valid, and what it may do. Without any token in the configuration every caller may do all. */
   @Get('data/caller')
-  @Header('cache-control', 'no-store')
   caller(@Req() request: FastifyRequest): object {
     const { caller } = request;
     const scopes = caller !== null && 'scopes' in caller ? caller.scopes : SCOPES;
@@ -57,7 +56,6 @@ export class ConsoleController {
   /** How the log names a user. */
   @Get('data/users/:user_id')
   @RouteSchema({ params: USER_PARAMS })
-  @Header('cache-control', 'no-store')
   user(@Param('user_id') name: string): object {
     const userId = userIdNamed(name);
     return {
@@ -68,7 +66,6 @@ export class ConsoleController {
   }
 
   @Get('data/overview')
-  @Header('cache-control', 'no-store')
   async figures(): Promise<object> {
     const { minutes, callbacks } = await this.overview.read();
     return {

@@ -162,7 +162,10 @@ export class HlsController {
       // The query as the client sent it, including repeated names.
       const search = new URLSearchParams(request.url.split('?')[1]);
       search.set('session_id', sessionId);
-      redirect(reply, `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`);
+      void reply.redirect(
+        `${addressOf(request)}/${PLAY_PATH}/${stream_id}/index.m3u8?${search.toString()}`,
+        302,
+      );
       return;
     }
     const opened = await this.streams.open(stream_id);
@@ -348,7 +351,7 @@ export class HlsController {
       case 'too-far-ahead':
         throw refusal(admission, player.quota, player.subject);
       case 'ask-again':
-        redirect(reply, addressOf(request) + request.url);
+        void reply.redirect(addressOf(request) + request.url, 302);
         return 'left';
       case 'left':
         return 'left';
@@ -372,7 +375,7 @@ export class HlsController {
     // Each signed URL counts as media, for a segment or a key, and for a HEAD request too.
     const wanted = { watched, isMedia: true, exists: media !== undefined };
     if ((await this.admit(asked, lookup, wanted)) === 'left') return;
-    redirect(asked.reply, this.urls.of(media!, addressOf(asked.request)));
+    void asked.reply.redirect(this.urls.of(media!, addressOf(asked.request)), 302);
   }
 
   /** Sends a playlist, compressed if the client accepts that. With a `source`, the text is the same for every player. */
@@ -382,8 +385,7 @@ export class HlsController {
     write: () => Iterable<string>,
     source?: object,
   ): Promise<void> {
-    keepOutOfCaches(reply.type(HLS_TYPE));
-    await this.texts.send(request, reply, write, source);
+    await this.texts.send(request, reply.type(HLS_TYPE), write, source);
   }
 
   private problemOf(refused: Refusal, { quota, subject }: SessionPlayer): Problem {
@@ -462,14 +464,4 @@ function playlistLeadingTo(uri: string): string {
 /** The problem of media that has left the window of a live stream, or was never in it. */
 function movedOn(): Problem {
   return new Problem('phase-not-found', 'Load the playlist again: it has moved on.');
-}
-
-function redirect(reply: FastifyReply, url: string): void {
-  keepOutOfCaches(reply);
-  void reply.redirect(url, 302);
-}
-
-/** Caches must not keep playlists and redirects: they belong to one session, and the next request may be refused. */
-function keepOutOfCaches(reply: FastifyReply): void {
-  void reply.header('cache-control', 'no-store');
 }

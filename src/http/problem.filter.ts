@@ -8,10 +8,17 @@ import { Problem, type ProblemCode, problemBody } from './problem.js';
 const BY_STATUS: Readonly<Record<number, readonly [ProblemCode, detail: string]>> = {
   400: ['malformed-request', 'Send a well-formed request; a body must be valid JSON.'],
   404: ['not-found', 'See /docs for the paths of the API.'],
+  412: ['precondition-failed', 'Request the resource again, without the condition.'],
   413: ['payload-too-large', 'Send at most 16 KiB.'],
   415: ['unsupported-media-type', 'Send the body as JSON, with the header Content-Type: application/json.'],
   416: ['range-not-satisfiable', 'Request a range within the resource, or the whole resource.'],
 };
+
+/** What errors of Fastify and of the file server have. */
+interface ThrownError {
+  readonly statusCode?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
 
 /** The only place that turns an error into a reply. An unexpected error is logged in full; the client sees only a 500. */
 @Catch()
@@ -48,12 +55,12 @@ export function sendProblem(problem: Problem, requestId: string, reply: FastifyR
 
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  const status =
-    error instanceof HttpException
-      ? error.getStatus()
-      : Number((error as { statusCode?: unknown } | undefined)?.statusCode);
+  // Nest wraps the errors of others.
+  const thrown = (error instanceof HttpException ? (error.cause ?? error) : error) as ThrownError | undefined;
+  const status = error instanceof HttpException ? error.getStatus() : Number(thrown?.statusCode);
   const known = BY_STATUS[status] ?? (status >= 400 && status < 500 ? BY_STATUS[400] : undefined);
-  if (known) return new Problem(...known);
+  // The file server tells the length of a file to a client that asked beyond its end.
+  if (known) return new Problem(...known, { headers: thrown?.headers ?? {} });
   return new Problem(
     'internal-error',
     'Try again later. The log has the cause, with the request id of this reply.',

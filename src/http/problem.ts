@@ -22,6 +22,7 @@ export const PROBLEMS = {
   'request-timeout': { status: 408, title: 'The request took too long to arrive' },
   'session-limit-reached': { status: 409, title: 'All places of this user are taken' },
   'session-ended': { status: 410, title: 'This session was ended' },
+  'precondition-failed': { status: 412, title: 'A condition of the request does not hold' },
   'payload-too-large': { status: 413, title: 'The request body is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is not JSON' },
   'range-not-satisfiable': { status: 416, title: 'The resource has no such range' },

@@ -82,7 +82,6 @@ export class EventStreamsController {
     const userId = userIdOfPath(request);
     void reply
       .header('content-type', 'text/event-stream; charset=utf-8')
-      .header('cache-control', 'no-store')
       // Otherwise nginx buffers events until its buffer is full.
       .header('x-accel-buffering', 'no');
     if (request.method === 'HEAD') return void reply.send();

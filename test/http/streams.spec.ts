@@ -52,6 +52,16 @@ describe('streams', () => {
     expect(Buffer.from(await part.arrayBuffer()).equals(file.subarray(188, 376))).toBe(true);
   });
 
+  it('tell the length of the file to a range beyond its end, and keep to a condition', async () => {
+    const [url] = await phaseUrls();
+    const { length } = readFileSync(join(SAMPLES, 'test-pattern/360p/segment-000.ts'));
+    const beyond = await fetch(url!, { headers: { range: `bytes=${length}-` } });
+    expect([beyond.status, beyond.headers.get('content-range')]).toEqual([416, `bytes */${length}`]);
+    expect(await beyond.json()).toMatchObject({ code: 'range-not-satisfiable' });
+    const other = await fetch(url!, { headers: { 'if-match': '"another"' } });
+    expect([other.status, await other.json()]).toMatchObject([412, { code: 'precondition-failed' }]);
+  });
+
   it('are refused at every other URL', async () => {
     const [url, other] = (await phaseUrls()) as [string, string];
     const change = (edit: (changed: URL) => void): string => {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { ManualClock } from '../support/manual-clock.js';
-import { type OwnRedisServer, startOwnRedis } from '../support/redis-server.js';
+import { type OwnRedisServer, freePort, startOwnRedis } from '../support/redis-server.js';
 import { connectPatiently, useRedisDatabase } from '../support/redis-database.js';
 import { POLICY, eventsOf, openRedisStore } from '../support/stores.js';
 import { ReplyValve } from '../support/reply-valve.js';
@@ -243,6 +244,57 @@ describe('the service, if Redis fails,', () => {
     expect((await fetch(sessions)).status).toBe(200);
     expect((await fetch(`${sessions}/phone`, { method: 'DELETE' })).status).toBe(204);
     await until(async () => (await admin.keys('sg:*:[ux]*')).length === 0);
+    await admin.quit();
+    await filling.stop();
+  });
+
+  it('renews every session of a full Redis in a storm of newcomers, and takes no more memory for it', async () => {
+    const filling = await startOwnRedis(['--maxmemory-policy', 'noeviction']);
+    // Every event waits for a receiver that is away.
+    const service = await start({
+      REDIS_URL: filling.url,
+      CALLBACK_URL: `http://127.0.0.1:${await freePort()}`,
+      CALLBACK_SECRET: `whsec_${Buffer.from('a secret of these tests').toString('base64')}`,
+      CALLBACK_EVENTS: 'session.started,session.ended,session.expired,session.refused',
+    });
+    const admin = new Redis(filling.url);
+    const usedBytes = async (): Promise<number> =>
+      Number(/^used_memory:(\d+)/m.exec(await admin.info('memory'))![1]);
+    const USERS = 40;
+    const places = Array.from({ length: USERS }, (_, user) =>
+      ['a', 'b', 'c'].map((session_id) => ({ ...body, user_id: `user-${user}`, session_id, phase: 0 })),
+    ).flat();
+    for (const place of places) expect((await service.ask(place)).status).toBe(201);
+    await sleep(500); // until they are confirmed
+
+    await admin.config('SET', 'maxmemory', '1mb');
+    const over = new AbortController();
+    let newcomers = 0;
+    const storm = Array.from({ length: 12 }, async (_, at) => {
+      for (let n = 0; !over.signal.aborted; n++) {
+        const user_id = n % 2 === 0 ? `user-${n % USERS}` : `stranger-${at}-${n}`;
+        const { status } = await service.ask({ ...body, user_id, session_id: `new-${at}-${n}` });
+        expect(status).toBe(503);
+        newcomers++;
+      }
+    });
+    const renewals: Record<number, number> = {};
+    const renewAll = async (): Promise<void> => {
+      for (const place of places) {
+        const { status } = await service.ask(place);
+        renewals[status] = (renewals[status] ?? 0) + 1;
+      }
+    };
+    await renewAll();
+    const before = await usedBytes();
+    for (let round = 0; round < 5; round++) await renewAll();
+    const grown = (await usedBytes()) - before;
+    over.abort();
+    await Promise.all(storm);
+    expect(renewals).toEqual({ 200: 6 * places.length });
+    expect(newcomers).toBeGreaterThan(places.length);
+    // The buffers of connections come and go.
+    expect(grown).toBeLessThan(200_000);
     await admin.quit();
     await filling.stop();
   });

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { Clock } from '../../src/clock.js';
@@ -5,7 +7,7 @@ import { Availability } from '../../src/sessions/redis/availability.js';
 import { userKeys } from '../../src/sessions/redis/keys.js';
 import { connectRedis } from '../../src/sessions/redis/link.js';
 import { type RedisStore } from '../../src/sessions/redis/redis-store.js';
-import { type OwnRedisServer, startOwnRedis, startOwnSentinel } from '../support/redis-server.js';
+import { type OwnRedisServer, freePort, startOwnRedis, startOwnSentinel } from '../support/redis-server.js';
 import { MASTER, startSentinels } from '../support/sentinels.js';
 import { endServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { POLICY, openRedisStore } from '../support/stores.js';
@@ -49,12 +51,12 @@ async function startGroup() {
 }
 
 /** A store that finds its primary by these Sentinels, its server, and the lines of its log. */
-async function open(addresses: string, password = PASSWORD) {
+async function open(addresses: string, { password = PASSWORD, patienceMs = 0 } = {}) {
   const lines: string[] = [];
   const log = (line: string) => lines.push(line);
   const link = connectRedis(
     { url: 'redis://unused', sentinels: { addresses: addresses.split(','), master: MASTER, password } },
-    new Availability({ log, warn: log, error: log }, 0, 100),
+    new Availability({ log, warn: log, error: log }, patienceMs, 100),
     5_000,
   );
   atEnd.push(() => link.close());
@@ -73,6 +75,82 @@ async function begin({ sessions }: RedisStore, sessionId: string, userId = USER)
   } catch {
     return false;
   }
+}
+
+/** Answers what the service asks Sentinels, as the test says. */
+class FakeSentinel {
+  held = 0;
+  private waiting: Promise<void> | undefined;
+  private release: () => void = () => undefined;
+  private readonly sockets = new Set<Socket>();
+  private readonly listeners = new Set<Socket>();
+
+  private constructor(
+    private readonly server: Server,
+    private primary: { readonly epoch: number; readonly port: number },
+  ) {
+    server.on('connection', (socket) => {
+      this.sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('data', (data) => void this.answer(socket, data.toString()));
+    });
+  }
+
+  static async start(primary: FakeSentinel['primary']): Promise<FakeSentinel> {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new FakeSentinel(server, primary);
+  }
+
+  get address(): string {
+    return `127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  hold(): void {
+    ({ promise: this.waiting, resolve: this.release } = Promise.withResolvers<void>());
+  }
+
+  letGo(): void {
+    this.release();
+  }
+
+  tell(primary: FakeSentinel['primary']): void {
+    this.primary = primary;
+    for (const socket of this.listeners) socket.write(listOf('message', '+switch-master', ''));
+  }
+
+  stop(): void {
+    for (const socket of this.sockets) socket.destroy();
+    this.server.close();
+  }
+
+  private async answer(socket: Socket, commands: string): Promise<void> {
+    const { primary } = this;
+    const replies = [
+      ...commands.matchAll(/\r\n(AUTH|CLIENT|SUBSCRIBE|GET-MASTER-ADDR-BY-NAME|MASTER)\r\n/gi),
+    ].map(([, command]) => {
+      switch (command!.toUpperCase()) {
+        case 'SUBSCRIBE':
+          this.listeners.add(socket);
+          return `*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n`;
+        case 'GET-MASTER-ADDR-BY-NAME':
+          return listOf('127.0.0.1', String(primary.port));
+        case 'MASTER':
+          return listOf('config-epoch', String(primary.epoch));
+        default:
+          return '+OK\r\n';
+      }
+    });
+    if (this.waiting && commands.includes(MASTER)) {
+      this.held++;
+      await this.waiting;
+    }
+    socket.write(replies.join(''));
+  }
+}
+
+function listOf(...texts: string[]): string {
+  return `*${texts.length}\r\n${texts.map((text) => `$${text.length}\r\n${text}\r\n`).join('')}`;
 }
 
 const holds = async ({ admin }: Node): Promise<string> =>
@@ -176,6 +254,65 @@ describe('a failover', () => {
   });
 });
 
+describe('the log', () => {
+  it('says each of two outages once, and its end once, under load', async () => {
+    const { primary, replica, sentinels } = await startGroup();
+    const service = await startServiceProcess({
+      REDIS_URL: 'redis://unused',
+      REDIS_SENTINELS: sentinels.addresses,
+      REDIS_SENTINEL_MASTER: MASTER,
+      REDIS_SENTINEL_PASSWORD: PASSWORD,
+    });
+    let admitted = 0;
+    const over = new AbortController();
+    const load = Array.from({ length: 8 }, async (_, viewer) => {
+      for (let n = 0; !over.signal.aborted; n++) {
+        const { status } = await service.ask({ user_id: `${viewer}-${n}`, stream_id: 'test-pattern' });
+        if (status === 201) admitted++;
+        await sleep(20);
+      }
+    });
+    const lines = (): string[] =>
+      [...service.output().matchAll(/"msg":"Redis (is unavailable|is back|has a new primary: [\d.:]+)/g)].map(
+        ([, line]) => line!,
+      );
+    await until(() => admitted > 50);
+    for (const [gone, next] of [
+      [primary, replica],
+      [replica, primary],
+    ] as const) {
+      const before = lines();
+      await gone.server.kill();
+      await until(() => lines().length === before.length + 3);
+      await gone.server.restart();
+      await until(async () => (await gone.admin.info('replication').catch(() => '')).includes('status:up'));
+      // An outage ends after three seconds without a failure.
+      await sleep(4_000);
+      expect(lines().slice(before.length)).toEqual([
+        'is unavailable',
+        `has a new primary: ${next.name}`,
+        'is back',
+      ]);
+    }
+    over.abort();
+    await Promise.all(load);
+  }, 180_000);
+
+  it('has nothing of requests that the former primary never answers', async () => {
+    const { primary, replica, sentinels } = await startGroup();
+    const store = await open(sentinels.addresses, { patienceMs: 60_000 });
+    expect(await begin(store, 'before')).toBe(true);
+    primary.server.pause();
+    atEnd.push(() => primary.server.resume());
+    const unanswered = begin(store, 'unanswered');
+    await until(() => store.primary() === replica.name);
+    await until(() => begin(store, 'after'));
+    const lines = [...store.lines];
+    expect([await unanswered, await begin(store, 'later')]).toEqual([false, true]);
+    expect(store.lines).toEqual(lines);
+  });
+});
+
 describe('the Sentinels', () => {
   it('may be away while the primary is not, one by one or all', async () => {
     const { sentinels, primary } = await startGroup();
@@ -204,9 +341,30 @@ describe('the Sentinels', () => {
     expect(await holds(other)).toContain('moved');
   }, 120_000);
 
+  it('are not taken for new ones if one of them answers late, after a failover that another one has told', async () => {
+    const [former, next] = [
+      { epoch: 1, port: await freePort() },
+      { epoch: 2, port: await freePort() },
+    ];
+    const fakes = await Promise.all(Array.from({ length: 3 }, () => FakeSentinel.start(former)));
+    for (const fake of fakes) atEnd.push(() => fake.stop());
+    const store = await open(fakes.map(({ address }) => address).join(','));
+    expect(store.primary()).toBe(`127.0.0.1:${former.port}`);
+    const [told, late] = fakes as [FakeSentinel, FakeSentinel];
+    late.hold();
+    // The primary does not answer, so that the Sentinels are asked.
+    await begin(store, 'a');
+    await until(() => late.held > 0);
+    told.tell(next);
+    await until(() => store.primary() === `127.0.0.1:${next.port}`);
+    late.letGo();
+    await sleep(100);
+    expect(store.primary()).toBe(`127.0.0.1:${next.port}`);
+  });
+
   it('that want another password, or do not know the name, are named in the log with the reason', async () => {
     const { sentinels } = await startGroup();
-    const { lines } = await open(sentinels.addresses, 'a-wrong-password');
+    const { lines } = await open(sentinels.addresses, { password: 'a-wrong-password' });
     await until(() => lines.length > 0);
     expect(lines[0]).toMatch(/^Redis is unavailable \(Sentinel 127\.0\.0\.1:\d+: (WRONGPASS|NOAUTH) /);
     expect(lines.join()).not.toMatch(/password-of|a-wrong/);

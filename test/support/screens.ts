@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, chmodSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Writable } from 'node:stream';
@@ -87,6 +87,8 @@ const RECIPES = {
 } as const satisfies Record<string, Recipe>;
 export type ProgramName = keyof typeof RECIPES;
 const ASKED_EVERY_MS = 500;
+/** A program that stands still for longer has nothing left to show. VLC tells whole seconds only. */
+const STILL_MS = 3_000;
 /** VLC refuses to run as root. */
 const NOBODY = 65_534;
 
@@ -108,7 +110,7 @@ export function screenInProgram(name: ProgramName, url: string): Screen {
   let run = new Run(name, url);
   return {
     position: async () => Promise.resolve(run.position),
-    isEmpty: async () => Promise.resolve(false),
+    isEmpty: async () => Promise.resolve(run.isEmpty),
     retry: async () => {
       if (run.isOver) run = new Run(name, url);
       return Promise.resolve();
@@ -121,10 +123,11 @@ export function screenInProgram(name: ProgramName, url: string): Screen {
 
 class Run {
   position = 0;
+  private movedAt = performance.now();
+  private isPaused = false;
   private readonly recipe: Recipe;
   private readonly child: ChildProcess;
   private readonly exited: Promise<unknown>;
-  private readonly asking: NodeJS.Timeout | undefined;
 
   constructor(name: ProgramName, url: string) {
     this.recipe = RECIPES[name];
@@ -136,15 +139,23 @@ class Run {
       env: { PATH: process.env.PATH, HOME: home },
       ...(name === 'vlc' && isRoot && { uid: NOBODY, gid: NOBODY }),
     });
-    this.exited = once(this.child, 'exit');
+    const { ask } = this.recipe;
+    const asking = ask === undefined ? undefined : setInterval(() => this.write(ask), ASKED_EVERY_MS);
+    this.exited = this.cleanUp(home, asking);
     for (const output of [this.child.stdout!, this.child.stderr!])
       output.on('data', (text: Buffer) => {
         const last = [...text.toString().matchAll(this.recipe.position)].at(-1);
-        if (last) this.position = Math.max(this.position, Number(last[1])); // at its end VLC tells 0
+        const position = Number(last?.[1] ?? 0); // at its end VLC tells 0
+        if (position <= this.position) return;
+        this.position = position;
+        this.movedAt = performance.now();
       });
     for (const stream of this.child.stdio) stream?.on('error', () => undefined); // the program has exited
-    const { ask } = this.recipe;
-    if (ask !== undefined) this.asking = setInterval(() => this.write(ask), ASKED_EVERY_MS);
+  }
+
+  /** At the end of the film, the programs exit with 0. */
+  get isEmpty(): boolean {
+    return !this.isPaused && this.child.exitCode !== 0 && performance.now() - this.movedAt > STILL_MS;
   }
 
   get isOver(): boolean {
@@ -155,13 +166,20 @@ class Run {
     const text = this.recipe[what];
     if (text === undefined) throw new Error('this program cannot pause');
     this.write(text);
+    this.isPaused = what === 'pause';
+    this.movedAt = performance.now();
     return Promise.resolve();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.asking);
     this.child.kill('SIGKILL');
     await this.exited;
+  }
+
+  private async cleanUp(home: string, asking: NodeJS.Timeout | undefined): Promise<void> {
+    await once(this.child, 'exit');
+    clearInterval(asking);
+    rmSync(home, { recursive: true });
   }
 
   private write(text: string): void {

@@ -506,7 +506,7 @@ class IoredisLink implements RedisLink {
       const isElsewhere = this.sharded && ELSEWHERE.test(cause.message);
       if (!isRefusal(cause)) {
         this.meter.failed('away');
-        server.availability.lost(cause.message);
+        server.lost(cause.message);
         void this.servers.refresh(server);
       } else if (!isElsewhere && !cause.message.startsWith(UNKNOWN_SCRIPT)) this.meter.failed('refused');
       // A moved slot is no fault of Redis: the command is sent again to the node that has it.

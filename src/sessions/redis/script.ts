@@ -163,8 +163,9 @@ export class ScriptRunner {
     args: Readonly<Record<A, string | number>>,
     more: readonly string[] = [],
   ): Promise<unknown> {
-    if (this.texts === undefined) await this.decide();
-    const texts = this.texts!;
+    // While it waits, another connection may have made the decision void.
+    while (this.texts === undefined) await this.decide();
+    const { texts } = this;
     let { wire } = keys;
     for (const name of script.args) wire += wireOf(args[name]);
     for (const one of more) wire += wireOf(one);

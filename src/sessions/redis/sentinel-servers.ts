@@ -64,6 +64,7 @@ export class SentinelServers extends FollowedServers {
   /** Asks all Sentinels at the same time, and follows each answer as soon as it arrives. */
   protected async look(): Promise<void> {
     const answers: Primary[] = [];
+    const { epoch } = this;
     const followed = this.sentinels.map(async (sentinel) => {
       const answer = await sentinel.primary();
       answers.push(answer);
@@ -74,13 +75,16 @@ export class SentinelServers extends FollowedServers {
     // A Sentinel that is away matters only if no other one answers.
     if (failures.length === this.sentinels.length) this.noteSilence((failures[0]!.reason as Error).message);
     else this.isSilent = false;
-    await this.followNewNumbers(answers);
+    await this.followNewNumbers(answers, epoch);
   }
 
-  /** Sentinels that were set up anew count failovers from 0. Then all of them answer, and none knows of the latest one. */
-  private async followNewNumbers(answers: readonly Primary[]): Promise<void> {
+  /**
+   * Sentinels that were set up anew count failovers from 0. Then all of them answer, and none knows of `known`, the latest
+   * failover when they were asked. One that was heard of since may be newer than their answers.
+   */
+  private async followNewNumbers(answers: readonly Primary[], known: number): Promise<void> {
     const [latest] = answers.toSorted((a, b) => b.epoch - a.epoch);
-    if (latest === undefined || latest.epoch >= this.epoch) return;
+    if (latest === undefined || latest.epoch >= known || this.epoch !== known) return;
     if (answers.length < this.sentinels.length) return;
     this.epoch = latest.epoch;
     await this.follow(latest);

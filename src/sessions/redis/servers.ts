@@ -15,6 +15,8 @@ export interface Server {
   readonly name: string;
   readonly redis: Redis;
   readonly availability: Availability;
+  /** It did not answer. That says nothing once another server has taken its place. */
+  lost(reason: string): void;
   /** Undefined unless new sessions wait for a replica. */
   readonly replicas: ReplicaWait | undefined;
 }
@@ -45,26 +47,30 @@ export interface Servers {
   close(): Promise<void>;
 }
 
-/** Opens a connection, and reports its losses to `availability`. */
+/** Opens a connection, and reports its losses to `availability` while the server is in use. */
 function openServer(
   name: string,
   url: string,
   { redis: options, replicaPatienceMs }: ConnectionOptions,
   availability: Availability,
+  isInUse: () => boolean = () => true,
 ): Server {
   const redis = new Redis(url, options);
+  const lost = (reason: string): void => {
+    if (isInUse()) availability.lost(reason);
+  };
   redis.on('error', (error: Error & { code?: string; command?: { readonly name: string } }) => {
-    availability.lost(error.code ?? error.message);
+    lost(error.code ?? error.message);
     // If the server refuses the database, the client would go on in database 0, which may belong to something else. Other
     // failures have ended the connection already.
     if (error.command?.name === 'select' && error.name === 'ReplyError') redis.disconnect(true);
   });
   // Not `close`, which an orderly end emits as well.
   redis.on('reconnecting', () => {
-    availability.lost('the connection was lost');
+    lost('the connection was lost');
   });
   const replicas = replicaPatienceMs === undefined ? undefined : new ReplicaWait(redis, replicaPatienceMs);
-  return { name, redis, availability, replicas };
+  return { name, redis, availability, lost, replicas };
 }
 
 /** Resolves when a connection is ready, or has failed. */
@@ -176,7 +182,7 @@ export abstract class FollowedServers implements Servers {
   protected open(name: string, availability: Availability): Server {
     const url = new URL(this.url);
     url.host = name;
-    const server = openServer(name, url.href, this.options, availability);
+    const server = openServer(name, url.href, this.options, availability, () => this.all().includes(server));
     server.redis.on('ready', () => {
       if (this.all().includes(server)) this.notifyReady();
     });

@@ -604,6 +604,102 @@ describe('a rendition whose first one has the same date for every segment', () =
   });
 });
 
+describe('a live stream with one date that never moves, in front of the first segment', () => {
+  const window = (first: number, count = 6): Listing => ({
+    first,
+    durations: equal(count, 4),
+    before: (at) => (at === 0 ? [dateLine(0)] : []),
+  });
+
+  it('goes by its numbers once that is known, on every instance', () => {
+    let playlist = read(window(100));
+    for (let first = 101; first <= 120; first++) {
+      playlist = read(window(first), playlist);
+      const other = read(window(first + 1), read(window(first)));
+      const numbered = read({ first, durations: equal(6, 4) });
+      const phases = phasesOf(playlist);
+      for (const [index, segments] of phasesOf(other))
+        expect(segments).toEqual(phases.get(index) ?? segments);
+      expect(playlist.stream.phases).toBe(numbered.stream.phases);
+    }
+  });
+
+  it.each([
+    ['without dates', []],
+    ['with such a date too', [dateLine(0)]],
+  ])('has other renditions that go by its numbers too: %s', (_, lines) => {
+    const readBoth = (first: number, former: readonly MediaPlaylist[] = []): MediaPlaylist[] => {
+      const reference = read(window(first), former[0]);
+      const other: Listing = {
+        first: 2 * first,
+        durations: equal(12, 2),
+        target: 2,
+        before: (at) => (at === 0 ? lines : []),
+      };
+      return [reference, read(other, former[1], { reference })];
+    };
+    let seen = readBoth(100);
+    for (let first = 101; first <= 120; first++) seen = readBoth(first, seen);
+    const [here, there] = [seen, readBoth(120, readBoth(119))].map((playlists) => playlists.map(phasesOf));
+    for (const at of [0, 1])
+      for (const [index, segments] of there![at]!)
+        expect([index, segments]).toEqual([index, here![at]!.get(index)]);
+    expect(seen[1]!.stream.phases).toBe(seen[0]!.stream.phases);
+  });
+
+  it('keeps to dates that move, also where they stand in front of the first segment only', () => {
+    const moving = (first: number): Listing => ({
+      ...window(first),
+      before: (at) => (at === 0 ? [dateLine(first * 4)] : []),
+    });
+    let playlist = read(moving(100));
+    for (let first = 101; first <= 130; first++) playlist = read(moving(first), playlist);
+    const [here, there] = [phasesOf(playlist), phasesOf(read(moving(130)))];
+    expect([...there].filter(([index, segments]) => segments.join() !== here.get(index)?.join())).toEqual([]);
+    expect(there.size).toBeGreaterThan(0);
+  });
+});
+
+describe('a live stream whose numbers leap forward', () => {
+  // The same segments, numbered 1,000 higher from one reading to the next.
+  const window = (media: number, leap: number, more: Partial<Listing> = {}): Listing => ({
+    first: media + leap,
+    durations: equal(6, 4),
+    name: (n) => `s${n - leap}.ts`,
+    ...more,
+  });
+
+  it.each([
+    ['without dates', () => ({})],
+    ['with dates', (media: number) => ({ before: (at: number) => [dateLine((media + at) * 4)] })],
+  ])('hands out each segment once, %s', (_, more) => {
+    let playlist: MediaPlaylist | undefined;
+    const told = new Map<string, number>();
+    for (let media = 100; media < 130; media++) {
+      const readAt = START + media * 4_000;
+      playlist = read(window(media, media < 115 ? 0 : 1_000, more(media)), playlist, { readAt });
+      for (const [index, segments] of phasesOf(playlist))
+        for (const segment of segments) {
+          expect([segment, told.get(segment) ?? index]).toEqual([segment, index]);
+          told.set(segment, index);
+        }
+    }
+    expect(told.size).toBeGreaterThan(25);
+  });
+
+  it('has media again where a film in a loop goes on after a while without a reader', () => {
+    const loop = (first: number): Listing => ({
+      first,
+      durations: equal(6, 4),
+      name: (n) => `s${n % 10}.ts`,
+    });
+    const before = read(loop(100), undefined, { readAt: START });
+    const { stream } = read(loop(111), before, { readAt: START + 44_000 });
+    expect(stream.phases).toBe(read(loop(111)).stream.phases);
+    expect(files(stream.phase(45).segments)).toEqual(['s3.ts', 's4.ts']);
+  });
+});
+
 describe('a rendition with phases that were handed out', () => {
   it('never goes back if the first one is read anew with a single date', () => {
     const oneDate = (first: number, count: number): Listing => ({

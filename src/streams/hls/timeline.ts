@@ -22,8 +22,9 @@ import { type ListedSegments } from './segments.js';
  * back or a new target duration, the segments go on behind the last one. Where the origin's own times are ahead of the axis
  * again, it follows them. An instance that starts between the two numbers phases by what its window tells.
  *
- * One exception: a single segment is placed by its date. Where the next one has the same date, all are placed anew by numbers,
- * as on an instance that sees both at first. No phase of that rendition was whole until then.
+ * One exception: what a first reading lists is placed by its date, also where that is a single one. Where a later segment has
+ * the same date, all are placed anew by numbers, as on an instance that sees both at first. The phases of the first reading
+ * then have other numbers; those by the date are given to no other media, because numbers do not lead back there.
  */
 export interface Timeline extends LiveWindow {
   readonly placed: LongList<TimedSegment>;
@@ -34,6 +35,8 @@ export interface Timeline extends LiveWindow {
   readonly sequenceMicros: number;
   /** Whether all is placed by one date so far, here or in the first rendition. It may turn out to be no axis. */
   readonly provisional: boolean;
+  /** The newest date that was listed, and how much of the media had played before it. */
+  readonly lastDate: { readonly date: number; readonly played: number } | undefined;
 }
 
 interface TimedSegment extends PlacedSegment {
@@ -56,6 +59,9 @@ interface TimelineOptions {
 
 const SEGMENTS_A_STEP = 256;
 
+/** So many segments may be listed before their time, because packagers write several at once. */
+const EARLY_SEGMENTS = 4;
+
 /** So many segments that left a window are remembered at most. */
 const MAX_REMEMBERED = 500;
 
@@ -68,10 +74,10 @@ export function* placeSegments(
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
   let { former } = options;
-  let { from: newFrom, numberedAnew } = firstNew(listed, former);
+  let { from: newFrom, numberedAnew } = firstNew(listed, options);
   if (newFrom === undefined && !ended) return undefined;
   const sameDates = haveSameDate(listed, newFrom ?? segments.length, former);
-  if (former?.provisional && (former.axis === 'dates' ? sameDates : reference?.axis === 'sequence'))
+  if (former?.provisional && (sameDates || reference?.axis === 'sequence'))
     [former, newFrom, numberedAnew] = [undefined, 0, false];
   const known = former?.placed.last;
   const from = newFrom ?? segments.length;
@@ -132,8 +138,9 @@ export function* placeSegments(
     provisional:
       (known === undefined || former?.provisional === true) &&
       (clock.axis === 'dates'
-        ? first?.at === last?.at
+        ? isOneDate(listed, former)
         : clock.axis === 'reference' && (reference ?? former)?.provisional === true),
+    lastDate: lastDateOf(listed, from, former) ?? former?.lastDate,
   };
 }
 
@@ -168,14 +175,16 @@ export function* timelineFromBeginning(
     offset: 0,
     sequenceMicros,
     provisional: false,
+    lastDate: undefined,
   };
 }
 
 /** Which of the listed segments is the first that is not known yet, and whether their numbers began anew. */
 function firstNew(
-  { base, segments }: ListedSegments,
-  former: Timeline | undefined,
+  listed: ListedSegments,
+  { former, readAt }: TimelineOptions,
 ): { readonly from: number | undefined; readonly numberedAnew: boolean } {
+  const { base, segments } = listed;
   const known = former?.placed.last;
   if (!former || known?.segment.sequence === undefined || segments.length === 0)
     return { from: 0, numberedAnew: false };
@@ -185,7 +194,8 @@ function firstNew(
     return { from: position + 1, numberedAnew: false };
   const placed = { length: former.placed.length, get: (at: number) => former.placed.get(at)?.segment };
   // Channels that loop a film have the same files later on.
-  const again = position < 0 ? -1 : positionOfNewest(placed, segments);
+  const isInTime = position < 0 && dueMsOf(listed, -position) <= (readAt ?? Infinity) - (former.readAt ?? 0);
+  const again = isInTime ? -1 : positionOfNewest(placed, segments);
   if (again >= 0) return { from: again + 1, numberedAnew: true };
   const newest = segments.last!;
   const isOlder =
@@ -195,6 +205,12 @@ function firstNew(
         ) >= 0
       : positionOfNewest(segments, placed) >= 0;
   return isOlder ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: position >= 0 };
+}
+
+/** How long it takes at least until the numbers of these segments are reached, if the first one is so far ahead. */
+function dueMsOf(listed: ListedSegments, ahead: number): number {
+  const { length } = listed.segments;
+  return ((ahead + length - EARLY_SEGMENTS) * endOf(listed)) / length / 1_000;
 }
 
 type SegmentsInOrder = Pick<LongList<Segment>, 'length' | 'get'>;
@@ -318,26 +334,42 @@ function unitOf(base: number, targetSeconds: number, phaseMicros: number): numbe
 }
 
 /**
- * Whether the dates are no axis: some packagers write the date at which they began in front of every segment. Compared are
- * segments of this playlist, and a new one with the oldest known one, because a window may have a single segment.
+ * Whether the dates are no axis: some packagers write the date at which they began in front of every segment, or of the first
+ * one that they list. Compared are the segments of this playlist, and its newest date with the one of the reading before.
  */
-function haveSameDate(
-  { dates, firstDated, starts, segments }: ListedSegments,
-  from: number,
-  former: Timeline | undefined,
-): boolean {
+function haveSameDate(listed: ListedSegments, from: number, former: Timeline | undefined): boolean {
+  const { dates, firstDated, starts, segments } = listed;
   if (firstDated === undefined) return false;
   const newest = dates.findLastIndex(isDate);
   const date = dates.get(newest)!;
   if (date === dates.get(firstDated) && starts.get(newest)! - starts.get(firstDated)! > MICROSECONDS)
     return true;
-  const [oldest, known] = [former?.placed.get(0), former?.placed.last];
-  if (oldest === undefined || known === undefined) return false;
+  const { axis, lastDate } = former ?? {};
   // A single segment does not tell. An axis by numbers is not left for its date.
-  if (former?.axis === 'sequence' && segments.length === 1) return true;
-  if (newest < from) return false;
-  const knownMicros = playedTo(known) - oldest.played;
-  return Date.parse(oldest.segment.programDateTime ?? '') * 1_000 === date && knownMicros > MICROSECONDS;
+  if (axis === 'sequence' && segments.length === 1) return true;
+  if (lastDate === undefined || lastDate.date !== date) return false;
+  return axis === 'sequence' || lastDateOf(listed, from, former)!.played - lastDate.played > MICROSECONDS;
+}
+
+/** The newest date of this playlist, and how much of the media plays before it. */
+function lastDateOf(
+  listed: ListedSegments,
+  from: number,
+  former: Timeline | undefined,
+): Timeline['lastDate'] {
+  const { dates, starts } = listed;
+  const newest = dates.findLastIndex(isDate);
+  if (newest < 0) return undefined;
+  const known = former?.placed.last;
+  const before = known === undefined ? 0 : playedTo(known) - (starts.get(from) ?? endOf(listed));
+  return { date: dates.get(newest)!, played: before + starts.get(newest)! };
+}
+
+/** Whether only one date was seen so far. It may be one that never moves. */
+function isOneDate({ dates, firstDated }: ListedSegments, former: Timeline | undefined): boolean {
+  if (firstDated === undefined) return false;
+  const date = dates.get(firstDated)!;
+  return date === dates.get(dates.findLastIndex(isDate)) && (former?.lastDate?.date ?? date) === date;
 }
 
 type DateOf = (index: number, last: TimedSegment | undefined) => number;

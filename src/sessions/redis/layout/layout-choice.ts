@@ -17,6 +17,8 @@ const RETRY_MS = 100;
 export class LayoutChoice {
   private warned = false;
   private deciding: Promise<void> | undefined;
+  /** How often a connection became ready. A decision counts only for the connection on which it began. */
+  private connections = 0;
   private retry: NodeJS.Timeout | undefined;
 
   constructor(
@@ -29,6 +31,8 @@ export class LayoutChoice {
   /** Resolves after the first attempt to decide, whether it succeeds or fails. */
   async start(): Promise<void> {
     this.link.onReady(() => {
+      this.connections++;
+      this.deciding = undefined;
       // Others may have begun to write the newest layout while this instance was away.
       if (this.configured === undefined && this.scripts.layout !== NEWEST) this.scripts.write(undefined);
       void this.tryToDecide();
@@ -47,21 +51,28 @@ export class LayoutChoice {
     });
   }
 
-  /** Decides now, or joins a decision that is under way. Rejects if Redis does not answer. */
+  /** Decides now, or joins a decision that is under way on this connection. Rejects if Redis does not answer. */
   async decide(): Promise<void> {
-    this.deciding ??= this.ask().finally(() => {
-      this.deciding = undefined;
+    if (this.deciding !== undefined) return this.deciding;
+    const decision = this.ask().finally(() => {
+      if (this.deciding === decision) this.deciding = undefined;
     });
-    return this.deciding;
+    this.deciding = decision;
+    return decision;
   }
 
   private async ask(): Promise<void> {
+    const { connections } = this;
+    // Another server may answer now, which has other data.
+    const isVoid = (): boolean => connections !== this.connections;
     const layout = this.configured ?? (await this.find());
+    if (isVoid()) return this.decide();
     // Also after an earlier decision, because a Redis that lost its data has lost the marker.
     if (layout === NEWEST) {
       // Read first, because a full Redis accepts no new value.
-      if ((await this.link.get(LAYOUT_KEY)) !== String(NEWEST))
-        await this.link.set(LAYOUT_KEY, String(NEWEST));
+      const marker = await this.link.get(LAYOUT_KEY);
+      if (!isVoid() && marker !== String(NEWEST)) await this.link.set(LAYOUT_KEY, String(NEWEST));
+      if (isVoid()) return this.decide();
     } else if (this.configured === undefined && !this.warned) {
       this.warned = true;
       this.log.warn(
