@@ -488,7 +488,11 @@ class Search {
         return isKnownRequest(operation) ? [operation] : [];
       })
       .toSorted((a, b) => a.hi - b.hi);
-    if (first === undefined) return 'no reply is left';
+    const [place] = state.places.filter(({ by }) => by < Infinity);
+    if (first === undefined)
+      return place === undefined
+        ? 'no reply is left'
+        : `the place of ${place.grant.sessionId} was not settled, or not as its reply was delivered, by ${place.by}`;
     const now = Math.max(first.lo, state.clock);
     const right = answer(first.line.ask, first.line.user, state.records, this.run, now);
     return (

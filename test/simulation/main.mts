@@ -24,12 +24,27 @@ function whole(name: keyof typeof values): number {
 const [first, minutes, users] = [whole('seed'), whole('minutes'), whole('users')];
 for (let seed = first; seed < first + whole('seeds'); seed++) {
   const started = performance.now();
-  const { hash, report, events, outages, faults, steps, ledger } = await simulate({ seed, minutes, users });
+  const { hash, report, events, outages, continued, faults, steps, ledger } = await simulate({
+    seed,
+    minutes,
+    users,
+  });
   const { requests, admissions, created, refused, unknown } = report;
   const seconds = ((performance.now() - started) / 1_000).toFixed(1);
   console.log(
     `seed ${seed}: ${faults.length === 0 ? 'good' : 'WRONG'}, history ${hash}, ${minutes} min in ${seconds} s`,
-    { requests, admissions, created, refused, unknown, events, outages, steps, undone: ledger.undone },
+    {
+      requests,
+      admissions,
+      created,
+      refused,
+      unknown,
+      events,
+      outages,
+      continued,
+      steps,
+      undone: ledger.undone,
+    },
   );
   if (faults.length === 0) continue;
   for (const fault of faults.slice(0, 10)) console.log(`  ${fault}`);

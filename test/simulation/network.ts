@@ -87,8 +87,8 @@ export class SimulatedNetwork extends Network {
   readonly receiverOutages: Outage[] = [];
   /** When the store took each request, by its id: in an outage or after its client left, it may not have been taken. */
   readonly takenAt = new Map<string, number>();
-  /** When the store took the confirmation or the undo of a request. */
-  readonly settledAt = new Map<string, number>();
+  /** Which of the two the store took first for the place of a request, and when. */
+  readonly settled = new Map<string, { readonly verb: 'confirm' | 'withdraw'; readonly at: number }>();
   /** The requests that the store did not answer. */
   readonly unanswered = new Set<string>();
   private requests = 0;
@@ -159,8 +159,9 @@ export class SimulatedNetwork extends Network {
     const isAway = (): boolean => isDuring(this.storeOutages, world.now());
     // In an outage a call may take effect without an answer.
     const isTaken = !isAway() || world.dice.happens(0.3);
-    const instants = isSettling ? this.settledAt : this.takenAt;
-    if (isTaken && id !== undefined && !instants.has(id)) instants.set(id, world.now());
+    if (isTaken && request !== undefined) this.takenAt.set(request, world.now());
+    if (isTaken && isSettling && !this.settled.has(id!))
+      this.settled.set(id!, { verb: name, at: world.now() });
     const result = isTaken ? await act() : undefined;
     const wasAway = isAway();
     await world.sleep(this.wayMs());

@@ -10,7 +10,7 @@ export interface Shown {
   readonly ledger: Ledger;
   readonly admitted: readonly Admitted[];
   readonly arrivals: readonly Arrival[];
-  /** Replies of a status that no request can get. */
+  /** What the service did that it never does, whatever happened before. */
   readonly unexpected: readonly string[];
   /** The ids of the events that live listeners got. */
   readonly heard: readonly string[];

@@ -44,7 +44,7 @@ export class Viewers {
     readonly isDelivered: boolean;
   }[] = [];
   readonly admitted: Admitted[] = [];
-  /** Replies of a status that none of these requests can get. */
+  /** Replies of a status that none of these requests can get, and places that were settled in the wrong way. */
   readonly unexpected: string[] = [];
   isOver = false;
 
@@ -60,17 +60,20 @@ export class Viewers {
    * The history, with the instants at which the store took the requests. A request that it did not take had no effect, and
    * is left out. A reply counts only if the store answered.
    */
-  history({ takenAt, settledAt, unanswered, storeOutages }: SimulatedNetwork): RequestLine[] {
+  history({ takenAt, settled, unanswered, storeOutages }: SimulatedNetwork): RequestLine[] {
     return this.asked
       .flatMap(({ id, line: { reply, ...line }, isDelivered }) => {
         const at = takenAt.get(id);
         if (at === undefined) return [];
         const known = reply === undefined || unanswered.has(id) ? {} : { reply };
-        const from = settledAt.get(id) ?? at;
-        const by = settledAt.get(id) ?? Math.max(at, line.received) + SETTLED_MS;
+        const done = settled.get(id);
+        const by = done?.at ?? Math.max(at, line.received) + SETTLED_MS;
+        const verb = isDelivered ? 'confirm' : 'withdraw';
+        if (done !== undefined && done.verb !== verb)
+          this.unexpected.push(`${done.verb}, not ${verb}, of ${JSON.stringify(line.ask)}`);
         const observed: Observed = {
-          settles: unanswered.has(id) ? 'never' : isDelivered ? 'confirm' : 'withdraw',
-          from,
+          settles: unanswered.has(id) ? 'never' : verb,
+          from: done?.at ?? at,
           ...(isDuring(storeOutages, at, by) ? {} : { by }),
         };
         return { ...line, sent: at, received: at, observed, ...known };
