@@ -25,6 +25,7 @@ module.exports = {
   projects: [
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
     { ...base, ...specs('infra') },
+    { ...base, ...specs('simulation') },
     { ...onRedis, ...specs('contract') },
     { ...onRedis, ...specs('stories') },
     { ...base, ...specs('client'), globalSetup: '<rootDir>/test/support/global-client.ts' },

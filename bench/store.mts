@@ -1,6 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import type { Clock } from '../src/clock.ts';
 import type { Device } from '../src/sessions/device.ts';
 import type { Policy } from '../src/sessions/admission.ts';
 import type { Subscription } from '../src/sessions/session-events.ts';
@@ -8,6 +7,7 @@ import type { SessionRepository } from '../src/sessions/session.repository.ts';
 
 /** The Redis store without a service: the built classes and scripts, in the process of the benchmark. */
 const built = createRequire(import.meta.url);
+const { Clock } = built('../dist/clock.js') as typeof import('../src/clock.ts');
 const { connectRedis } = built(
   '../dist/sessions/redis/link.js',
 ) as typeof import('../src/sessions/redis/link.ts');
@@ -83,11 +83,7 @@ export async function openStore(
   delivered: readonly Subscription[] = [],
   awaitsReplica = false,
 ): Promise<Store> {
-  const clock: Clock = {
-    now: () => Date.now(),
-    monotonic: () => performance.now(),
-    storeNow: () => store.at,
-  };
+  const clock = Object.assign(new Clock(), { storeNow: () => store.at });
   const availability = new Availability({ log: console.error, warn: console.error, error: console.error });
   const link = connectRedis({ url, awaitsReplica }, availability, PATIENCE_MS);
   const settings = { policy: POLICY, subscriptions: delivered, STORE_LAYOUT: '2' } as const;

@@ -10,6 +10,7 @@ import { DemoController } from './demo/demo.controller.js';
 import { ExpiryModule } from './expiry/expiry.module.js';
 import { GateModule } from './gate/gate.module.js';
 import { logParams } from './observability/log.js';
+import { Network } from './network.js';
 import { MetricsModule } from './observability/metrics.module.js';
 import { ObservabilityModule } from './observability/observability.module.js';
 import { SessionsModule } from './sessions/sessions.module.js';
@@ -18,16 +19,16 @@ import { StreamsModule } from './streams/streams.module.js';
 /** The module graph on one screen. Streams and Expiry both depend on Sessions, and not on each other. */
 @Module({})
 export class AppModule {
-  static register(config: Config, clock: Clock): DynamicModule {
+  static register(config: Config, clock: Clock, network: Network): DynamicModule {
     const settings = registerAs('settings', () => config);
     return {
       module: AppModule,
-      // Every module can inject Config and Clock.
+      // Every module can inject Config, Clock and Network.
       global: true,
       imports: [
         ConfigModule.forRoot({ load: [settings], isGlobal: true, ignoreEnvFile: true, ignoreEnvVars: true }),
         LoggerModule.forRootAsync({ inject: [Config], useFactory: logParams }),
-        ScheduleModule.forRoot(),
+        ScheduleModule.forRoot({ cronJobs: clock.hasTimers, intervals: clock.hasTimers }),
         MetricsModule,
         SessionsModule,
         StreamsModule,
@@ -42,8 +43,9 @@ export class AppModule {
       providers: [
         { provide: Config, useExisting: settings.KEY },
         { provide: Clock, useValue: clock },
+        { provide: Network, useValue: network },
       ],
-      exports: [Config, Clock],
+      exports: [Config, Clock, Network],
     };
   }
 }

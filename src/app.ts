@@ -39,6 +39,7 @@ import { useHttpLog } from './observability/log.js';
 import { useHttpMetrics } from './observability/http-metrics.js';
 import { useHttpTraces } from './observability/http-traces.js';
 import { Metrics } from './observability/metrics.js';
+import { Network } from './network.js';
 import { Tracing } from './observability/tracing.js';
 import { protectPages } from './http/pages.js';
 import { Problem } from './http/problem.js';
@@ -58,7 +59,11 @@ const CMCD_ROUTE = '/v1/cmcd';
 const CONTROL_PATHS = ['v1/phases', 'v1/users', 'v1/tickets', 'v1/streams'];
 
 /** Builds the whole application, ready for requests. The caller makes it listen. All wiring is here. */
-export async function createApp(config: Config, clock = new Clock()): Promise<NestFastifyApplication> {
+export async function createApp(
+  config: Config,
+  clock = new Clock(),
+  network = new Network(),
+): Promise<NestFastifyApplication> {
   const { CORS_ALLOWED_ORIGINS, CORS_ALLOWED_HEADERS } = config;
   const crossOrigin = new CrossOrigin([
     forPlayers([PLAY_PATH, MEDIA_PATH], CORS_ALLOWED_HEADERS),
@@ -97,11 +102,15 @@ export async function createApp(config: Config, clock = new Clock()): Promise<Ne
       sendProblem(problem, request.id, reply.header('x-request-id', request.id));
     },
   });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.register(config, clock), adapter, {
-    bodyParser: false,
-    abortOnError: false,
-    bufferLogs: true,
-  });
+  const app = await NestFactory.create<NestFastifyApplication>(
+    AppModule.register(config, clock, network),
+    adapter,
+    {
+      bodyParser: false,
+      abortOnError: false,
+      bufferLogs: true,
+    },
+  );
   const fastify: FastifyInstance = adapter.getInstance();
   const metrics = app.get(Metrics);
   cuts = metrics.counter('connections_cut_total', 'Connections that this instance closed, by the reason.', [

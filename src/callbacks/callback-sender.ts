@@ -37,13 +37,13 @@ export class CallbackSender {
   /** Of each span. They have no URL: its path or query may be a secret. */
   private readonly attributes: Readonly<Record<string, string | number>>;
   private readonly keys: readonly KeyObject[];
-  /** The connections of this receiver, kept open. */
-  private readonly agent = new Agent();
 
   constructor(
     { receiver, url, keys }: Pick<ReceiverSettings, 'receiver' | 'url' | 'keys'>,
     private readonly clock: Clock,
     private readonly tracing = new Tracing(),
+    /** The connections of this receiver, kept open. */
+    private readonly dispatcher: Dispatcher = new Agent(),
   ) {
     const target = new URL(url);
     this.target = { origin: target.origin, path: target.pathname + target.search };
@@ -72,7 +72,7 @@ export class CallbackSender {
       'webhook-signature': this.keys.map(sign).join(' '),
       ...span?.headers(),
     };
-    const post = new Post(this.agent, { ...this.target, method: 'POST', headers, body });
+    const post = new Post(this.dispatcher, { ...this.target, method: 'POST', headers, body });
     const breakOff = (): void => post.abort('broken off');
     signal.addEventListener('abort', breakOff);
     try {
@@ -158,14 +158,14 @@ class Post implements Dispatcher.DispatchHandler {
   private bytes = 0;
   private timer: NodeJS.Timeout;
 
-  constructor(agent: Agent, options: Dispatcher.DispatchOptions) {
+  constructor(dispatcher: Dispatcher, options: Dispatcher.DispatchOptions) {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     [this.answered, this.resolve, this.reject] = [promise, resolve, reject];
     this.timer = setTimeout(
       () => this.abort(`the receiver did not answer within ${TIMEOUT_MS / 1_000} s`),
       TIMEOUT_MS,
     );
-    agent.dispatch(options, this);
+    dispatcher.dispatch(options, this);
   }
 
   abort(reason: string): void {

@@ -1,6 +1,7 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
+import { Network } from '../network.js';
 import { Metrics } from '../observability/metrics.js';
 import { type SeriesMetric, type TimedSeries } from '../observability/series.js';
 import { Tracing } from '../observability/tracing.js';
@@ -30,6 +31,7 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
     config: Config,
     metrics: Metrics,
     tracing: Tracing,
+    network: Network,
   ) {
     const tries = metrics.histogram<'receiver' | 'result'>(
       'callback_duration_seconds',
@@ -41,7 +43,11 @@ export class CallbacksService implements OnApplicationBootstrap, BeforeApplicati
         new Deliveries(
           receiver.receiver,
           outboxes.of(receiver.receiver),
-          this.measured(receiver.receiver, new CallbackSender(receiver, clock, tracing), tries),
+          this.measured(
+            receiver.receiver,
+            new CallbackSender(receiver, clock, tracing, network.dispatcher()),
+            tries,
+          ),
           clock,
           config.CALLBACK_MAX_TRIES,
         ),

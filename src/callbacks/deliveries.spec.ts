@@ -68,7 +68,7 @@ describe('the back-off', () => {
   });
 
   it('has jitter, so that many instances do not retry at the same time', () => {
-    const draws = new Set(Array.from({ length: 20 }, () => backOffMs(1)));
+    const draws = new Set(Array.from({ length: 20 }, () => backOffMs(1, () => new Clock().jitter())));
     expect(draws.size).toBeGreaterThan(10);
   });
 });

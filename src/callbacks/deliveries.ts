@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { type Clock } from '../clock.js';
 import { StoreUnavailableError } from '../sessions/session.repository.js';
@@ -78,7 +77,7 @@ export class Deliveries {
     this.stopping.abort();
     await this.running;
     const lanes = Promise.allSettled(this.lanes.values());
-    await Promise.race([lanes, sleep(STOP_MS, undefined, { ref: false })]);
+    await Promise.race([lanes, this.clock.sleep(STOP_MS, { ref: false })]);
     this.breakOff.abort();
     await this.outbox.release().catch((error: Error) => {
       this.log.warn({
@@ -216,7 +215,7 @@ export class Deliveries {
   private async send(event: SessionEvent): Promise<Sent> {
     const turn = this.nextTurn;
     const apart = ++this.sentInARow > BACKLOG ? APART_IN_BACKLOG_MS : APART_MS;
-    this.nextTurn = turn.then(() => sleep(apart));
+    this.nextTurn = turn.then(async () => this.clock.sleep(apart));
     await turn;
     if (this.mayBeMore && this.hasRoom()) this.wake();
     return this.sender.send(event, this.breakOff.signal);
@@ -253,6 +252,6 @@ export class Deliveries {
   /** Waits, unless the service stops or one of the signals is aborted. */
   private async pause(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
     const signal = AbortSignal.any([this.stopping.signal, ...signals]);
-    await sleep(ms, undefined, { signal }).catch(() => undefined);
+    await this.clock.sleep(ms, { signal }).catch(() => undefined);
   }
 }

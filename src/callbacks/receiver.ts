@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import pLimit from 'p-limit';
 import { type Clock } from '../clock.js';
@@ -24,7 +23,7 @@ const NEXT_STREAK = 4;
 const OTHERS_FIRST_MS = 2_000;
 
 /** How long to wait after this many tries: 0.5 to 1 s after the first, then four times as long each, up to 15 min. */
-export function backOffMs(tries: number, random: () => number = Math.random): number {
+export function backOffMs(tries: number, random: () => number): number {
   const longest = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 4 ** (tries - 1));
   return longest * (0.5 + random() / 2);
 }
@@ -186,7 +185,7 @@ export class Receiver {
     if (asked > 0) await this.pause(asked);
     const wait: Wait = { streak: tries.streak, end: new AbortController() };
     this.waits.add(wait);
-    await this.pause(Math.max(0, backOffMs(tries.count) - asked), wait.end.signal);
+    await this.pause(Math.max(0, this.backOffMs(tries.count) - asked), wait.end.signal);
     this.waits.delete(wait);
     if (wait.end.signal.aborted) tries.streak *= NEXT_STREAK;
   }
@@ -217,7 +216,7 @@ export class Receiver {
     this.limit.concurrency = 1;
     // The outcomes of requests that were under way together are one request for a rest.
     if (!this.isClosed) this.restsInARow++;
-    const ms = Math.min(retryAfterMs || backOffMs(this.restsInARow), LONGEST_RETRY_MS);
+    const ms = Math.min(retryAfterMs || this.backOffMs(this.restsInARow), LONGEST_RETRY_MS);
     this.restsUntil = Math.max(this.restsUntil, this.clock.monotonic() + ms);
     if (this.isStopped) return;
     if (this.look().state !== 'resting' && this.restsInARow === 1)
@@ -228,6 +227,10 @@ export class Receiver {
       });
     const since = this.view.state === 'resting' ? this.view.since : this.clock.now();
     this.view = { state: 'resting', since, failure };
+  }
+
+  private backOffMs(tries: number): number {
+    return backOffMs(tries, () => this.clock.jitter());
   }
 
   private noteFailure(event: SessionEvent, failure: string): void {
@@ -248,7 +251,7 @@ export class Receiver {
   /** Waits for `ms` milliseconds, or for ever without `ms`, unless the service stops or the signal is aborted. */
   private async pause(ms: number | undefined, ...signals: readonly AbortSignal[]): Promise<void> {
     const signal = AbortSignal.any([this.stopping, ...signals]);
-    if (ms !== undefined) return sleep(ms, undefined, { signal }).catch(() => undefined);
+    if (ms !== undefined) return this.clock.sleep(ms, { signal }).catch(() => undefined);
     if (!signal.aborted)
       await new Promise<void>((resolve) => {
         signal.addEventListener('abort', () => resolve(), { once: true });

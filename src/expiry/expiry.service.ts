@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Injectable, Logger } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { Clock } from '../clock.js';
@@ -37,7 +36,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
   private readonly stopping = new AbortController();
   private readonly running = new Set<Promise<unknown>>();
   /** Fixed for the life of the process, so that the sweeps of one instance are one second apart. */
-  private readonly offsetMs = Math.random() * SPREAD_MS;
+  private readonly offsetMs: number;
   private failing = false;
   private backlog = 0;
   private readonly durations: TimedSeries;
@@ -51,6 +50,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
     private readonly clock: Clock,
     metrics: Metrics,
   ) {
+    this.offsetMs = clock.jitter() * SPREAD_MS;
     this.durations = metrics
       .histogram('sweep_duration_seconds', 'How long the sweeps of this instance took.')
       .series({});
@@ -83,7 +83,7 @@ export class ExpiryService implements BeforeApplicationShutdown {
   @Cron('* * * * * *', { name: 'expire-idle-sessions', waitForCompletion: true })
   async tick(): Promise<void> {
     try {
-      await sleep(this.offsetMs, undefined, { signal: this.stopping.signal });
+      await this.clock.sleep(this.offsetMs, { signal: this.stopping.signal });
       const { paused } = await this.run({ shared: true });
       await this.remind(paused);
       if (this.failing) this.log.log('The expiry sweep works again');

@@ -1,5 +1,4 @@
 import { randomUUIDv7 } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { type Decision, noteDecision } from '../http/request-notes.js';
 import { type Counter } from 'prom-client';
@@ -110,7 +109,7 @@ export class Admissions {
         if (holds === true) this.outages?.remember(request, admission, askedAt);
         return;
       } catch (error) {
-        if (delayMs !== undefined) await sleep(delayMs, undefined, { ref: false });
+        if (delayMs !== undefined) await this.clock.sleep(delayMs, { ref: false });
         else
           this.log.warn({
             reason: (error as Error).message,

@@ -5,6 +5,7 @@ import { AuthModule } from '../auth/auth.module.js';
 import { Clock } from '../clock.js';
 import { Config } from '../config/config.js';
 import { RateLimits } from '../http/rate-limits.js';
+import { Network } from '../network.js';
 import { Metrics } from '../observability/metrics.js';
 import { ActivityController } from './activity.controller.js';
 import { EventStreamsController } from './event-streams.controller.js';
@@ -48,7 +49,11 @@ const STORE = Symbol('the session store');
     Audit,
     { provide: Admissions, inject: [SessionRepository, Metrics, Config, Clock], useFactory: makeAdmissions },
     { provide: STORE, inject: [Config, Clock, Metrics], useFactory: openStore },
-    port(SessionRepository, ({ sessions }) => sessions),
+    {
+      provide: SessionRepository,
+      inject: [STORE, Network],
+      useFactory: ({ sessions }: Store, network: Network) => network.toStore(sessions),
+    },
     port(SessionEvents, ({ events }) => events),
     port(CallbackOutboxes, ({ outboxes }) => outboxes),
     port(RateLimits, ({ limits }) => limits),

@@ -154,8 +154,8 @@ class Unmarked {
 describe.each(['jwt', 'none'])('a controller without a mark for its callers, with AUTH_MODE=%s,', (mode) => {
   const register = AppModule.register.bind(AppModule);
   beforeAll(() => {
-    jest.spyOn(AppModule, 'register').mockImplementation((config, clock) => {
-      const module = register(config, clock);
+    jest.spyOn(AppModule, 'register').mockImplementation((...settings) => {
+      const module = register(...settings);
       return { ...module, controllers: [...module.controllers!, Unmarked] };
     });
   });

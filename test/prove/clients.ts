@@ -182,13 +182,14 @@ export class User {
   }
 }
 
+/** What the API calls a question. */
 interface Sent {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: object;
 }
 
-function sentFor(user: string, ask: Question): Sent {
+export function sentFor(user: string, ask: Question): Sent {
   const sessions = `/v1/users/${user}/sessions`;
   switch (ask.do) {
     case 'phase': {

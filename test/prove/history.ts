@@ -40,6 +40,17 @@ export interface RequestLine {
   readonly ask: Question;
   /** Undefined if the client did not receive the whole reply: then the request may have taken effect or not. */
   readonly reply?: Reply;
+  /** Of a simulation only. */
+  readonly observed?: Observed;
+}
+
+/** What a simulation saw of a request: the store took it at `sent`, whether or not there is a reply. */
+export interface Observed {
+  /** How the service settles the place: it does not if it got no answer of the store. */
+  readonly settles: 'confirm' | 'withdraw' | 'never';
+  /** When it did so at the earliest and at the latest; `by` is absent if the store was away meanwhile. */
+  readonly from: number;
+  readonly by?: number;
 }
 
 /** `limit` is the plan in the token of the request. */
@@ -55,7 +66,7 @@ export type Question = { readonly limit: number } & (
   | { readonly do: 'keepalive'; readonly session: string }
   | { readonly do: 'list' }
   /** Without a session: all sessions of the user. */
-  | { readonly do: 'end'; readonly session?: string; readonly reason: 'user' | 'left' }
+  | { readonly do: 'end'; readonly session?: string; readonly reason: 'user' | 'left' | 'operator' }
 );
 
 export interface Reply {

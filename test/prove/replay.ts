@@ -43,7 +43,7 @@ interface Failover extends Window {
 interface Request extends Window {
   readonly loss?: never;
   readonly line: RequestLine;
-  /** The reply; undefined if it is unknown whether the request took effect at all. */
+  /** The reply; undefined if it is unknown. Then the request may not have taken effect, unless its line says that it has. */
   readonly reply: Reply | undefined;
   /** Instants that other replies name, at which this request probably took effect. */
   readonly hints: readonly number[];
@@ -57,9 +57,14 @@ interface Request extends Window {
 
 type Operation = Request | Failover;
 
-/** Whether it certainly took effect: a request with a reply, or a failover. */
+/** Whether it certainly took effect: a failover, a request with a reply, or one whose line says so. */
 function isKnown(operation: Operation): boolean {
-  return operation.loss !== undefined || operation.reply !== undefined;
+  return operation.loss !== undefined || isKnownRequest(operation);
+}
+
+function isKnownRequest(operation: Operation): operation is Request {
+  if (operation.loss !== undefined) return false;
+  return operation.reply !== undefined || operation.line.observed !== undefined;
 }
 
 /** An earlier state of a user that a replica may still have had when the primary was lost, and those before it. */
@@ -74,8 +79,11 @@ interface Past {
 /** A place whose delivery may yet be confirmed or undone by the service, at an instant that no reply names. */
 interface OpenPlace {
   readonly grant: Grant;
-  /** Whether the client received the reply: then the place may not be withdrawn. */
-  readonly received: boolean;
+  /** A place whose reply the client received may not be withdrawn. */
+  readonly settles: 'confirm' | 'withdraw' | 'either';
+  /** When that is done: not before `from`, and not after `by`. */
+  readonly from: number;
+  readonly by: number;
 }
 
 interface State {
@@ -85,7 +93,7 @@ interface State {
   /** Operations that may be next, by their index. All before `next` that are not here took effect. */
   readonly open: readonly number[];
   readonly next: number;
-  /** How many known replies and failovers are explained. */
+  /** How many of the operations that certainly took effect are explained. */
   readonly explained: number;
   /** How many failovers took effect. */
   readonly failovers: number;
@@ -226,13 +234,13 @@ class Search {
 
   /** The next states of this tier, the likely ones first. */
   private *following(state: State, deadline: number, tier: Tier): Generator<State, undefined> {
-    const delivered = state.places.filter(({ received }) => received);
-    if (tier === 0 && delivered.length > 0) {
+    const sure = state.places.find(({ settles, from }) => settles !== 'either' && from <= deadline);
+    if (tier === 0 && sure !== undefined) {
       // Usually a delivered place is confirmed at once.
-      yield* this.settled(state, delivered[0]!, confirm);
+      yield* this.settled(state, sure, sure.settles === 'confirm' ? confirm : withdraw);
       return;
     }
-    if (tier === 0 || (tier === 1 && delivered.length > 0)) {
+    if (tier === 0 || (tier === 1 && sure !== undefined)) {
       yield* this.failedOver(state);
       yield* this.explained(state, deadline);
     }
@@ -241,29 +249,35 @@ class Search {
     yield* this.unknown(state, deadline, tier);
     if (tier > 1) return;
     for (const place of state.places) {
-      if (place !== delivered[0]) yield* this.settled(state, place, confirm);
-      if (!place.received) yield* this.settled(state, place, withdraw);
+      if (place === sure || place.from > deadline) continue;
+      if (place.settles !== 'withdraw') yield* this.settled(state, place, confirm);
+      if (place.settles !== 'confirm') yield* this.settled(state, place, withdraw);
     }
     yield* this.swept(state, deadline);
   }
 
-  /** Explains one reply. */
+  /** Explains one reply, or one request that certainly took effect. */
   private *explained(state: State, deadline: number): Generator<State, undefined> {
     const likely = ({ hints, lo }: Request): number => hints[0] ?? lo;
     const next = state.open
       .flatMap((at) => {
         const operation = this.operations[at]!;
-        return operation.loss === undefined && operation.reply !== undefined ? [{ at, operation }] : [];
+        return isKnownRequest(operation) ? [{ at, operation }] : [];
       })
       .toSorted((a, b) => likely(a.operation) - likely(b.operation));
     for (const { at, operation } of next) {
       const { line, reply } = operation;
       for (const now of this.instants(operation, state, deadline, 0)) {
         const right = answer(line.ask, line.user, state.records, this.run, now);
-        if (!same(right.reply, reply)) continue;
+        if (reply !== undefined && !same(right.reply, reply)) continue;
         const [explained, cost] = [state.explained + 1, Math.max(0, state.cost - 1)];
         const { records } = right;
-        const after = this.without(state, at, right.grant, true, { clock: now, records, explained, cost });
+        const after = this.without(state, at, right.grant, line, {
+          clock: now,
+          records,
+          explained,
+          cost,
+        });
         yield this.isReplicated(operation, records) ? { ...after, past: undefined } : after;
       }
     }
@@ -332,9 +346,10 @@ class Search {
       const operation = this.operations[at]!;
       if (operation.loss !== undefined || operation.reply !== undefined) continue;
       const { line } = operation;
+      if (line.observed) continue;
       for (const now of this.instants(operation, state, deadline, tier)) {
         const { records, grant } = answer(line.ask, line.user, state.records, this.run, now);
-        if (records !== state.records) yield this.without(state, at, grant, false, { clock: now, records });
+        if (records !== state.records) yield this.without(state, at, grant, line, { clock: now, records });
       }
     }
   }
@@ -347,14 +362,17 @@ class Search {
     }
   }
 
-  /** The state with all operations that may be next, and the instant until which one of them must take effect. */
+  /**
+   * The state with all operations that may be next, and the instant until which one of them must take effect, or a place
+   * must be settled.
+   */
   private opened(state: State): { state: State; deadline: number } {
     const open = state.open.filter((at) => {
       const operation = this.operations[at]!;
       return isKnown(operation) || operation.hi >= state.clock;
     });
     let { next } = state;
-    let deadline = Infinity;
+    let deadline = Math.min(Infinity, ...state.places.map(({ by }) => by));
     for (const at of open)
       if (isKnown(this.operations[at]!)) deadline = Math.min(deadline, this.operations[at]!.hi);
     for (; next < this.operations.length && this.operations[next]!.lo <= deadline; next++) {
@@ -367,18 +385,25 @@ class Search {
   private *settled(state: State, place: OpenPlace, verb: typeof confirm): Generator<State, undefined> {
     const { records } = verb(state.records, place.grant);
     const places = state.places.filter((other) => other !== place);
-    if (records !== state.records) yield this.moved(state, { clock: state.clock, records, places });
+    if (records !== state.records)
+      yield this.moved(state, { clock: Math.max(state.clock, place.from), records, places });
   }
 
   private without(
     state: State,
     done: number,
     grant: Grant | undefined,
-    received: boolean,
+    { observed, reply }: RequestLine,
     moved: Moved,
   ): State {
     const open = state.open.filter((at) => at !== done);
-    const places = grant === undefined ? state.places : [...state.places, { grant, received }];
+    const isReceived = reply !== undefined && reply.status !== 503;
+    const settles: OpenPlace['settles'] | 'never' = observed?.settles ?? (isReceived ? 'confirm' : 'either');
+    const { from = -Infinity, by = Infinity } = observed ?? {};
+    const places =
+      grant === undefined || settles === 'never'
+        ? state.places
+        : [...state.places, { grant, settles, from, by }];
     return this.moved(state, { ...moved, open, places });
   }
 
@@ -389,13 +414,14 @@ class Search {
     const records = after.records.filter(
       (record) => record.status !== 'ended' || after.clock < this.dueAt(record),
     );
-    const places = after.places.filter(({ grant, received }) =>
+    const places = after.places.filter(({ grant, settles }) =>
       records.some(
         (record) =>
           record.sessionId === grant.sessionId &&
           record.status !== 'ended' &&
           record.startedAt === grant.startedAt &&
-          (record.status === 'reserved' || (!received && record.version === grant.version)),
+          ((record.status === 'reserved' && settles !== 'withdraw') ||
+            (settles !== 'confirm' && record.version === grant.version)),
       ),
     );
     return { ...after, records, places, past };
@@ -459,10 +485,14 @@ class Search {
     const [first] = state.open
       .flatMap((at) => {
         const operation = this.operations[at]!;
-        return operation.loss === undefined && operation.reply !== undefined ? [operation] : [];
+        return isKnownRequest(operation) ? [operation] : [];
       })
       .toSorted((a, b) => a.hi - b.hi);
-    if (first === undefined) return 'no reply is left';
+    const [place] = state.places.filter(({ by }) => by < Infinity);
+    if (first === undefined)
+      return place === undefined
+        ? 'no reply is left'
+        : `the place of ${place.grant.sessionId} was not settled, or not as its reply was delivered, by ${place.by}`;
     const now = Math.max(first.lo, state.clock);
     const right = answer(first.line.ask, first.line.user, state.records, this.run, now);
     return (

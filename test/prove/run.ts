@@ -103,7 +103,7 @@ export async function record(options: RunOptions): Promise<void> {
   const secret = randomBytes(32).toString('hex');
   const running: Instance[] = [];
   try {
-    await writePlaylists(origin);
+    await writePlaylists(origin, STREAMS);
     const environment = { ...environmentOf(run.policy, origin, secret), ...redis.environment };
     environment.ADMIT_DURABILITY = durability;
     const ports = await Promise.all(Array.from({ length: instances }, freePort));
@@ -244,15 +244,15 @@ function environmentOf(policy: Policy, origin: string, secret: string): Record<s
   };
 }
 
-/** Playlists alone: no client loads the media. */
-async function writePlaylists(origin: string): Promise<void> {
-  for (const [name, window] of Object.entries(STREAMS)) {
+/** Writes playlists, and no media: no client loads it. */
+export async function writePlaylists(origin: string, streams: RunLine['streams']): Promise<void> {
+  for (const [name, window] of Object.entries(streams)) {
     if (window === null) continue;
     const durations = Array.from({ length: window.end }, (_, at) =>
       at === window.end - 1 ? window.lastPhaseMs : window.phaseMs,
     );
     const segments = durations.map((ms, at) => `#EXTINF:${ms / 1_000},\n${at}.ts`);
-    const head = '#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-PLAYLIST-TYPE:VOD';
+    const head = `#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:${Math.ceil(window.phaseMs / 1_000)}\n#EXT-X-PLAYLIST-TYPE:VOD`;
     await mkdir(join(origin, name));
     await writeFile(join(origin, name, 'index.m3u8'), `${head}\n${segments.join('\n')}\n#EXT-X-ENDLIST\n`);
   }
