@@ -26,9 +26,11 @@ const read = (tags: (at: number) => readonly string[]): Playlist => {
   });
 };
 
+/** With the numbers that lie outside the heap of objects. */
 const heapUsed = (): number => {
   for (let times = 0; times < 3; times++) collect();
-  return process.memoryUsage().heapUsed;
+  const { heapUsed: objects, arrayBuffers } = process.memoryUsage();
+  return objects + arrayBuffers;
 };
 
 const key = (format: string, uri: string) =>

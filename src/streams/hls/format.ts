@@ -3,8 +3,8 @@ import { type MediaPlaylist, type MultivariantPlaylist, readPlaylistInSlices } f
 
 /** A live playlist may have something new once a target duration. Players see it half a target duration late at most. */
 const RENEWS_AFTER_TARGETS = 0.5;
-/** What a segment takes beside its text; some 50 bytes more with a range. */
-const SEGMENT_BYTES = 270;
+/** What a segment takes beside its text and its path. */
+const SEGMENT_BYTES = 210;
 /** What a context or a key takes, and what the place and the name of another file take. */
 const CONTEXT_PART_BYTES = 180;
 const ASSET_BYTES = 300;
@@ -22,11 +22,8 @@ export const HLS: HlsFormat = {
   bytesOf(playlist) {
     const bytes = playlist.template.length + playlist.assets.size * ASSET_BYTES;
     if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
-    const { addressLength, contextParts } = playlist.state.listed;
-    // An address is kept twice: where the playlist was cut, and as a path.
-    return (
-      bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + 2 * addressLength
-    );
+    const { addressLength, contextParts } = playlist.state.listed.segments;
+    return bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + addressLength;
   },
   renewsAfterMs(playlist) {
     if (playlist.kind === 'multivariant' || playlist.stream.ended) return undefined;

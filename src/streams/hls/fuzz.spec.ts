@@ -147,9 +147,23 @@ let longestMs = 0;
 /** The part of a playlist that must be the same each time that a text is read. */
 const contentOf = (playlist: Playlist | undefined) =>
   playlist && {
-    template: playlist.template,
-    listed: playlist.kind === 'media' ? playlist.state.listed : undefined,
+    text: playlist.template.text,
+    length: playlist.template.length,
+    cuts: [...playlist.template.cuts],
+    listed: playlist.kind === 'media' ? listedOf(playlist) : undefined,
   };
+
+function listedOf({ state: { listed } }: MediaPlaylist) {
+  const { segments, ...rest } = listed;
+  const { starts, dates, discontinuities, ends, cuts, added } = segments;
+  return {
+    ...rest,
+    segments: [...segments],
+    columns: [starts, dates, discontinuities, ends, cuts, added].map((column) => [...column]),
+    contexts: Array.from(segments, (_, index) => segments.contextOf(index)),
+    sizes: [segments.addressLength, segments.contextParts, segments.endMicros, segments.hasOwn],
+  };
+}
 
 describe('a playlist with mistakes', () => {
   it('is accepted without faults, or refused', () => {
