@@ -3,7 +3,7 @@ import { resolve, sep } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Config } from '../config/config.js';
-import { decodeInTurns } from '../http/long-texts.js';
+import { type LongText, decodeInTurns } from '../http/long-texts.js';
 import { currentSpan } from '../http/request-notes.js';
 import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 
@@ -18,7 +18,7 @@ const MAX_REDIRECTS = 3;
 
 /** A text that was read from the origin. */
 export interface OriginText {
-  readonly text: string;
+  readonly text: LongText;
   /** The base of the relative URIs in the text. */
   readonly url: URL;
 }

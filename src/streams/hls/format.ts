@@ -9,6 +9,9 @@ const SEGMENT_BYTES = 210;
 const CONTEXT_PART_BYTES = 180;
 const ASSET_BYTES = 300;
 
+/** What a rendition takes. */
+const RENDITION_BYTES = 500;
+
 export type HlsFormat = Format<MultivariantPlaylist, MediaPlaylist>;
 
 export const HLS: HlsFormat = {
@@ -20,8 +23,8 @@ export const HLS: HlsFormat = {
     ),
   // The addresses of segments may well be the most of it.
   bytesOf(playlist) {
-    const bytes = playlist.template.length + playlist.assets.size * ASSET_BYTES;
-    if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * SEGMENT_BYTES;
+    const bytes = playlist.template.text.length + playlist.assets.size * ASSET_BYTES;
+    if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * RENDITION_BYTES;
     const { addressLength, contextParts } = playlist.state.listed.segments;
     return bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + addressLength;
   },

@@ -1,3 +1,4 @@
+import { type LongText } from '../../http/long-texts.js';
 import { LiveStream } from '../live-phases.js';
 import {
   type ByteRange,
@@ -31,7 +32,7 @@ const MAX_DATE_MS = Number.MAX_SAFE_INTEGER / 2_000;
 const LINES_A_STEP = 128;
 
 /** Characters of two texts that are compared in one step. */
-const COMPARED_AT_ONCE = 262_144;
+const COMPARED_AT_ONCE = 65_536;
 
 /** So many assets are remembered at most, however often a live stream changes its key. */
 const MAX_ASSETS_PER_SEGMENT = 2;
@@ -40,12 +41,12 @@ const MAX_ASSETS_PER_SEGMENT = 2;
 const MAX_KEY_FORMATS = 16;
 
 /** Reads a media playlist; yields every few hundred lines. Throws a PlaylistError where it cannot be served. */
-export function* readMedia(text: string, source: PlaylistSource): Generator<void, MediaPlaylist> {
+export function* readMedia(text: LongText, source: PlaylistSource): Generator<void, MediaPlaylist> {
   const former = source.former?.kind === 'media' ? source.former : undefined;
   const context = contextOf(source);
   const goesOn = former?.context === context ? former : undefined;
   // Most reloads of a growing playlist find nothing new.
-  if (goesOn?.template.text === text) return goesOn;
+  if (goesOn?.template.text.equals(text)) return goesOn;
 
   const reader = new MediaReader(text, source);
   yield* reader.read(goesOn);
@@ -100,7 +101,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
     else assets.delete(name);
   return {
     kind: 'media',
-    template: new Template(text, writer.builder),
+    template: new Template(text, writer.builder.cuts),
     context,
     stream,
     segments: new SegmentsBySequence(base, segments, timeline?.placed.slice(0, timeline.left) ?? []),
@@ -190,7 +191,7 @@ class MediaReader {
   private date: string | undefined;
 
   constructor(
-    private readonly text: string,
+    private readonly text: LongText,
     private readonly source: PlaylistSource,
   ) {
     this.writer = new UriWriter(source);
@@ -397,7 +398,6 @@ class MediaReader {
       discontinuities: this.discontinuity,
       end: line.to,
       cuts: writer.builder.cuts.length,
-      added: writer.builder.added,
     });
     this.duration = this.range = this.date = undefined;
     this.beginsAnew = this.isGap = false;
@@ -449,17 +449,14 @@ class MediaReader {
     const [from, to] = [before.ends.get(position)!, before.ends.get(last)!];
     const shift = this.line.to - from;
     // The former text may have ended within a line, because the origin was writing it.
-    if (!/^[\r\n]?$/.test(this.text.charAt(to + shift))) return;
+    if (!/^[\r\n]?$/.test(this.text.slice(to + shift, to + shift + 1))) return;
     for (let at = from; at < to; at += COMPARED_AT_ONCE) {
       const end = Math.min(to, at + COMPARED_AT_ONCE);
       if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
       yield;
     }
-    const [[start, end], [addedThere, added]] = [before.cuts, before.added].map((counts) => [
-      counts.get(position)!,
-      counts.get(last)!,
-    ]) as [[number, number], [number, number]];
-    this.writer.builder.takeOver(template, [start, end], shift, added - addedThere);
+    const [firstCut, end] = [before.cuts.get(position)!, before.cuts.get(last)!];
+    this.writer.builder.takeOver(template, firstCut, end, shift);
     this.segments = before.goOn(this.segments, position);
     const atTheHead = [...this.writer.assets.keys()];
     for (const [name, asset] of assets) setLatest(this.writer.assets, name, asset);

@@ -35,10 +35,9 @@ interface WrittenSegment extends Resource {
   readonly context: SegmentContext;
   /** Its discontinuity sequence number. */
   readonly discontinuities: number;
-  /** Where the line of its URI ends in the text, how many cuts the template has up to there, and how much those add. */
+  /** Where the line of its URI ends in the text, and how many cuts the template has up to there. */
   readonly end: number;
   readonly cuts: number;
-  readonly added: number;
 }
 
 /** The columns. Those from START on count from the beginning of the list. */
@@ -55,11 +54,10 @@ const START = 9;
 const DISCONTINUITIES = 10;
 const END = 11;
 const CUTS = 12;
-const ADDED = 13;
-const ADDRESS_LENGTH = 14;
-const CONTEXT_PARTS = 15;
-const OWN = 16;
-const COLUMNS = 17;
+const ADDRESS_LENGTH = 13;
+const CONTEXT_PARTS = 14;
+const OWN = 15;
+const COLUMNS = 16;
 
 /** The bits of MARKS. */
 const IS_FOREIGN = 1;
@@ -79,7 +77,6 @@ export class SegmentList extends IndexedList<Segment> {
   readonly discontinuities: IndexedList<number>;
   readonly ends: IndexedList<number>;
   readonly cuts: IndexedList<number>;
-  readonly added: IndexedList<number>;
 
   constructor(
     private readonly rows = new NumberRows(COLUMNS),
@@ -94,7 +91,6 @@ export class SegmentList extends IndexedList<Segment> {
     this.discontinuities = rows.column(DISCONTINUITIES);
     this.ends = rows.column(END);
     this.cuts = rows.column(CUTS);
-    this.added = rows.column(ADDED);
   }
 
   get length(): number {
@@ -171,7 +167,6 @@ export class SegmentList extends IndexedList<Segment> {
       segment.discontinuities,
       segment.end,
       segment.cuts,
-      segment.added,
       this.addressLength + path.length + length,
       this.contextParts + parts,
       this.sumOf(OWN) + (foreign ? 0 : 1),

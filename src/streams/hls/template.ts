@@ -1,3 +1,4 @@
+import { type LongText } from '../../http/long-texts.js';
 import { NumberRows } from '../number-rows.js';
 import { Texts } from './texts.js';
 
@@ -107,17 +108,11 @@ class Cuts {
 
 /** The text of a playlist with its URIs taken out. */
 export class Template {
-  /** Of the text, without what goes around the names, in characters. */
-  readonly length: number;
-  readonly cuts: Cuts;
-
   constructor(
-    readonly text: string,
-    { cuts, added }: Pick<TemplateBuilder, 'cuts' | 'added'>,
+    readonly text: LongText,
+    readonly cuts: Cuts,
   ) {
     cuts.seal();
-    this.cuts = cuts;
-    this.length = text.length + added;
   }
 
   /** `before` and `after` go around every name: the folder that it is in, and the query. */
@@ -147,18 +142,15 @@ export class Template {
 /** Collects the cuts of a text. */
 export class TemplateBuilder {
   readonly cuts = new Cuts();
-  /** How many characters the text grows by. */
-  added = 0;
 
   /** Puts a name of ours in the place of a URI: of a segment its media sequence number and the rest. */
   name(from: number, to: number, by: string, sequence = ASSET): void {
-    this.add(from, to, by, sequence);
-    if (sequence !== ASSET) this.added += String(sequence).length;
+    this.cuts.add({ from, to, by, number: sequence });
   }
 
   /** Puts other text in the place of a URI or a value. */
   replace(from: number, to: number, by: string): void {
-    this.add(from, to, by, NO_NAME);
+    this.cuts.add({ from, to, by, number: NO_NAME });
   }
 
   leaveOut(from: number, to: number): void {
@@ -166,21 +158,9 @@ export class TemplateBuilder {
   }
 
   /**
-   * Takes over the cuts of an earlier text from one up to another, which make it grow by `added`. They stand `further`
-   * characters further on in this one.
+   * Takes over the cuts of an earlier text from one up to another. They stand `further` characters further on in this one.
    */
-  takeOver(
-    { cuts }: Template,
-    [start, end]: readonly [number, number],
-    further: number,
-    added: number,
-  ): void {
+  takeOver({ cuts }: Template, start: number, end: number, further: number): void {
     this.cuts.goOn(cuts, start, end, further);
-    this.added += added;
-  }
-
-  private add(from: number, to: number, by: string, number: number): void {
-    this.cuts.add({ from, to, by, number });
-    this.added += by.length - (to - from);
   }
 }
