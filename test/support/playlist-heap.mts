@@ -43,6 +43,14 @@ const heapUsed = async (): Promise<number> => {
 const key = (format: string, uri: string) =>
   `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="${uri}",KEYFORMAT="${format}",IV=0x${'0'.repeat(32)}`;
 
+/** A multivariant playlist with so many lines. */
+const readChoice = (line: (at: number) => string): Playlist =>
+  readLines([
+    ...Array.from({ length: SEGMENTS }, (_, at) => line(at)),
+    '#EXT-X-STREAM-INF:BANDWIDTH=1',
+    '1.m3u8',
+  ]);
+
 const CASES: readonly (readonly [of: string, tags: (at: number) => readonly string[]])[] = [
   ['segments alone', () => []],
   ['a key each', (at) => [key('identity', `keys/${at}.key`)]],
@@ -109,6 +117,8 @@ const ratioOf = async (of: string, made: () => Playlist) => {
   const playlist = made();
   return { of, ratio: ((await heapUsed()) - before) / HLS.bytesOf(playlist) };
 };
+const variable = (at: number) => `#EXT-X-DEFINE:NAME="n${at}",VALUE="the value ${at} of a variable"`;
 const ratios: Awaited<ReturnType<typeof ratioOf>>[] = [];
 for (const [of, tags] of CASES) ratios.push(await ratioOf(of, () => read(tags)));
+ratios.push(await ratioOf('variables', () => readChoice(variable)));
 console.log(JSON.stringify({ ratios, textsKept: await textsKept(), addedByReload: await addedByReload() }));

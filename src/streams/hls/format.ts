@@ -1,4 +1,5 @@
 import { type Format } from '../format.js';
+import { type Variables } from './model.js';
 import { type MediaPlaylist, type MultivariantPlaylist, readPlaylistInSlices } from './playlist.js';
 
 /** A live playlist may have something new once a target duration. Players see it half a target duration late at most. */
@@ -9,8 +10,9 @@ const SEGMENT_BYTES = 210;
 const CONTEXT_PART_BYTES = 180;
 const ASSET_BYTES = 300;
 
-/** What a rendition takes. */
+/** What a rendition and a variable take, beside the text of a variable. */
 const RENDITION_BYTES = 500;
+const VARIABLE_BYTES = 100;
 
 export type HlsFormat = Format<MultivariantPlaylist, MediaPlaylist>;
 
@@ -24,7 +26,8 @@ export const HLS: HlsFormat = {
   // The addresses of segments may well be the most of it.
   bytesOf(playlist) {
     const bytes = playlist.template.text.length + playlist.assets.size * ASSET_BYTES;
-    if (playlist.kind === 'multivariant') return bytes + playlist.renditions.length * RENDITION_BYTES;
+    if (playlist.kind === 'multivariant')
+      return bytes + playlist.renditions.length * RENDITION_BYTES + sizeOf(playlist.variables);
     const { addressLength, contextParts } = playlist.state.listed.segments;
     return bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + addressLength;
   },
@@ -37,3 +40,9 @@ export const HLS: HlsFormat = {
     return playlist.stream.segmentCount * playlist.targetSeconds * 1_000;
   },
 };
+
+function sizeOf(variables: Variables): number {
+  let size = 0;
+  for (const [name, value] of variables) size += VARIABLE_BYTES + name.length + value.length;
+  return size;
+}

@@ -202,6 +202,7 @@ class MediaReader {
   *read(former: MediaPlaylist | undefined): Generator<void, void> {
     const { line } = this;
     for (let lines = 1; line.advance(); lines++) {
+      this.writer.scope.beginLine();
       if (line.tag === '') {
         this.readUri();
         if (this.segments.length === 1 && former) yield* this.takeOver(former);

@@ -45,6 +45,7 @@ export function* readMultivariant(
   const line = new LineScanner(text);
   for (let lines = 1; line.advance(); lines++) {
     if (lines % LINES_A_STEP === 0) yield;
+    writer.scope.beginLine();
     if (LOW_LATENCY_TAGS.has(line.tag)) {
       writer.builder.leaveOut(line.start, line.next);
       continue;
