@@ -26,7 +26,7 @@ describe('a text in pieces', () => {
     expect(text.pieces.length).toBeGreaterThan(2);
     for (const piece of text.pieces.slice(0, -1)) {
       expect(piece.endsWith('\n')).toBe(true);
-      expect(piece.length).toBeLessThan(300_000);
+      expect(piece.length).toBeLessThan(150_000);
     }
     expect((await decodeInTurns([])).toString()).toBe('');
   });

@@ -11,7 +11,7 @@ import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024;
 
 /** Chunks of a playlist that are taken from the connection in one turn of the event loop. */
-const CHUNKS_A_TURN = 8;
+const CHUNKS_A_TURN = 2;
 
 /** An origin that redirects more often is treated as failing. */
 const MAX_REDIRECTS = 3;

@@ -177,6 +177,7 @@ class MediaReader {
   private scattered = false;
 
   private segments = new SegmentList();
+  private firstDated: number | undefined;
   /** Positions of segments whose EXTINF has no duration that can be. */
   private untimed: number[] = [];
 
@@ -217,11 +218,10 @@ class MediaReader {
     if (segments.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
     segments.setDurations(this.untimed, this.targetSeconds());
     segments.seal();
-    const firstDated = segments.dates.findIndex((date) => !Number.isNaN(date));
     return {
       base: this.base,
       segments,
-      firstDated: firstDated < 0 ? undefined : firstDated,
+      firstDated: this.firstDated,
       scattered: this.scattered || this.untimed.length > 0 || this.largeBase !== undefined,
     };
   }
@@ -386,6 +386,7 @@ class MediaReader {
     const rest = (): string => this.names.rest(sequence, resource.path);
     writer.write(written, line.from, line.to, resource, rest, sequence);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
+    if (!Number.isNaN(dateMs)) this.firstDated ??= this.segments.length;
     if (this.duration === undefined) this.untimed.push(this.segments.length);
     this.segments.push({
       ...resource,
@@ -463,6 +464,15 @@ class MediaReader {
     for (const [name, asset] of assets) setLatest(this.writer.assets, name, asset);
     for (const name of atTheHead) setLatest(this.writer.assets, name, this.writer.assets.get(name)!);
     this.resumeBehindLast();
+    if (listed.firstDated !== undefined) yield* this.findFirstDated();
+  }
+
+  private *findFirstDated(): Generator<void, void> {
+    const { dates } = this.segments;
+    for (let index = 0; index < dates.length && this.firstDated === undefined; index++) {
+      if (!Number.isNaN(dates.get(index))) this.firstDated = index;
+      if (index % LINES_A_STEP === 0) yield;
+    }
   }
 
   /** Goes on reading behind the last segment that was taken over. */
