@@ -43,7 +43,10 @@ export class NumberRows {
   push(...row: readonly number[]): void {
     const position = this.size++ + this.offset;
     this.makeRoom(position);
-    for (let column = 0; column < this.columns; column++) this.set(this.size - 1, column, row[column]!);
+    const chunk = this.chunks[position >>> ROW_BITS]!;
+    const at = (position & IN_CHUNK) * this.columns;
+    for (let column = 0; column < this.columns; column++)
+      chunk[at + column] = row[column]! - this.added[column]!;
   }
 
   swap(one: number, other: number): void {
