@@ -21,7 +21,7 @@ export interface Turn {
   readonly cpu: number;
 }
 
-/** Bytes, after a garbage collection. */
+/** Bytes, after a garbage collection. The heap is that of objects and of buffers. */
 export interface Memory {
   readonly rss: number;
   readonly heap: number;

@@ -50,6 +50,6 @@ function memory(): { rss: number; heap: number } {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   collect();
-  const { rss, heapUsed: heap } = process.memoryUsage();
-  return { rss, heap };
+  const { rss, heapUsed, arrayBuffers } = process.memoryUsage();
+  return { rss, heap: heapUsed + arrayBuffers };
 }

@@ -18,7 +18,7 @@ import { PhasedStream } from './phases.js';
  */
 const LINES: Format = {
   async read(text, { streamId, url, root, phaseSeconds }): Promise<MultivariantManifest | MediaManifest> {
-    const [kind = '', ...words] = text.trim().split(' ');
+    const [kind = '', ...words] = text.toString().trim().split(' ');
     const segments = (names: readonly string[]) =>
       names.map((name) => ({ path: new URL(name, url).href.slice(root.href.length), durationSeconds: 2 }));
     switch (kind) {

@@ -26,7 +26,7 @@ const GONE_AFTER_MS = 10_000;
 /** A missing rendition makes the service read the multivariant manifest again, unless that was read within this time. */
 const REREAD_AFTER_MS = 1_000;
 /**
- * The size of the cache of manifests: about 300 manifests of a thousand segments. The smallest task has 512 MB and a heap
+ * The size of the cache of manifests: about 350 manifests of a thousand segments. The smallest task has 512 MB and a heap
  * of half of that, which must also hold the requests in progress. bench/README.md has the measurements.
  */
 const MAX_CACHED_BYTES = 100_000_000;

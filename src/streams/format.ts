@@ -1,4 +1,5 @@
 import { type Clock } from '../clock.js';
+import { type LongText } from '../http/long-texts.js';
 import { type Stream } from './phases.js';
 
 /**
@@ -14,7 +15,7 @@ export interface Format<
    * message goes to the log, never to a client.
    */
   read(
-    text: string,
+    text: LongText,
     source: ManifestSource<Multivariant, Media>,
     clock: Pick<Clock, 'monotonic'>,
   ): Promise<Multivariant | Media>;

@@ -1,9 +1,12 @@
-import { type LongList } from './long-list.js';
+import { type IndexedList } from './long-list.js';
 import { BEHIND_EDGE, MICROSECONDS, type Phase, type Segment, type Stream } from './phases.js';
 
 /** A segment with its place on the time axis of its stream, in microseconds. */
 export interface PlacedSegment {
   readonly segment: Segment;
+  /** Of the segment, which may have to be made first. */
+  readonly sequence: number;
+  readonly durationSeconds: number;
   /** Where it starts. Never before the segment in front of it. */
   readonly at: number;
   /** How much of the axis it takes: its duration, or the target duration where the axis goes by sequence numbers. */
@@ -12,11 +15,11 @@ export interface PlacedSegment {
 
 /** What is known of a live stream: the segments that its playlist lists, and before them those that left it lately. */
 export interface LiveWindow {
-  readonly placed: LongList<PlacedSegment>;
+  readonly placed: IndexedList<PlacedSegment>;
   /** How many of `placed` the playlist no longer lists. */
   readonly left: number;
   /** The others as it lists them now: their URIs may have newer tokens, and they may be numbered anew. */
-  readonly listed: LongList<Segment>;
+  readonly listed: IndexedList<Segment>;
   /** The phase that starts at 0 on the axis. */
   readonly epoch: number;
   /** Where the next segment starts at the earliest: no phase before it grows any more. */
@@ -42,11 +45,11 @@ const AVERAGED_SEGMENTS = 500;
  * Seconds of media for each second of the axis. It is 1 where segments take their duration, and 0.96 for segments of 3.84 s
  * by a target of 4 s.
  */
-export function mediaPerAxis(placed: LongList<PlacedSegment>): number {
+export function mediaPerAxis(placed: IndexedList<PlacedSegment>): number {
   let [media, axis] = [0, 0];
   for (let at = Math.max(0, placed.length - AVERAGED_SEGMENTS); at < placed.length; at++) {
-    const { segment, length } = placed.get(at)!;
-    media += segment.durationSeconds * MICROSECONDS;
+    const { durationSeconds, length } = placed.get(at)!;
+    media += durationSeconds * MICROSECONDS;
     axis += length;
   }
   return media > 0 && axis > 0 ? media / axis : 1;
@@ -64,7 +67,7 @@ export class LiveStream implements Stream {
   readonly live: { readonly oldest: number; readonly start: number };
   readonly ended: boolean;
   private readonly phaseMicros: number;
-  private readonly placed: LongList<PlacedSegment>;
+  private readonly placed: IndexedList<PlacedSegment>;
   /** Seconds of media in a phase on average, once that was asked for. */
   private ofPhase: number | undefined;
 
@@ -131,7 +134,7 @@ export class LiveStream implements Stream {
   phaseOf(sequence: number): number {
     const position = this.positionOf(sequence);
     if (position !== undefined) return this.phaseAtPosition(position);
-    const newest = this.placed.last?.segment.sequence ?? 0;
+    const newest = this.placed.last?.sequence ?? 0;
     return sequence > newest ? Math.max(0, this.edge - 1) : this.live.oldest;
   }
 
@@ -150,11 +153,11 @@ export class LiveStream implements Stream {
     const index = sequence - (listed.get(0)?.sequence ?? Infinity);
     const here = listed.get(index);
     if (here !== undefined && fits(here)) return left + index;
-    const newest = this.placed.last?.segment.sequence ?? 0;
+    const newest = this.placed.last?.sequence ?? 0;
     const near = this.placed.length - 1 - (newest - sequence);
     const has = (position: number): boolean => {
-      const segment = this.placed.get(position)?.segment;
-      return segment?.sequence === sequence && fits(segment);
+      const placed = this.placed.get(position);
+      return placed?.sequence === sequence && fits(placed.segment);
     };
     if (has(near)) return near;
     // Numbers that began anew, or that nobody read, are not in a row.
@@ -177,7 +180,7 @@ export class LiveStream implements Stream {
     const recent = placed.slice(Math.max(0, placed.length - RECENT_SEGMENTS));
     const mean = (of: (one: PlacedSegment) => number, otherwise: number): number =>
       recent.reduce((sum, one) => sum + of(one), 0) / recent.length || otherwise;
-    const seconds = mean(({ segment }) => segment.durationSeconds, targetSeconds);
+    const seconds = mean((one) => one.durationSeconds, targetSeconds);
     const length = mean((one) => one.length, targetSeconds * MICROSECONDS);
     const steps = placed.length === 0 ? 1 : Math.ceil((this.startOf(index + 2) - nextAt) / length);
     const elapsed = ((now ?? readAt) - readAt) / 1_000;
@@ -204,9 +207,9 @@ export class LiveStream implements Stream {
     while (position > 0 && this.endOf(position - 1) > from) position--;
     let seconds = 0;
     for (; position < this.placed.length && this.placed.get(position)!.at < to; position++) {
-      const { at, length, segment } = this.placed.get(position)!;
+      const { at, length, durationSeconds } = this.placed.get(position)!;
       const overlap = Math.min(to, at + length) - Math.max(from, at);
-      seconds += length > 0 ? (segment.durationSeconds * Math.max(0, overlap)) / length : 0;
+      seconds += length > 0 ? (durationSeconds * Math.max(0, overlap)) / length : 0;
     }
     return Math.round(seconds * MICROSECONDS) / MICROSECONDS;
   }

@@ -2,11 +2,56 @@ const CHUNK_BITS = 12;
 const CHUNK_LENGTH = 1 << CHUNK_BITS;
 const IN_CHUNK = CHUNK_LENGTH - 1;
 
+/** What can be read of a list by position. */
+export abstract class IndexedList<T> implements Iterable<T> {
+  abstract get length(): number;
+
+  /** Undefined where there is none, also for positions below 0. */
+  abstract get(index: number): T | undefined;
+
+  get last(): T | undefined {
+    return this.get(this.length - 1);
+  }
+
+  slice(start: number, end = this.length): T[] {
+    const entries: T[] = [];
+    for (let index = start; index < Math.min(end, this.length); index++) entries.push(this.get(index)!);
+    return entries;
+  }
+
+  *[Symbol.iterator](): Generator<T, void> {
+    for (let index = 0; index < this.length; index++) yield this.get(index)!;
+  }
+
+  findIndex(isWanted: (entry: T, index: number) => boolean): number {
+    for (let index = 0; index < this.length; index++) if (isWanted(this.get(index)!, index)) return index;
+    return -1;
+  }
+
+  findLastIndex(isWanted: (entry: T, index: number) => boolean, before = this.length): number {
+    let index = Math.min(before, this.length) - 1;
+    while (index >= 0 && !isWanted(this.get(index)!, index)) index--;
+    return index;
+  }
+
+  /** The position of the first entry that fits, where all behind it fit too and all in front of it do not. */
+  firstWhere(fits: (entry: T) => boolean): number {
+    let low = 0;
+    let high = this.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (fits(this.get(middle)!)) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}
+
 /**
  * A list that grows without a pause. An array of 100,000 entries is copied to another place each time that it outgrows the
  * present one, which takes tens of milliseconds for the dozen lists of a long playlist. This list grows by chunks.
  */
-export class LongList<T> implements Iterable<T> {
+export class LongList<T> extends IndexedList<T> {
   private readonly chunks: T[][] = [];
   /** The position of the first entry in the first chunk. */
   private offset = 0;
@@ -22,15 +67,10 @@ export class LongList<T> implements Iterable<T> {
     return this.size;
   }
 
-  /** Undefined where there is none, also for positions below 0. */
   get(index: number): T | undefined {
     if (index < 0 || index >= this.size) return undefined;
     const position = index + this.offset;
     return this.chunks[position >>> CHUNK_BITS]![position & IN_CHUNK];
-  }
-
-  get last(): T | undefined {
-    return this.get(this.size - 1);
   }
 
   push(entry: T): void {
@@ -40,7 +80,7 @@ export class LongList<T> implements Iterable<T> {
     this.size++;
   }
 
-  /** Puts an entry in the place of another one, or behind the last. Not for a list that `from` gave, which shares entries. */
+  /** Puts an entry in the place of another one, or behind the last. A list that `from` gave shares all but the last. */
   put(index: number, entry: T): void {
     if (index === this.size) {
       this.push(entry);
@@ -60,38 +100,5 @@ export class LongList<T> implements Iterable<T> {
     list.offset = position & IN_CHUNK;
     list.size = Math.max(0, this.size - start);
     return list;
-  }
-
-  slice(start: number, end = this.size): T[] {
-    const entries: T[] = [];
-    for (let index = start; index < Math.min(end, this.size); index++) entries.push(this.get(index)!);
-    return entries;
-  }
-
-  *[Symbol.iterator](): Generator<T, void> {
-    for (let index = 0; index < this.size; index++) yield this.get(index)!;
-  }
-
-  findIndex(isWanted: (entry: T, index: number) => boolean): number {
-    for (let index = 0; index < this.size; index++) if (isWanted(this.get(index)!, index)) return index;
-    return -1;
-  }
-
-  findLastIndex(isWanted: (entry: T, index: number) => boolean, before = this.size): number {
-    let index = Math.min(before, this.size) - 1;
-    while (index >= 0 && !isWanted(this.get(index)!, index)) index--;
-    return index;
-  }
-
-  /** The position of the first entry that fits, where all behind it fit too and all in front of it do not. */
-  firstWhere(fits: (entry: T) => boolean): number {
-    let low = 0;
-    let high = this.size;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (fits(this.get(middle)!)) high = middle;
-      else low = middle + 1;
-    }
-    return low;
   }
 }

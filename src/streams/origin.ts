@@ -3,7 +3,7 @@ import { resolve, sep } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Config } from '../config/config.js';
-import { decodeInTurns } from '../http/long-texts.js';
+import { type LongText, decodeInTurns } from '../http/long-texts.js';
 import { currentSpan } from '../http/request-notes.js';
 import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 
@@ -11,14 +11,14 @@ import { type OpenSpan, serverAttributes } from '../observability/tracing.js';
 const MAX_PLAYLIST_BYTES = 16 * 1024 * 1024;
 
 /** Chunks of a playlist that are taken from the connection in one turn of the event loop. */
-const CHUNKS_A_TURN = 8;
+const CHUNKS_A_TURN = 2;
 
 /** An origin that redirects more often is treated as failing. */
 const MAX_REDIRECTS = 3;
 
 /** A text that was read from the origin. */
 export interface OriginText {
-  readonly text: string;
+  readonly text: LongText;
   /** The base of the relative URIs in the text. */
   readonly url: URL;
 }

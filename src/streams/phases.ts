@@ -1,4 +1,4 @@
-import { LongList } from './long-list.js';
+import { type IndexedList, LongList } from './long-list.js';
 
 /**
  * How a stream is cut into phases: phase k of a stream covers its seconds [k·X, (k+1)·X) and is delivered as the
@@ -121,7 +121,7 @@ export const BEHIND_EDGE = 3;
 export const MICROSECONDS = 1_000_000;
 
 /** Where each segment starts behind the first, in microseconds. */
-export function startsOf(segments: Iterable<Segment>): LongList<number> {
+function startsOf(segments: Iterable<Segment>): LongList<number> {
   const starts = new LongList<number>();
   let end = 0;
   for (const { durationSeconds } of segments) {
@@ -137,7 +137,7 @@ interface PhasedOptions {
   /** Segments may be added. */
   readonly growing: boolean;
   /** Where each segment starts, in microseconds, where that is known already. */
-  readonly starts?: LongList<number>;
+  readonly starts?: IndexedList<number>;
   /** The playlist says that it will not change, although it has no end: its last phase is whole. */
   readonly complete?: boolean;
   /** When it was read, in Unix milliseconds. */
@@ -157,12 +157,12 @@ export class PhasedStream implements Stream {
   readonly ended: boolean;
   private readonly phaseMicros: number;
   /** For each segment the microsecond at which it starts. */
-  private readonly starts: LongList<number>;
+  private readonly starts: IndexedList<number>;
   private readonly durationMicros: number;
 
   constructor(
     readonly streamId: string,
-    private readonly segments: LongList<Segment>,
+    private readonly segments: IndexedList<Segment>,
     readonly phaseSeconds: number,
     private readonly options: PhasedOptions = { first: 0, growing: false },
   ) {

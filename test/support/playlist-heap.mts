@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { HLS } from '../../src/streams/hls/format.ts';
 import { type Playlist, readPlaylist } from '../../src/streams/hls/playlist.ts';
 
@@ -12,27 +13,43 @@ const ROOT = new URL('https://origin.example/vod/');
 
 const read = (tags: (at: number) => readonly string[]): Playlist => {
   const lines = Array.from({ length: SEGMENTS }, (_, at) => [...tags(at), '#EXTINF:4,', `segment-${at}.ts`]);
-  const joined = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', ...lines.flat(), '#EXT-X-ENDLIST', ''].join('\n');
+  return readLines(['#EXT-X-TARGETDURATION:4', ...lines.flat(), '#EXT-X-ENDLIST']);
+};
+
+const readLines = (lines: readonly string[], former?: Playlist): Playlist => {
   // A text as the origin sends it, in one piece.
-  const text = Buffer.from(joined).toString();
-  const url = new URL('film/720p/index.m3u8', ROOT);
+  const text = Buffer.from(['#EXTM3U', ...lines, ''].join('\n')).toString();
   return readPlaylist(text, {
     streamId: 'film',
-    url,
+    url: new URL('film/720p/index.m3u8', ROOT),
     root: ROOT,
     phaseSeconds: 10,
     variables: undefined,
-    former: undefined,
+    former,
   });
 };
 
-const heapUsed = (): number => {
-  for (let times = 0; times < 3; times++) collect();
-  return process.memoryUsage().heapUsed;
+/** With the numbers that lie outside the heap of objects. */
+const heapUsed = async (): Promise<number> => {
+  for (let times = 0; times < 3; times++) {
+    collect();
+    // What is freed outside the heap is freed behind the scenes.
+    await setTimeout(20);
+  }
+  const { heapUsed: objects, arrayBuffers } = process.memoryUsage();
+  return objects + arrayBuffers;
 };
 
 const key = (format: string, uri: string) =>
   `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="${uri}",KEYFORMAT="${format}",IV=0x${'0'.repeat(32)}`;
+
+/** A multivariant playlist with so many lines. */
+const readChoice = (line: (at: number) => string): Playlist =>
+  readLines([
+    ...Array.from({ length: SEGMENTS }, (_, at) => line(at)),
+    '#EXT-X-STREAM-INF:BANDWIDTH=1',
+    '1.m3u8',
+  ]);
 
 const CASES: readonly (readonly [of: string, tags: (at: number) => readonly string[]])[] = [
   ['segments alone', () => []],
@@ -50,7 +67,7 @@ const CASES: readonly (readonly [of: string, tags: (at: number) => readonly stri
 ];
 
 /** How many texts' worth of heap a live playlist takes that was read a hundred times. */
-function textsKept(): number {
+async function textsKept(): Promise<number> {
   const [WINDOW, STEP, READS] = [500, 5, 100];
   const textOf = (first: number): string => {
     const lines = Array.from({ length: WINDOW }, (_, index) => {
@@ -70,18 +87,38 @@ function textsKept(): number {
       variables: undefined,
       former: former?.kind === 'media' ? former : undefined,
     });
-  const before = heapUsed();
+  const before = await heapUsed();
   let playlist = readLive(0);
   for (let at = 1; at <= READS; at++) playlist = readLive(at * STEP, playlist);
-  const grown = heapUsed() - before;
+  const grown = (await heapUsed()) - before;
   if (playlist.kind !== 'media') throw new Error('not a media playlist');
   return grown / textOf(0).length;
 }
 
-const ratios = CASES.map(([of, tags]) => {
-  read(tags);
-  const before = heapUsed();
-  const playlist = read(tags);
-  return { of, ratio: (heapUsed() - before) / HLS.bytesOf(playlist) };
-});
-console.log(JSON.stringify({ ratios, textsKept: textsKept() }));
+const lengthOf = ({ template }: Playlist): number => template.text.length;
+
+/** What another reading of a window that slid takes beside the first one and its own text, over the size of that. */
+async function addedByReload(): Promise<number> {
+  const window = (first: number): string[] => {
+    const lines = Array.from({ length: SEGMENTS }, (_, at) => ['#EXTINF:4,', `segment-${first + at}.ts`]);
+    const head = ['#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
+    return [...head, ...lines.flat()];
+  };
+  const before = readLines(window(1_000));
+  const heapBefore = await heapUsed();
+  const playlist = readLines(window(1_003), before);
+  const added = (await heapUsed()) - heapBefore;
+  return (added - lengthOf(playlist)) / HLS.bytesOf(before);
+}
+
+const ratioOf = async (of: string, made: () => Playlist) => {
+  made();
+  const before = await heapUsed();
+  const playlist = made();
+  return { of, ratio: ((await heapUsed()) - before) / HLS.bytesOf(playlist) };
+};
+const variable = (at: number) => `#EXT-X-DEFINE:NAME="n${at}",VALUE="the value ${at} of a variable"`;
+const ratios: Awaited<ReturnType<typeof ratioOf>>[] = [];
+for (const [of, tags] of CASES) ratios.push(await ratioOf(of, () => read(tags)));
+ratios.push(await ratioOf('variables', () => readChoice(variable)));
+console.log(JSON.stringify({ ratios, textsKept: await textsKept(), addedByReload: await addedByReload() }));

@@ -7,6 +7,15 @@ const attributesOf = (list: string): [string, string, boolean][] => {
   return [...line.attributes()].map(({ name, value, quoted }) => [name, value, quoted]);
 };
 
+describe('a list of attributes', () => {
+  it('is read up to its 1,000th', () => {
+    const list = Array.from({ length: 2_000 }, (_, at) => `A${at}=${at}`);
+    expect(attributesOf(list.join(',')).map(([name]) => name)).toEqual(
+      list.slice(0, 1_000).map((one) => one.split('=')[0]),
+    );
+  });
+});
+
 describe('the lines of a playlist', () => {
   it.each([
     ['line feeds', '#EXTM3U\n#EXTINF:4,\na.ts\n'],

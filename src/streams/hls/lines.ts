@@ -1,3 +1,5 @@
+import { LongText } from '../../http/long-texts.js';
+
 /**
  * Splits a playlist into lines and a tag into its attributes (RFC 8216bis, 4.1 and 4.2). Every piece has its position in
  * the text, so that one reading tells what a URI means and where it stands.
@@ -9,6 +11,9 @@ const COMMA = 44;
 const COLON = 58;
 const EQUALS = 61;
 
+/** Attributes behind these are kept as they are. Real lists have a few dozen, and a list is split in one piece. */
+const MAX_ATTRIBUTES = 1_000;
+
 /** A copy of a piece of a text. V8 keeps the whole text for as long as a piece of more than 12 characters lives. */
 export function copyOf(piece: string): string {
   return Buffer.from(piece).toString();
@@ -17,45 +22,47 @@ export function copyOf(piece: string): string {
 /** Walks over the lines of a text that are not blank. The fields describe the current line. */
 export class LineScanner {
   /** Where the line starts in the text. */
-  start: number;
+  start = 0;
   /** Where its content starts and ends, without the white space around it. */
   from = 0;
   to = 0;
   /** Where the next line starts. */
-  next: number;
+  next = 0;
   /** The name of a tag, such as `#EXTINF`; an empty string for a URI; `#` for a comment. */
   tag = '';
   /** Where the value of a tag starts: behind the colon and white space. */
   valueFrom = 0;
-  /** The next carriage return: most texts have none, and must be searched for it once, not once a line. */
+  private readonly text: LongText;
+  /** The piece of the text that the line is in, and where that starts. No line is in two. */
+  private piece = '';
+  private pieceStart = 0;
+  /** The next carriage return in the piece: most texts have none, and must be searched for it once, not once a line. */
   private returnAt = -1;
 
-  constructor(
-    readonly text: string,
-    from = 0,
-  ) {
-    this.start = from;
-    this.next = from;
+  constructor(text: string | LongText) {
+    this.text = typeof text === 'string' ? new LongText([text]) : text;
   }
 
   /** Moves to the next line that is not blank. False at the end of the text. */
   advance(): boolean {
-    const { text } = this;
-    while (this.next < text.length) {
+    while (this.next < this.text.length) {
       this.start = this.next;
-      let end = positionOrEnd(text.indexOf('\n', this.start), text);
+      this.findPiece();
+      const { piece, pieceStart } = this;
+      const start = this.start - pieceStart;
+      let end = positionOrEnd(piece.indexOf('\n', start), piece);
       // A carriage return alone ends a line too, as players read it.
-      if (this.returnAt < this.start) this.returnAt = positionOrEnd(text.indexOf('\r', this.start), text);
+      if (this.returnAt < start) this.returnAt = positionOrEnd(piece.indexOf('\r', start), piece);
       if (this.returnAt < end - 1) end = this.returnAt;
-      this.next = Math.min(end + 1, text.length);
-      let from = this.start;
+      this.next = pieceStart + Math.min(end + 1, piece.length);
+      let from = start;
       let to = end;
-      while (from < to && isWhite(text.charCodeAt(from))) from++;
-      while (from < to && isWhite(text.charCodeAt(to - 1))) to--;
+      while (from < to && isWhite(piece.charCodeAt(from))) from++;
+      while (from < to && isWhite(piece.charCodeAt(to - 1))) to--;
       if (from === to) continue;
-      this.from = from;
-      this.to = to;
-      this.readTag();
+      this.from = pieceStart + from;
+      this.to = pieceStart + to;
+      this.readTag(from, to);
       return true;
     }
     return false;
@@ -63,31 +70,39 @@ export class LineScanner {
 
   /** The content of a URI line, or the value of a tag. */
   value(): string {
-    return this.text.slice(this.tag === '' ? this.from : this.valueFrom, this.to);
+    const { piece, pieceStart } = this;
+    return piece.slice((this.tag === '' ? this.from : this.valueFrom) - pieceStart, this.to - pieceStart);
   }
 
   /** `expand` replaces the variables in a value. */
   attributes(expand?: (value: string) => string): AttributeList {
-    return new AttributeList(this.text, this.valueFrom, this.to, expand);
+    return new AttributeList(this.value(), this.valueFrom, expand);
   }
 
-  private readTag(): void {
-    const { text, from, to } = this;
-    if (!text.startsWith('#', from)) {
+  private findPiece(): void {
+    if (this.start >= this.pieceStart && this.start < this.pieceStart + this.piece.length) return;
+    ({ piece: this.piece, start: this.pieceStart } = this.text.pieceAt(this.start));
+    this.returnAt = -1;
+  }
+
+  /** Both are positions in the piece. */
+  private readTag(from: number, to: number): void {
+    const { piece } = this;
+    if (!piece.startsWith('#', from)) {
       this.tag = '';
       return;
     }
-    if (!text.startsWith('#EXT', from)) {
+    if (!piece.startsWith('#EXT', from)) {
       this.tag = '#';
       return;
     }
     let at = from + 4;
-    while (at < to && text.charCodeAt(at) !== COLON && !isWhite(text.charCodeAt(at))) at++;
-    this.tag = text.slice(from, at);
-    while (at < to && isWhite(text.charCodeAt(at))) at++;
-    if (at < to && text.charCodeAt(at) === COLON) at++;
-    while (at < to && isWhite(text.charCodeAt(at))) at++;
-    this.valueFrom = at;
+    while (at < to && piece.charCodeAt(at) !== COLON && !isWhite(piece.charCodeAt(at))) at++;
+    this.tag = piece.slice(from, at);
+    while (at < to && isWhite(piece.charCodeAt(at))) at++;
+    if (at < to && piece.charCodeAt(at) === COLON) at++;
+    while (at < to && isWhite(piece.charCodeAt(at))) at++;
+    this.valueFrom = this.pieceStart + at;
   }
 }
 
@@ -110,13 +125,13 @@ export interface Attribute {
 export class AttributeList implements Iterable<Attribute> {
   private readonly attributes: readonly Attribute[];
 
+  /** `start` is where the list starts in the text. */
   constructor(
-    text: string,
-    from: number,
-    to: number,
+    list: string,
+    start: number,
     private readonly expand = (value: string): string => value,
   ) {
-    this.attributes = split(text, from, to);
+    this.attributes = split(list, start);
   }
 
   [Symbol.iterator](): Iterator<Attribute> {
@@ -130,17 +145,18 @@ export class AttributeList implements Iterable<Attribute> {
   }
 }
 
-function split(text: string, start: number, end: number): Attribute[] {
+function split(text: string, start: number): Attribute[] {
   const attributes: Attribute[] = [];
-  let at = start;
-  while (at < end) {
+  const end = text.length;
+  let at = 0;
+  while (at < end && attributes.length < MAX_ATTRIBUTES) {
     while (at < end && (isWhite(text.charCodeAt(at)) || text.charCodeAt(at) === COMMA)) at++;
     if (at >= end) break;
     const nameFrom = at;
     while (at < end && text.charCodeAt(at) !== EQUALS && text.charCodeAt(at) !== COMMA) at++;
     const name = text.slice(nameFrom, at).trim();
     if (at >= end || text.charCodeAt(at) === COMMA) {
-      attributes.push({ name, value: '', quoted: false, open: false, from: at, to: at });
+      attributes.push({ name, value: '', quoted: false, open: false, from: start + at, to: start + at });
       continue;
     }
     at++;
@@ -152,7 +168,8 @@ function split(text: string, start: number, end: number): Attribute[] {
     let to = open ? endOfOpen(text, from, end) : quoted ? closed : positionOf(text, COMMA, from, end);
     at = quoted && !open ? positionOf(text, COMMA, to, end) : to;
     if (!quoted || open) while (to > from && isWhite(text.charCodeAt(to - 1))) to--;
-    attributes.push({ name, value: text.slice(from, to), quoted, open, from, to });
+    const value = text.slice(from, to);
+    attributes.push({ name, value, quoted, open, from: start + from, to: start + to });
   }
   return attributes;
 }

@@ -1,5 +1,5 @@
+import { type LongText } from '../../http/long-texts.js';
 import { LiveStream } from '../live-phases.js';
-import { LongList } from '../long-list.js';
 import {
   type ByteRange,
   MICROSECONDS,
@@ -7,7 +7,6 @@ import {
   type Resource,
   type Segment,
   type SegmentKey,
-  startsOf,
 } from '../phases.js';
 import { type AttributeList, LineScanner, copyOf } from './lines.js';
 import {
@@ -18,10 +17,10 @@ import {
   contextOf,
 } from './model.js';
 import { SegmentNames, fileNameOf, isNameOf, sequenceOf } from './names.js';
-import { type ListedSegments, type SegmentContext, SegmentsBySequence } from './segments.js';
+import { type ListedSegments, type SegmentContext, SegmentList, SegmentsBySequence } from './segments.js';
 import { LOW_LATENCY_TAGS, rangeOfMap, readRange } from './tags.js';
 import { Template } from './template.js';
-import { type Timeline, endOf, firstDateOf, placeSegments, timelineFromBeginning } from './timeline.js';
+import { type Timeline, firstDateOf, placeSegments, timelineFromBeginning } from './timeline.js';
 import { UriWriter, setLatest } from './uris.js';
 
 /** A duration beyond this is a mistake: one of many digits would be infinite, and nothing in JSON. */
@@ -33,7 +32,7 @@ const MAX_DATE_MS = Number.MAX_SAFE_INTEGER / 2_000;
 const LINES_A_STEP = 128;
 
 /** Characters of two texts that are compared in one step. */
-const COMPARED_AT_ONCE = 262_144;
+const COMPARED_AT_ONCE = 65_536;
 
 /** So many assets are remembered at most, however often a live stream changes its key. */
 const MAX_ASSETS_PER_SEGMENT = 2;
@@ -42,12 +41,12 @@ const MAX_ASSETS_PER_SEGMENT = 2;
 const MAX_KEY_FORMATS = 16;
 
 /** Reads a media playlist; yields every few hundred lines. Throws a PlaylistError where it cannot be served. */
-export function* readMedia(text: string, source: PlaylistSource): Generator<void, MediaPlaylist> {
+export function* readMedia(text: LongText, source: PlaylistSource): Generator<void, MediaPlaylist> {
   const former = source.former?.kind === 'media' ? source.former : undefined;
   const context = contextOf(source);
   const goesOn = former?.context === context ? former : undefined;
   // Most reloads of a growing playlist find nothing new.
-  if (goesOn?.template.text === text) return goesOn;
+  if (goesOn?.template.text.equals(text)) return goesOn;
 
   const reader = new MediaReader(text, source);
   yield* reader.read(goesOn);
@@ -55,19 +54,19 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
   const listed = reader.listed();
   const targetSeconds = reader.targetSeconds();
   // In a break for advertisements, all that a live playlist lists may be foreign.
-  const mayBeBreak = !ended && (former !== undefined || listed.discontinuities.last !== 0);
-  if (reader.firstForeign !== undefined && !reader.hasOwn && !mayBeBreak)
-    throw new PlaylistError(`every segment is on another host: ${reader.firstForeign}`);
+  const { base, segments } = listed;
+  const mayBeBreak = !ended && (former !== undefined || segments.discontinuities.last !== 0);
+  if (segments.length > 0 && !segments.hasOwn && !mayBeBreak)
+    throw new PlaylistError(`every segment is on another host: ${segments.get(0)!.path}`);
 
   const { readAt, reference } = source;
-  const { base, segments } = listed;
   const live = former && !former.stream.ended ? former.state : undefined;
   let stream: PhasedStream | LiveStream;
   let timeline: Timeline | undefined;
   if (segments.length > 0 && keepsBeginning(reader, listed, live, reference)) {
     stream = new PhasedStream(source.streamId, segments, source.phaseSeconds, {
       first: base,
-      starts: listed.starts,
+      starts: segments.starts,
       growing: !ended,
       complete: ended || type === 'VOD',
       readAt,
@@ -102,7 +101,7 @@ export function* readMedia(text: string, source: PlaylistSource): Generator<void
     else assets.delete(name);
   return {
     kind: 'media',
-    template: new Template(text, writer.builder),
+    template: new Template(text, writer.builder.cuts),
     context,
     stream,
     segments: new SegmentsBySequence(base, segments, timeline?.placed.slice(0, timeline.left) ?? []),
@@ -133,7 +132,7 @@ function keepsBeginning(
   if (!goesOn) return false;
   if (type !== undefined) return true;
   if (first === undefined) return listed.base === 0 && listed.firstDated === undefined;
-  const missing = endOf(first.state.listed) - endOf(listed);
+  const missing = first.state.listed.segments.endMicros - listed.segments.endMicros;
   return listed.base === 0 || Math.abs(missing) < 3 * first.targetSeconds * MICROSECONDS;
 }
 
@@ -163,16 +162,11 @@ function findSegment(
   return segment && fits(segment) ? { segment, phase: stream.phaseOf(sequence) } : undefined;
 }
 
-type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
-
 /** Walks over the lines of a media playlist, once, for what they mean and for where their URIs stand. */
 class MediaReader {
   readonly writer: UriWriter;
   type: 'VOD' | 'EVENT' | undefined;
   ended = false;
-  /** Whether a segment is the origin's own, and the first one that is not. */
-  hasOwn = false;
-  firstForeign: string | undefined;
   private readonly line: LineScanner;
   private readonly names = new SegmentNames();
   private base = 0;
@@ -182,17 +176,8 @@ class MediaReader {
   private discontinuity = 0;
   private scattered = false;
 
-  private readonly segments = new LongList<Segment>();
-  private readonly discontinuities = new LongList<number>();
-  private readonly dates = new LongList<number>();
-  private readonly starts = new LongList<number>();
-  private endMicros = 0;
-  private addressLength = 0;
-  private contextParts = 0;
+  private segments = new SegmentList();
   private firstDated: number | undefined;
-  private readonly ends = new LongList<number>();
-  private readonly cuts = new LongList<number>();
-  private readonly contexts = new LongList<SegmentContext>();
   /** Positions of segments whose EXTINF has no duration that can be. */
   private untimed: number[] = [];
 
@@ -207,7 +192,7 @@ class MediaReader {
   private date: string | undefined;
 
   constructor(
-    private readonly text: string,
+    private readonly text: LongText,
     private readonly source: PlaylistSource,
   ) {
     this.writer = new UriWriter(source);
@@ -218,6 +203,7 @@ class MediaReader {
   *read(former: MediaPlaylist | undefined): Generator<void, void> {
     const { line } = this;
     for (let lines = 1; line.advance(); lines++) {
+      this.writer.scope.beginLine();
       if (line.tag === '') {
         this.readUri();
         if (this.segments.length === 1 && former) yield* this.takeOver(former);
@@ -229,24 +215,14 @@ class MediaReader {
   listed(): ListedSegments {
     const { segments } = this;
     // If all are 0, none is meant.
-    if (this.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
-    const scattered = this.scattered || this.untimed.length > 0 || this.largeBase !== undefined;
-    const target = this.targetSeconds();
-    for (const at of this.untimed) segments.put(at, { ...segments.get(at)!, durationSeconds: target });
-    const starts = this.untimed.length > 0 ? startsOf(segments) : this.starts;
+    if (segments.endMicros === 0) this.untimed = Array.from({ length: segments.length }, (_, at) => at);
+    segments.setDurations(this.untimed, this.targetSeconds());
+    segments.seal();
     return {
       base: this.base,
       segments,
-      addressLength: this.addressLength,
-      contextParts: this.contextParts,
-      starts,
-      discontinuities: this.discontinuities,
-      dates: this.dates,
       firstDated: this.firstDated,
-      ends: this.ends,
-      cuts: this.cuts,
-      contexts: this.contexts,
-      scattered,
+      scattered: this.scattered || this.untimed.length > 0 || this.largeBase !== undefined,
     };
   }
 
@@ -254,7 +230,7 @@ class MediaReader {
   targetSeconds(): number {
     if (this.target > 0 && this.target <= MAX_SEGMENT_SECONDS) return this.target;
     let longest = 0;
-    for (const { durationSeconds } of this.segments) longest = Math.max(longest, durationSeconds);
+    for (const seconds of this.segments.durations) longest = Math.max(longest, seconds);
     if (longest === 0 && this.segments.length > 0)
       throw new PlaylistError('the playlist has neither a target duration nor a segment with a duration');
     return longest || this.source.phaseSeconds;
@@ -409,60 +385,33 @@ class MediaReader {
     const byteRange = this.takeRange(resource);
     const rest = (): string => this.names.rest(sequence, resource.path);
     writer.write(written, line.from, line.to, resource, rest, sequence);
-    const { key: ofContext, init } = this.context;
-    const key = ofContext && this.withVector(ofContext);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
+    if (!Number.isNaN(dateMs)) this.firstDated ??= this.segments.length;
     if (this.duration === undefined) this.untimed.push(this.segments.length);
-    // One after the other and not by spreading, because that would take twice the memory for each of 100,000 segments.
-    const segment: Writable<Segment> = { path: resource.path, durationSeconds: this.duration ?? 0, sequence };
-    if (resource.foreign) segment.foreign = true;
-    if (byteRange !== undefined) segment.byteRange = byteRange;
-    if (init !== undefined) segment.init = init;
-    if (key !== undefined) segment.key = key;
-    if (this.beginsAnew) segment.discontinuity = true;
-    if (this.isGap) segment.gap = true;
-    if (!Number.isNaN(dateMs)) segment.programDateTime = new Date(dateMs).toISOString();
-    this.add(segment);
-    this.discontinuities.push(this.discontinuity);
-    this.addDate(dateMs * 1_000);
-    this.ends.push(line.to);
-    this.cuts.push(writer.builder.cuts.length);
-    this.addContext(this.context);
+    this.segments.push({
+      ...resource,
+      durationSeconds: this.duration ?? 0,
+      sequence,
+      byteRange,
+      discontinuity: this.beginsAnew,
+      gap: this.isGap,
+      date: dateMs * 1_000,
+      context: this.withVector(this.context),
+      discontinuities: this.discontinuity,
+      end: line.to,
+      cuts: writer.builder.cuts.length,
+    });
     this.duration = this.range = this.date = undefined;
     this.beginsAnew = this.isGap = false;
   }
 
-  private add(segment: Segment): void {
-    this.segments.push(segment);
-    this.starts.push(this.endMicros);
-    this.endMicros += Math.round(segment.durationSeconds * MICROSECONDS);
-    this.addressLength += segment.path.length;
-    if (segment.foreign) this.firstForeign ??= segment.path;
-    else this.hasOwn = true;
-  }
-
-  private addDate(micros: number): void {
-    if (!Number.isNaN(micros)) this.firstDated ??= this.dates.length;
-    this.dates.push(micros);
-  }
-
-  /** What neighbouring segments share is counted once. */
-  private addContext(context: SegmentContext): void {
-    const before = this.contexts.last;
-    this.contexts.push(context);
-    if (context === before) return;
-    const keys = context.keys.filter((one) => !before?.keys.includes(one));
-    this.contextParts += 1 + keys.length;
-    this.addressLength += context.init?.path.length ?? 0;
-    for (const { key } of keys) this.addressLength += Object.values(key).join('').length;
-  }
-
   /** Without an IV a key goes by the media sequence number, which a client cannot tell where it is not counted whole. */
-  private withVector(key: SegmentKey): SegmentKey {
-    if (this.largeBase === undefined || key.iv !== undefined || key.format !== undefined) return key;
+  private withVector(context: SegmentContext): SegmentContext {
+    const { key } = context;
+    if (this.largeBase === undefined || !key || key.iv !== undefined || key.format !== undefined)
+      return context;
     const vector = (this.largeBase + BigInt(this.segments.length)).toString(16).padStart(32, '0');
-    this.contextParts += 2; // the segment's own key and IV
-    return { ...key, iv: `0x${vector}` };
+    return { ...context, key: { ...key, iv: `0x${vector}` } };
   }
 
   /**
@@ -482,57 +431,58 @@ class MediaReader {
    * thousands of segments is read again each few seconds. The texts are compared from the end of the first segment on.
    */
   private *takeOver({ template, assets, state: { listed } }: MediaPlaylist): Generator<void, void> {
+    const { segments: before, scattered } = listed;
     const first = this.segments.get(0)!;
     const position = this.base - listed.base;
-    const same = listed.segments.get(position);
-    const last = listed.segments.length - 1;
-    if (same === undefined || position >= last || listed.scattered || this.scattered) return;
+    const same = before.get(position);
+    const last = before.length - 1;
+    if (same === undefined || position >= last || scattered || this.scattered || this.untimed.length > 0)
+      return;
     // Where keys rotate, a full reading now and then tells which assets are still named.
-    if (assets.size >= MAX_ASSETS_PER_SEGMENT * listed.segments.length) return;
+    if (assets.size >= MAX_ASSETS_PER_SEGMENT * before.length) return;
     if (
       same.path !== first.path ||
       same.durationSeconds !== first.durationSeconds ||
       same.byteRange?.offset !== first.byteRange?.offset ||
-      writtenOf(listed.contexts.get(position)!) !== writtenOf(this.context) ||
-      listed.discontinuities.get(position) !== this.discontinuities.get(0)
+      writtenOf(before.contextOf(position)) !== writtenOf(this.context) ||
+      before.discontinuities.get(position) !== this.discontinuity
     )
       return;
-    const [from, to] = [listed.ends.get(position)!, listed.ends.get(last)!];
+    const [from, to] = [before.ends.get(position)!, before.ends.get(last)!];
     const shift = this.line.to - from;
     // The former text may have ended within a line, because the origin was writing it.
-    if (!/^[\r\n]?$/.test(this.text.charAt(to + shift))) return;
+    if (!/^[\r\n]?$/.test(this.text.slice(to + shift, to + shift + 1))) return;
     for (let at = from; at < to; at += COMPARED_AT_ONCE) {
       const end = Math.min(to, at + COMPARED_AT_ONCE);
       if (this.text.slice(at + shift, end + shift) !== template.text.slice(at, end)) return;
       yield;
     }
-    // It says the same, and is the one that the segments behind it share.
-    this.contexts.put(0, listed.contexts.get(position)!);
-    const { builder } = this.writer;
-    const cutsBefore = builder.cuts.length - listed.cuts.get(position)!;
-    for (let index = position + 1; index <= last; index++) {
-      this.add(listed.segments.get(index)!);
-      this.discontinuities.push(listed.discontinuities.get(index)!);
-      this.addDate(listed.dates.get(index)!);
-      for (let cut = listed.cuts.get(index - 1)!; cut < listed.cuts.get(index)!; cut++)
-        builder.takeOver(template, cut, shift);
-      this.ends.push(listed.ends.get(index)! + shift);
-      this.cuts.push(listed.cuts.get(index)! + cutsBefore);
-      this.addContext(listed.contexts.get(index)!);
-      if (index % LINES_A_STEP === 0) yield;
-    }
+    const [firstCut, end] = [before.cuts.get(position)!, before.cuts.get(last)!];
+    this.writer.builder.takeOver(template, firstCut, end, shift);
+    this.segments = before.goOn(this.segments, position);
     const atTheHead = [...this.writer.assets.keys()];
     for (const [name, asset] of assets) setLatest(this.writer.assets, name, asset);
     for (const name of atTheHead) setLatest(this.writer.assets, name, this.writer.assets.get(name)!);
-    this.resumeBehind(listed.segments.get(last)!, listed.contexts.get(last)!);
+    this.resumeBehindLast();
+    if (listed.firstDated !== undefined) yield* this.findFirstDated();
   }
 
-  /** Goes on reading behind a segment that was taken over. */
-  private resumeBehind({ path, sequence = 0, byteRange }: Segment, context: SegmentContext): void {
-    this.line.next = this.ends.last!;
+  private *findFirstDated(): Generator<void, void> {
+    const { dates } = this.segments;
+    for (let index = 0; index < dates.length && this.firstDated === undefined; index++) {
+      if (!Number.isNaN(dates.get(index))) this.firstDated = index;
+      if (index % LINES_A_STEP === 0) yield;
+    }
+  }
+
+  /** Goes on reading behind the last segment that was taken over. */
+  private resumeBehindLast(): void {
+    const { segments } = this;
+    const { path, sequence = 0, byteRange } = segments.last!;
+    this.line.next = segments.ends.last!;
     this.names.rest(sequence, path);
-    this.discontinuity = this.discontinuities.last!;
-    this.context = context;
+    this.discontinuity = segments.discontinuities.last!;
+    this.context = segments.contextOf(segments.length - 1);
     if (byteRange !== undefined) this.rangeEnd = { path, offset: byteRange.offset + byteRange.length };
   }
 }

@@ -1,3 +1,4 @@
+import { type LongText } from '../../http/long-texts.js';
 import { type Rendition } from '../format.js';
 import { type Resource } from '../phases.js';
 import { type AttributeList, LineScanner } from './lines.js';
@@ -11,11 +12,16 @@ type Description = Omit<Rendition, 'url'>;
 
 const MEDIA_TYPES: Readonly<Record<string, Rendition['type']>> = { AUDIO: 'audio', VIDEO: 'video' };
 
-/** Reads a multivariant playlist. Throws a PlaylistError where it names no variant of the origin's own. */
-export function readMultivariant(text: string, source: PlaylistSource): MultivariantPlaylist {
+const LINES_A_STEP = 128;
+
+/** Reads a multivariant playlist; yields every few hundred lines. Throws a PlaylistError where it names no variant of the origin's own. */
+export function* readMultivariant(
+  text: LongText,
+  source: PlaylistSource,
+): Generator<void, MultivariantPlaylist> {
   const { former } = source;
   const context = contextOf(source);
-  if (former?.kind === 'multivariant' && former.template.text === text && former.context === context)
+  if (former?.kind === 'multivariant' && former.template.text.equals(text) && former.context === context)
     return former;
 
   const writer = new UriWriter(source);
@@ -37,7 +43,9 @@ export function readMultivariant(text: string, source: PlaylistSource): Multivar
     };
 
   const line = new LineScanner(text);
-  while (line.advance()) {
+  for (let lines = 1; line.advance(); lines++) {
+    if (lines % LINES_A_STEP === 0) yield;
+    writer.scope.beginLine();
     if (LOW_LATENCY_TAGS.has(line.tag)) {
       writer.builder.leaveOut(line.start, line.next);
       continue;
@@ -77,7 +85,7 @@ export function readMultivariant(text: string, source: PlaylistSource): Multivar
     );
   return {
     kind: 'multivariant',
-    template: new Template(text, writer.builder),
+    template: new Template(text, writer.builder.cuts),
     context,
     variables: writer.scope.variables,
     assets: writer.assets,

@@ -241,6 +241,18 @@ describe('a playlist of the gate', () => {
     const used = (times: number) => [long, note(times), note(2_048), ...segment('a.ts')];
     expect(media(used(2_048)).segments.size).toBe(1);
     expect(() => media(used(2_049))).toThrow('expands variables to more than 16777216 characters');
+    // Each takes time, also where it stands for nothing.
+    const short = define('v', '');
+    expect(media([short, note(4_096), note(4_096), ...segment('a.ts')]).segments.size).toBe(1);
+    for (const name of ['v', 'unknown']) {
+      const references = `{$${name}}`.repeat(4_097);
+      const list = `#EXT-X-NOTE:A="${references.slice(0, 30_000)}",B="${references.slice(30_000)}"`;
+      const refused = 'a line has more than 4096 references to variables';
+      expect(() => media([short, list.replace('A="', `A="${references}`), ...segment('a.ts')])).toThrow(
+        refused,
+      );
+      expect(() => media([short, ...segment(references)])).toThrow(refused);
+    }
     const imported = new Map([['v', 'x'.repeat(4_097)]]);
     const lines = ['#EXTM3U', '#EXT-X-DEFINE:IMPORT="v"', ...segment('a.ts'), ''];
     expect(() => read(lines.join('\n'), undefined, imported)).toThrow('more than 4096 characters');

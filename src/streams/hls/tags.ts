@@ -60,6 +60,9 @@ const MAX_VALUE_LENGTH = 4_096;
  */
 const MAX_EXPANDED_LENGTH = 16 * 1024 * 1024;
 
+/** References that a line may have: each takes a microsecond or more, and a line is read in one piece. */
+const MAX_REFERENCES_A_LINE = 4_096;
+
 const REFERENCE = /\{\$([\w-]+)\}/g;
 
 /**
@@ -69,6 +72,7 @@ const REFERENCE = /\{\$([\w-]+)\}/g;
 export class VariableScope {
   readonly variables = new Map<string, string>();
   private expandedLength = 0;
+  private ofLine = 0;
 
   constructor(
     private readonly url: URL,
@@ -87,11 +91,18 @@ export class VariableScope {
     else if (parameter !== undefined) this.set(parameter, this.url.searchParams.get(parameter) ?? undefined);
   }
 
-  /** Replaces each `{$name}`; undefined where the playlist defines no such variable. Throws where that gets too long. */
+  /** Tells that what is expanded from now on stands in another line. */
+  beginLine(): void {
+    this.ofLine = 0;
+  }
+
+  /** Replaces each `{$name}`; undefined where the playlist defines no such variable. Throws where that gets too long or too many. */
   expand(text: string): string | undefined {
     if (!text.includes('{$')) return text;
     let missing = false;
     const expanded = text.replace(REFERENCE, (reference, name: string) => {
+      if (++this.ofLine > MAX_REFERENCES_A_LINE)
+        throw new PlaylistError(`a line has more than ${MAX_REFERENCES_A_LINE} references to variables`);
       const value = this.variables.get(name);
       if (value === undefined) missing = true;
       this.expandedLength += value?.length ?? 0;

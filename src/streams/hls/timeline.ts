@@ -1,8 +1,9 @@
 import { type LiveWindow, type PlacedSegment, mediaPerAxis } from '../live-phases.js';
-import { LongList } from '../long-list.js';
+import { IndexedList } from '../long-list.js';
+import { NumberRows } from '../number-rows.js';
 import { MICROSECONDS, type Segment } from '../phases.js';
 import { fileNameOf } from './names.js';
-import { type ListedSegments } from './segments.js';
+import { type ListedSegments, SegmentList } from './segments.js';
 
 /**
  * Places the segments of a live playlist on the time axis of its stream, from which their phases follow. The playlist
@@ -27,7 +28,7 @@ import { type ListedSegments } from './segments.js';
  * then have other numbers; those by the date are given to no other media, because numbers do not lead back there.
  */
 export interface Timeline extends LiveWindow {
-  readonly placed: LongList<TimedSegment>;
+  readonly placed: PlacedSegments;
   readonly axis: 'dates' | 'reference' | 'sequence';
   /** What the origin's times lack to the axis, in microseconds. */
   readonly offset: number;
@@ -46,6 +47,81 @@ interface TimedSegment extends PlacedSegment {
   readonly played: number;
   /** The discontinuity that begins with it. */
   readonly discontinuity: number | undefined;
+}
+
+/** The columns of placed segments. */
+const AT = 0;
+const AXIS_LENGTH = 1;
+const TOLD = 2;
+const PLAYED = 3;
+
+/** Placed segments in order, as numbers; `get` makes an object that reads them. */
+class PlacedSegments extends IndexedList<TimedSegment> {
+  constructor(
+    readonly segments: SegmentList,
+    private readonly rows = new NumberRows(4),
+  ) {
+    super();
+  }
+
+  get length(): number {
+    return this.rows.length;
+  }
+
+  get(index: number): TimedSegment | undefined {
+    return index < 0 || index >= this.length ? undefined : new Placed(this.segments, this.rows, index);
+  }
+
+  /** Places the next one of `segments`. */
+  place(at: number, length: number, told: number, played: number): TimedSegment {
+    this.rows.push(at, length, told, played);
+    return this.last!;
+  }
+
+  /** A list of its own from an index on, which shares nearly all of its memory with this one. */
+  from(start: number): PlacedSegments {
+    return new PlacedSegments(this.segments.from(start), this.rows.slice(Math.min(start, this.length)));
+  }
+}
+
+class Placed implements TimedSegment {
+  constructor(
+    private readonly segments: SegmentList,
+    private readonly rows: NumberRows,
+    private readonly index: number,
+  ) {}
+
+  get segment(): Segment {
+    return this.segments.get(this.index)!;
+  }
+
+  get sequence(): number {
+    return this.segments.sequences.get(this.index)!;
+  }
+
+  get durationSeconds(): number {
+    return this.segments.durations.get(this.index)!;
+  }
+
+  get at(): number {
+    return this.rows.get(this.index, AT);
+  }
+
+  get length(): number {
+    return this.rows.get(this.index, AXIS_LENGTH);
+  }
+
+  get told(): number {
+    return this.rows.get(this.index, TOLD);
+  }
+
+  get played(): number {
+    return this.rows.get(this.index, PLAYED);
+  }
+
+  get discontinuity(): number | undefined {
+    return this.segments.discontinuityAt(this.index);
+  }
 }
 
 interface TimelineOptions {
@@ -74,7 +150,7 @@ export function* placeSegments(
   const { base, segments } = listed;
   const phaseMicros = Math.round(options.phaseSeconds * MICROSECONDS);
   let { former } = options;
-  let { from: newFrom, numberedAnew } = firstNew(listed, options);
+  let { from: newFrom, numberedAnew } = yield* firstNew(listed, options);
   if (newFrom === undefined && !ended) return undefined;
   const sameDates = haveSameDate(listed, newFrom ?? segments.length, former);
   if (former?.provisional && (sameDates || reference?.axis === 'sequence'))
@@ -84,32 +160,25 @@ export function* placeSegments(
   const dateOf = sameDates ? undefined : datesOf(listed, former, from);
   const clock = clockOf(listed, from, phaseMicros, numberedAnew, { ...options, former, dateOf });
 
-  const placed = former ? former.placed.from(0) : new LongList<TimedSegment>();
+  // The first reading of a stream places what it lists.
+  const placed = former ? former.placed.from(0) : new PlacedSegments(segments.from(from));
   let last: TimedSegment | undefined = known;
   let offset = former?.offset ?? 0;
   const backwardLimit = numberedAnew ? 0 : 2 * Math.max(phaseMicros, clock.sequenceMicros);
   for (let index = from; index < segments.length; index++) {
-    const segment = segments.get(index)!;
     const told = clock.told(index, last);
     const since = clock.sinceEpoch(told);
-    const durationMicros = Math.round(segment.durationSeconds * MICROSECONDS);
+    const durationMicros = Math.round(segments.durations.get(index)! * MICROSECONDS);
     let at = since;
     if (last !== undefined && since <= last.at) {
-      const missing = numberedAnew || index > from ? 0 : base + index - (last.segment.sequence ?? 0) - 1;
+      const missing = numberedAnew || index > from ? 0 : base + index - last.sequence - 1;
       if (offset !== 0 && since + offset > last.at) at = since + offset;
       else if (last.at - (since + offset) < backwardLimit) at = last.at;
       else at = last.at + last.length + Math.max(0, missing) * clock.sequenceMicros;
       if (at !== last.at) offset = at - since;
     } else offset = 0;
-    last = {
-      segment,
-      at,
-      length: clock.lengthOf(durationMicros),
-      told,
-      played: last ? playedTo(last) : 0,
-      discontinuity: segment.discontinuity ? listed.discontinuities.get(index) : undefined,
-    };
-    placed.push(last);
+    if (former) placed.segments.pushFrom(segments, index);
+    last = placed.place(at, clock.lengthOf(durationMicros), told, last ? playedTo(last) : 0);
     if (index % SEGMENTS_A_STEP === 0) yield;
   }
   const nextAt = last === undefined ? 0 : clock.nextAt(last, offset);
@@ -121,7 +190,7 @@ export function* placeSegments(
     left: Math.max(0, kept.length - segments.length),
     // A window may also go further back than the one before.
     listed:
-      newFrom === undefined ? new LongList() : segments.from(Math.max(0, segments.length - kept.length)),
+      newFrom === undefined ? new SegmentList() : segments.from(Math.max(0, segments.length - kept.length)),
     epoch: clock.epoch,
     nextAt,
     headIsWhole:
@@ -146,19 +215,17 @@ export function* placeSegments(
 
 /** The axis of a stream whose playlist has kept its beginning so far: for when it begins to slide, and for other renditions. */
 export function* timelineFromBeginning(
-  { segments, discontinuities }: ListedSegments,
+  { segments }: ListedSegments,
   { targetSeconds, readAt }: Pick<TimelineOptions, 'targetSeconds' | 'readAt'>,
 ): Generator<void, Timeline> {
   const sequenceMicros = Math.round(targetSeconds * MICROSECONDS);
-  const placed = new LongList<TimedSegment>();
+  const placed = new PlacedSegments(segments.from(0));
   let end = 0;
-  for (const segment of segments) {
+  for (const seconds of segments.durations) {
     const at = end;
-    const length = Math.round(segment.durationSeconds * MICROSECONDS);
+    const length = Math.round(seconds * MICROSECONDS);
     end += length;
-    const discontinuity = segment.discontinuity ? discontinuities.get(placed.length) : undefined;
-    const told = placed.length * sequenceMicros;
-    placed.push({ segment, at, length, told, played: at, discontinuity });
+    placed.place(at, length, placed.length * sequenceMicros, at);
     if (placed.length % SEGMENTS_A_STEP === 0) yield;
   }
   return {
@@ -180,54 +247,52 @@ export function* timelineFromBeginning(
 }
 
 /** Which of the listed segments is the first that is not known yet, and whether their numbers began anew. */
-function firstNew(
+function* firstNew(
   listed: ListedSegments,
   { former, readAt }: TimelineOptions,
-): { readonly from: number | undefined; readonly numberedAnew: boolean } {
+): Generator<void, { readonly from: number | undefined; readonly numberedAnew: boolean }> {
   const { base, segments } = listed;
   const known = former?.placed.last;
-  if (!former || known?.segment.sequence === undefined || segments.length === 0)
-    return { from: 0, numberedAnew: false };
-  const position = known.segment.sequence - base;
+  if (!former || !known || segments.length === 0) return { from: 0, numberedAnew: false };
+  const position = known.sequence - base;
   const same = segments.get(position);
   if (same !== undefined && isSameFile(same, known.segment))
     return { from: position + 1, numberedAnew: false };
-  const placed = { length: former.placed.length, get: (at: number) => former.placed.get(at)?.segment };
+  const { placed } = former;
   // Channels that loop a film have the same files later on.
   const isInTime = position < 0 && dueMsOf(listed, -position) <= (readAt ?? Infinity) - (former.readAt ?? 0);
-  const again = isInTime ? -1 : positionOfNewest(placed, segments);
+  const again = isInTime ? -1 : yield* positionOfNewest(placed.segments, segments);
   if (again >= 0) return { from: again + 1, numberedAnew: true };
   const newest = segments.last!;
   const isOlder =
     same === undefined
-      ? former.placed.findLastIndex(
-          ({ segment }) => segment.sequence === newest.sequence && isSameFile(segment, newest),
-        ) >= 0
-      : positionOfNewest(segments, placed) >= 0;
+      ? placed.findLastIndex((one) => one.sequence === newest.sequence && isSameFile(one.segment, newest)) >=
+        0
+      : (yield* positionOfNewest(segments, placed.segments)) >= 0;
   return isOlder ? { from: undefined, numberedAnew: false } : { from: 0, numberedAnew: position >= 0 };
 }
 
 /** How long it takes at least until the numbers of these segments are reached, if the first one is so far ahead. */
 function dueMsOf(listed: ListedSegments, ahead: number): number {
-  const { length } = listed.segments;
-  return ((ahead + length - EARLY_SEGMENTS) * endOf(listed)) / length / 1_000;
+  const { length, endMicros } = listed.segments;
+  return ((ahead + length - EARLY_SEGMENTS) * endMicros) / length / 1_000;
 }
-
-type SegmentsInOrder = Pick<LongList<Segment>, 'length' | 'get'>;
 
 /**
  * Where the newest segment of one list stands in another by its file, with the ones before it; -1 where it does not. Some
  * packagers number a window from 0 each time, or number the same media anew. A file that is repeated says nothing.
  */
-function positionOfNewest(list: SegmentsInOrder, other: SegmentsInOrder): number {
+function* positionOfNewest(list: SegmentList, other: SegmentList): Generator<void, number> {
   const newestBut = (back: number): Segment | undefined => list.get(list.length - 1 - back);
   const [newest, before] = [newestBut(0)!, newestBut(1)];
   if (before !== undefined && isSameFile(newest, before)) return -1;
   let position = other.length - 1;
-  while (position >= 0 && !isSameFile(newest, other.get(position)!)) position--;
+  for (; position >= 0 && !isSameFile(newest, other.get(position)!); position--)
+    if (position % SEGMENTS_A_STEP === 0) yield;
   for (let back = 1; back <= position; back++) {
     const segment = newestBut(back);
     if (segment !== undefined && !isSameFile(segment, other.get(position - back)!)) return -1;
+    if (back % SEGMENTS_A_STEP === 0) yield;
   }
   return position;
 }
@@ -320,7 +385,7 @@ function clockOf(
   };
 
   function stepTo(index: number, last: TimedSegment): number {
-    return (listed.base + index - (last.segment.sequence ?? 0)) * sequenceMicros;
+    return (listed.base + index - last.sequence) * sequenceMicros;
   }
 }
 
@@ -338,8 +403,9 @@ function unitOf(base: number, targetSeconds: number, phaseMicros: number): numbe
  * one that they list. Compared are the segments of this playlist, and its newest date with the one of the reading before.
  */
 function haveSameDate(listed: ListedSegments, from: number, former: Timeline | undefined): boolean {
-  const { dates, firstDated, starts, segments } = listed;
+  const { firstDated, segments } = listed;
   if (firstDated === undefined) return false;
+  const { dates, starts } = segments;
   const newest = dates.findLastIndex(isDate);
   const date = dates.get(newest)!;
   if (date === dates.get(firstDated) && starts.get(newest)! - starts.get(firstDated)! > MICROSECONDS)
@@ -353,20 +419,22 @@ function haveSameDate(listed: ListedSegments, from: number, former: Timeline | u
 
 /** The newest date of this playlist, and how much of the media plays before it. */
 function lastDateOf(
-  listed: ListedSegments,
+  { segments: { dates, starts, endMicros } }: ListedSegments,
   from: number,
   former: Timeline | undefined,
 ): Timeline['lastDate'] {
-  const { dates, starts } = listed;
   const newest = dates.findLastIndex(isDate);
   if (newest < 0) return undefined;
   const known = former?.placed.last;
-  const before = known === undefined ? 0 : playedTo(known) - (starts.get(from) ?? endOf(listed));
+  const before = known === undefined ? 0 : playedTo(known) - (starts.get(from) ?? endMicros);
   return { date: dates.get(newest)!, played: before + starts.get(newest)! };
 }
 
 /** Whether only one date was seen so far. It may be one that never moves. */
-function isOneDate({ dates, firstDated }: ListedSegments, former: Timeline | undefined): boolean {
+function isOneDate(
+  { segments: { dates }, firstDated }: ListedSegments,
+  former: Timeline | undefined,
+): boolean {
   if (firstDated === undefined) return false;
   const date = dates.get(firstDated)!;
   return date === dates.get(dates.findLastIndex(isDate)) && (former?.lastDate?.date ?? date) === date;
@@ -379,7 +447,7 @@ type DateOf = (index: number, last: TimedSegment | undefined) => number;
  * durations until then. Undefined where neither this playlist nor the one before has any.
  */
 function datesOf(listed: ListedSegments, former: Timeline | undefined, from: number): DateOf | undefined {
-  const { dates, starts } = listed;
+  const { dates, starts } = listed.segments;
   const known = former?.axis === 'dates' ? former.placed.last : undefined;
   const firstDate = firstDateOf(listed);
   if (firstDate === undefined && known === undefined) return undefined;
@@ -387,8 +455,8 @@ function datesOf(listed: ListedSegments, former: Timeline | undefined, from: num
   return (index, last) => {
     const own = dates.get(index)!;
     if (isDate(own)) return own;
-    if (last !== undefined && (index > from || (last === known && near < 0)))
-      return last.told + Math.round(last.segment.durationSeconds * MICROSECONDS);
+    if (last !== undefined && (index > from || (known !== undefined && near < 0)))
+      return last.told + Math.round(last.durationSeconds * MICROSECONDS);
     return near < 0
       ? firstDate! + starts.get(index)!
       : dates.get(near)! + starts.get(index)! - starts.get(near)!;
@@ -396,22 +464,17 @@ function datesOf(listed: ListedSegments, former: Timeline | undefined, from: num
 }
 
 /** The date of the first listed segment, its own or by the first date behind it; undefined where there is none. */
-export function firstDateOf({ dates, firstDated, starts }: ListedSegments): number | undefined {
+export function firstDateOf({ firstDated, segments: { dates, starts } }: ListedSegments): number | undefined {
   return firstDated === undefined ? undefined : dates.get(firstDated)! - starts.get(firstDated)!;
 }
 
 /** How much of the media was played up to the end of a segment, in microseconds. */
-function playedTo({ played, segment }: TimedSegment): number {
-  return played + Math.round(segment.durationSeconds * MICROSECONDS);
+function playedTo({ played, durationSeconds }: TimedSegment): number {
+  return played + Math.round(durationSeconds * MICROSECONDS);
 }
 
 function isDate(date: number): boolean {
   return !Number.isNaN(date);
-}
-
-/** Microseconds from the start of the first listed segment to the end of the last. */
-export function endOf({ starts, segments }: ListedSegments): number {
-  return (starts.last ?? 0) + Math.round((segments.last?.durationSeconds ?? 0) * MICROSECONDS);
 }
 
 /** Gives the time of each listed segment on the axis of another rendition, which is `ahead` of this one's. */
@@ -421,23 +484,23 @@ function alignTo(
   former: Timeline | undefined,
   ahead: number,
 ): (index: number) => number {
-  const { starts, segments } = listed;
-  const end = endOf(listed);
+  const { segments } = listed;
+  const { starts } = segments;
   const there = reference.placed;
-  const last = there.last!;
-  const endThere = playedTo(last);
-  let shift = endThere - end;
-  const marks = new Map<number, TimedSegment>();
-  for (const one of there)
-    if (one.discontinuity !== undefined && !marks.has(one.discontinuity)) marks.set(one.discontinuity, one);
-  const shared = segments.findIndex(
-    ({ discontinuity }, index) => discontinuity === true && marks.has(listed.discontinuities.get(index)!),
-  );
-  if (shared >= 0) shift = marks.get(listed.discontinuities.get(shared)!)!.played - starts.get(shared)!;
+  const endThere = playedTo(there.last!);
+  let shift = endThere - segments.endMicros;
+  const marks = new Map<number, number>();
+  for (let index = there.length - 1; index >= 0; index--) {
+    const discontinuity = there.segments.discontinuityAt(index);
+    if (discontinuity !== undefined) marks.set(discontinuity, index);
+  }
+  const shared = starts.findIndex((_, index) => marks.has(segments.discontinuityAt(index) ?? NaN));
+  if (shared >= 0)
+    shift = there.get(marks.get(segments.discontinuities.get(shared)!)!)!.played - starts.get(shared)!;
   else if (former?.axis === 'reference') {
     // What was found before still holds, unless the windows have drifted apart.
-    const sequence = segments.get(0)?.sequence;
-    const known = former.placed.get(former.placed.findIndex(({ segment }) => segment.sequence === sequence));
+    const sequence = segments.sequences.get(0);
+    const known = former.placed.get(former.placed.segments.sequences.findIndex((one) => one === sequence));
     const before = known && playedAt(there, known.at - ahead) - starts.get(0)!;
     if (before !== undefined && Math.abs(before - shift) < 3 * reference.targetSeconds * MICROSECONDS)
       shift = before;
@@ -446,19 +509,17 @@ function alignTo(
 }
 
 /** The place on the axis at which so much media has played. */
-function atPlayed(placed: LongList<TimedSegment>, played: number): number {
+function atPlayed(placed: PlacedSegments, played: number): number {
   const position = Math.max(0, placed.firstWhere((one) => one.played > played) - 1);
-  const { at, length, segment, played: begun } = placed.get(position)!;
-  return Math.round(
-    at + ((played - begun) * length) / (segment.durationSeconds * MICROSECONDS || length || 1),
-  );
+  const { at, length, durationSeconds, played: begun } = placed.get(position)!;
+  return Math.round(at + ((played - begun) * length) / (durationSeconds * MICROSECONDS || length || 1));
 }
 
 /** The media that has played up to a place on the axis: the inverse of `atPlayed`. */
-function playedAt(placed: LongList<TimedSegment>, place: number): number {
+function playedAt(placed: PlacedSegments, place: number): number {
   const position = Math.max(0, placed.firstWhere((one) => one.at > place) - 1);
-  const { at, length, segment, played } = placed.get(position)!;
-  return Math.round(played + ((place - at) * segment.durationSeconds * MICROSECONDS) / (length || 1));
+  const { at, length, durationSeconds, played } = placed.get(position)!;
+  return Math.round(played + ((place - at) * durationSeconds * MICROSECONDS) / (length || 1));
 }
 
 /**
@@ -466,12 +527,12 @@ function playedAt(placed: LongList<TimedSegment>, place: number): number {
  * that are needed to have the newest whole phase whole.
  */
 function trim(
-  placed: LongList<TimedSegment>,
+  placed: PlacedSegments,
   listed: number,
   epoch: number,
   phaseMicros: number,
   nextAt: number,
-): LongList<TimedSegment> {
+): PlacedSegments {
   if (listed === 0) return placed;
   const newestWhole = (Math.floor(nextAt / phaseMicros) - 1) * phaseMicros;
   let from = Math.max(0, placed.length - listed - Math.min(listed, MAX_REMEMBERED));
