@@ -1,7 +1,7 @@
 import { Agent, type Dispatcher } from 'undici';
 import { type SessionRepository } from './sessions/session.repository.js';
 
-/** The ways from this process to others. A simulation puts its own in their place (docs/proof.md). */
+/** The ways from this process to the store and to the receivers of callbacks. A simulation puts its own in their place (docs/proof.md). */
 export class Network {
   /** Sends requests to one receiver of callbacks, over connections of its own. */
   dispatcher(): Dispatcher {

@@ -87,7 +87,7 @@ export function countSchema(description: string): ReturnType<typeof Type.Integer
 }
 
 /** A cache of formatted minutes, by minute modulo 512. A reply contains up to six instants, mostly of the last hours. */
-const minutes = Array.from({ length: 512 }, () => ({ minute: -1, text: '' }));
+const minutes = Array.from({ length: 512 }, () => ({ minute: NaN, text: '' }));
 const MINUTE_MS = 60_000;
 const SECONDS = Array.from({ length: 60 }, (_, second) => `${String(second).padStart(2, '0')}.`);
 const MILLISECONDS = Array.from({ length: 1_000 }, (_, ms) => `${String(ms).padStart(3, '0')}Z`);
@@ -97,8 +97,8 @@ export function instant(ms: number): string {
   const minute = Math.floor(ms / MINUTE_MS);
   const known = minutes[minute & 511]!;
   if (known.minute !== minute) {
-    known.minute = minute;
     known.text = new Date(minute * MINUTE_MS).toISOString().slice(0, 'YYYY-MM-DDTHH:MM:'.length);
+    known.minute = minute;
   }
   const rest = Math.floor(ms) - minute * MINUTE_MS;
   const second = Math.floor(rest / 1_000);

@@ -90,15 +90,19 @@ export class LongList<T> extends IndexedList<T> {
     this.chunks[position >>> CHUNK_BITS]![position & IN_CHUNK] = entry;
   }
 
-  /** A list of its own of the entries from this position on. It shares all chunks but the last, so it costs next to nothing. */
+  /**
+   * A list of its own of the entries from this position on. It shares all chunks but the last, so it costs next to nothing.
+   * A list in one chunk keeps nothing of what stood in front: a live stream takes a part of a part for days.
+   */
   from(start: number): LongList<T> {
     const list = new LongList<T>();
     const position = Math.min(start, this.size) + this.offset;
     list.chunks.push(...this.chunks.slice(position >>> CHUNK_BITS));
-    const newest = list.chunks.pop();
-    if (newest) list.chunks.push(newest.slice());
-    list.offset = position & IN_CHUNK;
+    const newest = list.chunks.pop() ?? [];
+    list.offset = list.chunks.length === 0 ? 0 : position & IN_CHUNK;
     list.size = Math.max(0, this.size - start);
+    const living = list.chunks.length === 0 ? newest.slice(position & IN_CHUNK) : newest.slice();
+    if (living.length > 0) list.chunks.push(living);
     return list;
   }
 }

@@ -59,7 +59,7 @@ export class NumberRows {
 
   /**
    * A table of its own of the rows from one up to another, with something added to each number of some columns. It shares all
-   * chunks but the first and the last, so it costs next to nothing.
+   * chunks but the first and the last, so it costs next to nothing. A table in one chunk keeps no other rows.
    */
   slice(
     start: number,
@@ -70,10 +70,16 @@ export class NumberRows {
     const position = start + this.offset;
     const behind = end + this.offset + IN_CHUNK;
     rows.chunks = this.chunks.slice(position >>> ROW_BITS, behind >>> ROW_BITS);
-    for (const at of new Set([0, rows.chunks.length - 1]))
-      if (rows.chunks[at] !== undefined) rows.chunks[at] = rows.chunks[at].slice();
-    rows.offset = position & IN_CHUNK;
+    rows.offset = rows.chunks.length > 1 ? position & IN_CHUNK : 0;
     rows.size = end - start;
+    const [first, last] = [rows.chunks[0], rows.chunks.length - 1];
+    if (first !== undefined && last === 0) {
+      const from = (position & IN_CHUNK) * this.columns;
+      rows.chunks[0] = first.slice(from, from + rows.size * this.columns);
+    } else if (first !== undefined) {
+      rows.chunks[0] = first.slice();
+      rows.chunks[last] = rows.chunks[last]!.slice();
+    }
     rows.added = this.added.slice();
     for (const [column, by] of added) rows.added[column]! += by;
     return rows;

@@ -66,14 +66,17 @@ const CASES: readonly (readonly [of: string, tags: (at: number) => readonly stri
   ],
 ];
 
-/** How many texts' worth of heap a live playlist takes that was read a hundred times. */
-async function textsKept(): Promise<number> {
-  const [WINDOW, STEP, READS] = [500, 5, 100];
+/** A live playlist that was read so often, and how many texts' worth of heap it takes. */
+async function readOften(window: number, step: number, reads: number) {
   const textOf = (first: number): string => {
-    const lines = Array.from({ length: WINDOW }, (_, index) => {
+    const lines = Array.from({ length: window }, (_, index) => {
       const at = first + index;
       const uri = at % 2 === 0 ? `segment-${at}.ts` : `https://ads.example/${at}/${'a'.repeat(60)}.ts`;
-      return [...(at % 10 === 0 ? [key('com.example', `skd://keys.example/${at}`)] : []), '#EXTINF:4,', uri];
+      const changed = [
+        ...(at % 10 === 0 ? [key('com.example', `skd://keys.example/${at}`)] : []),
+        ...(at % 10 === 5 ? [key('identity', `keys-of-this-stream/${at}.key`)] : []),
+      ];
+      return [...changed, '#EXTINF:4,', uri];
     });
     const head = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
     return Buffer.from([...head, ...lines.flat(), ''].join('\n')).toString();
@@ -89,10 +92,9 @@ async function textsKept(): Promise<number> {
     });
   const before = await heapUsed();
   let playlist = readLive(0);
-  for (let at = 1; at <= READS; at++) playlist = readLive(at * STEP, playlist);
+  for (let at = 1; at <= reads; at++) playlist = readLive(at * step, playlist);
   const grown = (await heapUsed()) - before;
-  if (playlist.kind !== 'media') throw new Error('not a media playlist');
-  return grown / textOf(0).length;
+  return { playlist, bytes: grown, texts: grown / textOf(0).length };
 }
 
 const lengthOf = ({ template }: Playlist): number => template.text.length;
@@ -121,4 +123,14 @@ const variable = (at: number) => `#EXT-X-DEFINE:NAME="n${at}",VALUE="the value $
 const ratios: Awaited<ReturnType<typeof ratioOf>>[] = [];
 for (const [of, tags] of CASES) ratios.push(await ratioOf(of, () => read(tags)));
 ratios.push(await ratioOf('variables', () => readChoice(variable)));
-console.log(JSON.stringify({ ratios, textsKept: await textsKept(), addedByReload: await addedByReload() }));
+const slid = await readOften(5_000, 250, 40);
+ratios.push({ of: 'a window that slid', ratio: slid.bytes / HLS.bytesOf(slid.playlist) });
+console.log(
+  JSON.stringify({
+    ratios,
+    textsKept: (await readOften(500, 5, 100)).texts,
+    // A short window after hours of live.
+    bytesOfShort: (await readOften(6, 1, 6_000)).bytes,
+    addedByReload: await addedByReload(),
+  }),
+);

@@ -136,7 +136,8 @@ export class ScriptRunner {
   constructor(
     private readonly link: RedisLink,
     { layout, ...constants }: OwnConstants & { readonly layout: Layout | undefined },
-    private readonly decide: () => Promise<void> = async () => undefined,
+    private readonly decide: () => Promise<void> = async () =>
+      Promise.reject(new Error('there is no layout')),
   ) {
     this.constants = constants;
     this.write(layout);

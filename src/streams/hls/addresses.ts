@@ -36,8 +36,7 @@ export class Addresses {
 
   resolve(uri: string): Resource {
     // Most URIs of a playlist are plain names; the URL parser would take most of the time of reading.
-    if (this.folder !== undefined && PLAIN.test(uri))
-      return { path: this.folder === '' ? copyOf(uri) : this.folder + uri };
+    if (this.folder !== undefined && PLAIN.test(uri)) return { path: copyOf(this.folder + uri) };
     const url = URL.parse(uri, this.base.href);
     const root = url && this.roots.find((one) => url.href.startsWith(one));
     if (url && root) {

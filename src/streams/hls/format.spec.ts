@@ -5,6 +5,7 @@ interface Measured {
   /** The heap that a playlist takes, over its counted size, by what the playlist has. */
   readonly ratios: readonly { readonly of: string; readonly ratio: number }[];
   readonly textsKept: number;
+  readonly bytesOfShort: number;
   readonly addedByReload: number;
 }
 
@@ -28,7 +29,7 @@ describe('a playlist in memory', () => {
   });
 
   it('takes about its counted size, whatever it lists', () => {
-    expect(measured.ratios).toHaveLength(9);
+    expect(measured.ratios).toHaveLength(10);
     expect(measured.ratios.filter(({ ratio }) => !(ratio > 0.5 && ratio < 1.3))).toEqual([]);
   });
 
@@ -39,5 +40,9 @@ describe('a playlist in memory', () => {
   it('keeps nothing of the texts of a live playlist that were read before', () => {
     // Each text that was kept would be one of a hundred.
     expect(measured.textsKept).toBeLessThan(60);
+  });
+
+  it('does not grow while a short live playlist is read for hours', () => {
+    expect(measured.bytesOfShort).toBeLessThan(500_000);
   });
 });

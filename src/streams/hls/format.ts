@@ -6,6 +6,8 @@ import { type MediaPlaylist, type MultivariantPlaylist, readPlaylistInSlices } f
 const RENEWS_AFTER_TARGETS = 0.5;
 /** What a segment takes beside its text and its path. */
 const SEGMENT_BYTES = 210;
+/** What the place of a segment on the time axis takes, beside another copy of its path once the window has moved. */
+const PLACED_BYTES = 170;
 /** What a context or a key takes, and what the place and the name of another file take. */
 const CONTEXT_PART_BYTES = 180;
 const ASSET_BYTES = 300;
@@ -29,7 +31,18 @@ export const HLS: HlsFormat = {
     if (playlist.kind === 'multivariant')
       return bytes + playlist.renditions.length * RENDITION_BYTES + sizeOf(playlist.variables);
     const { addressLength, contextParts } = playlist.state.listed.segments;
-    return bytes + playlist.segments.size * SEGMENT_BYTES + contextParts * CONTEXT_PART_BYTES + addressLength;
+    const { timeline } = playlist.state;
+    const placed =
+      timeline === undefined
+        ? 0
+        : timeline.placed.length * PLACED_BYTES + timeline.placed.segments.addressLength;
+    return (
+      bytes +
+      playlist.segments.size * SEGMENT_BYTES +
+      contextParts * CONTEXT_PART_BYTES +
+      addressLength +
+      placed
+    );
   },
   renewsAfterMs(playlist) {
     if (playlist.kind === 'multivariant' || playlist.stream.ended) return undefined;

@@ -869,3 +869,14 @@ describe('a client that follows next_request_in_seconds', () => {
     );
   });
 });
+
+describe('a reading of a live stream', () => {
+  it('stays as it is when a later one finds no durations', () => {
+    const before = read({ first: 1, durations: [4, ...equal(1_999, 0)], target: 4 });
+    const { durations, starts } = before.state.listed.segments;
+    const were = [[...durations], [...starts]];
+    const after = read({ first: 2, durations: equal(2_000, 0), target: 4 }, before);
+    expect([[...durations], [...starts]]).toEqual(were);
+    expect(new Set(after.state.listed.segments.durations)).toEqual(new Set([4]));
+  });
+});

@@ -438,6 +438,8 @@ class MediaReader {
     const last = before.length - 1;
     if (same === undefined || position >= last || scattered || this.scattered || this.untimed.length > 0)
       return;
+    // Their durations or keys may be replaced at the end, and the former playlist has the same rows.
+    if (this.largeBase !== undefined || before.starts.get(position) === before.endMicros) return;
     // Where keys rotate, a full reading now and then tells which assets are still named.
     if (assets.size >= MAX_ASSETS_PER_SEGMENT * before.length) return;
     if (

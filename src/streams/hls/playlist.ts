@@ -80,10 +80,11 @@ function beginningOf(text: LongText): number {
 function* isMultivariant(text: LongText): Generator<void, boolean> {
   let namesOthers = false;
   for (const piece of text.pieces) {
-    if (/^[^\S\n]*#EXT(INF|-X-TARGETDURATION)\b/m.test(piece)) return false;
-    namesOthers ||= /^[^\S\n]*(#EXT-X-(STREAM-INF|MEDIA:|I-FRAME-STREAM-INF|IMAGE-STREAM-INF)|[^#\s])/m.test(
-      piece,
-    );
+    if (/^[^\S\r\n\u2028\u2029]*#EXT(INF|-X-TARGETDURATION)\b/m.test(piece)) return false;
+    namesOthers ||=
+      /^[^\S\r\n\u2028\u2029]*(#EXT-X-(STREAM-INF|MEDIA:|I-FRAME-STREAM-INF|IMAGE-STREAM-INF)|[^#\s])/m.test(
+        piece,
+      );
     yield;
   }
   return namesOthers;

@@ -419,12 +419,12 @@ function haveSameDate(listed: ListedSegments, from: number, former: Timeline | u
 
 /** The newest date of this playlist, and how much of the media plays before it. */
 function lastDateOf(
-  { segments: { dates, starts, endMicros } }: ListedSegments,
+  { firstDated, segments: { dates, starts, endMicros } }: ListedSegments,
   from: number,
   former: Timeline | undefined,
 ): Timeline['lastDate'] {
+  if (firstDated === undefined) return undefined;
   const newest = dates.findLastIndex(isDate);
-  if (newest < 0) return undefined;
   const known = former?.placed.last;
   const before = known === undefined ? 0 : playedTo(known) - (starts.get(from) ?? endMicros);
   return { date: dates.get(newest)!, played: before + starts.get(newest)! };

@@ -64,11 +64,15 @@ export class Stack {
   }
   /** Port of the service for health checks and operators, as its container is told. */
   get operatorPort(): number {
+    interface Container {
+      name: string;
+      environment?: { name: string; value: string }[];
+    }
     const containers = this.all<{ container_definitions: string }>('aws_ecs_task_definition').flatMap(
-      ({ values }) =>
-        JSON.parse(values.container_definitions) as { environment?: { name: string; value: string }[] }[],
+      ({ values }) => JSON.parse(values.container_definitions) as Container[],
     );
-    const told = containers.flatMap(({ environment = [] }) => environment);
+    const ours = this.service.values.load_balancer[0]!.container_name;
+    const told = containers.find(({ name }) => name === ours)?.environment ?? [];
     return Number(told.find(({ name }) => name === 'OPERATOR_PORT')?.value);
   }
 }
