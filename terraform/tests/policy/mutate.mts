@@ -2,9 +2,9 @@
  * Applies each mutant to a copy of the module, lets Terraform apply the copy to a mocked AWS, and prints which rule notices
  * it. Fails if a mutant goes unnoticed.
  *
- * Starting Terraform takes longer than a run. Mutants therefore share copies, as long as no two of a copy must be noticed by
- * the same words about the same resource: what a rule says then has one cause. With --each every mutant has a copy of its
- * own. Mutants that the source alone gives away need no Terraform.
+ * Starting Terraform takes longer than a run. Mutants therefore share copies. No two of a copy edit the same text, or must be
+ * noticed by the same words about the same resource: what a rule says then has one cause. With --each every mutant has a copy
+ * of its own. Mutants that the source alone gives away need no Terraform.
  *
  * Usage: node mutate.mts FOLDER [--each]   FOLDER is an initialised copy of the module that may be written to.
  */
@@ -52,8 +52,9 @@ for (const mutant of MUTANTS) {
     tell(mutant, true);
     continue;
   }
-  const fits = (copy: Mutant[]) =>
-    copy.every((one) => one.address !== mutant.address || one.problem !== mutant.problem);
+  const isTold = (one: Mutant) => one.address === mutant.address && one.problem === mutant.problem;
+  const isEdit = (one: Mutant) => one.from !== '' && one.file === mutant.file && one.from === mutant.from;
+  const fits = (copy: Mutant[]) => !copy.some((one) => isTold(one) || isEdit(one));
   const copy = flag === '--each' ? undefined : copies.find(fits);
   if (copy === undefined) copies.push([mutant]);
   else copy.push(mutant);
