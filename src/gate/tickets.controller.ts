@@ -70,12 +70,12 @@ export class TicketsController {
     const claims = { ...session, subject, quota };
     const { ticket, expiresAt } = await this.tickets.issue(use, claims);
     // Only a ticket for the playlist opens it.
-    const opening = use === 'playlist' ? ticket : (await this.tickets.issue('playlist', claims)).ticket;
+    let opening: string | undefined;
+    if (this.byTicket && streamId !== '')
+      opening = use === 'playlist' ? ticket : (await this.tickets.issue('playlist', claims)).ticket;
     return {
       ticket,
-      ...(streamId === ''
-        ? {}
-        : { playback_url: playbackUrl(self, session, this.byTicket ? opening : undefined) }),
+      ...(streamId === '' ? {} : { playback_url: playbackUrl(self, session, opening) }),
       ...(use === 'events' ? { events_url: `${self}/v1/users/${userId}/events?ticket=${ticket}` } : {}),
       expires_at: instant(expiresAt),
     };
