@@ -178,6 +178,7 @@ class MediaReader {
 
   private segments = new SegmentList();
   private firstDated: number | undefined;
+  private lastDated: number | undefined;
   /** Positions of segments whose EXTINF has no duration that can be. */
   private untimed: number[] = [];
 
@@ -222,6 +223,7 @@ class MediaReader {
       base: this.base,
       segments,
       firstDated: this.firstDated,
+      lastDated: this.lastDated,
       scattered: this.scattered || this.untimed.length > 0 || this.largeBase !== undefined,
     };
   }
@@ -386,7 +388,10 @@ class MediaReader {
     const rest = (): string => this.names.rest(sequence, resource.path);
     writer.write(written, line.from, line.to, resource, rest, sequence);
     const dateMs = this.date === undefined ? NaN : readDate(this.date);
-    if (!Number.isNaN(dateMs)) this.firstDated ??= this.segments.length;
+    if (!Number.isNaN(dateMs)) {
+      this.firstDated ??= this.segments.length;
+      this.lastDated = this.segments.length;
+    }
     if (this.duration === undefined) this.untimed.push(this.segments.length);
     this.segments.push({
       ...resource,
@@ -466,7 +471,10 @@ class MediaReader {
     for (const [name, asset] of assets) setLatest(this.writer.assets, name, asset);
     for (const name of atTheHead) setLatest(this.writer.assets, name, this.writer.assets.get(name)!);
     this.resumeBehindLast();
-    if (listed.firstDated !== undefined) yield* this.findFirstDated();
+    const { lastDated } = listed;
+    if (lastDated === undefined || lastDated <= position) return;
+    this.lastDated = lastDated - position;
+    yield* this.findFirstDated();
   }
 
   private *findFirstDated(): Generator<void, void> {

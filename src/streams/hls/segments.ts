@@ -251,8 +251,9 @@ function newIn(
 export interface ListedSegments {
   readonly base: number;
   readonly segments: SegmentList;
-  /** Position of the first one that has a date of its own. */
+  /** Positions of the first and of the last one that have a date of their own. */
   readonly firstDated: number | undefined;
+  readonly lastDated: number | undefined;
   /** Whether a tag that concerns the whole playlist stands behind the first segment. */
   readonly scattered: boolean;
 }
@@ -274,7 +275,7 @@ export class SegmentsBySequence implements Iterable<readonly [number, Segment]> 
   get(sequence: number): Segment | undefined {
     return (
       this.listed.get(sequence - this.base) ??
-      this.left.findLast(({ segment }) => segment.sequence === sequence)?.segment
+      this.left.findLast((placed) => placed.sequence === sequence)?.segment
     );
   }
 

@@ -403,12 +403,11 @@ function unitOf(base: number, targetSeconds: number, phaseMicros: number): numbe
  * one that they list. Compared are the segments of this playlist, and its newest date with the one of the reading before.
  */
 function haveSameDate(listed: ListedSegments, from: number, former: Timeline | undefined): boolean {
-  const { firstDated, segments } = listed;
-  if (firstDated === undefined) return false;
+  const { firstDated, lastDated, segments } = listed;
+  if (firstDated === undefined || lastDated === undefined) return false;
   const { dates, starts } = segments;
-  const newest = dates.findLastIndex(isDate);
-  const date = dates.get(newest)!;
-  if (date === dates.get(firstDated) && starts.get(newest)! - starts.get(firstDated)! > MICROSECONDS)
+  const date = dates.get(lastDated)!;
+  if (date === dates.get(firstDated) && starts.get(lastDated)! - starts.get(firstDated)! > MICROSECONDS)
     return true;
   const { axis, lastDate } = former ?? {};
   // A single segment does not tell. An axis by numbers is not left for its date.
@@ -419,25 +418,24 @@ function haveSameDate(listed: ListedSegments, from: number, former: Timeline | u
 
 /** The newest date of this playlist, and how much of the media plays before it. */
 function lastDateOf(
-  { firstDated, segments: { dates, starts, endMicros } }: ListedSegments,
+  { lastDated, segments: { dates, starts, endMicros } }: ListedSegments,
   from: number,
   former: Timeline | undefined,
 ): Timeline['lastDate'] {
-  if (firstDated === undefined) return undefined;
-  const newest = dates.findLastIndex(isDate);
+  if (lastDated === undefined) return undefined;
   const known = former?.placed.last;
   const before = known === undefined ? 0 : playedTo(known) - (starts.get(from) ?? endMicros);
-  return { date: dates.get(newest)!, played: before + starts.get(newest)! };
+  return { date: dates.get(lastDated)!, played: before + starts.get(lastDated)! };
 }
 
 /** Whether only one date was seen so far. It may be one that never moves. */
 function isOneDate(
-  { segments: { dates }, firstDated }: ListedSegments,
+  { segments: { dates }, firstDated, lastDated }: ListedSegments,
   former: Timeline | undefined,
 ): boolean {
-  if (firstDated === undefined) return false;
+  if (firstDated === undefined || lastDated === undefined) return false;
   const date = dates.get(firstDated)!;
-  return date === dates.get(dates.findLastIndex(isDate)) && (former?.lastDate?.date ?? date) === date;
+  return date === dates.get(lastDated) && (former?.lastDate?.date ?? date) === date;
 }
 
 type DateOf = (index: number, last: TimedSegment | undefined) => number;
