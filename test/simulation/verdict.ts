@@ -1,7 +1,7 @@
 import { type Ledger } from '../../src/sessions/session.repository.js';
 import { type OutboxState } from '../../src/sessions/session-events.js';
 import { type Report } from '../prove/checker.js';
-import { type Arrival, type Outage, isDuring } from './network.js';
+import { type Arrival, type Outage, SETTLED_MS, isDuring } from './network.js';
 import { type Admitted } from './viewers.js';
 
 /** All that a simulation showed. */
@@ -25,8 +25,6 @@ export interface Shown {
   };
 }
 
-/** A place is settled within this time after its reply, if the store is not away. */
-const SETTLED_MS = 5_000;
 const ENDS: readonly string[] = ['session.ended', 'session.expired'];
 
 /** What is wrong, a sentence each. */

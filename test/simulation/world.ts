@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { Clock } from '../../src/clock.js';
 import { type Dice } from '../prove/clients.js';
+import { ManualClock } from '../support/manual-clock.js';
 
 interface Due {
   readonly at: number;
@@ -13,29 +13,16 @@ interface Due {
  * The time and the chance of a simulation. Time passes only from one due step to the next, and only when the service has
  * done all that it can do without waiting. So the seed of the dice decides everything that happens, and when.
  */
-export class World extends Clock {
+export class World extends ManualClock {
   /** Requests that the service works at, partly on other threads. Time stands still meanwhile. */
   readonly working = new Set<string>();
   override readonly hasTimers = false;
   steps = 0;
-  private at = Date.UTC(2026, 0, 1);
   /** The earliest is last. */
   private readonly due: Due[] = [];
 
   constructor(readonly dice: Dice) {
     super();
-  }
-
-  override now(): number {
-    return this.at;
-  }
-
-  override monotonic(): number {
-    return this.at;
-  }
-
-  override storeNow(): number {
-    return this.at;
   }
 
   override jitter(): number {
@@ -59,7 +46,7 @@ export class World extends Clock {
 
   /** Does something so many milliseconds later, unless the returned function is called before. */
   later(ms: number, act: () => void): () => void {
-    const one: Due = { at: this.at + Math.ceil(ms), order: this.dice.roll(), act };
+    const one: Due = { at: this.now() + Math.ceil(ms), order: this.dice.roll(), act };
     let [from, to] = [0, this.due.length];
     while (from < to) {
       const middle = (from + to) >> 1;
@@ -76,17 +63,17 @@ export class World extends Clock {
 
   /** Lets so many milliseconds pass. */
   async pass(ms: number): Promise<void> {
-    const until = this.at + ms;
+    const until = this.now() + ms;
     for (;;) {
       await this.quiet();
       const next = this.due.at(-1);
       if (next === undefined || next.at > until) break;
       this.due.pop();
-      this.at = next.at;
+      this.advance(next.at - this.now());
       this.steps++;
       next.act();
     }
-    this.at = until;
+    this.advance(until - this.now());
   }
 
   /** Resolves when everything waits for a later instant: promises are settled within a turn of the event loop. */

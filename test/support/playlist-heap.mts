@@ -66,9 +66,11 @@ const CASES: readonly (readonly [of: string, tags: (at: number) => readonly stri
   ],
 ];
 
+const headOf = (first: number) => ['#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
+
 /** A live playlist that was read so often, and how many texts' worth of heap it takes. */
 async function readOften(window: number, step: number, reads: number) {
-  const textOf = (first: number): string => {
+  const linesOf = (first: number): string[] => {
     const lines = Array.from({ length: window }, (_, index) => {
       const at = first + index;
       const uri = at % 2 === 0 ? `segment-${at}.ts` : `https://ads.example/${at}/${'a'.repeat(60)}.ts`;
@@ -78,23 +80,13 @@ async function readOften(window: number, step: number, reads: number) {
       ];
       return [...changed, '#EXTINF:4,', uri];
     });
-    const head = ['#EXTM3U', '#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
-    return Buffer.from([...head, ...lines.flat(), ''].join('\n')).toString();
+    return [...headOf(first), ...lines.flat()];
   };
-  const readLive = (first: number, former?: Playlist): Playlist =>
-    readPlaylist(textOf(first), {
-      streamId: 'film',
-      url: new URL('live/index.m3u8', ROOT),
-      root: ROOT,
-      phaseSeconds: 10,
-      variables: undefined,
-      former: former?.kind === 'media' ? former : undefined,
-    });
   const before = await heapUsed();
-  let playlist = readLive(0);
-  for (let at = 1; at <= reads; at++) playlist = readLive(at * step, playlist);
-  const grown = (await heapUsed()) - before;
-  return { playlist, bytes: grown, texts: grown / textOf(0).length };
+  let playlist = readLines(linesOf(0));
+  for (let at = 1; at <= reads; at++) playlist = readLines(linesOf(at * step), playlist);
+  const bytes = (await heapUsed()) - before;
+  return { playlist, bytes, texts: bytes / lengthOf(playlist) };
 }
 
 const lengthOf = ({ template }: Playlist): number => template.text.length;
@@ -103,8 +95,7 @@ const lengthOf = ({ template }: Playlist): number => template.text.length;
 async function addedByReload(): Promise<number> {
   const window = (first: number): string[] => {
     const lines = Array.from({ length: SEGMENTS }, (_, at) => ['#EXTINF:4,', `segment-${first + at}.ts`]);
-    const head = ['#EXT-X-TARGETDURATION:4', `#EXT-X-MEDIA-SEQUENCE:${first}`];
-    return [...head, ...lines.flat()];
+    return [...headOf(first), ...lines.flat()];
   };
   const before = readLines(window(1_000));
   const heapBefore = await heapUsed();
